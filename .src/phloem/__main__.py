@@ -1,0 +1,79 @@
+"""The ``phloem`` command: names its sub-commands and imports only the one that is asked for.
+
+It stands above every layer, which is why it lives beside ``__init__`` and not in a package. Called
+under the name ``nats-server`` (a link is enough) it behaves as ``phloem server``, so that scripts
+and test suites that start ``nats-server`` start phloem instead.
+"""
+
+import os.path
+import sys
+from importlib import import_module
+
+import click
+
+import phloem
+
+# name: (module, attribute, one line for --help)
+COMMANDS = {
+    "server": ("phloem.shared.server.command", "server", "Run a broker with nats-server's flags and files."),
+    "edge": ("phloem.edge.command", "edge", "Run the leaf node of a device."),
+    "hub": ("phloem.hub.command", "hub", "Run the hub that edges link to."),
+    "bridge": ("phloem.firmware_bridge.command", "bridge", "Connect serial devices to any NATS server."),
+    "demo": ("phloem.edge.demo.command", "demo", "Hub, edge and simulated sensor on this machine, live."),
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are used, which keeps start-up short."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[name]
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+
+
+def version_text() -> str:
+    """What ``phloem --version`` prints: the version and whether the compiled kernel is in use."""
+    from phloem.shared import kernel  # noqa: PLC0415  (only this option needs it)
+
+    return f"phloem {phloem.__version__}\nkernel: {kernel.BUILD}"
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        click.echo(version_text())
+        ctx.exit()
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and how the kernel was built.",
+)
+def phloem_command() -> None:
+    """phloem carries messages from the edge to the hub, in NATS's own protocol."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    if os.path.basename(sys.argv[0]) == "nats-server":
+        sys.argv[1:1] = ["server"]
+    phloem_command(prog_name="phloem")
+
+
+if __name__ == "__main__":
+    main()

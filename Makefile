@@ -1,0 +1,53 @@
+# Two commands matter to a newcomer: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+KERNEL := $(wildcard shared/kernel/*.pyx shared/kernel/*.pxd)
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help dev demo test check unit fuzz soak bench wheel clean
+
+help:                 ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+.venv/.made:
+	@sh .ci/prerequisites $(PYTHON)
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	@touch $@
+
+.venv/.installed: .venv/.made pyproject.toml setup.py $(KERNEL)
+	@echo "phloem: installing and compiling the kernel (a minute or two the first time)"
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+dev: .venv/.installed ## set up .venv with everything, compile the kernel
+
+demo: dev             ## hub, edge and a simulated sensor, live; ARGS="--for 10s"
+	@$(BIN)/phloem demo $(ARGS)
+
+test: check unit      ## what CI runs: style, types, layers, all fast tests
+
+check: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: dev
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not soak" $(ARGS) tests
+
+fuzz: dev             ## parser and trie under AddressSanitizer and UBSan; ARGS="--seconds 600"
+	$(BIN)/python -m tests.fuzz.run $(ARGS)
+
+soak: dev             ## hours of load, cuts and churn; ARGS="--for 2h"
+	$(BIN)/python -m pytest -m soak -s $(ARGS) tests/soak
+
+bench: dev            ## the table of ratios beside nats-server
+	$(BIN)/python -m tests.bench $(ARGS)
+
+wheel: dev            ## build a wheel into dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:                ## remove everything that can be built again
+	rm -rf .venv build dist *.egg-info .src/*.egg-info shared/kernel/*.c shared/kernel/*.so

@@ -1,0 +1,1 @@
+"""Serial devices to subjects and back."""

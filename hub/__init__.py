@@ -1,0 +1,1 @@
+"""The hub: accepts the leaf links of edges."""

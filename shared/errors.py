@@ -1,0 +1,103 @@
+"""Every error of phloem.
+
+::
+
+    PhloemError
+      ConfigError          the user's file or flags are wrong; knows file, line and column
+      ProtocolError        a peer broke the protocol; carries the exact ``-ERR`` text and whether it closes
+        AuthorizationViolation, AuthenticationTimeout, InvalidClientProtocol, ...
+      LinkError            a leaf link could not be made or was refused
+      PortInUse            an address that this server should listen on is taken
+
+What a peer did wrong and what we did wrong are never the same class. ``InternalError`` is a bug in
+phloem and is not caught below the top.
+"""
+
+from typing import ClassVar
+
+
+class PhloemError(Exception):
+    """The root; never raised itself."""
+
+
+class ConfigError(PhloemError):
+    """Configuration that cannot be used.
+
+    ``line`` and ``column`` are 1-based and 0-based as nats-server prints them; ``file`` is empty for
+    what came from flags.
+    """
+
+    def __init__(self, text: str, *, file: str = "", line: int = 0, column: int = 0) -> None:
+        self.text, self.file, self.line, self.column = text, file, line, column
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.text}" if self.file else self.text
+
+
+class ProtocolError(PhloemError):
+    """A peer broke the protocol. ``wire_text`` goes into ``-ERR '<text>'``; empty means close silently."""
+
+    wire_text: ClassVar[str] = ""
+    fatal: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        return self.wire_text or type(self).__name__
+
+
+class MalformedJSON(ProtocolError):
+    """CONNECT or INFO that is no JSON object or has a value of the wrong type: closed without a word."""
+
+
+class AuthorizationViolation(ProtocolError):
+    """Missing or wrong credentials, or another verb before CONNECT."""
+
+    wire_text = "Authorization Violation"
+
+
+class AuthenticationTimeout(ProtocolError):
+    """No CONNECT within the authorization timeout."""
+
+    wire_text = "Authentication Timeout"
+
+
+class InvalidClientProtocol(ProtocolError):
+    """``protocol`` in CONNECT is neither 0 nor 1."""
+
+    wire_text = "invalid client protocol"
+
+
+class NoRespondersNeedsHeaders(ProtocolError):
+    """``no_responders`` without ``headers`` in CONNECT."""
+
+    wire_text = "no responders requires headers support"
+
+
+class MaxConnectionsExceeded(ProtocolError):
+    """The server's ``max_connections`` is reached."""
+
+    wire_text = "maximum connections exceeded"
+
+
+class WrongPortLeaf(ProtocolError):
+    """A client's CONNECT arrived on the leafnode port."""
+
+    wire_text = "attempted to connect to leaf node port"
+
+
+class StaleConnection(ProtocolError):
+    """PINGs went unanswered."""
+
+    wire_text = "Stale Connection"
+
+
+class LinkError(PhloemError):
+    """A leaf link failed: unreachable, refused, or it broke a rule of the handshake."""
+
+
+class PortInUse(PhloemError):
+    """An address to listen on is taken or not allowed."""
+
+
+class InternalError(AssertionError):
+    """A bug in phloem."""

@@ -1,0 +1,1 @@
+"""Leafnode links: handshake, roles and reconnect policy as pure decisions."""

@@ -1,0 +1,39 @@
+"""Every bound of the system with its reason. What nats-server also bounds has nats-server's default.
+
+Sizes are bytes, times are nanoseconds (``_ns``), everything else is a count.
+"""
+
+SECOND_NS = 1_000_000_000
+
+# --- client protocol (nats-server's defaults) -------------------------------------------------
+MAX_CONTROL_LINE = 4096  # arguments of one operation, without the verb
+LEAF_CONTROL_LINE_FACTOR = 16  # leaf links may name long queue lists: 65,536 bytes
+MAX_PAYLOAD = 1 << 20
+MAX_PAYLOAD_WARN = 8 << 20  # above this the server warns at start
+MAX_PAYLOAD_CEILING = (1 << 31) - 1  # sizes are int32 on the wire of other implementations
+MAX_PENDING = 64 << 20  # bytes waiting for one client before it is cut off
+MAX_CONNECTIONS = 65536
+MAX_CLOSED_CLIENTS = 10_000  # ring of closed connections kept for /connz
+
+PING_INTERVAL_NS = 120 * SECOND_NS
+PING_MAX = 2  # unanswered PINGs before a connection is stale
+FIRST_PING_CLIENT_NS = 2 * SECOND_NS  # measures the round trip soon after CONNECT
+FIRST_PING_LEAF_NS = 1 * SECOND_NS
+WRITE_DEADLINE_NS = 10 * SECOND_NS
+AUTH_TIMEOUT_NS = 2 * SECOND_NS
+
+LAME_DUCK_DURATION_NS = 120 * SECOND_NS
+LAME_DUCK_DURATION_MIN_NS = 30 * SECOND_NS
+LAME_DUCK_GRACE_NS = 10 * SECOND_NS
+
+ALLOW_RESPONSES_MAX = 1  # replies a responder may send to one request
+ALLOW_RESPONSES_TTL_NS = 120 * SECOND_NS
+
+# --- leaf links ---------------------------------------------------------------------------------
+LEAF_RECONNECT_NS = 1 * SECOND_NS
+LEAF_DIAL_TIMEOUT_NS = 1 * SECOND_NS
+LEAF_FIRST_INFO_TIMEOUT_NS = 1 * SECOND_NS
+LEAF_CONNECT_INFO_TIMEOUT_NS = 2 * SECOND_NS
+LEAF_LOOP_DELAY_NS = 30 * SECOND_NS  # after "Loop detected" and after a name conflict
+LEAF_MIN_VERSION_DELAY_NS = 5 * SECOND_NS
+LEAF_INFO_LINE = 1 << 20  # an INFO of a large cluster names every member; the timer bounds it too

@@ -1,0 +1,1 @@
+"""asyncio: accepting, dialling, timers; hands sockets to the kernel."""

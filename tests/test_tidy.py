@@ -1,0 +1,47 @@
+"""The house rules that a machine can check: file and function sizes, banned names, no second clock."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PRODUCT = sorted(p for d in ("edge", "hub", "shared", "firmware_bridge") for p in (ROOT / d).rglob("*.py"))
+KERNEL = sorted((ROOT / "shared/kernel").glob("*.p[yx][xd]"))
+FILE_LINES_MAX, KERNEL_LINES_MAX, FUNCTION_LINES_MAX = 500, 700, 50
+BANNED_NAMES = re.compile(r"(^|_)(utils?|helpers?|common|manager)(_|$)")
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def _code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function without its docstring."""
+    body = node.body[1:] if ast.get_docstring(node) else node.body
+    return (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=_name)
+def test_python_file(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= FILE_LINES_MAX
+    assert not BANNED_NAMES.search(path.stem)
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), "a file opens with what it is for"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert _code_lines(node) <= FUNCTION_LINES_MAX, f"{node.name} is too long"
+    if path.name != "clock.py":
+        assert not re.search(r"\btime\.(time|monotonic)(_ns)?\(", text), "time is handed in (shared/clock.py)"
+
+
+@pytest.mark.parametrize("path", KERNEL, ids=_name)
+def test_kernel_file(path: Path) -> None:
+    assert path.read_text().count("\n") <= KERNEL_LINES_MAX
+
+
+def test_repository_speaks_of_phloem_alone() -> None:
+    for path in PRODUCT + KERNEL:
+        assert "/work/" not in path.read_text(), _name(path)
