@@ -68,6 +68,7 @@ class Opt(NamedTuple):
     key: str | None = None  # when the file's key is not the field's name; "" for none
     most: int | None = None  # larger is "<key> value is too big"
     least: int | None = None
+    empty_is_default: bool = False  # 0 or "" means the default, as nats-server has it
     choices: str = ""  # space separated
     example: str = ""  # shown instead of the default in the example file
     value: str = ""  # placeholder of the flag's value in --help

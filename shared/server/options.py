@@ -91,9 +91,9 @@ class Authorization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     token: Annotated[
         str, Opt("Token instead of user and password.", flags="auth", reload=True, value="token")
     ] = ""
-    timeout_ns: Annotated[Seconds, Opt("Time for a client to send CONNECT.", reload=True)] = (
-        limits.AUTH_TIMEOUT_NS
-    )
+    timeout_ns: Annotated[
+        Seconds, Opt("Time for a client to send CONNECT.", empty_is_default=True, reload=True)
+    ] = limits.AUTH_TIMEOUT_NS
     users: Annotated[tuple[User, ...], Opt("Users with their permissions.", reload=True)] = ()
     default_permissions: Annotated[
         Permissions | None,
@@ -119,7 +119,9 @@ class LeafAuthorization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     user: Annotated[str, Opt("The only user.", aliases="username")] = ""
     password: Annotated[str, Opt("Its password, plain or bcrypt.", aliases="pass")] = ""
     account: Annotated[str, Opt("Account that links are bound to; $G when empty.")] = ""
-    timeout_ns: Annotated[Seconds, Opt("Time for a leafnode to send CONNECT.")] = limits.AUTH_TIMEOUT_NS
+    timeout_ns: Annotated[Seconds, Opt("Time for a leafnode to send CONNECT.", empty_is_default=True)] = (
+        limits.AUTH_TIMEOUT_NS
+    )
     users: Annotated[tuple[LeafUser, ...], Opt("Users instead of the only user.")] = ()
 
 
@@ -150,9 +152,9 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Kind.COMPRESSION,
         Opt("Any mode of nats-server is accepted; phloem negotiates compression off.", reload=True),
     ] = ""
-    first_info_timeout_ns: Annotated[Duration, Opt("Time for the hub's first INFO.")] = (
-        limits.LEAF_FIRST_INFO_TIMEOUT_NS
-    )
+    first_info_timeout_ns: Annotated[
+        Duration, Opt("Time for the hub's first INFO.", empty_is_default=True)
+    ] = limits.LEAF_FIRST_INFO_TIMEOUT_NS
     dial_timeout_ns: Annotated[
         Duration, Opt("Time for the TCP connection; 0 for leafnodes.dial_timeout.")
     ] = 0
@@ -167,7 +169,9 @@ class LeafNodes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     ADDRESSES: ClassVar[dict[str, tuple[str, str]]] = {"listen": ("host", "port")}
 
-    host: Annotated[str, Opt("Address to listen on for leafnodes.", aliases="net")] = "0.0.0.0"
+    host: Annotated[str, Opt("Address to listen on for leafnodes.", empty_is_default=True, aliases="net")] = (
+        "0.0.0.0"
+    )
     port: Annotated[
         int, Opt("Port for leafnodes, 7422 by custom; 0 for no listener, -1 for any.", example="7422")
     ] = 0
@@ -180,11 +184,14 @@ class LeafNodes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Opt("Refuse leafnodes older than this.", aliases="minimum_version", example='"2.8.0"'),
     ] = ""
     reconnect_ns: Annotated[
-        Duration, Opt("Pause before linking again.", aliases="reconnect_delay reconnect_interval")
+        Duration,
+        Opt(
+            "Pause before linking again.", empty_is_default=True, aliases="reconnect_delay reconnect_interval"
+        ),
     ] = limits.LEAF_RECONNECT_NS
-    dial_timeout_ns: Annotated[Duration, Opt("Time for the TCP connection to a hub.")] = (
-        limits.LEAF_DIAL_TIMEOUT_NS
-    )
+    dial_timeout_ns: Annotated[
+        Duration, Opt("Time for the TCP connection to a hub.", empty_is_default=True)
+    ] = limits.LEAF_DIAL_TIMEOUT_NS
     isolate: Annotated[
         bool, Opt("Keep leafnodes' interest from one another.", aliases="isolate_leafnode_interest")
     ] = False
@@ -257,9 +264,19 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     # listening
     host: Annotated[
-        str, Opt("Address to listen on for clients.", aliases="net", flags="a addr net", value="host")
+        str,
+        Opt(
+            "Address to listen on for clients.",
+            empty_is_default=True,
+            aliases="net",
+            flags="a addr net",
+            value="host",
+        ),
     ] = "0.0.0.0"
-    port: Annotated[int, Opt("Port for clients; -1 for any free one.", flags="p port", value="port")] = 4222
+    port: Annotated[
+        int,
+        Opt("Port for clients; -1 for any free one.", empty_is_default=True, flags="p port", value="port"),
+    ] = 4222
     server_name: Annotated[
         str,
         Opt("Name, without spaces; the server's id when empty.", flags="n name server_name", value="name"),
@@ -318,10 +335,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         ),
     ] = 0
     connect_error_reports: Annotated[
-        int, Opt("Log every n-th failure of a link that never came up.", reload=True)
+        int, Opt("Log every n-th failure of a link that never came up.", empty_is_default=True, reload=True)
     ] = limits.CONNECT_ERROR_REPORTS
     reconnect_error_reports: Annotated[
-        int, Opt("Log every n-th failure of a link that was up.", reload=True)
+        int, Opt("Log every n-th failure of a link that was up.", empty_is_default=True, reload=True)
     ] = limits.RECONNECT_ERROR_REPORTS
 
     # files
@@ -354,37 +371,41 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         ),
     ] = 0
     max_control_line: Annotated[
-        Size, Opt("Bytes of one operation without its payload.", reload=True, most=INT32_MAX)
+        Size,
+        Opt(
+            "Bytes of one operation without its payload.", empty_is_default=True, reload=True, most=INT32_MAX
+        ),
     ] = limits.MAX_CONTROL_LINE
     max_payload: Annotated[
-        Size, Opt("Bytes of one message, headers included.", reload=True, most=INT32_MAX)
+        Size,
+        Opt("Bytes of one message, headers included.", empty_is_default=True, reload=True, most=INT32_MAX),
     ] = limits.MAX_PAYLOAD
-    max_pending: Annotated[Size, Opt("Bytes waiting for one client before it is cut off.")] = (
-        limits.MAX_PENDING
-    )
-    max_closed_clients: Annotated[int, Opt("Closed connections remembered for /connz.")] = (
-        limits.MAX_CLOSED_CLIENTS
-    )
+    max_pending: Annotated[
+        Size, Opt("Bytes waiting for one client before it is cut off.", empty_is_default=True)
+    ] = limits.MAX_PENDING
+    max_closed_clients: Annotated[
+        int, Opt("Closed connections remembered for /connz.", empty_is_default=True)
+    ] = limits.MAX_CLOSED_CLIENTS
 
     # timing
-    ping_interval_ns: Annotated[Duration, Opt("Time between PINGs to a silent client.", reload=True)] = (
-        limits.PING_INTERVAL_NS
-    )
-    ping_max: Annotated[int, Opt("Unanswered PINGs before a client is cut off.", reload=True)] = (
-        limits.PING_MAX
-    )
+    ping_interval_ns: Annotated[
+        Duration, Opt("Time between PINGs to a silent client.", empty_is_default=True, reload=True)
+    ] = limits.PING_INTERVAL_NS
+    ping_max: Annotated[
+        int, Opt("Unanswered PINGs before a client is cut off.", empty_is_default=True, reload=True)
+    ] = limits.PING_MAX
     write_deadline_ns: Annotated[
-        Duration, Opt("Time for one write before a client is cut off.", reload=True)
+        Duration, Opt("Time for one write before a client is cut off.", empty_is_default=True, reload=True)
     ] = limits.WRITE_DEADLINE_NS
     no_fast_producer_stall: Annotated[
         bool, Opt("Never slow publishers down for slow subscribers.", reload=True)
     ] = False
     lame_duck_duration_ns: Annotated[
-        Duration, Opt("Time to close all clients in lame duck mode, 30s or more.")
+        Duration, Opt("Time to close all clients in lame duck mode, 30s or more.", empty_is_default=True)
     ] = limits.LAME_DUCK_DURATION_NS
-    lame_duck_grace_period_ns: Annotated[Duration, Opt("Pause before the first client is closed.")] = (
-        limits.LAME_DUCK_GRACE_NS
-    )
+    lame_duck_grace_period_ns: Annotated[
+        Duration, Opt("Pause before the first client is closed.", empty_is_default=True)
+    ] = limits.LAME_DUCK_GRACE_NS
     no_header_support: Annotated[bool, Opt("Refuse messages with headers.")] = False
 
     # monitoring

@@ -154,9 +154,9 @@ class _Parser:
         if behind in ("\n", "\r", ";", ",") or (not braces and behind in ("}", END)):
             scan.take()
         else:
-            level = "block" if braces else "top"
             scan.fail_got(
-                f"Expected a {level}-level value to end with a new line, comment or EOF, but got '{{}}' instead."
+                f"Expected a {'block' if braces else 'top'}-level value to end with a new line, "
+                "comment or EOF, but got '{}' instead."
             )
 
     def _skip_space_and_comments(self) -> None:
