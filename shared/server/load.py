@@ -90,8 +90,8 @@ def merge(loaded: Loaded | None, flags: Mapping[tuple[str, ...], Any]) -> Option
     return Options(**fields, explicit=explicit)
 
 
-def validate(options: Options) -> tuple[str, ...]:
-    """What must hold between options for a server to start; returns what it should warn of when it does.
+def validate(options: Options) -> None:
+    """What must hold between options for a server to start.
 
     Raises:
         ConfigError: With nats-server's text and no position.
@@ -117,6 +117,10 @@ def validate(options: Options) -> tuple[str, ...]:
             raise ConfigError(f"{name}port {port} is not between -1 and 65535")
     _validate_users(options)
     _validate_accounts(options)
+
+
+def start_warnings(options: Options) -> tuple[str, ...]:
+    """What a server should log as warnings when it starts with these options."""
     warnings = []
     if load_auth.has_plaintext_secret(options):
         warnings.append("Plaintext passwords detected, use nkeys or bcrypt")
@@ -300,6 +304,8 @@ def _check(key: str, value: Value, option: Declared, result: Any) -> None:
     match option.field:
         case "server_name" if " " in result:
             raise value.error("server name cannot contain spaces")
+        case "max_sub_tokens" if result <= 0:
+            raise value.error(f"{key} value can not be negative")
         case "lame_duck_duration_ns" if result < limits.LAME_DUCK_DURATION_MIN_NS:
             raise value.error(f"invalid {key} of {format_duration(result)}, minimum is 30 seconds")
         case "lame_duck_grace_period_ns" if result < 0:

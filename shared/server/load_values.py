@@ -64,7 +64,7 @@ def describe(data: Data) -> str:
 def wrong_type(key: str, value: Value, expected: str) -> ConfigError:
     """The error for a value of another type than the key takes."""
     hint = "; quote it" if expected == "string" and isinstance(value.data, bool | int | float) else ""
-    return value.error(f'"{key}" takes {expected}, got {describe(value.data)}{hint}')
+    return value.error(f'"{key}" expects {expected}, got {describe(value.data)}{hint}')
 
 
 def string(_reading: Reading, key: str, value: Value, _option: Declared | None = None) -> str:
@@ -178,12 +178,14 @@ def version(reading: Reading, key: str, value: Value, _option: Declared) -> str:
     return text
 
 
-def compression(reading: Reading, key: str, value: Value, _option: Declared) -> str:
+def compression(reading: Reading, key: str, value: Value, option: Declared) -> str:
     """The mode's name; ``on`` and ``off`` for a bool. RTT thresholds are checked and not kept."""
     if isinstance(value.data, bool):
         return "on" if value.data else "off"
-    if not isinstance(value.data, dict):
+    if isinstance(value.data, str):
         return _compression_mode(value, string(reading, key, value))
+    if not isinstance(value.data, dict):
+        raise wrong_type(key, value, option.kind.value)
     mode = ""
     for name, item in value.data.items():
         if name.lower() == "mode":
