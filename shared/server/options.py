@@ -41,13 +41,14 @@ class Permissions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     publish: Annotated[
         SubjectPermission | None,
         Kind.SUBJECT_PERMISSION,
-        Opt("Subjects to publish to.", aliases="pub import", reload=True),
+        Opt("Subjects to publish to.", example='"sensors.>"', aliases="pub import", reload=True),
     ] = None
     subscribe: Annotated[
         SubjectPermission | None,
         Kind.SUBJECT_PERMISSION,
         Opt(
             'Subjects to subscribe to; "subject queue" names a queue group.',
+            example='["commands.>", "jobs workers"]',
             aliases="sub export",
             reload=True,
         ),
@@ -57,6 +58,7 @@ class Permissions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Kind.RESPONSES,
         Opt(
             "Publishing to reply subjects of received messages.",
+            example='{ max: 5, expires: "1m" }',
             aliases="publish_allow_responses",
             reload=True,
         ),
@@ -66,15 +68,22 @@ class Permissions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class User(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A user who logs in by name; ``permissions`` already has the default permissions applied."""
 
-    user: Annotated[str, Opt("Name.", aliases="username", reload=True)] = ""
-    password: Annotated[str, Opt("Password, plain or bcrypt.", aliases="pass", reload=True)] = ""
+    user: Annotated[str, Opt("Name.", example='"sensor"', aliases="username", reload=True)] = ""
+    password: Annotated[
+        str, Opt("Password, plain or bcrypt.", example='"secret"', aliases="pass", reload=True)
+    ] = ""
     permissions: Annotated[
         Permissions | None, Opt("What this user may do.", aliases="permission authorization", reload=True)
     ] = None
     allowed_connection_types: Annotated[
         tuple[str, ...],
         Kind.CONNECTION_TYPES,
-        Opt("How this user may connect; empty for any way.", aliases="connection_types clients", reload=True),
+        Opt(
+            "How this user may connect; empty for any way.",
+            example='["STANDARD", "LEAFNODE"]',
+            aliases="connection_types clients",
+            reload=True,
+        ),
     ] = ()
 
 
@@ -108,8 +117,8 @@ class Authorization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class LeafUser(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A user that leafnodes log in as."""
 
-    user: Annotated[str, Opt("Name.", aliases="username")] = ""
-    password: Annotated[str, Opt("Password, plain or bcrypt.", aliases="pass")] = ""
+    user: Annotated[str, Opt("Name.", example='"edge"', aliases="username")] = ""
+    password: Annotated[str, Opt("Password, plain or bcrypt.", example='"secret"', aliases="pass")] = ""
     account: Annotated[str, Opt("Account that the link is bound to; $G when empty.")] = ""
 
 
@@ -131,7 +140,12 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     urls: Annotated[
         tuple[str, ...],
         Kind.URLS,
-        Opt("Where the hub listens for leafnodes; user:password@ in the URL.", aliases="url", key="urls"),
+        Opt(
+            "Where the hub listens for leafnodes; user:password@ in the URL.",
+            example='["nats-leaf://edge:secret@hub.example.com:7422"]',
+            aliases="url",
+            key="urls",
+        ),
     ] = ()
     account: Annotated[str, Opt("Local account that is linked; $G when empty.", aliases="local")] = ""
     hub: Annotated[bool, Opt("Be the hub of this link although this side dials.")] = False
@@ -150,13 +164,17 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     compression: Annotated[
         str,
         Kind.COMPRESSION,
-        Opt("Any mode of nats-server is accepted; phloem negotiates compression off.", reload=True),
+        Opt(
+            "Any mode of nats-server is accepted; phloem negotiates compression off.",
+            example="off",
+            reload=True,
+        ),
     ] = ""
     first_info_timeout_ns: Annotated[
         Duration, Opt("Time for the hub's first INFO.", empty_is_default=True)
     ] = limits.LEAF_FIRST_INFO_TIMEOUT_NS
     dial_timeout_ns: Annotated[
-        Duration, Opt("Time for the TCP connection; 0 for leafnodes.dial_timeout.")
+        Duration, Opt("Time for the TCP connection; 0 for leafnodes.dial_timeout.", example='"1s"')
     ] = 0
     disabled: Annotated[bool, Opt("Do not link.", reload=True)] = False
     ignore_discovered_servers: Annotated[
@@ -195,11 +213,17 @@ class LeafNodes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     isolate: Annotated[
         bool, Opt("Keep leafnodes' interest from one another.", aliases="isolate_leafnode_interest")
     ] = False
-    write_deadline_ns: Annotated[Duration, Opt("Time for one write to a leafnode; 0 for write_deadline.")] = 0
+    write_deadline_ns: Annotated[
+        Duration, Opt("Time for one write to a leafnode; 0 for write_deadline.", example='"10s"')
+    ] = 0
     compression: Annotated[
         str,
         Kind.COMPRESSION,
-        Opt("Any mode of nats-server is accepted; phloem negotiates compression off.", reload=True),
+        Opt(
+            "Any mode of nats-server is accepted; phloem negotiates compression off.",
+            example="off",
+            reload=True,
+        ),
     ] = ""
     remotes: Annotated[tuple[Remote, ...], Opt("Hubs to link to.", reload=True)] = ()
 
@@ -366,6 +390,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         int,
         Opt(
             "Tokens in the subject of a subscription; none for no bound.",
+            example="16",
             aliases="max_subscription_tokens",
             most=255,
         ),
