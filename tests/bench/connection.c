@@ -22,6 +22,15 @@ static bool starts_with(const char *bytes, size_t length, const char *word) {
     return length >= word_length && memcmp(bytes, word, word_length) == 0;
 }
 
+bool is_filled(struct text payload, long size, char fill) {
+    const char *bytes = payload.bytes;
+    return payload.length == (size_t)size && bytes[0] == fill && memcmp(bytes, bytes + 1, payload.length - 1) == 0;
+}
+
+bool text_equals(struct text text, const char *word) {
+    return text.length == strlen(word) && memcmp(text.bytes, word, text.length) == 0;
+}
+
 void send_bytes(struct connection *connection, const char *bytes, size_t length) {
     while (length > 0) {
         ssize_t sent = send(connection->fd, bytes, length, MSG_NOSIGNAL);

@@ -30,6 +30,11 @@ struct pattern {
     size_t frame_bytes, bytes_total;
 };
 
+/* Whether a payload is `size` times `fill`, as all payloads here are. */
+bool is_filled(struct text payload, long size, char fill);
+
+bool text_equals(struct text text, const char *word);
+
 /* Connects, logs in and waits for the server to agree. */
 void open_connection(struct connection *connection, struct address address, const struct options *options);
 void close_connection(struct connection *connection);

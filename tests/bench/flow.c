@@ -12,7 +12,7 @@
 #include <time.h>
 
 enum { SID = 1 };
-static const char PROBE = '?', PROBES_END = '!';
+static const char PROBE = '?', PROBES_END = '!', FILL = 'x';
 
 static const struct options *options;
 static pthread_barrier_t start_line;
@@ -38,7 +38,7 @@ static char *frame(const char *header, size_t *frame_bytes) {
     size_t header_bytes = strlen(header), size = (size_t)options->size;
     char *bytes = allocate(header_bytes + size + 2);
     memcpy(bytes, header, header_bytes);
-    memset(bytes + header_bytes, 'x', size);
+    memset(bytes + header_bytes, FILL, size);
     memcpy(bytes + header_bytes + size, "\r\n", 2);
     *frame_bytes = header_bytes + size + 2;
     return bytes;
@@ -96,8 +96,10 @@ static void *receive(void *argument) {
         if (count == 0) {
             struct message message;
             if (next_operation(connection, &message) == OPERATION_PONG) return NULL;
-            if (message.sid != SID || message.payload.length != (size_t)options->size)
-                fail(EXIT_BROKEN, "a message that nobody sent: sid %ld, %zu bytes", message.sid, message.payload.length);
+            if (message.sid != SID || !text_equals(message.subject, options->subject) ||
+                !is_filled(message.payload, options->size, FILL))
+                fail(EXIT_BROKEN, "a message that nobody sent: %.*s, sid %ld, %zu bytes", (int)message.subject.length,
+                     message.subject.bytes, message.sid, message.payload.length);
             count = 1;
         }
         subscriber->received += count;

@@ -12,6 +12,8 @@
 
 enum { SUBJECT_BYTES = 64 };
 
+static const char REQUEST_FILL = 'x', REPLY_FILL = 'y';
+
 static const struct options *options;
 static pthread_barrier_t start_line;
 
@@ -34,10 +36,6 @@ static size_t publish_frame(char *buffer, const char *subject, struct text reply
     return (size_t)line + (size_t)options->size + 2;
 }
 
-static bool text_equals(struct text text, const char *word) {
-    return text.length == strlen(word) && memcmp(text.bytes, word, text.length) == 0;
-}
-
 static void *respond(void *argument) {
     struct pair *pair = argument;
     struct connection connection;
@@ -49,9 +47,10 @@ static void *respond(void *argument) {
     for (long i = 0; i < options->messages; i++) {
         struct message request;
         next_message(&connection, &request);
-        if (request.reply.length >= SUBJECT_BYTES) fail(EXIT_BROKEN, "a reply subject that nobody sent");
+        if (request.reply.length >= SUBJECT_BYTES || !is_filled(request.payload, options->size, REQUEST_FILL))
+            fail(EXIT_BROKEN, "pair %ld: request %ld is not what was sent", pair->number, i);
         snprintf(reply, sizeof reply, "%.*s", (int)request.reply.length, request.reply.bytes);
-        send_bytes(&connection, frame, publish_frame(frame, reply, (struct text){"", 0}, 'y'));
+        send_bytes(&connection, frame, publish_frame(frame, reply, (struct text){"", 0}, REPLY_FILL));
     }
     confirm(&connection);
     close_connection(&connection);
@@ -72,12 +71,12 @@ static void *request(void *argument) {
     for (long i = 0; i < options->messages; i++) {
         struct message reply;
         inbox_of(inbox, pair, i);
-        size_t length = publish_frame(frame, service, (struct text){inbox, strlen(inbox)}, 'x');
+        size_t length = publish_frame(frame, service, (struct text){inbox, strlen(inbox)}, REQUEST_FILL);
         uint64_t sent_ns = now_ns();
         send_bytes(&connection, frame, length);
         next_message(&connection, &reply);
         pair->round_trips_ns[i] = now_ns() - sent_ns;
-        if (!text_equals(reply.subject, inbox) || reply.payload.length != (size_t)options->size)
+        if (!text_equals(reply.subject, inbox) || !is_filled(reply.payload, options->size, REPLY_FILL))
             fail(EXIT_BROKEN, "pair %ld: request %ld got the wrong reply", pair->number, i);
     }
     pair->end_ns = now_ns();

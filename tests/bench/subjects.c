@@ -15,6 +15,8 @@
 enum { GROUP_AT = 2, GROUP_DIGITS = 6, ITEM_AT = GROUP_AT + GROUP_DIGITS + 1, ITEM_DIGITS = 6,
        SUBJECT_BYTES = ITEM_AT + ITEM_DIGITS };
 
+static const char FILL = 'x';
+
 static const struct options *options;
 static pthread_barrier_t start_line;
 static long groups;        /* W, or 1 where there are no wildcards */
@@ -85,7 +87,7 @@ static void subscribe(struct subscriber *subscriber) {
 
 static void count_message(const struct message *message) {
     const char *subject = message->subject.bytes;
-    if (message->subject.length != SUBJECT_BYTES || message->payload.length != (size_t)options->size)
+    if (message->subject.length != SUBJECT_BYTES || !is_filled(message->payload, options->size, FILL))
         fail(EXIT_BROKEN, "a message that nobody sent: %.*s", (int)message->subject.length, subject);
     long group = read_digits(subject + GROUP_AT, GROUP_DIGITS);
     long literal_sid = read_digits(subject + ITEM_AT, ITEM_DIGITS) * groups + group + 1;
@@ -127,7 +129,7 @@ static void *publish(void *argument) {
     size_t frame_bytes = header_bytes + (size_t)options->size + 2;
     char *frame = allocate(frame_bytes);
     memcpy(frame, header, header_bytes);
-    memset(frame + header_bytes, 'x', (size_t)options->size);
+    memset(frame + header_bytes, FILL, (size_t)options->size);
     memcpy(frame + frame_bytes - 2, "\r\n", 2);
     struct pattern batch = repeat_frame(frame, frame_bytes, BATCH_BYTES);
     long batch_messages = (long)(batch.bytes_total / frame_bytes);
