@@ -155,9 +155,9 @@ def test_a_ping_between_messages_is_answered_and_not_counted() -> None:
     [
         (MESSAGE * (MESSAGES - 1), "nothing moved for 1 s: 5 published, 4 of 5 delivered"),
         (MESSAGE * (MESSAGES + 1), "received 6 of 5 messages"),
-        (MESSAGE * 4 + MESSAGE.replace(b" 1 ", b" 2 "), "a message that nobody sent: sid 2"),
+        (MESSAGE * 4 + MESSAGE.replace(b" 1 ", b" 2 "), "nobody sent: bench.data, sid 2, 16 bytes"),
         (MESSAGE * 4 + MESSAGE.replace(b"16", b"15"), "a payload without its CRLF"),
-        (MESSAGE * 4 + MESSAGE.replace(b"x", b"y"), "a message that nobody sent"),
+        (MESSAGE * 4 + MESSAGE.replace(b"x", b"y"), "nobody sent: bench.data, sid 1, 16 bytes"),
         (MESSAGE * 4 + b"-ERR 'Slow Consumer'\r\n", "the server said: -ERR 'Slow Consumer'"),
         (MESSAGE * 4 + b"MSG bench.data 1\n", "a line without its CRLF"),
     ],
