@@ -43,7 +43,7 @@ class Backlog:
         self._drop_oldest()
 
     def take(self, bytes_max: int = limits.PUBLISH_BATCH_BYTES_MAX) -> list[Message]:
-        """Take out the oldest messages, as many as fit into ``bytes_max`` and one at least if there is any."""
+        """Take out the oldest messages: what fits into ``bytes_max``, and one in any case if there is one."""
         batch: list[Message] = []
         size = 0
         while self._messages and (not batch or size + self._messages[0].size <= bytes_max):

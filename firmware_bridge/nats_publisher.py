@@ -94,10 +94,11 @@ class NatsPublisher:
 
     def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
         """Put a message into the backlog."""
+        dropped = self.backlog.dropped
         self.backlog.put(Message(subject, payload, headers))
         self._empty.clear()
         self._wake.set()
-        if self.backlog.dropped and not self._warned_full:
+        if self.backlog.dropped > dropped and not self._warned_full:
             self._warned_full = True
             logger.warning("messages wait for a server and the backlog is full: the oldest are dropped")
 
@@ -190,6 +191,7 @@ class NatsPublisher:
             self._in_flight = []
             self._works()
             if not self.backlog:
+                self._warned_full = False
                 self._empty.set()
                 await self._wake.wait()
 
@@ -206,7 +208,12 @@ class NatsPublisher:
     def _works(self) -> None:
         if not self._connected.is_set():
             self._connected.set()
-            logger.info("connected to %s", ", ".join(map(_without_password, self._servers)))
+            logger.info(
+                "connected to %s; %d messages wait, %d were dropped so far",
+                ", ".join(map(_without_password, self._servers)),
+                len(self.backlog),
+                self.backlog.dropped,
+            )
         self._backoff.reset()
         self._warned_away = False
 
