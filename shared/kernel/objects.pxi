@@ -154,6 +154,30 @@ cdef class Connection:
             self.c.max_payload = max_payload
             self.c.flags = self.c.flags | TRACE if trace else self.c.flags & ~<uint32_t>TRACE
 
+    def set_permissions(self, Permissions permissions):
+        """Reload: subscriptions that are no longer allowed end with an -ERR."""
+        cdef Conn* c = self._live()
+        cdef Core* k = &self.kernel.k
+        cdef Sub* s
+        cdef uint8_t filtered
+        self.permissions = permissions
+        c.permits = NULL if permissions is None else &permissions.p
+        c.flags &= ~<uint32_t>TRACK_REPLIES
+        if permissions is not None and permissions.p.response_max:
+            c.flags |= TRACK_REPLIES
+        c.account.generation += 1  # plans hold receivers that may no longer be allowed
+        for subject, queue, sid, _, _ in self.subscriptions():
+            s = sub_find(k, c, sid, len(sid))
+            if may_subscribe(k, c.permits, subject, len(subject), queue or b"", len(queue or b""), False, &filtered):
+                s.filtered = filtered
+                continue
+            text = b'Permissions Violation for Subscription to "%b"' % subject
+            if queue:
+                text += b' using queue "%b"' % queue
+            self.complain(text + b' (sid "%b")' % sid)
+            sub_remove(k, s)
+        self.kernel._after()
+
     def link_up(self):
         link_up(&self.kernel.k, self._live())
         self.kernel._after()

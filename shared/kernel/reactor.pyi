@@ -148,6 +148,8 @@ class Connection:
         ``isolated``: not told of other leafs' interest, ``peer_max_payload``: larger messages are not sent.
         """
     def limit(self, *, max_payload: int, trace: bool) -> None: ...
+    def set_permissions(self, permissions: Permissions | None) -> None:
+        """New permissions of a live client (reload); subscriptions no longer allowed end with an -ERR."""
     def link_up(self) -> None:
         """Leaf link: joins the account's links and sends LS+ for all interest the peer should know."""
     def set_deadline(self, deadline_ns: int) -> None:

@@ -224,6 +224,19 @@ class Clients:
             if client.connect is not None and client.connect.protocol >= 1:
                 client.conn.send(encode_info(self._server.client_info(client_id=client.conn.cid, ldm=ldm)))
 
+    def recheck(self) -> None:
+        """The users have changed (reload): who is no longer known goes, the others get their permissions of now."""
+        server = self._server
+        for client in list(self.open.values()):
+            if client.connect is None and not server.auth.configured:
+                continue
+            identity = server.auth.renew(client.identity) if client.connect is not None else None
+            if identity is None:
+                self._refuse(client, AuthorizationViolation())
+            else:
+                client.identity = identity
+                client.conn.set_permissions(server.permissions(identity.permissions))
+
     def relimit(self) -> None:
         """New limits and log wishes (reload) for those that are connected."""
         options = self._server.options
