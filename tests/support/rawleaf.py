@@ -1,0 +1,43 @@
+"""A leaf link played by hand, either side of it (wire.md 2): the raw client plus the noise a link carries.
+
+A server may announce, at any time and in any number, interest in ``$SYS.REQ.…`` and in ``$LDS.…``
+(wire.md 2.4, 2.5, 6.1). Which of them it announces is its own affair, so they are taken out of the
+stream; :attr:`RawLeaf.announced` keeps what the peer said up to the end of the handshake.
+"""
+
+import re
+
+from tests.support.rawclient import RawClient
+
+INTEREST = re.compile(rb"LS\+ ([^\r]*)\r\n")
+
+
+class RawLeaf(RawClient):
+    """The test as one end of a leaf link; ``announced`` is the peer's first interest, ``$LDS`` included."""
+
+    noise = (
+        *RawClient.noise,
+        (re.compile(rb"LS[+-] \$SYS\.[^\r]*\r\n"), b""),
+        (re.compile(rb"LS[+-] \$LDS\.[^\r]*\r\n"), b""),
+    )
+    announced: tuple[str, ...] = ()
+
+    async def handshake(self, connect: str = "{}") -> None:
+        """As the soliciting side: INFO, CONNECT, connect INFO, the peer's interest, PONG."""
+        await self.expect_info()
+        self.send(f"CONNECT {connect}\r\n")
+        await self.expect_info()
+        await self.sync()
+
+    async def sync(self) -> None:
+        """Read the peer's interest until it has answered a PING."""
+        self.send(b"PING\r\n")
+        seen = await self.expect(re.compile(rb"(?:(?:LS\+ [^\r]*|PING)\r\n)*?PONG\r\n"))
+        self.announced = tuple(line.decode() for line in INTEREST.findall(seen))
+        if b"PING\r\n" in seen:
+            self.send(b"PONG\r\n")
+
+    @property
+    def loop_subject(self) -> str:
+        """The peer's own ``$LDS`` subject."""
+        return next(subject for subject in self.announced if subject.startswith("$LDS."))
