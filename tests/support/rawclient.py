@@ -18,6 +18,7 @@ TIMEOUT_S = 10.0
 INFO = re.compile(rb"INFO (\{.*?\}) ?\r\n")
 BARRIER = b"PING\r\n"
 ANSWER = b"PONG\r\n"
+ACCEPTED = re.compile(rb"(?:\+OK\r\n)?PONG\r\n")
 
 
 class _Incoming(asyncio.Protocol):
@@ -96,10 +97,10 @@ class RawClient:
             await asyncio.sleep(0)
 
     async def handshake(self, connect: str) -> None:
-        """Read INFO, send CONNECT (the JSON is ``connect``), and see that it was accepted."""
+        """Read INFO, send CONNECT (the JSON is ``connect``), and see that it was accepted, ``+OK`` or not."""
         await self.expect_info()
         self.send(f"CONNECT {connect}\r\nPING\r\n")
-        await self.expect(ANSWER)
+        await self.expect(ACCEPTED)
 
     async def expect(self, wanted: bytes | str | re.Pattern[bytes]) -> bytes:
         """The next bytes are exactly ``wanted`` (or match it from their start); what was read."""
