@@ -5,7 +5,7 @@ until the session ends; tests keep apart by using subjects of their own. ``Broke
 for a test that changes or ends its server.
 """
 
-import re
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +19,17 @@ IMPLEMENTATIONS: dict[str, Callable[[str, Path], ServerProcess]] = {
     "nats-server": RealServer,
     "phloem": PhloemServer,
 }
+
+
+WORLDS = 150
+_NUMBERS = range(WORLDS)
+WORLDS_CONFIG = (
+    'server_name: HUB\nleafnodes { listen: "127.0.0.1:-1", compression: off\n  authorization { users: [\n'
+    + "".join(f"    {{ user: l{n}, password: p, account: W{n} }}\n" for n in _NUMBERS)
+    + "  ] } }\naccounts {\n"
+    + "".join(f"  W{n} {{ users: [ {{ user: c{n}, password: p }} ] }}\n" for n in _NUMBERS)
+    + "}\n"
+)
 
 
 class Broker:
@@ -44,6 +55,22 @@ class Broker:
         return leaf
 
 
+class World:
+    """An account that one test has for itself: no interest that another test left behind can be seen in it."""
+
+    def __init__(self, broker: Broker, number: int) -> None:
+        self._broker, self._number = broker, number
+
+    async def client(self, **connect: object) -> RawClient:
+        """A client of this account, with headers unless ``connect`` says otherwise."""
+        fields = {"verbose": False, "pedantic": False, "headers": True, "user": f"c{self._number}", "pass": "p"}
+        return await self._broker.client(json.dumps({**fields, **connect}))
+
+    async def leaf(self, **connect: object) -> RawLeaf:
+        """A leaf link bound to this account; ``connect`` is all it says beside its credentials."""
+        return await self._broker.leaf(json.dumps({**connect, "user": f"l{self._number}", "pass": "p"}))
+
+
 class Brokers:
     """All servers of one implementation that a session has started."""
 
@@ -52,6 +79,7 @@ class Brokers:
         self._folder = folder
         self._shared: dict[str, Broker] = {}
         self._started: list[ServerProcess] = []
+        self._worlds = iter(_NUMBERS)
 
     def shared(self, config: str = "") -> Broker:
         """The server with this configuration that the whole session shares."""
@@ -59,9 +87,13 @@ class Brokers:
             self._shared[config] = self.own(config)
         return self._shared[config]
 
+    def world(self) -> World:
+        """A fresh account on a hub that all worlds share."""
+        return World(self.shared(WORLDS_CONFIG), next(self._worlds))
+
     def own(self, config: str = "") -> Broker:
         """A server for one test alone."""
-        process = self._start(config, self._folder / re.sub(r"\W", "", f"server{len(self._started)}"))
+        process = self._start(config, self._folder / f"server{len(self._started)}")
         self._started.append(process)
         return Broker(process)
 

@@ -30,14 +30,19 @@ class RawLeaf(RawClient):
         await self.sync()
 
     async def sync(self) -> None:
-        """Read the peer's interest until it has answered a PING."""
+        """Read the peer's interest until it has answered a PING; taking back what it announced is noise from here on."""
+        self.noise = ()
         self.send(b"PING\r\n")
-        seen = await self.expect(re.compile(rb"(?:(?:LS\+ [^\r]*|PING)\r\n)*?PONG\r\n"))
+        seen = await self.expect(re.compile(rb"(?:(?:LS[+-] [^\r]*|PING)\r\n)*?PONG\r\n"))
         self.announced = tuple(line.decode() for line in INTEREST.findall(seen))
-        if b"PING\r\n" in seen:
+        if b"\r\nPING\r\n" in b"\r\n" + seen:
             self.send(b"PONG\r\n")
+        taken_back = b"|".join(re.escape(f"LS- {line}\r\n".encode()) for line in self.announced) or b"$^"
+        self.noise = (*type(self).noise, (re.compile(taken_back), b""))
 
     @property
     def loop_subject(self) -> str:
         """The peer's own ``$LDS`` subject."""
-        return next(subject for subject in self.announced if subject.startswith("$LDS."))
+        found = [subject for subject in self.announced if subject.startswith("$LDS.")]
+        assert found, f"no $LDS among {self.announced}"
+        return found[0]
