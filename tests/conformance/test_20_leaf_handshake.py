@@ -93,15 +93,20 @@ async def test_interest_that_is_there_already_is_announced(broker: Brokers) -> N
         assert seen == ["there.*", "there.a", "there.q g 2"]
 
 
-REFUSED = {
-    "lang": ('{"lang":"go","name":"x"}', "attempted to connect to leaf node port"),
-}
+CLUSTERED = HUB + '\ncluster { name: C, listen: "127.0.0.1:-1" }'
+REFUSED = [
+    ('{"lang":"go","name":"x"}', "attempted to connect to leaf node port"),
+    ('{"name":"x","cluster":"C"}', "remote leafnode has same cluster name"),
+    ('{"name":"x","cluster":"a b"}', "cluster name cannot contain spaces"),
+    ('{"name":"x","cluster":"_"}', "cluster name is reserved"),
+    ('{"name":"x","gateway":"g"}', 'Rejecting connection from gateway "g" on the leafnode port'),
+    ('{"name":"x","account":"A"}', "Authorization Violation"),
+]
 
 
-@pytest.mark.parametrize("name", REFUSED)
-async def test_refused_connect(broker: Brokers, name: str) -> None:
-    connect, text = REFUSED[name]
-    async with await dial(broker) as leaf:
+@pytest.mark.parametrize(("connect", "text"), REFUSED)
+async def test_refused_connect(broker: Brokers, connect: str, text: str) -> None:
+    async with await dial(broker, CLUSTERED) as leaf:
         leaf.send(f"CONNECT {connect}\r\n")
         await leaf.expect_error(text, closes=True)
 

@@ -11,6 +11,7 @@ import json
 import os.path
 import re
 from collections import Counter
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,10 +22,11 @@ ANSWER = b"PONG\r\n"
 ACCEPTED = re.compile(rb"(?:\+OK\r\n)?PONG\r\n")
 
 
-class _Incoming(asyncio.Protocol):
+class Incoming(asyncio.Protocol):
     """Collects what arrives. Bytes that came before a reset stay readable, unlike with StreamReader."""
 
-    def __init__(self) -> None:
+    def __init__(self, opened: Callable[["Incoming"], None] | None = None) -> None:
+        self._opened = opened
         self.data = bytearray()
         self.closed = False
         self.news = asyncio.Event()
@@ -33,6 +35,8 @@ class _Incoming(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        if self._opened is not None:
+            self._opened(self)
 
     def data_received(self, data: bytes) -> None:
         self.data += data
@@ -49,7 +53,7 @@ class RawClient:
     # Lines that may come unasked between two messages and are taken out: pattern and what answers it.
     noise: tuple[tuple[re.Pattern[bytes], bytes], ...] = ((re.compile(rb"PING\r\n"), b"PONG\r\n"),)
 
-    def __init__(self, incoming: _Incoming) -> None:
+    def __init__(self, incoming: Incoming) -> None:
         self._in = incoming
         self.info: dict[str, Any] = {}
 
@@ -59,9 +63,9 @@ class RawClient:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(TIMEOUT_S):
             if host.startswith("unix:"):
-                _, incoming = await loop.create_unix_connection(_Incoming, host.removeprefix("unix:"))
+                _, incoming = await loop.create_unix_connection(Incoming, host.removeprefix("unix:"))
             else:
-                _, incoming = await loop.create_connection(_Incoming, host, port)
+                _, incoming = await loop.create_connection(Incoming, host, port)
         return cls(incoming)
 
     async def __aenter__(self) -> Self:

@@ -5,7 +5,9 @@ A server may announce, at any time and in any number, interest in ``$SYS.REQ.…
 stream; :attr:`RawLeaf.announced` keeps what the peer said up to the end of the handshake.
 """
 
+import json
 import re
+from typing import Any
 
 from tests.support.rawclient import RawClient
 
@@ -28,6 +30,11 @@ class RawLeaf(RawClient):
         self.send(f"CONNECT {connect}\r\n")
         await self.expect_info()
         await self.sync()
+
+    async def expect_connect(self) -> dict[str, Any]:
+        """As the accepting side: the next bytes are a CONNECT; its JSON."""
+        line = await self.expect(re.compile(rb"CONNECT \{[^\r]*\}\r\n"))
+        return dict(json.loads(line[8:]))
 
     async def sync(self) -> None:
         """Read the peer's interest until it has answered a PING; taking back what it announced is noise from here on."""
