@@ -244,6 +244,22 @@ async def test_second_connect_changes_options_and_drops_subscriptions(broker: Br
         await client.expect_silence_until_pong()
 
 
+@pytest.mark.parametrize(
+    ("config", "kept"),
+    [("", True), ("authorization { users: [ {user: a, password: b} ] }\nno_auth_user: a", False)],
+    ids=["no auth", "no_auth_user"],
+)
+async def test_a_late_connect(broker: Brokers, config: str, kept: bool) -> None:
+    """It keeps subscriptions; but for a no_auth_user the first line stood for a CONNECT, so this is the second."""
+    async with await broker.shared(config).connect() as client:
+        await client.expect_info()
+        client.send(b'SUB late 1\r\nCONNECT {"verbose":false}\r\nPUB late 1\r\nx\r\n')
+        await client.expect(OK)
+        if kept:
+            await client.expect(b"MSG late 1 1\r\nx\r\n")
+        await client.expect_silence_until_pong()
+
+
 async def test_second_connect_keeps_what_it_does_not_name(broker: Brokers) -> None:
     async with await opened(broker, '{"verbose":false,"headers":true,"echo":false}') as client:
         client.send(b"CONNECT {}\r\nSUB kept 1\r\nHPUB kept 12 12\r\nNATS/1.0\r\n\r\n\r\n")

@@ -52,6 +52,13 @@ async def test_a_live_sid_answers_ok_all_the_same(broker: Brokers) -> None:
         await client.expect_silence_until_pong()
 
 
+async def test_a_live_sid_hides_a_malformed_subject(broker: Brokers) -> None:
+    async with await broker.shared().client('{"headers":true}') as client:
+        client.send(b"SUB live.e 1\r\nSUB a..b 1\r\n")
+        await client.expect(b"+OK\r\n+OK\r\n")
+        await client.expect_silence_until_pong()
+
+
 async def test_a_sid_can_be_used_again(broker: Brokers) -> None:
     async with await broker.shared().client() as client:
         client.send(b"SUB old 1\r\nUNSUB 1\r\nSUB new 1\r\nPUB old 1\r\no\r\nPUB new 1\r\nn\r\n")

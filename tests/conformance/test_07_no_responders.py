@@ -42,6 +42,19 @@ async def test_no_subscription_no_answer(broker: Brokers) -> None:
         await client.expect_silence_until_pong()
 
 
+async def test_a_queue_subscription_is_not_answered(broker: Brokers) -> None:
+    async with await broker.shared().client(WANTS) as client:
+        client.send(b"SUB in.queue g 9\r\nPUB nobody in.queue 0\r\n\r\n")
+        await client.expect_silence_until_pong()
+
+
+async def test_the_answer_counts_towards_no_max(broker: Brokers) -> None:
+    async with await broker.shared().client(WANTS) as client:
+        client.send(b"SUB in.max 9\r\nUNSUB 9 1\r\n" + b"PUB nobody in.max 0\r\n\r\n" * 2 + b"PUB in.max 0\r\n\r\n" * 2)
+        await client.expect(status("in.max", 9, "nobody") * 2 + "MSG in.max 9 0\r\n\r\n")
+        await client.expect_silence_until_pong()
+
+
 async def test_only_the_requester_is_answered(broker: Brokers) -> None:
     async with await broker.shared().client(WANTS) as client, await broker.shared().client(WANTS) as other:
         other.send(b"SUB in.mine 1\r\n")

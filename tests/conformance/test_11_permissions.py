@@ -20,6 +20,7 @@ USERS = {
     "sub_both": 'permissions: { subscribe: { allow: "ok.>", deny: "ok.no.*" } }',
     "queue_allow": 'permissions: { subscribe: { allow: ["q.* grp", "v.1 v1.>", "d.1 *.dev", "free"] } }',
     "queue_deny": 'permissions: { subscribe: { deny: ["s.q dq", "t.q *.prod"] } }',
+    "star": 'permissions: { subscribe: { allow: "one.*" } }',
     "responder": "permissions: { subscribe: \"svc.>\", allow_responses: true }",
     "responder_3": "permissions: { subscribe: \"svc.>\", allow_responses: { max: 3, expires: \"1m\" } }",
     "responder_any": "permissions: { subscribe: \"svc.>\", allow_responses: { max: -1, expires: \"1m\" } }",
@@ -111,6 +112,9 @@ SUBSCRIBE = [
     ("sub_allow", ">", "", False),
     ("sub_allow", "wide.>", "", True),
     ("sub_allow", "wide.*", "", True),
+    ("sub_deny", "no.all.>", "", False),
+    ("star", "one.*", "", True),
+    ("star", "one.>", "", True),  # the > counts as one token that * matches
     ("sub_allow", "ok.a", "any", True),
     ("sub_allow", "ok.b", "any", False),
     ("sub_string", "ok.a", "", True),

@@ -18,6 +18,8 @@ from tests.property.model import Permissions
 from tests.support.server_process import ServerProcess
 
 TIMEOUT_S = 10.0
+PEDANTIC = b"-ERR 'Invalid Publish Subject'\r\n"
+PEDANTIC_AGAIN = re.compile(rb"(?:-ERR 'Invalid Publish Subject'\r\n)+")
 PASSWORD = "p"  # of every user
 
 
@@ -65,7 +67,12 @@ def _array(subjects: tuple[str, ...]) -> str:
 
 
 class ServerDriver:
-    """A server process over TCP. A barrier is a publish that every server refuses, numbered to be told apart."""
+    """A server process over TCP. A barrier is a publish that every server refuses, numbered to be told apart.
+
+    nats-server reads a publish line again for every read that the payload is spread over, and says
+    each time that a subject is not literal. Said in a row, it is taken for once; so a test may let
+    one such publish at most happen between two calls of :meth:`received`.
+    """
 
     in_step = False
 
@@ -105,9 +112,9 @@ class ServerDriver:
                 more = b""
             if not more:
                 self._closed.add(connection)
-                return data
+                return PEDANTIC_AGAIN.sub(PEDANTIC, data)
             data += more
-        return data[: -len(barrier)]
+        return PEDANTIC_AGAIN.sub(PEDANTIC, data[: -len(barrier)])
 
     def closed(self, connection: int) -> bool:
         return connection in self._closed

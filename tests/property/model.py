@@ -209,7 +209,11 @@ class Client:
 
 
 class Model:
-    """The broker. ``users`` are those that a CONNECT may name; "" is who names none."""
+    """The broker. ``users`` are those that a CONNECT may name; "" is who names none.
+
+    It has a no_auth_user: then whatever comes first stands for a CONNECT without options, and a
+    CONNECT that follows is a second one.
+    """
 
     def __init__(self, users: dict[str, Permissions]) -> None:
         self._users = users
@@ -235,6 +239,7 @@ class Model:
                 self.received.expect(number, b"PONG\r\n")
             case Bad():
                 self._close(client, operation.error)
+        client.connected = True
 
     def _ok(self, client: Client) -> None:
         if client.options["verbose"]:
@@ -253,7 +258,6 @@ class Model:
         """A second CONNECT keeps options it does not name, and drops subscriptions."""
         if client.connected:
             client.subscriptions.clear()
-        client.connected = True
         client.options.update(operation.options)
         client.permissions = self._users[str(client.options["user"])]
         if client.options["no_responders"] and not client.options["headers"]:
