@@ -182,7 +182,7 @@ class Kernel:
         stall_ns: int = ...,
         plan_bytes_max: int = ...,
     ) -> None:
-        """Replaces all limits. Raises ValueError for a control line outside 128 to 65,000."""
+        """Replaces all limits. Raises ValueError for a control line outside 1 to 65,000."""
     def fileno(self) -> int: ...
     def account(self, name: str) -> Account:
         """The account of this name, made on first use."""
@@ -196,6 +196,7 @@ class Kernel:
         *,
         must_auth: bool = False,
         deadline_ns: int = 0,
+        ping_due_ns: int = 0,
         max_payload: int = ...,
         max_subs: int = 0,
         trace: bool = False,

@@ -109,6 +109,7 @@ class Clients:
             max_payload=options.max_payload,
             max_subs=max(options.max_subscriptions, 0),
             trace=options.trace,
+            ping_due_ns=0 if required else now + server.first_ping_ns(limits.FIRST_PING_CLIENT_NS),
         )
         client = Client(conn, ip, port, kind, server.clock.wall_ns())
         conn.owner = client
@@ -138,7 +139,7 @@ class Clients:
         client = conn.owner
         assert isinstance(client, Client)
         try:
-            client.connect = decode_connect(body)
+            client.connect = decode_connect(body, client.connect)
         except MalformedJSON as error:
             self._refuse(client, error)
             return

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.brokers import Brokers
 
-IMPLEMENTATIONS = ("nats-server",)
+IMPLEMENTATIONS = ("nats-server", "phloem")
 
 
 @pytest.fixture(scope="session", params=IMPLEMENTATIONS)
