@@ -13,7 +13,7 @@ import msgspec
 from phloem.shared import limits
 from phloem.shared.errors import ConfigError
 from phloem.shared.server import load_auth
-from phloem.shared.server.conf import Value, config_digest, parse_file
+from phloem.shared.server.conf import Value, config_digest, parse_file, parse_text
 from phloem.shared.server.declare import Declared, Kind, declared
 from phloem.shared.server.durations import format_duration
 from phloem.shared.server.load_values import CONVERTERS, Converter, Reading, address, describe, wrong_type
@@ -58,14 +58,28 @@ def load(path: str | Path) -> Loaded:
     Raises:
         ConfigError: For the only mistake, or ``ConfigErrors`` for several.
     """
-    top = parse_file(path)
+    return _loaded(parse_file(path), str(path))
+
+
+def load_mapping(config: Mapping[str, Any]) -> Loaded:
+    """The same for a mapping with a file's keys and values, such as ``{"port": -1}``.
+
+    Raises:
+        ConfigError: As ``load``.
+    """
+    # Rendered over several lines, JSON is in the grammar of files.
+    text = msgspec.json.format(msgspec.json.encode(config), indent=2).decode()
+    return _loaded(parse_text(text) if config else {}, "")
+
+
+def _loaded(top: dict[str, Value], path: str) -> Loaded:
     reading = Reading()
-    if not top:
+    if not top and path:
         reading.warnings.append(f"{path}: config has no values or is empty")
     fields = _read_entries(reading, Options, top)
     if reading.errors:
         raise reading.errors[0] if len(reading.errors) == 1 else ConfigErrors(reading.errors)
-    return Loaded(str(path), fields, config_digest(top), tuple(reading.warnings))
+    return Loaded(path, fields, config_digest(top), tuple(reading.warnings))
 
 
 def merge(loaded: Loaded | None, flags: Mapping[tuple[str, ...], Any]) -> Options:

@@ -1,0 +1,326 @@
+"""Executing a plan: one message to its receivers.
+
+The usual receiver costs two copies: the head that the plan holds (``MSG subject sid ``) and the rest of the
+publisher's own operation (``[reply ]size CRLF payload CRLF``), which is passed on as it came in. What cannot be
+passed on so (unusual spacing, headers for a receiver without them, a JetStream delivery that names another
+subject) is composed piece by piece.
+
+Queue groups: a local member if there is one that takes it, starting at a random one; otherwise a member behind a
+leaf link, chosen by weight for a local publisher and evenly for a message that itself came over a link. A message
+from a link reaches only the groups it names (wire 4.2).
+"""
+
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from .output cimport doom, emit, flush, out
+from .permits cimport track_reply
+from .plan cimport plan_for
+from .sublist cimport grow, must
+from .text cimport equals, next_random, put_number, random_below
+from .types cimport *
+
+cdef enum:
+    EARLY_FLUSH = 1 << 18  # hand over what has gathered while it is still in the cache
+    INBOX_BYTES_MAX = 64 << 20  # messages for the server itself that wait for Python
+
+
+cdef inline void _count_in(Core* k, Conn* c, Msg* m) noexcept nogil:
+    c.out_msgs += 1
+    c.out_bytes += m.size
+    k.out_msgs += 1
+    k.out_bytes += m.size
+
+
+cdef void _pressure(Core* k, Conn* src, Conn* c) noexcept nogil:
+    """A lot waits for ``c``: hand it over; if that does not help, hold the publisher or cut the receiver."""
+    if not c.flags & ARMED:
+        flush(k, c)
+    if c.flags & CLOSING or c.pending < EARLY_FLUSH:
+        return
+    if c.kind == CLIENT and c.pending > k.max_pending:
+        k.slow_clients += 1
+        doom(k, c, SLOW_CONSUMER_PENDING)
+    elif c.pending > k.stall_bytes and src.kind != SYSTEM and src is not c:
+        k.stall_on = c
+
+
+cdef inline uint32_t _controls(Msg* m, char* to, bint headers) noexcept nogil:
+    """``[reply ]sizes CRLF`` for a client with or without headers; its length."""
+    cdef uint32_t n = 0
+    if m.client_reply_len:
+        memcpy(to, m.reply, m.client_reply_len)
+        n = m.client_reply_len
+        to[n] = c' '
+        n += 1
+    if headers and m.header_len:
+        n += put_number(to + n, m.header_len)
+        to[n] = c' '
+        n += 1
+        n += put_number(to + n, m.size)
+    else:
+        n += put_number(to + n, m.size - m.header_len)
+    to[n] = c'\r'
+    to[n + 1] = c'\n'
+    return n + 2
+
+
+cdef void _compose(Core* k, Plan* p, Target* t, Msg* m) noexcept nogil:
+    """The slow form of a delivery to a client."""
+    cdef Conn* c = t.conn
+    cdef Sub* sub = t.sub
+    cdef bint headers = c.flags & HEADERS and m.header_len
+    cdef const char* subject = m.deliver_subject if m.deliver_subject != NULL else &p.subject[0]
+    cdef uint32_t n = m.deliver_subject_len if m.deliver_subject != NULL else p.subject_len
+    cdef uint32_t skip = 0 if headers else m.header_len
+    if headers:
+        out(k, c, b"HMSG ", 5, subject, n)
+    else:
+        out(k, c, b"MSG ", 4, subject, n)
+    out(k, c, b" ", 1, &sub.sid[0], sub.sid_len)
+    n = _controls(m, k.scratch, headers)
+    out(k, c, b" ", 1, k.scratch, n)
+    out(k, c, m.body + skip, m.size - skip, b"\r\n", 2)
+
+
+cdef void _to_inbox(Core* k, Sub* sub, Msg* m) noexcept nogil:
+    """A message for the server itself, copied until Python takes it at the end of the tick."""
+    cdef size_t size = m.subject_len + m.reply_len + m.size
+    cdef Inbox* i
+    if k.inbox_bytes + size > INBOX_BYTES_MAX:
+        k.inbox_dropped += 1
+        return
+    k.inbox = <Inbox*>grow(k.inbox, &k.inbox_cap, k.ninbox + 1, sizeof(Inbox))
+    i = &k.inbox[k.ninbox]
+    k.ninbox += 1
+    k.inbox_bytes += size
+    i.callback = sub.callback
+    i.subject_len, i.reply_len, i.header_len, i.size = m.subject_len, m.reply_len, m.header_len, m.size
+    i.data = <char*>must(malloc(size + 1))
+    memcpy(i.data, m.subject, m.subject_len)
+    memcpy(i.data + m.subject_len, m.reply, m.reply_len)
+    memcpy(i.data + m.subject_len + m.reply_len, m.body, m.size)
+
+
+cdef void _watched(Core* k, Conn* c, Plan* p, Target* t, Msg* m) noexcept nogil:
+    """The rare wishes: replies that the receiver may send, and the trace log."""
+    cdef char line[512]
+    cdef uint32_t n
+    if m.client_reply_len and c.flags & TRACK_REPLIES:
+        track_reply(k, c, m.reply, m.client_reply_len)
+    if c.flags & TRACE and p.subject_len + t.sub.sid_len + m.client_reply_len < sizeof(line) - 64:
+        memcpy(line, b"MSG ", 4)
+        memcpy(line + 4, &p.subject[0], p.subject_len)
+        n = 4 + p.subject_len
+        line[n] = c' '
+        memcpy(line + n + 1, &t.sub.sid[0], t.sub.sid_len)
+        n += 1 + t.sub.sid_len
+        line[n] = c' '
+        n += 1 + _controls(m, line + n + 1, c.flags & HEADERS)
+        emit(k, c, EV_TRACE_OUT, line, n - 2)
+
+
+cdef bint _hand_over(Core* k, Conn* src, Plan* p, Target* t, Msg* m) noexcept nogil:
+    """One message to one local subscription; whether it was taken."""
+    cdef Conn* c = t.conn
+    cdef Sub* sub = t.sub
+    cdef uint32_t drop
+    if c.flags & CLOSING or (c is src and not c.flags & ECHO):
+        return False
+    if sub.max:
+        if sub.gone:
+            return False
+        if sub.delivered + 1 >= sub.max:
+            sub.gone = 1
+            k.expired = <Sub**>grow(k.expired, &k.expired_cap, k.nexpired + 1, sizeof(Sub*))
+            k.expired[k.nexpired] = sub
+            k.nexpired += 1
+    sub.delivered += 1
+    if c.kind == SYSTEM:
+        _to_inbox(k, sub, m)
+        return True
+    if m.tail != NULL and t.head_len and m.deliver_subject == NULL and (not m.header_len or c.flags & HEADERS):
+        drop = 0 if m.has_header else 1
+        out(k, c, p.text + t.head + drop, t.head_len - drop, m.tail, m.tail_len)
+    else:
+        _compose(k, p, t, m)
+    _count_in(k, c, m)
+    if c.flags & (TRACK_REPLIES | TRACE):
+        _watched(k, c, p, t, m)
+    if c.pending >= EARLY_FLUSH:
+        _pressure(k, src, c)
+    return True
+
+
+cdef inline bint _may_cross(Conn* src, Conn* link) noexcept nogil:
+    """No echo: not back over the link it came from, nor to another link of the same cluster."""
+    return not (link.flags & CLOSING or link is src or (src.kind == LEAF and src.origin and src.origin == link.origin))
+
+
+cdef void _to_link(Core* k, Conn* src, Plan* p, LinkTarget* l, Msg* m) noexcept nogil:
+    """One LMSG or HMSG, naming the queue groups picked for this link."""
+    cdef Conn* c = l.conn
+    cdef Group* g
+    cdef int32_t pick = l.first_pick
+    cdef uint32_t n
+    cdef char* head = p.text + p.link_head
+    cdef bint headers = c.flags & HEADERS and m.header_len
+    cdef uint32_t skip = 0 if headers else m.header_len
+    if c.peer_max_payload and m.size > c.peer_max_payload:
+        if not c.oversize_noted:
+            c.oversize_noted = 1
+            emit(k, c, EV_ERRORED, b"message larger than the peer's max_payload, not sent", 52)
+        return
+    head[0] = c'H' if headers else c'L'
+    if pick < 0 and m.tail != NULL and not skip:
+        out(k, c, head, p.link_head_len, m.tail, m.tail_len)
+    else:
+        out(k, c, head, p.link_head_len, b"", 0)
+        if pick >= 0:
+            if m.reply_len:
+                out(k, c, b"+ ", 2, m.reply, m.reply_len)
+                out(k, c, b" ", 1, b"", 0)
+            else:
+                out(k, c, b"| ", 2, b"", 0)
+        elif m.reply_len:
+            out(k, c, m.reply, m.reply_len, b" ", 1)
+        while pick >= 0:
+            g = p.groups[pick].name_from
+            out(k, c, &g.name[0], g.name_len, b" ", 1)
+            pick = k.picks[pick]
+        n = 0
+        if headers:
+            n = put_number(k.scratch, m.header_len)
+            k.scratch[n] = c' '
+            n += 1
+        n += put_number(k.scratch + n, m.size - skip)
+        out(k, c, k.scratch, n, b"\r\n", 2)
+        out(k, c, m.body + skip, m.size - skip, b"\r\n", 2)
+    _count_in(k, c, m)
+    if c.pending >= EARLY_FLUSH:
+        _pressure(k, src, c)
+
+
+cdef bint _pick_local(Core* k, Conn* src, Plan* p, PlanGroup* g, Msg* m) noexcept nogil:
+    cdef uint32_t start, i, at
+    if g.local_count == 0:
+        return False
+    start = random_below(&k.random, g.local_count) if g.local_count > 1 else 0
+    for i in range(g.local_count):
+        at = start + i
+        if at >= g.local_count:
+            at -= g.local_count
+        if _hand_over(k, src, p, &p.targets[g.local_start + at], m):
+            return True
+    return False
+
+
+cdef bint _pick_remote(Core* k, Conn* src, Plan* p, PlanGroup* g, int32_t index) noexcept nogil:
+    """Notes group ``index`` on one of the links that have members."""
+    cdef uint64_t total = 0
+    cdef uint64_t want
+    cdef uint32_t i
+    cdef Member* m
+    cdef LinkTarget* l
+    cdef bint even = src.kind == LEAF
+    for i in range(g.remote_count):
+        m = &p.members[g.remote_start + i]
+        if _may_cross(src, p.links[m.link].conn):
+            total += 1
+            if not even:
+                total += m.weight - 1
+    if total == 0:
+        return False
+    want = next_random(&k.random) % total
+    for i in range(g.remote_count):
+        m = &p.members[g.remote_start + i]
+        l = &p.links[m.link]
+        if not _may_cross(src, l.conn):
+            continue
+        if want < m.weight and (not even or want == 0):
+            k.picks[index] = l.first_pick
+            l.first_pick = index
+            return True
+        want -= 1
+        if not even:
+            want -= m.weight - 1
+    return False
+
+
+cdef bint _named(Msg* m, Group* g) noexcept nogil:
+    """Whether a message from a link names this group."""
+    cdef const char* at = m.queues
+    cdef const char* end = m.queues + m.queues_len
+    cdef const char* start
+    while at < end:
+        while at < end and (at[0] == c' ' or at[0] == c'\t'):
+            at += 1
+        start = at
+        while at < end and at[0] != c' ' and at[0] != c'\t':
+            at += 1
+        if equals(start, at - start, &g.name[0], g.name_len):
+            return True
+    return False
+
+
+cdef uint32_t deliver(Core* k, Conn* src, Msg* m, Plan* p) noexcept nogil:
+    """Carries out ``p`` for ``m``; the number of receivers (a link counts as one)."""
+    cdef uint32_t done = 0
+    cdef uint32_t i
+    cdef PlanGroup* g
+    cdef LinkTarget* l
+    for i in range(p.ntargets):
+        done += _hand_over(k, src, p, &p.targets[i], m)
+    if p.nlinks:
+        for i in range(p.nlinks):
+            p.links[i].first_pick = -1
+    if p.ngroups:
+        k.picks = <int32_t*>grow(k.picks, &k.pick_cap, p.ngroups, sizeof(int32_t))
+        for i in range(p.ngroups):
+            g = &p.groups[i]
+            if src.kind == LEAF and not (m.has_queues and _named(m, g.name_from)):
+                continue
+            if _pick_local(k, src, p, g, m):
+                done += 1
+            elif g.remote_count:
+                _pick_remote(k, src, p, g, <int32_t>i)
+    for i in range(p.nlinks):
+        l = &p.links[i]
+        if (l.plain or l.first_pick >= 0) and _may_cross(src, l.conn):
+            _to_link(k, src, p, l, m)
+            done += 1
+    return done
+
+
+cdef void no_responders(Core* k, Conn* src, Msg* m) noexcept nogil:
+    """503 on the requester's own subscription to the reply subject, if it has one (wire 1.7)."""
+    cdef Plan* p = plan_for(k, src.account, src, m.reply, m.reply_len)
+    cdef Msg answer
+    cdef uint32_t i
+    cdef uint32_t n
+    cdef uint32_t at
+    cdef char* block
+    cdef uint32_t flags = src.flags
+    for i in range(p.ntargets):
+        if p.targets[i].conn is src:
+            break
+    else:
+        return
+    block = k.scratch + 1024  # composing the delivery uses the front
+    memcpy(block, b"NATS/1.0 503\r\nNats-Subject: ", 28)
+    memcpy(block + 28, m.subject, m.subject_len)
+    n = 28 + m.subject_len
+    memcpy(block + n, b"\r\n\r\n", 4)
+    n += 4
+    answer = m[0]
+    answer.subject, answer.subject_len = m.reply, m.reply_len
+    answer.reply_len = answer.client_reply_len = 0
+    answer.tail = NULL
+    answer.deliver_subject = NULL
+    answer.body = block
+    answer.header_len = answer.size = n
+    answer.has_header = 1
+    src.flags |= ECHO  # its own request, yet the answer is for it
+    _hand_over(k, src, p, &p.targets[i], &answer)
+    src.flags = (src.flags & ~<uint32_t>ECHO) | (flags & ECHO)

@@ -1,0 +1,611 @@
+"""Operations of the client and leaf protocols, as they come off the wire (wire 1 and 2).
+
+``parse`` takes whole operations from the front of the input and says how far it came; what is left is offered
+again with more behind it. An operation whose payload is not all there sets ``need`` so that it is not looked at
+too early. Nothing is reserved by what a size claims: sizes are checked first and buffers grow with the bytes
+that really arrive.
+
+CONNECT and INFO are for Python: parsing stands still (WAITING) until it has decided.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free
+from libc.string cimport memchr, memcmp, memcpy, memset
+
+from .deliver cimport deliver, no_responders
+from .interest cimport sub_add, sub_find, sub_remove, sub_weight, subs_expire
+from .output cimport complain, doom, emit, fail, out, watch
+from .permits cimport may_publish, may_subscribe
+from .plan cimport plan_for
+from .sublist cimport grow
+from .text cimport equals, is_blank, is_verb, parse_size, starts_with, valid_subject
+from .types cimport *
+
+cdef enum:
+    LEAF_LINE_MAX = 65536
+    LEAF_KEY_MAX = 65000  # lengths inside the sublist are 16 bits wide
+    INFO_LINE_MAX = 1 << 20
+    QUOTED_MAX = 1024  # of a subject inside an -ERR; longer ones are cut
+
+cdef struct Slice:
+    const char* p
+    size_t n
+
+
+cdef inline Slice _next(const char** at, const char* e) noexcept nogil:
+    """The next argument from the front; empty when there is none."""
+    cdef Slice s
+    cdef const char* p = at[0]
+    while p < e and is_blank(p[0]):
+        p += 1
+    s.p = p
+    while p < e and not is_blank(p[0]):
+        p += 1
+    s.n = p - s.p
+    at[0] = p
+    return s
+
+
+cdef inline Slice _last(const char* b, const char** end) noexcept nogil:
+    """The last argument before ``end``; empty when there is none."""
+    cdef Slice s
+    cdef const char* e = end[0]
+    while e > b and is_blank((e - 1)[0]):
+        e -= 1
+    s.p = e
+    while s.p > b and not is_blank((s.p - 1)[0]):
+        s.p -= 1
+    s.n = e - s.p
+    end[0] = s.p
+    return s
+
+
+cdef void _deny(Core* k, Conn* c, const char* what, size_t n, const char* subject, size_t sn,
+                const char* queue, size_t qn, bint close) noexcept nogil:
+    """``Permissions Violation for <what> "subject"[ using queue "queue"]``."""
+    cdef char text[2560]
+    cdef size_t at = 26
+    if sn > QUOTED_MAX:
+        sn = QUOTED_MAX
+    if qn > QUOTED_MAX:
+        qn = QUOTED_MAX
+    memcpy(text, b"Permissions Violation for ", 26)
+    memcpy(text + at, what, n)
+    at += n
+    text[at] = c'"'
+    memcpy(text + at + 1, subject, sn)
+    at += sn + 1
+    text[at] = c'"'
+    at += 1
+    if qn:
+        memcpy(text + at, b' using queue "', 14)
+        memcpy(text + at + 14, queue, qn)
+        at += 14 + qn
+        text[at] = c'"'
+        at += 1
+    if close:
+        fail(k, c, text, at, PROTOCOL_VIOLATION)
+    else:
+        complain(k, c, text, at)
+
+
+cdef inline void _ok(Core* k, Conn* c) noexcept nogil:
+    if c.flags & VERBOSE:
+        out(k, c, b"+OK\r\n", 5, b"", 0)
+
+
+cdef void _unknown(Core* k, Conn* c) noexcept nogil:
+    fail(k, c, b"Unknown Protocol Operation", 26, PARSE_ERROR)
+
+
+# --- messages --------------------------------------------------------------------------------------
+
+
+cdef bint _sizes(Conn* c, Msg* m, const char* b, const char** end, bint with_header) noexcept nogil:
+    """Takes one or two sizes from the end of the arguments; False if they are no sizes."""
+    cdef Slice s = _last(b, end)
+    cdef int64_t size = parse_size(s.p, s.n)
+    cdef int64_t header = 0
+    if with_header:
+        s = _last(b, end)
+        header = parse_size(s.p, s.n)
+    if size < 0 or header < 0 or header > size:
+        return False
+    m.size = <uint32_t>size
+    m.header_len = <uint32_t>header
+    return True
+
+
+cdef bint _args(Conn* c, Msg* m, const char* p, const char* e, bint with_header, bint leaf) noexcept nogil:
+    """Subject, reply, queue names and sizes of a message in any legal spacing; False if they are not that."""
+    cdef const char* at = p
+    cdef const char* end = e
+    cdef Slice s
+    if not _sizes(c, m, p, &end, with_header):
+        return False
+    s = _next(&at, end)
+    m.subject, m.subject_len = s.p, <uint32_t>s.n
+    if s.n == 0:
+        return False
+    s = _next(&at, end)
+    if leaf and s.n == 1 and (s.p[0] == c'|' or s.p[0] == c'+'):
+        m.has_queues = 1
+        if s.p[0] == c'+':
+            s = _next(&at, end)
+            m.reply, m.reply_len = s.p, <uint32_t>s.n
+            if s.n == 0:
+                return False
+        m.queues, m.queues_len = at, <uint32_t>(end - at)
+        return True
+    m.reply, m.reply_len = s.p, <uint32_t>s.n
+    return _next(&at, end).n == 0
+
+
+cdef inline bint _quick(Conn* c, Msg* m, const char* p, const char* e, bint with_header) noexcept nogil:
+    """The spelling that clients really use: single blanks, no leading zero. What follows the subject can then be
+    passed on as it is. False: not that spelling, look closer."""
+    cdef Plan* plan = c.last_plan
+    cdef const char* b
+    cdef const char* q = e
+    cdef const char* r
+    if plan != NULL and c.last_epoch == c.account.plan_epoch and e - p > plan.subject_len \
+            and p[plan.subject_len] == c' ' and memcmp(p, &plan.subject[0], plan.subject_len) == 0:
+        b = p + plan.subject_len
+    else:
+        b = p
+        while b < e and b[0] != c' ':
+            if b[0] == c'\t':
+                return False
+            b += 1
+        if b == e or b == p:
+            return False
+    while c'0' <= (q - 1)[0] <= c'9':  # stops at the blank at b at the latest
+        q -= 1
+    if q == e or e - q > 9 or (q - 1)[0] != c' ' or (q[0] == c'0' and e - q > 1):
+        return False
+    m.size = <uint32_t>parse_size(q, e - q)
+    m.header_len = 0
+    q -= 1
+    if with_header:
+        if q == b:
+            return False
+        r = q
+        while c'0' <= (r - 1)[0] <= c'9':
+            r -= 1
+        if r == q or q - r > 9 or (r - 1)[0] != c' ' or r[0] == c'0':
+            return False
+        m.header_len = <uint32_t>parse_size(r, q - r)
+        if m.header_len > m.size:
+            return False
+        q = r - 1
+    m.subject, m.subject_len = p, <uint32_t>(b - p)
+    if q != b:
+        m.reply, m.reply_len = b + 1, <uint32_t>(q - b - 1)
+        r = b + 1
+        while r < q:
+            if is_blank(r[0]):
+                return False
+            r += 1
+        if m.reply_len == 0 or (m.reply_len == 1 and (b[1] == c'|' or b[1] == c'+')):
+            return False
+    m.tail = b + 1
+    return True
+
+
+cdef void _jetstream_reply(Msg* m) noexcept nogil:
+    """A JetStream delivery over a link names the stored subject behind an ``@`` in the reply (wire 2.7)."""
+    cdef uint32_t i
+    cdef uint32_t dots = 0
+    if not starts_with(m.reply, m.reply_len, b"$JS.ACK.", 8):
+        return
+    for i in range(m.reply_len):
+        if m.reply[i] == c'.':
+            dots += 1
+        elif m.reply[i] == c'@':
+            if dots >= 8:
+                m.deliver_subject = m.reply + i + 1
+                m.deliver_subject_len = m.reply_len - i - 1
+                m.client_reply_len = i
+                return
+
+
+cdef const char* _message(Core* k, Conn* c, const char* start, const char* p, const char* nl, const char* e,
+                          bint with_header) noexcept nogil:
+    """PUB, HPUB, LMSG or HMSG: the end of the operation, or NULL while its payload is not all there."""
+    cdef Msg m
+    cdef const char* line_end = nl
+    cdef size_t need
+    cdef bint leaf = c.kind == LEAF
+    if line_end > p and (line_end - 1)[0] == c'\r':
+        line_end -= 1
+    memset(&m, 0, sizeof(Msg))
+    if line_end == nl or line_end == p or not _quick(c, &m, p, line_end, with_header):
+        memset(&m, 0, sizeof(Msg))
+        if not _args(c, &m, p, line_end, with_header, leaf):
+            doom(k, c, PARSE_ERROR)
+            return NULL
+    if with_header and not leaf and not c.flags & HEADERS:
+        doom(k, c, PARSE_ERROR)
+        return NULL
+    if m.size > c.max_payload:
+        fail(k, c, b"Maximum Payload Violation", 25, MAX_PAYLOAD)
+        return NULL
+    m.body = nl + 1
+    need = (m.body - start) + m.size + 2
+    if <size_t>(e - start) < need:
+        if <size_t>(e - start) == need - 1 and m.body[m.size] != c'\r':
+            _unknown(k, c)
+        c.need = need - 1 if <size_t>(e - start) < need - 1 else need
+        return NULL
+    if m.body[m.size] != c'\r' or m.body[m.size + 1] != c'\n':
+        _unknown(k, c)
+        return NULL
+    m.has_header = m.header_len > 0
+    if with_header and not m.has_header:
+        m.tail = NULL
+    if m.tail != NULL:
+        m.tail_len = <uint32_t>(m.body + m.size + 2 - m.tail)
+    m.client_reply_len = m.reply_len
+    c.in_msgs += 1
+    c.in_bytes += m.size
+    k.in_msgs += 1
+    k.in_bytes += m.size
+    c.last_ns = c.last_in_ns = k.now_ns
+    if c.flags & TRACE:
+        emit(k, c, EV_TRACE_IN, start, line_end - start)
+        emit(k, c, EV_TRACE_PAYLOAD, m.body, m.size)
+    if leaf:
+        _from_leaf(k, c, &m)
+    else:
+        _from_client(k, c, &m)
+    return m.body + m.size + 2
+
+
+cdef void _from_client(Core* k, Conn* c, Msg* m) noexcept nogil:
+    cdef Plan* plan
+    cdef uint32_t done
+    if c.flags & PEDANTIC and not valid_subject(m.subject, m.subject_len, True):
+        complain(k, c, b"Invalid Publish Subject", 23)
+    plan = plan_for(k, c.account, c, m.subject, m.subject_len)
+    if not may_publish(k, c, m.subject, m.subject_len, plan) or _reserved_subject(c, m):
+        _deny(k, c, b"Publish to ", 11, m.subject, m.subject_len, b"", 0, False)
+        return
+    if m.reply_len and _reserved_reply(m):
+        _deny(k, c, b"Publish with Reply of ", 22, m.reply, m.reply_len, b"", 0, False)
+        return
+    _ok(k, c)
+    done = deliver(k, c, m, plan)
+    if done == 0 and m.reply_len and c.flags & NO_RESPONDERS:
+        no_responders(k, c, m)
+
+
+cdef inline bint _reserved_subject(Conn* c, Msg* m) noexcept nogil:
+    """Reply subjects of gateways and Raft groups are not for clients."""
+    if m.subject[0] == c'_':
+        return starts_with(m.subject, m.subject_len, b"_GR_.", 5)
+    if m.subject[0] == c'$':
+        return not c.account.is_system and starts_with(m.subject, m.subject_len, b"$NRG.", 5)
+    return False
+
+
+cdef inline bint _reserved_reply(Msg* m) noexcept nogil:
+    """Replies that only servers make: service imports, acknowledgements, gateways."""
+    if m.reply[0] == c'_':
+        return starts_with(m.reply, m.reply_len, b"_R_.", 4) or starts_with(m.reply, m.reply_len, b"_GR_.", 5)
+    return m.reply[0] == c'$' and starts_with(m.reply, m.reply_len, b"$JS.ACK.", 8)
+
+
+cdef void _from_leaf(Core* k, Conn* c, Msg* m) noexcept nogil:
+    cdef Plan* plan = plan_for(k, c.account, c, m.subject, m.subject_len)
+    if not may_publish(k, c, m.subject, m.subject_len, plan):
+        if c.flags & SPOKE:  # what the hub sends against our own rules is dropped, the link is fine
+            return
+        if not starts_with(m.subject, m.subject_len, b"_R_.", 4) \
+                and not starts_with(m.subject, m.subject_len, b"$JS.ACK.", 8):
+            _deny(k, c, b"Publish to ", 11, m.subject, m.subject_len, b"", 0, True)
+            return
+    if m.reply_len > 8 and m.reply[0] == c'$':
+        _jetstream_reply(m)
+    deliver(k, c, m, plan)
+
+
+# --- interest --------------------------------------------------------------------------------------
+
+
+cdef void _sub(Core* k, Conn* c, const char* p, const char* e) noexcept nogil:
+    cdef const char* at = p
+    cdef Slice subject = _next(&at, e)
+    cdef Slice queue = _next(&at, e)
+    cdef Slice sid = _next(&at, e)
+    cdef uint8_t filtered = 0
+    cdef Sub* s
+    if sid.n == 0:
+        sid = queue
+        queue.n = 0
+    if sid.n == 0 or _next(&at, e).n:
+        doom(k, c, PARSE_ERROR)
+        return
+    if not may_subscribe(k, c.permits, subject.p, subject.n, queue.p, queue.n, False, &filtered) \
+            or equals(queue.p, queue.n, b"_sys_", 5):
+        _deny(k, c, b"Subscription to ", 16, subject.p, subject.n, queue.p, queue.n, False)
+        return
+    if k.max_sub_tokens and _count_tokens(subject) > k.max_sub_tokens:
+        _too_many_tokens(k, c, subject)
+        return
+    if c.max_subs and c.sub_count >= c.max_subs:
+        complain(k, c, b"maximum subscriptions exceeded", 30)
+        return
+    if sub_find(k, c, sid.p, sid.n) == NULL:
+        if not valid_subject(subject.p, subject.n, False):
+            complain(k, c, b"Invalid Subject", 15)
+            return
+        s = sub_add(k, c, subject.p, subject.n, queue.p, queue.n, sid.p, sid.n, 1)
+        s.filtered = filtered
+    _ok(k, c)
+
+
+cdef uint32_t _count_tokens(Slice s) noexcept nogil:
+    cdef uint32_t count = 1
+    cdef size_t i
+    for i in range(s.n):
+        count += s.p[i] == c'.'
+    return count
+
+
+cdef void _too_many_tokens(Core* k, Conn* c, Slice s) noexcept nogil:
+    cdef char text[2048]
+    cdef size_t n = s.n if s.n < QUOTED_MAX else QUOTED_MAX
+    memcpy(text, b'Permissions Violation for Subscription to "', 43)
+    memcpy(text + 43, s.p, n)
+    memcpy(text + 43 + n, b'", too many tokens', 18)
+    complain(k, c, text, 61 + n)
+
+
+cdef void _unsub(Core* k, Conn* c, const char* p, const char* e) noexcept nogil:
+    cdef const char* at = p
+    cdef Slice sid = _next(&at, e)
+    cdef Slice most = _next(&at, e)
+    cdef Sub* s
+    cdef int64_t max
+    if sid.n == 0 or _next(&at, e).n:
+        doom(k, c, PARSE_ERROR)
+        return
+    max = parse_size(most.p, most.n)
+    s = sub_find(k, c, sid.p, sid.n)
+    if s != NULL:
+        if max > 0 and <uint64_t>max > s.delivered:
+            s.max = <uint64_t>max
+        else:
+            sub_remove(k, s)
+    _ok(k, c)
+
+
+cdef void _leaf_sub(Core* k, Conn* c, const char* p, const char* e) noexcept nogil:
+    cdef const char* at = p
+    cdef Slice subject = _next(&at, e)
+    cdef Slice queue = _next(&at, e)
+    cdef Slice weight = _next(&at, e)
+    cdef int64_t w = 1
+    cdef uint8_t filtered
+    cdef Sub* s
+    cdef Slice key
+    cdef bint lds = starts_with(subject.p, subject.n, b"$LDS.", 5)
+    if queue.n:
+        w = parse_size(weight.p, weight.n)
+    if subject.n == 0 or w < 0 or _next(&at, e).n:
+        doom(k, c, PARSE_ERROR)
+        return
+    if lds and c.account.lds != NULL and equals(subject.p, subject.n, c.account.lds, c.account.lds_len):
+        emit(k, c, EV_LOOP, b"", 0)
+        c.flags |= WAITING
+        watch(k, c)
+        return
+    key.p = subject.p
+    key.n = (queue.p + queue.n if queue.n else subject.p + subject.n) - subject.p
+    s = sub_find(k, c, key.p, key.n)
+    if s != NULL:
+        if queue.n:
+            sub_weight(k, s, <uint32_t>w)
+        return
+    if key.n > LEAF_KEY_MAX or not valid_subject(subject.p, subject.n, False):
+        complain(k, c, b"Invalid Subscription", 20)
+        return
+    if not lds and not c.flags & SPOKE \
+            and not may_subscribe(k, c.permits, subject.p, subject.n, queue.p, queue.n, True, &filtered):
+        _deny(k, c, b"Subscription to ", 16, subject.p, subject.n, b"", 0, True)
+        return
+    if c.max_subs and c.sub_count >= c.max_subs:
+        complain(k, c, b"maximum subscriptions exceeded", 30)
+        return
+    sub_add(k, c, subject.p, subject.n, queue.p, queue.n, key.p, key.n, <uint32_t>w)
+
+
+cdef void _leaf_unsub(Core* k, Conn* c, const char* p, const char* e) noexcept nogil:
+    cdef Sub* s
+    if e == p:
+        doom(k, c, PARSE_ERROR)
+        return
+    s = sub_find(k, c, p, e - p)
+    if s != NULL:
+        sub_remove(k, s)
+
+
+# --- the rest --------------------------------------------------------------------------------------
+
+
+cdef void _ping(Core* k, Conn* c) noexcept nogil:
+    c.last_in_ns = k.now_ns
+    out(k, c, b"PONG\r\n", 6, b"", 0)
+    if c.first_info != NULL and c.flags & CONNECTED:
+        out(k, c, c.first_info, c.first_info_len, b"", 0)
+        free(c.first_info)
+        c.first_info = NULL
+        c.flags |= FIRST_PING
+
+
+cdef void _pong(Core* k, Conn* c) noexcept nogil:
+    if c.pings_out and c.ping_sent_ns:
+        c.rtt_ns = k.now_ns - c.ping_sent_ns if k.now_ns > c.ping_sent_ns else 1
+        c.ping_sent_ns = 0
+    c.pings_out = 0
+
+
+cdef void _ask(Core* k, Conn* c, int type, const char* p, const char* e) noexcept nogil:
+    """Hands ``p`` to ``e`` to Python and stands still until it has decided."""
+    emit(k, c, type, p, e - p)
+    c.flags |= WAITING
+    watch(k, c)
+
+
+cdef inline bint _verb(const char* p, const char* e, const char* verb, size_t n) noexcept nogil:
+    """``verb`` and a blank after it."""
+    return is_verb(p, e, verb, n) and p + n < e and is_blank(p[n])
+
+
+cdef inline size_t _known(Conn* c, const char* p, const char* e, const char* verb, size_t n) noexcept nogil:
+    """How much of an incomplete line could still become ``verb``: its whole length there means yes."""
+    cdef size_t have = e - p
+    return is_verb(p, e, verb, have if have < n else n)
+
+
+cdef bint _possible(Conn* c, const char* p, const char* e) noexcept nogil:
+    """Whether the start of a line that has not ended yet is the start of any operation."""
+    if _known(c, p, e, b"PING", 4) or _known(c, p, e, b"PONG", 4) or _known(c, p, e, b"CONNECT", 7) \
+            or _known(c, p, e, b"INFO", 4) or _known(c, p, e, b"+OK", 3) or _known(c, p, e, b"-ERR", 4):
+        return True
+    if c.kind == LEAF:
+        return _known(c, p, e, b"LMSG ", 5) or _known(c, p, e, b"HMSG ", 5) or _known(c, p, e, b"LS+ ", 4) \
+            or _known(c, p, e, b"LS- ", 4)
+    return _known(c, p, e, b"PUB ", 4) or _known(c, p, e, b"HPUB ", 5) or _known(c, p, e, b"SUB ", 4) \
+        or _known(c, p, e, b"UNSUB ", 6) or _tabbed(p, e)
+
+
+cdef bint _tabbed(const char* p, const char* e) noexcept nogil:
+    """A TAB may follow a verb, too; rare enough to look only when nothing else fits."""
+    return is_verb(p, e, b"PUB\t", 4) or is_verb(p, e, b"HPUB\t", 5) or is_verb(p, e, b"SUB\t", 4) \
+        or is_verb(p, e, b"UNSUB\t", 6)
+
+
+cdef inline size_t _line_max(Core* k, Conn* c, const char* p, const char* e) noexcept nogil:
+    if c.kind == CLIENT:
+        return k.max_control_line
+    return INFO_LINE_MAX if is_verb(p, e, b"INFO", 4) else LEAF_LINE_MAX
+
+
+cdef void _partial(Core* k, Conn* c, const char* p, const char* e) noexcept nogil:
+    """Input without an end of line: hopeless verbs and endless lines are refused now."""
+    cdef const char* at = p
+    if c.flags & MUST_AUTH and not c.flags & CONNECTED and p[0] != c'C' and p[0] != c'c':
+        fail(k, c, b"Authorization Violation", 23, AUTHENTICATION_VIOLATION)
+    elif not _possible(c, p, e):
+        _unknown(k, c)
+    else:
+        while at < e and not is_blank(at[0]):
+            at += 1
+        while at < e and is_blank(at[0]):
+            at += 1
+        # a line may still end in CR LF of which only the CR is here
+        if <size_t>(e - at) > _line_max(k, c, p, e) + 1 or e - p > INFO_LINE_MAX + 16:
+            fail(k, c, b"maximum control line exceeded", 29, MAX_CONTROL_LINE)
+
+
+cdef const char* _operation(Core* k, Conn* c, const char* p, const char* e) noexcept nogil:
+    """Carries out the operation at ``p``; where the next one begins, or NULL if this one is not all there."""
+    cdef const char* nl = <const char*>memchr(p, c'\n', e - p)
+    cdef const char* a
+    cdef const char* line
+    cdef bint client = c.kind == CLIENT
+    if nl == NULL:
+        _partial(k, c, p, e)
+        return NULL
+    if c.flags & MUST_AUTH and not c.flags & CONNECTED and p[0] != c'C' and p[0] != c'c':
+        fail(k, c, b"Authorization Violation", 23, AUTHENTICATION_VIOLATION)
+        return NULL
+    line = nl - 1 if nl > p and (nl - 1)[0] == c'\r' else nl
+    a = p
+    while a < line and not is_blank(a[0]) and a[0] != c'{':
+        a += 1
+    while a < line and is_blank(a[0]):
+        a += 1
+    if <size_t>(line - a) > _line_max(k, c, p, e):
+        fail(k, c, b"maximum control line exceeded", 29, MAX_CONTROL_LINE)
+        return NULL
+    if client and _verb(p, nl, b"PUB", 3):
+        return _message(k, c, p, a, nl, e, False)
+    if client and _verb(p, nl, b"HPUB", 4):
+        return _message(k, c, p, a, nl, e, True)
+    if not client and _verb(p, nl, b"LMSG", 4):
+        return _message(k, c, p, a, nl, e, False)
+    if not client and _verb(p, nl, b"HMSG", 4):
+        return _message(k, c, p, a, nl, e, True)
+    if c.flags & TRACE:
+        emit(k, c, EV_TRACE_IN, p, line - p)
+    if is_verb(p, nl, b"PING", 4):
+        _ping(k, c)
+    elif is_verb(p, nl, b"PONG", 4):
+        _pong(k, c)
+    elif client and _verb(p, nl, b"SUB", 3):
+        _sub(k, c, a, line)
+    elif client and _verb(p, nl, b"UNSUB", 5):
+        _unsub(k, c, a, line)
+    elif not client and _verb(p, nl, b"LS+", 3):
+        _leaf_sub(k, c, a, line)
+    elif not client and _verb(p, nl, b"LS-", 3):
+        _leaf_unsub(k, c, a, line)
+    elif is_verb(p, nl, b"CONNECT", 7):
+        _ask(k, c, EV_CONNECT, a, line)
+    elif is_verb(p, nl, b"INFO", 4):
+        if not client:
+            _ask(k, c, EV_INFO, a, line)
+    elif is_verb(p, nl, b"-ERR", 4):
+        if client:
+            doom(k, c, CLIENT_CLOSED)
+        else:
+            _ask(k, c, EV_ERR, a, line)
+    elif not is_verb(p, nl, b"+OK", 3):
+        _unknown(k, c)
+        return NULL
+    return nl + 1
+
+
+cdef void _hold(Core* k, Conn* c) noexcept nogil:
+    """A receiver of ``c`` is far behind: ``c`` is not read for a short while."""
+    cdef Conn* receiver = k.stall_on
+    k.stall_on = NULL
+    if not k.stall_enabled or c.flags & (STALLED | CLOSING) or receiver.flags & CLOSING:
+        return
+    c.flags |= STALLED
+    c.stall_for = receiver
+    c.stall_until_ns = 0  # the reactor sets it when it next knows the time
+    c.stalls += 1
+    k.stalled_clients += 1
+    k.stalled = <Conn**>grow(k.stalled, &k.stalled_cap, k.nstalled + 1, sizeof(Conn*))
+    k.stalled[k.nstalled] = c
+    k.nstalled += 1
+    watch(k, c)
+
+
+cdef const char* parse(Core* k, Conn* c, const char* p, const char* e) noexcept nogil:
+    """Carries out the whole operations at the front of ``p`` to ``e``; how far it came."""
+    cdef const char* next
+    while p < e and not c.flags & (WAITING | STALLED | CLOSING):
+        if <size_t>(e - p) < c.need:
+            break
+        c.need = 0
+        if p[0] == c'P' and e - p > 4 and p[1] == c'U' and p[2] == c'B' and p[3] == c' ' and p[4] > c' ' \
+                and c.kind == CLIENT and c.flags & CONNECTED:
+            next = <const char*>memchr(p, c'\n', e - p)  # the usual operation, without detours
+            if next != NULL and <size_t>(next - p) <= k.max_control_line:
+                next = _message(k, c, p, p + 4, next, e, False)
+            else:
+                next = _operation(k, c, p, e)
+        else:
+            next = _operation(k, c, p, e)
+        if next == NULL:
+            break
+        p = next
+        if k.nexpired:
+            subs_expire(k)
+        if k.stall_on != NULL:
+            _hold(k, c)
+    return p

@@ -1,0 +1,316 @@
+"""Out-buffers, flushing, and how a connection ends.
+
+What waits for a connection is a list of Chunks from two pools; an idle connection holds none. A socket that
+takes no more is ARMED for EPOLLOUT and left alone until then; nothing here ever blocks.
+
+A connection ends in three steps: ``doom`` (no more reading, no more deliveries; cheap, allowed anywhere, also in
+the middle of a delivery), then at the end of the tick the reactor removes its subscriptions, then ``finish``
+once its last bytes, usually an ``-ERR``, are out or its time is over.
+"""
+
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uint32_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from .sublist cimport grow, must
+from .types cimport *
+
+
+cdef extern from "<sys/uio.h>" nogil:
+    struct iovec:
+        void* iov_base
+        size_t iov_len
+
+cdef extern from "<sys/socket.h>" nogil:
+    struct msghdr:
+        iovec* msg_iov
+        size_t msg_iovlen
+    ssize_t sendmsg(int fd, const msghdr* msg, int flags)
+    ssize_t recv(int fd, void* buf, size_t n, int flags)
+    int shutdown(int fd, int how)
+    int MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR
+
+cdef extern from "<unistd.h>" nogil:
+    int close(int fd)
+
+cdef extern from "<sys/epoll.h>" nogil:
+    union epoll_data_t:
+        void* ptr
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_ctl(int ep, int op, int fd, epoll_event* ev)
+    int EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
+    uint32_t EPOLLIN, EPOLLOUT
+
+cdef enum:
+    SMALL = 2048 - sizeof(Chunk)  # a few protocol lines for a mostly idle connection
+    LARGE = 65536 - sizeof(Chunk)
+    POOL_LARGE_MAX = 64  # 4 MiB kept for reuse
+    POOL_SMALL_MAX = 512  # 1 MiB
+    IOV_MAX_USED = 64  # one call takes up to 4 MiB
+    DRAIN_BEFORE_CLOSE = 1 << 18  # unread input makes the kernel send RST, which can overtake our -ERR
+
+
+cdef Chunk* _chunk(Core* k, size_t want, bint first) noexcept nogil:
+    cdef Chunk* t
+    if first and want <= SMALL:
+        t = k.free_small
+        if t != NULL:
+            k.free_small = t.next
+            k.nfree_small -= 1
+        else:
+            t = <Chunk*>must(malloc(sizeof(Chunk) + SMALL))
+            t.cap = SMALL
+    else:
+        t = k.free_large
+        if t != NULL:
+            k.free_large = t.next
+            k.nfree_large -= 1
+        else:
+            t = <Chunk*>must(malloc(sizeof(Chunk) + LARGE))
+            t.cap = LARGE
+    t.next = NULL
+    t.start = 0
+    t.end = 0
+    return t
+
+
+cdef void _recycle(Core* k, Chunk* t) noexcept nogil:
+    if t.cap == LARGE and k.nfree_large < POOL_LARGE_MAX:
+        t.next = k.free_large
+        k.free_large = t
+        k.nfree_large += 1
+    elif t.cap == SMALL and k.nfree_small < POOL_SMALL_MAX:
+        t.next = k.free_small
+        k.free_small = t
+        k.nfree_small += 1
+    else:
+        free(t)
+
+
+cdef void release_pools(Core* k) noexcept nogil:
+    cdef Chunk* t
+    while k.free_large != NULL:
+        t = k.free_large
+        k.free_large = t.next
+        free(t)
+    while k.free_small != NULL:
+        t = k.free_small
+        k.free_small = t.next
+        free(t)
+    k.nfree_large = k.nfree_small = 0
+
+
+cdef void out_slow(Core* k, Conn* c, const char* p, size_t n) noexcept nogil:
+    """Appends ``n`` bytes over as many Chunks as it takes."""
+    cdef Chunk* t
+    cdef size_t room
+    c.pending += n
+    while n:
+        t = c.out_tail
+        if t == NULL or t.end == t.cap:
+            t = _chunk(k, n, c.out_tail == NULL)
+            if c.out_tail == NULL:
+                c.out_head = t
+            else:
+                c.out_tail.next = t
+            c.out_tail = t
+        room = t.cap - t.end
+        if room > n:
+            room = n
+        memcpy(<char*>(t + 1) + t.end, p, room)
+        t.end += <uint32_t>room
+        p += room
+        n -= room
+    mark_dirty(k, c)
+
+
+cdef void mark_dirty(Core* k, Conn* c) noexcept nogil:
+    if c.flags & (DIRTY | ARMED):
+        return
+    c.flags |= DIRTY
+    k.dirty = <Conn**>grow(k.dirty, &k.dirty_cap, k.ndirty + 1, sizeof(Conn*))
+    k.dirty[k.ndirty] = c
+    k.ndirty += 1
+
+
+cdef void watch(Core* k, Conn* c) noexcept nogil:
+    """Registers the socket for exactly what is wanted now; a socket with no wish is taken out of epoll, so that a
+    hang-up cannot spin while parsing stands still."""
+    cdef epoll_event ev
+    cdef uint32_t wanted = 0
+    if c.fd < 0:
+        return
+    if not c.flags & (WAITING | STALLED | CLOSING):
+        wanted = EPOLLIN
+    if c.flags & ARMED:
+        wanted |= EPOLLOUT
+    if wanted == c.epoll_events:
+        return
+    memset(&ev, 0, sizeof(ev))
+    ev.events = wanted
+    ev.data.ptr = c
+    if c.epoll_events == 0:
+        epoll_ctl(k.epoll_fd, EPOLL_CTL_ADD, c.fd, &ev)
+    elif wanted == 0:
+        epoll_ctl(k.epoll_fd, EPOLL_CTL_DEL, c.fd, &ev)
+    else:
+        epoll_ctl(k.epoll_fd, EPOLL_CTL_MOD, c.fd, &ev)
+    c.epoll_events = wanted
+
+
+cdef void _sent(Core* k, Conn* c, size_t n) noexcept nogil:
+    cdef Chunk* t
+    cdef size_t size
+    c.pending -= n
+    c.blocked_left = c.blocked_left - n if c.blocked_left > n else 0
+    while n:
+        t = c.out_head
+        size = t.end - t.start
+        if n < size:
+            t.start += <uint32_t>n
+            return
+        n -= size
+        c.out_head = t.next
+        if t.next == NULL:
+            c.out_tail = NULL
+        _recycle(k, t)
+
+
+cdef void flush(Core* k, Conn* c) noexcept nogil:
+    """Hands the socket as much as it takes."""
+    cdef iovec iov[IOV_MAX_USED]
+    cdef msghdr msg
+    cdef Chunk* t
+    cdef size_t n
+    cdef ssize_t sent
+    if c.fd < 0:
+        return
+    while c.pending:
+        n = 0
+        t = c.out_head
+        while t != NULL and n < IOV_MAX_USED:
+            iov[n].iov_base = <char*>(t + 1) + t.start
+            iov[n].iov_len = t.end - t.start
+            n += 1
+            t = t.next
+        memset(&msg, 0, sizeof(msg))
+        msg.msg_iov = iov
+        msg.msg_iovlen = n
+        sent = sendmsg(c.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if sent < 0:
+            if errno == EINTR:
+                continue
+            if errno == EAGAIN:
+                if not c.flags & ARMED:
+                    c.flags |= ARMED
+                    c.blocked_ns = k.now_ns
+                    c.blocked_left = c.pending
+                elif c.blocked_left == 0:  # that batch is out, the next one's time begins
+                    c.blocked_ns = k.now_ns
+                    c.blocked_left = c.pending
+                due(k, c.blocked_ns + k.write_deadline_ns)
+                watch(k, c)
+                return
+            release_output(k, c)
+            doom(k, c, WRITE_ERROR)
+            return
+        _sent(k, c, <size_t>sent)
+    if c.flags & ARMED:
+        c.flags &= ~<uint32_t>ARMED
+        watch(k, c)
+
+
+cdef void flush_dirty(Core* k) noexcept nogil:
+    cdef uint32_t i = 0
+    cdef Conn* c
+    while i < k.ndirty:  # flushing may doom a connection, never make another one dirty
+        c = k.dirty[i]
+        c.flags &= ~<uint32_t>DIRTY
+        if not c.flags & ARMED:
+            flush(k, c)
+        i += 1
+    k.ndirty = 0
+
+
+cdef void doom(Core* k, Conn* c, unsigned int reason) noexcept nogil:
+    """The connection is over. The first reason counts."""
+    if c.flags & CLOSING:
+        return
+    c.flags |= CLOSING
+    c.reason = reason
+    if reason == SLOW_CONSUMER_PENDING or reason == SLOW_CONSUMER_DEADLINE:
+        release_output(k, c)
+    watch(k, c)
+    if not c.scheduled:
+        c.scheduled = 1
+        c.next_doomed = k.doomed
+        k.doomed = c
+
+
+cdef void complain(Core* k, Conn* c, const char* text, size_t n) noexcept nogil:
+    """``-ERR 'text'`` to the peer, and to Python for the log."""
+    if c.flags & CLOSING:
+        return
+    out(k, c, b"-ERR '", 6, text, n)
+    out(k, c, b"'\r\n", 3, b"", 0)
+    emit(k, c, EV_ERRORED, text, n)
+
+
+cdef void fail(Core* k, Conn* c, const char* text, size_t n, unsigned int reason) noexcept nogil:
+    """``complain`` unless ``n`` is 0, and the end."""
+    if n:
+        complain(k, c, text, n)
+    doom(k, c, reason)
+
+
+cdef void emit(Core* k, Conn* c, int type, const char* data, size_t n) noexcept nogil:
+    cdef Event* e
+    k.events = <Event*>grow(k.events, &k.event_cap, k.nevents + 1, sizeof(Event))
+    e = &k.events[k.nevents]
+    k.nevents += 1
+    e.type = type
+    e.conn = c
+    e.length = n
+    e.data = <char*>must(malloc(n + 1))
+    memcpy(e.data, data, n)
+
+
+cdef void release_output(Core* k, Conn* c) noexcept nogil:
+    cdef Chunk* t
+    while c.out_head != NULL:
+        t = c.out_head
+        c.out_head = t.next
+        _recycle(k, t)
+    c.out_tail = NULL
+    c.pending = 0
+
+
+cdef void finish(Core* k, Conn* c) noexcept nogil:
+    """Closes the descriptor and queues the report; the reactor has removed the subscriptions before."""
+    cdef char waste[4096]
+    cdef ssize_t n
+    cdef size_t total = 0
+    if c.fd >= 0:
+        c.flags &= ~<uint32_t>ARMED
+        watch(k, c)
+        shutdown(c.fd, SHUT_WR)
+        while total < DRAIN_BEFORE_CLOSE:
+            n = recv(c.fd, waste, sizeof(waste), MSG_DONTWAIT)
+            if n <= 0:
+                break
+            total += <size_t>n
+        close(c.fd)
+        c.fd = -1
+        release_output(k, c)
+    if c.prev != NULL:
+        c.prev.next = c.next
+    else:
+        k.conns = c.next
+    if c.next != NULL:
+        c.next.prev = c.prev
+    k.nconns -= 1
+    c.next_doomed = k.closed
+    k.closed = c

@@ -1,0 +1,231 @@
+"""The typed contract of the kernel's Python face (reactor.pyx, objects.pxi).
+
+All of it belongs to one thread. Times are integers of CLOCK_MONOTONIC nanoseconds and are handed in. Subjects,
+queue names and payloads are bytes. A method called outside of ``Kernel.tick`` takes effect at once; inside an
+event handler it takes effect before the tick returns.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypedDict
+
+from phloem.shared.kernel.reasons import Reason
+
+KIND_CLIENT: int
+KIND_LEAF: int
+BUILD: str  # "compiled"
+NUMBERS: dict[str, int]  # close reasons as the kernel knows them
+
+class ConnectionStats(TypedDict):
+    in_msgs: int
+    in_bytes: int
+    out_msgs: int
+    out_bytes: int
+    subscriptions: int
+    pending_bytes: int
+    rtt_ns: int  # 0: not measured yet
+    start_ns: int
+    last_ns: int
+    stalls: int
+
+class AccountStats(TypedDict):
+    subscriptions: int
+    cache: int
+    cache_bytes: int
+    inserts: int
+    removes: int
+    matches: int
+    cache_hits: int
+    links: int
+
+class Totals(TypedDict):
+    in_msgs: int
+    in_bytes: int
+    out_msgs: int
+    out_bytes: int
+    subscriptions: int
+    connections: int
+    slow_clients: int
+    slow_leafs: int
+    stale_clients: int
+    stale_leafs: int
+    stalled_clients: int
+    inbox_dropped: int
+
+Subscription = tuple[bytes, bytes | None, bytes, int, int]
+"""Subject, queue, sid, messages delivered, max (0: no limit)."""
+
+class Events(Protocol):
+    """What the kernel leaves to Python. Parsing of ``conn`` stands still after ``on_connect``, ``on_info``, ``on_err``
+    and ``on_loop`` until ``conn.resume()`` or ``conn.close(...)``, which may also be called later."""
+
+    def on_connect(self, conn: Connection, body: bytes) -> None:
+        """CONNECT's argument, usually JSON. Answer with ``configure`` and ``resume``, or ``close``."""
+    def on_info(self, conn: Connection, body: bytes) -> None:
+        """INFO from the other end of a leaf link."""
+    def on_err(self, conn: Connection, text: bytes) -> None:
+        """``-ERR`` from the other end of a leaf link; ``text`` has its quotes."""
+    def on_loop(self, conn: Connection) -> None:
+        """This server's own loop detection subject came back over a leaf link."""
+    def on_complaint(self, conn: Connection, text: bytes) -> None:
+        """An ``-ERR`` with this text was sent to the peer; for the log."""
+    def on_closed(self, conn: Connection, reason: Reason) -> None:
+        """The connection is gone; ``conn.stats`` has its last counters. Called once for every attached one."""
+    def on_trace(self, conn: Connection, direction: str, data: bytes) -> None:
+        """An operation of a traced connection: direction ``<<-``, ``->>`` or ``MSG_PAYLOAD``."""
+
+class Permissions:
+    """What a user may publish (``pub_*``) and receive (``sub_*``), compiled. ``None`` allows everything.
+
+    Entries are valid subjects, wildcards allowed; one of ``sub_*`` may be ``"subject queue"``. For a leaf link ``pub``
+    is what the peer may send to us, ``sub`` what may go to the peer. ``response_max`` other than 0 tracks replies:
+    the user may answer what it received that many times (negative: always) within ``response_ttl_ns`` (negative:
+    for ever), and without ``pub_allow`` may publish nothing else.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        *,
+        pub_allow: Iterable[str | bytes] | None = None,
+        pub_deny: Iterable[str | bytes] = (),
+        sub_allow: Iterable[str | bytes] | None = None,
+        sub_deny: Iterable[str | bytes] = (),
+        response_max: int = 0,
+        response_ttl_ns: int = 0,
+    ) -> None: ...
+
+class Account:
+    """A subject space. Made by ``Kernel.account``."""
+
+    name: str
+    @property
+    def stats(self) -> AccountStats: ...
+    def set_loop_subject(self, subject: bytes) -> None:
+        """This server's ``$LDS.<unique>`` in this account: advertised on links, recognised when it comes back. Once."""
+
+class Connection:
+    """One connection. Valid for reading after its end; methods that act then do nothing."""
+
+    cid: int
+    kind: int
+    account: Account
+    permissions: Permissions | None
+    owner: object  # for the caller's use
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def stats(self) -> ConnectionStats: ...
+    def send(self, data: bytes) -> None:
+        """Appends protocol bytes (INFO, CONNECT, +OK ...) to the output."""
+    def complain(self, text: bytes) -> None:
+        """``-ERR 'text'``; the connection stays."""
+    def close(self, reason: int, text: bytes = b"") -> None:
+        """Ends the connection, with ``-ERR 'text'`` first if there is a text."""
+    def configure(
+        self,
+        *,
+        account: Account | None = None,
+        permissions: Permissions | None = None,
+        verbose: bool = False,
+        pedantic: bool = False,
+        echo: bool = True,
+        headers: bool = False,
+        no_responders: bool = False,
+        max_subs: int = 0,
+        max_payload: int = 0,
+        peer_max_payload: int = 0,
+        first_info: bytes | None = None,
+        ping_due_ns: int = 0,
+        origin: int = 0,
+        spoke: bool = False,
+        isolated: bool = False,
+    ) -> None:
+        """The outcome of CONNECT: drops earlier subscriptions, ends the authentication deadline.
+
+        ``first_info``: protocol bytes sent behind the first PONG. ``ping_due_ns``: when the first PING is due.
+        ``max_payload`` 0 keeps the limit. Leaf links: ``origin`` numbers the peer's cluster name (0: none; messages
+        and interest never go from one link to another of the same origin), ``spoke``: the peer is the hub,
+        ``isolated``: not told of other leafs' interest, ``peer_max_payload``: larger messages are not sent.
+        """
+    def limit(self, *, max_payload: int, trace: bool) -> None: ...
+    def set_permissions(self, permissions: Permissions | None) -> None:
+        """New permissions of a live client (reload); subscriptions no longer allowed end with an -ERR."""
+    def link_up(self) -> None:
+        """Leaf link: joins the account's links and sends LS+ for all interest the peer should know."""
+    def set_deadline(self, deadline_ns: int) -> None:
+        """``-ERR 'Authentication Timeout'`` and the end at this time, unless ``configure`` comes first; 0: none."""
+    def wait(self) -> None:
+        """Parsing stands still until ``resume``."""
+    def resume(self) -> None: ...
+    def feed(self, data: bytes) -> None:
+        """Input of a connection without a socket."""
+    def output(self) -> bytes:
+        """Takes the output of a connection without a socket."""
+    def subscriptions(self) -> list[Subscription]: ...
+
+class Kernel:
+    """The reactor. Watch ``fileno()`` for reading and call ``tick``; call ``sweep`` when its return value is due."""
+
+    def __init__(self, events: Events, *, seed: int) -> None:
+        """``seed``: 64 random bits for hashing and queue choice. Raises OSError."""
+    def set_limits(
+        self,
+        *,
+        max_control_line: int = 4096,
+        max_sub_tokens: int = 0,
+        max_pending: int = ...,
+        write_deadline_ns: int = ...,
+        ping_interval_ns: int = ...,
+        ping_max: int = 2,
+        stall: bool = True,
+        stall_bytes: int = ...,
+        stall_ns: int = ...,
+        plan_bytes_max: int = ...,
+    ) -> None:
+        """Replaces all limits. Raises ValueError for a control line outside 128 to 65,000."""
+    def fileno(self) -> int: ...
+    def account(self, name: str) -> Account:
+        """The account of this name, made on first use."""
+    def attach(
+        self,
+        fd: int,
+        kind: int,
+        cid: int,
+        account: Account,
+        now_ns: int,
+        *,
+        must_auth: bool = False,
+        deadline_ns: int = 0,
+        max_payload: int = ...,
+        max_subs: int = 0,
+        trace: bool = False,
+    ) -> Connection:
+        """Takes over a connected, non-blocking socket (-1: none). The kernel closes it."""
+    def tick(self, now_ns: int) -> None:
+        """Serves what is ready. Raises what an event handler raised, after all were told."""
+    def sweep(self, now_ns: int) -> int:
+        """Timeouts, PINGs, write deadlines; when the next is due (0: nothing is)."""
+    @property
+    def due_ns(self) -> int:
+        """When ``sweep`` has to be called next; may have become earlier after any other call."""
+    def set_now(self, now_ns: int) -> None:
+        """The time for what ``feed`` causes."""
+    def publish(
+        self, account: Account, subject: bytes, reply: bytes = b"", header: bytes = b"", body: bytes = b""
+    ) -> int:
+        """A message from the server itself; the number of receivers."""
+    def subscribe(
+        self,
+        account: Account,
+        subject: bytes,
+        queue: bytes | None,
+        callback: Callable[[bytes, bytes, bytes, bytes], None] | None,
+    ) -> int:
+        """Interest of the server itself. ``callback(subject, reply, header, body)`` runs at the end of the tick."""
+    def unsubscribe(self, ident: int) -> None: ...
+    @property
+    def totals(self) -> Totals: ...
+    def connections(self) -> list[Connection]:
+        """All that are open, newest first."""
+    def close(self) -> None:
+        """Ends all connections (``on_closed`` is called for each) and frees everything."""

@@ -1,0 +1,302 @@
+"""The reactor: one epoll descriptor inside asyncio's loop, and the kernel's face towards Python.
+
+asyncio watches ``Kernel.fileno()`` and calls ``Kernel.tick(now_ns)``. A tick reads what is ready, lets ``parse``
+carry it out, flushes what was written, and tells Python only of what it has to decide (``Events`` in the
+``.pyi``). It is bounded in bytes, so that the loop's other work gets its turn, and every connection is read once
+a round, so that no publisher starves another. Time comes in as an argument; the only clock in here is the
+timerfd that ends a publisher's stall.
+
+A connection without a socket (``fd=-1``) takes its input from ``Connection.feed`` and keeps its output for
+``Connection.output``: tests drive the whole kernel in memory through it, TLS will.
+"""
+
+from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memmove, memset
+
+from .deliver cimport deliver
+from .interest cimport link_down, link_up, sub_add, sub_find, sub_remove, subs_clear, subs_expire
+from .ops cimport parse
+from .output cimport complain, doom, due, fail, finish, flush, flush_dirty, out, release_output, release_pools, watch
+from .permits cimport forget_replies, may_subscribe, permits_add, permits_clear
+from .plan cimport plan_for, plans_clear
+from .sublist cimport must, node_subject, sublist_clear, sublist_init
+from .text cimport has_wildcard, next_random
+from .types cimport *
+
+from phloem.shared.kernel.reasons import Reason
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t recv(int fd, void* buf, size_t n, int flags)
+    int MSG_DONTWAIT
+
+cdef extern from "<unistd.h>" nogil:
+    int close(int fd)
+    ssize_t read(int fd, void* buf, size_t n)
+
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    struct itimerspec:
+        timespec it_interval
+        timespec it_value
+
+cdef extern from "<sys/timerfd.h>" nogil:
+    int timerfd_create(int clock, int flags)
+    int timerfd_settime(int fd, int flags, const itimerspec* new, itimerspec* old)
+    int CLOCK_MONOTONIC, TFD_NONBLOCK, TFD_CLOEXEC
+
+cdef extern from "<sys/epoll.h>" nogil:
+    union epoll_data_t:
+        void* ptr
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_create1(int flags)
+    int epoll_ctl(int ep, int op, int fd, epoll_event* ev)
+    int epoll_wait(int ep, epoll_event* ev, int n, int timeout)
+    int EPOLL_CTL_ADD, EPOLL_CLOEXEC
+    uint32_t EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP
+
+cdef enum:
+    READ_MAX = 1 << 18  # bytes of one connection in one round
+    CARRY_MAX = 1 << 14  # an unfinished operation up to this size is moved in front of the next read
+    EVENTS_MAX = 256  # ready connections in one round
+    TICK_BYTES = 8 << 20  # then asyncio gets its turn
+    TICK_ROUNDS = 64
+    SCRATCH = 1 << 18  # the largest control line and then some
+
+KIND_CLIENT = CLIENT
+KIND_LEAF = LEAF
+BUILD = "compiled"
+NUMBERS = {  # what types.pxd says; a test compares it with reasons.py
+    "CLIENT_CLOSED": CLIENT_CLOSED, "AUTHENTICATION_TIMEOUT": AUTHENTICATION_TIMEOUT,
+    "AUTHENTICATION_VIOLATION": AUTHENTICATION_VIOLATION, "SLOW_CONSUMER_PENDING": SLOW_CONSUMER_PENDING,
+    "SLOW_CONSUMER_DEADLINE": SLOW_CONSUMER_DEADLINE, "WRITE_ERROR": WRITE_ERROR, "READ_ERROR": READ_ERROR,
+    "PARSE_ERROR": PARSE_ERROR, "STALE": STALE, "PROTOCOL_VIOLATION": PROTOCOL_VIOLATION,
+    "MAX_PAYLOAD": MAX_PAYLOAD, "MAX_CONTROL_LINE": MAX_CONTROL_LINE, "SERVER_SHUTDOWN": SERVER_SHUTDOWN,
+}
+
+
+cdef void _keep(Conn* c, const char* p, size_t n) noexcept nogil:
+    """Keeps unparsed input; ``p`` may point into the connection's own buffer."""
+    if n == 0:
+        free(c.buf)
+        c.buf = NULL
+        c.buf_len = c.buf_cap = 0
+        return
+    if c.buf != NULL and p >= c.buf and p < c.buf + c.buf_cap:
+        memmove(c.buf, p, n)
+    else:
+        if n > c.buf_cap:
+            free(c.buf)
+            c.buf = <char*>must(malloc(n))
+            c.buf_cap = n
+        memcpy(c.buf, p, n)
+    c.buf_len = n
+
+
+cdef void _parse_kept(Core* k, Conn* c) noexcept nogil:
+    cdef const char* left
+    if c.buf_len == 0 or c.flags & (WAITING | STALLED | CLOSING):
+        return
+    left = parse(k, c, c.buf, c.buf + c.buf_len)
+    _keep(c, left, c.buf + c.buf_len - left)
+
+
+cdef size_t _receive(Core* k, Conn* c) noexcept nogil:
+    """One read of one connection and everything that follows from it; the bytes read."""
+    cdef char* at
+    cdef size_t room
+    cdef ssize_t n
+    cdef const char* left
+    if c.buf_len <= CARRY_MAX:
+        memcpy(k.recv_buf, c.buf, c.buf_len)
+        at = k.recv_buf + c.buf_len
+        room = READ_MAX
+    else:  # a large payload on its way: it grows in place, with what really arrives
+        if c.buf_cap - c.buf_len < READ_MAX // 2:
+            c.buf_cap = c.buf_cap * 2 if c.buf_cap > READ_MAX else READ_MAX * 2
+            c.buf = <char*>must(realloc(c.buf, c.buf_cap))
+        at = c.buf + c.buf_len
+        room = c.buf_cap - c.buf_len
+    n = recv(c.fd, at, room, MSG_DONTWAIT)
+    if n <= 0:
+        if n < 0 and (errno == EAGAIN or errno == EINTR):
+            return 0
+        doom(k, c, CLIENT_CLOSED if n == 0 else READ_ERROR)
+        return 0
+    at -= c.buf_len
+    left = parse(k, c, at, at + c.buf_len + n)
+    _keep(c, left, at + c.buf_len + n - left)
+    return <size_t>n
+
+
+cdef void _release_stalled(Core* k, bint all) noexcept nogil:
+    """Lets publishers go on whose receiver has drained or whose time is over."""
+    cdef uint32_t i = 0
+    cdef Conn* c
+    while i < k.nstalled:
+        c = k.stalled[i]
+        if all or c.flags & CLOSING or c.stall_for == NULL or c.stall_for.pending < k.stall_bytes // 2:
+            k.nstalled -= 1
+            k.stalled[i] = k.stalled[k.nstalled]
+            c.flags &= ~<uint32_t>STALLED
+            c.stall_for = NULL
+            watch(k, c)
+            _parse_kept(k, c)  # may stall again: appended behind, seen by a later call
+            if c.flags & STALLED:
+                return
+        else:
+            i += 1
+
+
+cdef void _arm_stall_timer(Core* k) noexcept nogil:
+    cdef itimerspec t
+    memset(&t, 0, sizeof(t))
+    t.it_value.tv_nsec = <long>k.stall_ns
+    timerfd_settime(k.timer_fd, 0, &t, NULL)
+
+
+cdef void _reap(Core* k) noexcept nogil:
+    """Ends what was doomed: subscriptions go, the last bytes are tried, the descriptor is closed."""
+    cdef Conn* c
+    cdef uint32_t i
+    while k.doomed != NULL:
+        c = k.doomed
+        k.doomed = c.next_doomed
+        if not c.reaped:
+            c.reaped = 1
+            link_down(k, c)
+            subs_clear(k, c)
+            forget_replies(c)
+            free(c.buf)
+            c.buf = NULL
+            c.buf_len = c.buf_cap = 0
+            for i in range(k.nstalled):
+                if k.stalled[i].stall_for is c:
+                    k.stalled[i].stall_for = NULL
+            flush(k, c)
+        if c.pending and c.fd >= 0 and c.flags & ARMED and c.reason != CLIENT_CLOSED and c.reason != READ_ERROR:
+            continue  # it may still take its last words; the sweep ends it otherwise
+        _forget_stalled(k, c)
+        finish(k, c)
+
+
+cdef void _forget_stalled(Core* k, Conn* c) noexcept nogil:
+    cdef uint32_t i
+    for i in range(k.nstalled):
+        if k.stalled[i] is c:
+            k.nstalled -= 1
+            k.stalled[i] = k.stalled[k.nstalled]
+            return
+
+
+cdef void _last_words(Core* k, Conn* c) noexcept nogil:
+    """A closing connection whose socket has room again, or whose time is over."""
+    flush(k, c)
+    if not (c.flags & ARMED and c.pending):
+        _forget_stalled(k, c)
+        finish(k, c)
+
+
+cdef size_t _round(Core* k) noexcept nogil:
+    """Serves every ready connection once; the bytes read, at least 1 if anything happened."""
+    cdef epoll_event ready[EVENTS_MAX]
+    cdef int n = epoll_wait(k.epoll_fd, ready, EVENTS_MAX, 0)
+    cdef int i
+    cdef Conn* c
+    cdef size_t total = 0
+    cdef uint64_t ticks
+    for i in range(n):
+        total += 1
+        c = <Conn*>ready[i].data.ptr
+        if c == NULL:
+            if read(k.timer_fd, &ticks, 8) == 8:
+                _release_stalled(k, True)
+            continue
+        if c.flags & CLOSING:
+            if c.reaped:
+                _last_words(k, c)
+            continue
+        if ready[i].events & (EPOLLOUT | EPOLLERR | EPOLLHUP) and c.flags & ARMED:
+            flush(k, c)
+        if ready[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP) and not c.flags & (WAITING | STALLED | CLOSING):
+            total += _receive(k, c)
+    _settle(k)
+    return total
+
+
+cdef void _settle(Core* k) noexcept nogil:
+    """What follows from parsing: flushes, publishers that may go on, connections that are over."""
+    flush_dirty(k)
+    if k.nstalled:
+        _release_stalled(k, False)
+        flush_dirty(k)
+        if k.nstalled:
+            _arm_stall_timer(k)
+    while k.doomed != NULL:
+        _reap(k)
+        flush_dirty(k)
+
+
+cdef void _ping_due(Core* k, Conn* c, uint64_t now) noexcept nogil:
+    """wire 1.5: two unanswered PINGs, and the third tick finds the connection stale. Who has just been heard is not
+    asked, once the round trip is known; a hub is always asked."""
+    cdef uint64_t quiet = now - c.last_in_ns
+    c.ping_due_ns = now + k.ping_interval_ns
+    if not c.flags & SPOKE and quiet < k.ping_interval_ns and c.rtt_ns:
+        return
+    if c.pings_out + 1 > k.ping_max:
+        if c.kind == LEAF:
+            k.stale_leafs += 1
+        else:
+            k.stale_clients += 1
+        fail(k, c, b"Stale Connection", 16, STALE)
+        return
+    c.pings_out += 1
+    c.ping_sent_ns = now
+    out(k, c, b"PING\r\n", 6, b"", 0)
+
+
+cdef void _sweep(Core* k, uint64_t now) noexcept nogil:
+    """Everything that is due by ``now``; ``due_ns`` says when the next thing will be."""
+    cdef Conn* c = k.conns
+    cdef Conn* following
+    k.due_ns = 0
+    while c != NULL:
+        following = c.next
+        if c.flags & CLOSING:
+            if c.reaped:
+                if now >= c.blocked_ns + k.write_deadline_ns:
+                    release_output(k, c)
+                    _last_words(k, c)
+                else:
+                    due(k, c.blocked_ns + k.write_deadline_ns)
+            c = following
+            continue
+        if c.deadline_ns and now >= c.deadline_ns:
+            c.deadline_ns = 0
+            fail(k, c, b"Authentication Timeout", 22, AUTHENTICATION_TIMEOUT)
+        if c.ping_due_ns and now >= c.ping_due_ns and not c.flags & CLOSING:
+            _ping_due(k, c, now)
+        if c.flags & ARMED and not c.flags & CLOSING:
+            if now >= c.blocked_ns + k.write_deadline_ns:
+                if c.kind == CLIENT:
+                    k.slow_clients += 1
+                else:
+                    k.slow_leafs += 1
+                doom(k, c, SLOW_CONSUMER_DEADLINE)
+            else:
+                due(k, c.blocked_ns + k.write_deadline_ns)
+        due(k, c.deadline_ns)
+        due(k, c.ping_due_ns)
+        c = following
+    _settle(k)
+
+
+include "objects.pxi"

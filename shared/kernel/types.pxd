@@ -1,0 +1,388 @@
+"""The kernel's table of contents: every structure of the hot path, who owns it and how long it lives.
+
+Ownership: the Core owns everything. A Conn is created by ``attach`` and lives until its closed event has
+been handed to Python; a Sub lives in its Conn's sid table and in one Node (or Group) of the account's
+sublist; a Plan is a cache entry that only points at Subs and Conns and is never used once its account's
+generation has moved on. One thread uses all of it.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef enum Kind:  # who is at the other end
+    CLIENT = 0
+    LEAF = 2
+    SYSTEM = 3  # the server itself: internal subscriptions
+
+cdef enum Flag:  # of a Conn
+    CONNECTED = 1 << 0  # CONNECT was accepted (or none is needed and another verb came first)
+    MUST_AUTH = 1 << 1  # the first verb has to be CONNECT
+    VERBOSE = 1 << 2
+    PEDANTIC = 1 << 3
+    ECHO = 1 << 4
+    HEADERS = 1 << 5
+    NO_RESPONDERS = 1 << 6
+    WAITING = 1 << 7  # Python decides something; parsing stands still
+    STALLED = 1 << 8  # a publisher held back until its receiver has drained
+    ARMED = 1 << 9  # the socket was full; EPOLLOUT tells when it is not
+    CLOSING = 1 << 10  # no more reading, no more deliveries
+    DIRTY = 1 << 11  # in the list of connections to flush
+    SPOKE = 1 << 12  # leaf link on which the peer is the hub
+    ISOLATED = 1 << 13  # leaf link that is not told of other leafs' interest
+    LINKED = 1 << 14  # leaf link whose handshake is over: interest is exchanged
+    FIRST_PING = 1 << 15  # the first PING has been answered
+    TRACE = 1 << 16
+    PEER_EOF = 1 << 17  # the peer has closed or reset
+    HELD = 1 << 18  # input arrived while parsing stood still
+    TRACK_REPLIES = 1 << 19  # allow_responses
+
+cdef enum CloseReason:  # why a connection was closed; numbers shared with reasons.py (a test compares)
+    CLIENT_CLOSED = 1
+    AUTHENTICATION_TIMEOUT = 2
+    AUTHENTICATION_VIOLATION = 3
+    SLOW_CONSUMER_PENDING = 5
+    SLOW_CONSUMER_DEADLINE = 6
+    WRITE_ERROR = 7
+    READ_ERROR = 8
+    PARSE_ERROR = 9
+    STALE = 10
+    PROTOCOL_VIOLATION = 11
+    MAX_PAYLOAD = 15
+    MAX_CONTROL_LINE = 16
+    SERVER_SHUTDOWN = 20
+
+cdef enum EventType:  # what Python is told
+    EV_CONNECT = 1
+    EV_INFO = 2
+    EV_ERR = 3
+    EV_LOOP = 4
+    EV_ERRORED = 5
+    EV_TRACE_IN = 6
+    EV_TRACE_OUT = 7
+    EV_TRACE_PAYLOAD = 8
+
+cdef struct Chunk:  # a piece of an out-buffer
+    Chunk* next
+    uint32_t start
+    uint32_t end
+    uint32_t cap
+
+cdef struct Node:  # one token of the sublist's trie
+    Node* parent
+    Node** children  # open addressing by token hash
+    uint32_t child_cap
+    uint32_t child_count
+    Node* pwc  # *
+    Node* fwc  # >
+    Sub** subs  # plain subscriptions, any order
+    uint32_t nsubs
+    uint32_t sub_cap
+    uint32_t nlocal  # of them, not from a leaf link
+    Group* groups
+    uint32_t hash
+    uint16_t token_len
+    char token[1]
+
+cdef struct Group:  # members of one queue group on one Node
+    Group* next
+    Sub** members
+    uint32_t count
+    uint32_t cap
+    uint32_t nlocal
+    uint16_t name_len
+    char name[1]
+
+cdef struct Sublist:
+    Node root
+    uint64_t count
+    uint64_t seed
+
+cdef struct Sub:
+    Conn* conn
+    Node* node
+    Group* group  # NULL: plain
+    Sub* next_sid  # chain in the connection's sid table
+    uint64_t max  # 0: no limit
+    uint64_t delivered
+    uint32_t index  # in node.subs or group.members
+    uint32_t weight  # queue members behind a leaf link; 1 for a client
+    uint32_t callback  # of a SYSTEM subscription
+    uint32_t sid_hash
+    uint16_t sid_len
+    uint8_t filtered  # its wildcard overlaps a denied subject: look at each subject
+    uint8_t gone  # max reached, waiting to be removed
+    char sid[1]
+
+cdef struct Pattern:  # one entry of a permission list, kept for overlap questions
+    Pattern* next
+    uint16_t length
+    char text[1]
+
+cdef struct Permits:  # what one user may do; shared by the connections of that user
+    Sublist pub_allow
+    Sublist pub_deny
+    Sublist sub_allow
+    Sublist sub_deny
+    Pattern* pub_allow_patterns
+    Pattern* sub_deny_patterns
+    uint8_t has_pub_allow
+    uint8_t has_pub_deny
+    uint8_t has_sub_allow
+    uint8_t has_sub_deny
+    uint32_t id  # never reused while a plan may remember it
+    uint32_t refs
+    int64_t response_max  # 0: no tracked replies; negative: unlimited
+    int64_t response_ttl_ns  # negative: no end
+
+cdef struct Response:  # a reply subject that a responder may publish to
+    Response* next
+    uint64_t expires_ns  # 0: never
+    int64_t left  # negative: unlimited
+    uint32_t hash
+    uint16_t length
+    char subject[1]
+
+cdef struct Conn:
+    int fd  # -1: no socket, bytes are handed in and taken out (tests, TLS)
+    uint32_t epoll_events  # what the socket is registered for; 0: not at all
+    uint8_t kind
+    uint8_t scheduled  # in the doomed list
+    uint8_t reaped  # its subscriptions are gone, only output is left
+    uint32_t flags
+    uint64_t cid
+    AccountState* account
+    Permits* permits
+    void* owner  # the Python Connection, borrowed; it outlives this structure's use
+    Conn* prev
+    Conn* next
+    # input that could not be parsed yet
+    char* buf
+    size_t buf_len
+    size_t buf_cap
+    size_t need  # do not parse before this many bytes are there
+    # output
+    Chunk* out_head
+    Chunk* out_tail
+    size_t pending
+    uint64_t blocked_ns  # since when the socket has been full
+    size_t blocked_left  # bytes of the batch that was waiting then
+    # subscriptions
+    Sub** sids
+    uint32_t sid_cap
+    uint32_t sub_count
+    uint32_t max_subs  # 0: no limit
+    uint32_t max_payload
+    uint32_t peer_max_payload  # of a leaf's hub: larger messages stay here; 0: unknown
+    uint8_t oversize_noted
+    Conn* stall_for  # the receiver that this publisher waits for
+    # the plan of the last publish, checked by subject and generation before use
+    Plan* last_plan
+    uint64_t last_epoch  # account.plan_epoch when it was found
+    # leaf
+    uint32_t origin  # interned cluster name, 0: none
+    uint32_t link_index  # scratch of plan building
+    uint64_t link_stamp
+    uint64_t serial  # creation order within the kernel
+    # allow_responses
+    Response** responses
+    uint32_t response_count
+    # what the server says after the first PONG
+    char* first_info
+    uint32_t first_info_len
+    # timers and counters
+    uint64_t start_ns
+    uint64_t last_ns  # last message or PING
+    uint64_t last_in_ns
+    uint64_t deadline_ns  # CONNECT has to be there by then; 0: none
+    uint64_t ping_due_ns
+    uint64_t ping_sent_ns
+    uint64_t rtt_ns
+    uint64_t stall_until_ns
+    uint32_t pings_out
+    uint32_t reason
+    uint32_t stalls
+    uint64_t in_msgs
+    uint64_t in_bytes
+    uint64_t out_msgs
+    uint64_t out_bytes
+    Conn* next_doomed
+
+cdef struct Target:  # one receiver in a plan
+    Sub* sub
+    Conn* conn
+    uint32_t head  # offset of "HMSG subject sid " in the plan's text; "MSG ..." starts one byte later
+    uint32_t head_len
+
+cdef struct LinkTarget:  # one leaf link in a plan
+    Conn* conn
+    uint8_t plain  # it has plain interest; otherwise only queue groups
+    int32_t first_pick  # scratch while a message is delivered
+
+
+cdef struct Member:  # queue members behind a leaf link
+    uint32_t link  # index into the plan's links
+    uint32_t weight
+    Sub* sub
+
+cdef struct PlanGroup:  # one queue group name, gathered over all matching subjects
+    Group* name_from  # any of its Groups: holds the name
+    uint32_t local_start  # Targets of local members, in the plan's array
+    uint32_t local_count
+    uint32_t remote_start
+    uint32_t remote_count
+    uint64_t remote_weight
+
+cdef struct Plan:  # who gets a message on this subject, and in which form
+    Plan* chain
+    uint64_t generation
+    uint32_t hash
+    uint16_t subject_len
+    uint16_t link_head_len
+    uint32_t ntargets  # plain receivers; group members follow them in the array
+    uint32_t nlinks
+    uint32_t ngroups
+    uint8_t kept  # in the cache
+    uint32_t link_head  # "LMSG subject " in text
+    Target* targets
+    LinkTarget* links
+    PlanGroup* groups
+    Member* members
+    char* text
+    size_t size  # bytes of the whole
+    uint32_t permit_id[2]  # what two permission sets said of publishing here
+    uint8_t permit_ok[2]
+    uint8_t permit_next
+    char subject[1]
+
+cdef struct AccountState:
+    Sublist subs
+    Plan** plans
+    uint32_t plan_cap
+    uint32_t plan_count
+    size_t plan_bytes
+    uint64_t generation
+    uint64_t plan_epoch  # moves on whenever a Plan is freed: remembered pointers are void
+    uint32_t sweep_hand
+    Conn** links  # leaf links whose handshake is over
+    uint32_t nlinks
+    uint32_t link_cap
+    uint8_t is_system
+    char* lds  # this server's loop detection subject in this account
+    uint32_t lds_len
+    uint32_t index
+    uint64_t matches
+    uint64_t cache_hits
+    uint64_t inserts
+    uint64_t removes
+
+cdef struct Msg:  # a message on its way through, pointing into the input
+    const char* subject
+    const char* reply
+    const char* body  # header block and payload
+    const char* tail  # "[reply ]sizes CRLF body CRLF" as it arrived, if it can be passed on; or NULL
+    const char* queues  # names in LMSG, separated by single blanks
+    const char* deliver_subject  # subject for clients when a JetStream delivery names it; or NULL
+    uint32_t subject_len
+    uint32_t reply_len
+    uint32_t client_reply_len  # without the subject that a JetStream delivery appends
+    uint32_t header_len
+    uint32_t size  # header_len included
+    uint32_t tail_len
+    uint32_t queues_len
+    uint32_t deliver_subject_len
+    uint8_t has_header  # HPUB or HMSG, even with header_len 0
+    uint8_t has_queues
+
+cdef struct Event:
+    uint8_t type
+    Conn* conn
+    char* data
+    size_t length
+
+cdef struct Inbox:  # a message for the server itself
+    uint32_t callback
+    char* data  # subject, reply, body one after the other
+    uint32_t subject_len
+    uint32_t reply_len
+    uint32_t header_len
+    uint32_t size
+
+cdef struct Token:
+    const char* text
+    uint32_t hash
+    uint16_t length
+
+cdef struct Core:
+    int epoll_fd
+    int timer_fd
+    uint64_t now_ns
+    uint64_t due_ns  # when the next sweep has something to do; 0: never
+    uint64_t seed
+    uint64_t random
+    uint64_t serial
+    uint64_t build_stamp
+    Conn* conns  # all, newest first
+    uint64_t nconns
+    Conn* closed  # to be reported to Python, then freed
+    Conn* doomed  # closing; subscriptions removed and descriptor closed at the end of the tick
+    Conn internal  # kind SYSTEM: owner of the server's own subscriptions
+    # lists that a tick fills and empties
+    Conn** dirty
+    uint32_t ndirty
+    uint32_t dirty_cap
+    Event* events
+    uint32_t nevents
+    uint32_t event_cap
+    Inbox* inbox
+    uint32_t ninbox
+    uint32_t inbox_cap
+    size_t inbox_bytes
+    Sub** expired
+    uint32_t nexpired
+    uint32_t expired_cap
+    Conn** stalled
+    uint32_t nstalled
+    uint32_t stalled_cap
+    Conn* stall_on  # receiver that is too far behind, found while delivering
+    # scratch
+    Token* tokens
+    Node** matched
+    uint32_t nmatched
+    uint32_t matched_cap
+    Node** plan_nodes
+    uint32_t plan_node_cap
+    char* plan_buf  # a plan that is used once is built here and not kept
+    uint32_t plan_buf_cap
+    uint16_t* seen  # fingerprints of subjects published recently: the second time is worth keeping
+    char* scratch
+    char* recv_buf
+    int32_t* picks
+    uint32_t pick_cap
+    # pools
+    Chunk* free_large
+    Chunk* free_small
+    uint32_t nfree_large
+    uint32_t nfree_small
+    # limits, from Python
+    uint32_t max_control_line
+    uint32_t max_sub_tokens
+    size_t max_pending
+    size_t plan_bytes_max
+    size_t stall_bytes
+    uint64_t stall_ns
+    uint64_t write_deadline_ns
+    uint64_t ping_interval_ns
+    uint32_t ping_max
+    uint8_t headers_supported
+    uint8_t stall_enabled
+    # totals
+    uint64_t in_msgs
+    uint64_t in_bytes
+    uint64_t out_msgs
+    uint64_t out_bytes
+    uint64_t subs
+    uint64_t slow_clients
+    uint64_t slow_leafs
+    uint64_t stale_clients
+    uint64_t stale_leafs
+    uint64_t stalled_clients
+    uint64_t inbox_dropped
