@@ -8,7 +8,15 @@ import pytest
 
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.declare import declared, walk
-from phloem.shared.server.load import ConfigErrors, Loaded, load, merge, start_warnings, validate
+from phloem.shared.server.load import (
+    ConfigErrors,
+    Loaded,
+    load,
+    load_mapping,
+    merge,
+    start_warnings,
+    validate,
+)
 from phloem.shared.server.options import (
     Authorization,
     LeafNodes,
@@ -227,3 +235,26 @@ def test_start_warnings() -> None:
     assert start_warnings(secret) == ("Plaintext passwords detected, use nkeys or bcrypt",)
     hashed = Options(authorization=Authorization(token="$2a$11$" + "x" * 53))
     assert start_warnings(hashed) == ()
+
+
+def test_mapping_is_read_as_a_file_would_be() -> None:
+    config = {"port": -1, "server_tags": ("a", "b"), "leafnodes": {"remotes": [{"url": "nats://h:1"}]}}
+    got = merge(load_mapping(config), {})
+    assert (got.port, got.server_tags, got.config_file) == (-1, ("a", "b"), "")
+    assert got.leafnodes.remotes == (Remote(urls=("nats://h:1",)),)
+    assert load_mapping({}).warnings == ()
+    assert merge(load_mapping({"server_name": "\x01é"}), {}).server_name == "\x01é"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"port": None}, '"port" cannot be configured with a NoneType'),
+        ({"nope": 1}, 'unknown field "nope"'),
+        ({"leafnodes": {"port": "x"}}, '"port" expects integer, got the string "x"'),
+    ],
+)
+def test_mapping_with_a_mistake(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_mapping(config)
+    assert str(caught.value) == message
