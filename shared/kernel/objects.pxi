@@ -141,6 +141,7 @@ cdef class Connection:
         c.origin = origin
         c.deadline_ns = 0
         c.ping_due_ns = ping_due_ns
+        due(k, ping_due_ns)
         if first_info is not None and not c.flags & FIRST_PING:
             free(c.first_info)
             c.first_info = <char*>must(malloc(len(first_info) + 1))
@@ -153,12 +154,37 @@ cdef class Connection:
             self.c.max_payload = max_payload
             self.c.flags = self.c.flags | TRACE if trace else self.c.flags & ~<uint32_t>TRACE
 
+    def set_permissions(self, Permissions permissions):
+        """Reload: subscriptions that are no longer allowed end with an -ERR."""
+        cdef Conn* c = self._live()
+        cdef Core* k = &self.kernel.k
+        cdef Sub* s
+        cdef uint8_t filtered
+        self.permissions = permissions
+        c.permits = NULL if permissions is None else &permissions.p
+        c.flags &= ~<uint32_t>TRACK_REPLIES
+        if permissions is not None and permissions.p.response_max:
+            c.flags |= TRACK_REPLIES
+        c.account.generation += 1  # plans hold receivers that may no longer be allowed
+        for subject, queue, sid, _, _ in self.subscriptions():
+            s = sub_find(k, c, sid, len(sid))
+            if may_subscribe(k, c.permits, subject, len(subject), queue or b"", len(queue or b""), False, &filtered):
+                s.filtered = filtered
+                continue
+            text = b'Permissions Violation for Subscription to "%b"' % subject
+            if queue:
+                text += b' using queue "%b"' % queue
+            self.complain(text + b' (sid "%b")' % sid)
+            sub_remove(k, s)
+        self.kernel._after()
+
     def link_up(self):
         link_up(&self.kernel.k, self._live())
         self.kernel._after()
 
     def set_deadline(self, uint64_t deadline_ns):
         self._live().deadline_ns = deadline_ns
+        due(&self.kernel.k, deadline_ns)
 
     def wait(self):
         """Parsing stands still until ``resume``."""
@@ -339,6 +365,7 @@ cdef class Kernel:
         c.owner = <void*>conn
         c.start_ns = c.last_ns = c.last_in_ns = now_ns
         c.deadline_ns = deadline_ns
+        due(k, deadline_ns)
         c.max_payload = max_payload
         c.max_subs = max_subs
         c.flags = ECHO
@@ -385,11 +412,14 @@ cdef class Kernel:
             self.busy = False
 
     def sweep(self, uint64_t now_ns):
-        cdef uint64_t due
         self.k.now_ns = now_ns
-        due = _sweep(&self.k, now_ns)
+        _sweep(&self.k, now_ns)
         self._after()
-        return due
+        return self.k.due_ns
+
+    @property
+    def due_ns(self):
+        return self.k.due_ns
 
     def set_now(self, uint64_t now_ns):
         self.k.now_ns = now_ns

@@ -148,6 +148,8 @@ class Connection:
         ``isolated``: not told of other leafs' interest, ``peer_max_payload``: larger messages are not sent.
         """
     def limit(self, *, max_payload: int, trace: bool) -> None: ...
+    def set_permissions(self, permissions: Permissions | None) -> None:
+        """New permissions of a live client (reload); subscriptions no longer allowed end with an -ERR."""
     def link_up(self) -> None:
         """Leaf link: joins the account's links and sends LS+ for all interest the peer should know."""
     def set_deadline(self, deadline_ns: int) -> None:
@@ -203,6 +205,9 @@ class Kernel:
         """Serves what is ready. Raises what an event handler raised, after all were told."""
     def sweep(self, now_ns: int) -> int:
         """Timeouts, PINGs, write deadlines; when the next is due (0: nothing is)."""
+    @property
+    def due_ns(self) -> int:
+        """When ``sweep`` has to be called next; may have become earlier after any other call."""
     def set_now(self, now_ns: int) -> None:
         """The time for what ``feed`` causes."""
     def publish(
