@@ -4,8 +4,8 @@ Order of precedence: defaults, the file, the flags. ``load`` checks what one fil
 makes sense for a server that starts is ``validate``'s (nats-server's ``-t`` does the same split).
 """
 
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,7 +13,7 @@ import msgspec
 from phloem.shared import limits
 from phloem.shared.errors import ConfigError
 from phloem.shared.server import load_auth
-from phloem.shared.server.conf import Value, config_digest, parse_file, parse_text
+from phloem.shared.server.conf import Value, config_digest, from_plain, parse_file
 from phloem.shared.server.declare import Declared, Kind, declared
 from phloem.shared.server.durations import format_duration
 from phloem.shared.server.load_values import CONVERTERS, Converter, Reading, address, describe, wrong_type
@@ -52,7 +52,7 @@ class Loaded(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def load(path: str | Path) -> Loaded:
+def load(path: str | os.PathLike[str]) -> Loaded:
     """Read a file.
 
     Raises:
@@ -67,9 +67,7 @@ def load_mapping(config: Mapping[str, Any]) -> Loaded:
     Raises:
         ConfigError: As ``load``.
     """
-    # Rendered over several lines, JSON is in the grammar of files.
-    text = msgspec.json.format(msgspec.json.encode(config), indent=2).decode()
-    return _loaded(parse_text(text) if config else {}, "")
+    return _loaded(from_plain(config), "")
 
 
 def _loaded(top: dict[str, Value], path: str) -> Loaded:
