@@ -356,6 +356,7 @@ cdef struct Core:
     char* plan_buf  # a plan that is used once is built here and not kept
     uint32_t plan_buf_cap
     uint16_t* seen  # fingerprints of subjects published recently: the second time is worth keeping
+    Msg express  # all zero but for the fields that the express lane sets
     char* scratch
     char* recv_buf
     int32_t* picks
