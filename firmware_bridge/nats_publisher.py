@@ -45,7 +45,7 @@ class NatsPublisher:
     """Use as ``async with NatsPublisher(["nats://127.0.0.1:4222"], rng) as publisher``.
 
     Entering does not wait for the server. Leaving waits up to ``CLOSE_TIMEOUT_S`` for the backlog unless
-    the server is away.
+    the server is away. A bug in here ends the block with its error, as in ``asyncio.TaskGroup``.
     """
 
     def __init__(
@@ -64,12 +64,14 @@ class NatsPublisher:
         self._in_flight: list[Message] = []
         self._interests: set[_Interest] = set()
         self._wake, self._idle, self._connected = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._warned_away = self._warned_full = False
+        self._warned_away = self._warned_full = self._leaving = False
         self._reason = self._violation = ""
+        self._group = asyncio.TaskGroup()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "NatsPublisher":
-        self._task = asyncio.create_task(self._run(), name="bridge publisher")
+        await self._group.__aenter__()
+        self._task = self._group.create_task(self._run(), name="bridge publisher")
         return self
 
     async def __aexit__(
@@ -77,15 +79,16 @@ class NatsPublisher:
     ) -> None:
         assert self._task is not None
         try:
-            if (self.backlog or self._in_flight) and not self._warned_away:
+            waiting = self.backlog or self._in_flight
+            if waiting and not self._warned_away and not self._task.done():
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._idle.wait(), limits.CLOSE_TIMEOUT_S)
         finally:
-            await _end(self._task, limits.CLOSE_TIMEOUT_S)
+            self._leaving = True  # for a cancellation that gets lost while connecting, see _end
+            self._task.cancel()
+            await self._group.__aexit__(kind, error, trace)
             if self.backlog:
                 logger.warning("%d messages were not delivered", len(self.backlog))
-        if not self._task.cancelled():
-            self._task.result()
 
     async def wait_idle(self) -> None:
         """Return when a server has confirmed everything: messages, subscriptions and their ends."""
@@ -120,11 +123,12 @@ class NatsPublisher:
         return unsubscribe
 
     async def _run(self) -> None:
-        while True:
+        while not self._leaving:
             client, closed = Client(), asyncio.Event()
             try:
                 await self._connect(client, closed)
-                await self._serve(client, closed)
+                if not self._leaving:
+                    await self._serve(client, closed)
             except _LOST as error:
                 # nats-py ends with "no servers available" or "closed"; why, it said to on_error.
                 self._away(self._reason or str(error) or type(error).__name__)
@@ -132,7 +136,8 @@ class NatsPublisher:
                 self._connected.clear()
                 with suppress(*_LOST):
                     await client.close()
-            await pause(self._backoff.next_ns(), self._call_later)
+            if not self._leaving:
+                await pause(self._backoff.next_ns(), self._call_later)
 
     async def _connect(self, client: Client, closed: asyncio.Event) -> None:
         self._reason = ""
@@ -170,7 +175,7 @@ class NatsPublisher:
             await asyncio.wait({sending, ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             ended.cancel()
-            await _end(sending, limits.CANCEL_AGAIN_S)
+            await _end(sending)
             self.backlog.put_back(self._in_flight)
             self._in_flight = []
         if not sending.cancelled():
@@ -245,7 +250,7 @@ class NatsPublisher:
             )
 
 
-async def _end(task: "asyncio.Task[None]", again_s: float) -> None:
+async def _end(task: "asyncio.Task[None]") -> None:
     """Cancel ``task`` until it has ended.
 
     Once is not enough: before Python 3.12 ``asyncio.wait_for``, which nats-py waits with, forgets a
@@ -253,7 +258,7 @@ async def _end(task: "asyncio.Task[None]", again_s: float) -> None:
     """
     while not task.done():
         task.cancel()
-        await asyncio.wait({task}, timeout=again_s)
+        await asyncio.wait({task}, timeout=limits.CANCEL_AGAIN_S)
 
 
 def _payload_to(callback: Callable[[bytes], None]) -> Callable[[Msg], Awaitable[None]]:

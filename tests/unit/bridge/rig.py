@@ -1,12 +1,17 @@
-"""What the tests of the bridge hand in: a clock that stands, timers fired by hand, a publisher that remembers."""
+"""What the tests hand in: a clock that stands, timers fired by hand, a publisher that remembers."""
 
 import asyncio
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+import nats
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
 
 WAIT_S = 10  # a bound for what takes milliseconds; reached only by a failing test
 
@@ -88,6 +93,26 @@ class MemoryPublisher:
     @property
     def quiet(self) -> bool:
         return self._published.empty()
+
+
+class Heard:
+    """What a subscriber of a real server got."""
+
+    def __init__(self, client: Client, subscription: Subscription) -> None:
+        self.client, self._subscription = client, subscription
+
+    async def next(self) -> Published:
+        message = await self._subscription.next_msg(WAIT_S)
+        return Published(message.subject, message.data, message.headers or {})
+
+
+@asynccontextmanager
+async def listen(url: str, subject: str) -> AsyncIterator[Heard]:
+    """A client with a subscription that the server knows of."""
+    async with await nats.connect(url, allow_reconnect=False) as client:
+        subscription = await client.subscribe(subject)
+        await client.flush()
+        yield Heard(client, subscription)
 
 
 class Bytes:

@@ -48,9 +48,7 @@ def test_no_permission_names_the_group(tmp_path: Path) -> None:
         (".", PortRefused, errno.EISDIR, "Is a directory"),
     ],
 )
-def test_what_opening_raises(
-    tmp_path: Path, path: str, kind: type[PortError], code: int, text: str
-) -> None:
+def test_what_opening_raises(tmp_path: Path, path: str, kind: type[PortError], code: int, text: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(kind) as caught:
         open_serial(SerialSettings(device=f"{tmp_path}/{path}", subject="x"))

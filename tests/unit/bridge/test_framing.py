@@ -1,5 +1,7 @@
 """Framers: how the bytes were cut into chunks never matters, bounds hold, losses are counted."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ TEXT = st.text(alphabet="ab\r\n", max_size=60).map(str.encode)
 
 def cut(data: bytes, cuts: list[int]) -> list[bytes]:
     edges = [0, *sorted(at % (len(data) + 1) for at in cuts), len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(edges)]
 
 
 def feed(framer: Framer, chunks: list[bytes]) -> list[bytes]:

@@ -5,12 +5,11 @@ import logging
 from pathlib import Path
 from random import Random
 
-import nats
 import pytest
+from tests.unit.bridge.rig import WAIT_S, Heard, ManualTimers, NatsServer, listen
 
 from phloem.firmware_bridge.backlog import Backlog, Message
 from phloem.firmware_bridge.nats_publisher import NatsPublisher
-from tests.unit.bridge.rig import WAIT_S, ManualTimers, NatsServer
 
 
 @pytest.fixture(autouse=True)
@@ -22,9 +21,8 @@ def say(publisher: NatsPublisher, seq: int) -> None:
     publisher.publish("tele.x", b"v", {"Phloem-Seq": str(seq)})
 
 
-async def next_seq(subscription: nats.aio.subscription.Subscription) -> int:
-    message = await subscription.next_msg(WAIT_S)
-    return int(message.headers["Phloem-Seq"])
+async def seqs(heard: Heard, count: int) -> list[int]:
+    return [(await heard.next()).seq for _ in range(count)]
 
 
 async def test_a_killed_server_loses_nothing_and_is_one_warning(
@@ -45,15 +43,12 @@ async def test_a_killed_server_loses_nothing_and_is_one_warning(
         assert len(publisher.backlog) == 1000
 
         await nats_server.start()
-        client = await nats.connect(nats_server.url)
-        subscription = await client.subscribe("tele.x")
-        await client.flush()
-        await timers.fire()
-        assert [await next_seq(subscription) for _ in range(1000)] == list(range(1, 1001))
-        await asyncio.wait_for(publisher.wait_connected(), WAIT_S)
-        await client.publish("cmd.x", b"on")
-        assert await asyncio.wait_for(commands.get(), WAIT_S) == b"on"
-        await client.close()
+        async with listen(nats_server.url, "tele.x") as heard:
+            await timers.fire()
+            assert await seqs(heard, 1000) == list(range(1, 1001))
+            await asyncio.wait_for(publisher.wait_connected(), WAIT_S)
+            await heard.client.publish("cmd.x", b"on")
+            assert await asyncio.wait_for(commands.get(), WAIT_S) == b"on"
     [warning] = [record.getMessage() for record in caplog.records]
     assert nats_server.url in warning
     assert "trying again for ever" in warning
@@ -62,29 +57,25 @@ async def test_a_killed_server_loses_nothing_and_is_one_warning(
 async def test_a_full_backlog_keeps_the_newest_and_warns_once(
     nats_server: NatsServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    client = await nats.connect(nats_server.url)
-    subscription = await client.subscribe("tele.x")
-    await client.flush()
     backlog = Backlog(10 * Message("tele.x", b"v", {}).size)
-    async with NatsPublisher([nats_server.url], Random(1), backlog=backlog) as publisher:
+    async with (
+        listen(nats_server.url, "tele.x") as heard,
+        NatsPublisher([nats_server.url], Random(1), backlog=backlog) as publisher,
+    ):
         for seq in range(1, 51):  # the publisher's task has not run yet
             say(publisher, seq)
-        assert [await next_seq(subscription) for _ in range(10)] == list(range(41, 51))
+        assert await seqs(heard, 10) == list(range(41, 51))
         assert publisher.backlog.dropped == 40
-    await client.close()
     assert ["backlog is full" in record.getMessage() for record in caplog.records] == [True]
 
 
 async def test_leaving_delivers_what_is_queued(nats_server: NatsServer) -> None:
-    client = await nats.connect(nats_server.url)
-    subscription = await client.subscribe("tele.x")
-    await client.flush()
-    async with NatsPublisher([nats_server.url], Random(1)) as publisher:
-        await asyncio.wait_for(publisher.wait_connected(), WAIT_S)
-        for seq in range(1, 2001):
-            say(publisher, seq)
-    assert [await next_seq(subscription) for _ in range(2000)] == list(range(1, 2001))
-    await client.close()
+    async with listen(nats_server.url, "tele.x") as heard:
+        async with NatsPublisher([nats_server.url], Random(1)) as publisher:
+            for seq in range(1, 2001):
+                say(publisher, seq)
+        assert len(publisher.backlog) == 0
+        assert await seqs(heard, 2000) == list(range(1, 2001))
 
 
 async def test_a_server_that_refuses_us_is_tried_again(
@@ -132,18 +123,17 @@ async def test_a_message_above_the_servers_limit_is_dropped_alone(
     (tmp_path / "small.conf").write_text("max_payload: 1000")
     await nats_server.stop()
     await nats_server.start("-c", str(tmp_path / "small.conf"))
-    client = await nats.connect(nats_server.url)
-    subscription = await client.subscribe("tele.x")
-    await client.flush()
-    async with NatsPublisher([nats_server.url], Random(1)) as publisher:
+    async with (
+        listen(nats_server.url, "tele.x") as heard,
+        NatsPublisher([nats_server.url], Random(1)) as publisher,
+    ):
         say(publisher, 1)
         publisher.publish("tele.x", b"x" * 1001, {"Phloem-Seq": "2"})
         fits = 1000 - Message("tele.x", b"", {"Phloem-Seq": "3"}).wire_size
         publisher.publish("tele.x", b"x" * (fits + 1), {"Phloem-Seq": "3"})
         publisher.publish("tele.x", b"x" * fits, {"Phloem-Seq": "4"})
         say(publisher, 5)
-        assert [await next_seq(subscription) for _ in range(3)] == [1, 4, 5]
-    await client.close()
+        assert await seqs(heard, 3) == [1, 4, 5]
     assert publisher.refused == 2
     assert ["lower max_frame_bytes" in record.getMessage() for record in caplog.records] == [True]
 
@@ -160,15 +150,74 @@ async def test_nothing_is_left_behind_without_a_server(nats_server: NatsServer) 
 
 async def test_unsubscribed_is_unsubscribed(nats_server: NatsServer) -> None:
     got: asyncio.Queue[bytes] = asyncio.Queue()
-    client = await nats.connect(nats_server.url)
-    async with NatsPublisher([nats_server.url], Random(1)) as publisher:
+    async with (
+        listen(nats_server.url, "nothing") as heard,
+        NatsPublisher([nats_server.url], Random(1)) as publisher,
+    ):
         unsubscribe = publisher.subscribe("cmd.a", got.put_nowait)
         publisher.subscribe("cmd.b", got.put_nowait)
         await asyncio.wait_for(publisher.wait_connected(), WAIT_S)
         unsubscribe()
         await asyncio.wait_for(publisher.wait_idle(), WAIT_S)
-        await client.publish("cmd.a", b"a")
-        await client.publish("cmd.b", b"b")
+        await heard.client.publish("cmd.a", b"a")
+        await heard.client.publish("cmd.b", b"b")
         assert await asyncio.wait_for(got.get(), WAIT_S) == b"b"
         assert got.empty()
-    await client.close()
+
+
+async def test_leaving_at_any_moment_ends(nats_server: NatsServer) -> None:
+    """A cancellation can get lost inside nats-py; each number of steps meets another point."""
+    tasks = asyncio.all_tasks()
+    for steps in range(40):
+        async with NatsPublisher([nats_server.url], Random(1)) as publisher:
+            unsubscribe = publisher.subscribe("cmd.a", lambda _: None)
+            if steps % 2:
+                await asyncio.wait_for(publisher.wait_connected(), WAIT_S)
+            unsubscribe()
+            for _ in range(steps):
+                await asyncio.sleep(0)
+        assert asyncio.all_tasks() == tasks
+
+
+async def test_what_was_not_confirmed_is_sent_again() -> None:
+    """A server that takes messages and dies before it answers the PING after them."""
+    connections: list[list[bytes]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        mine: list[bytes] = []
+        connections.append(mine)
+        writer.write(b'INFO {"headers":true,"max_payload":1048576}\r\n')
+        while line := await reader.readline():
+            if line.startswith(b"HPUB"):
+                mine.append((await reader.readexactly(int(line.split()[-1]) + 2))[-3:-2])
+            elif line.startswith(b"PING"):
+                if mine and len(connections) == 1:
+                    break
+                writer.write(b"PONG\r\n")
+        writer.close()
+
+    timers = ManualTimers()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with NatsPublisher([f"127.0.0.1:{port}"], Random(1), call_later=timers) as publisher:
+        await asyncio.wait_for(publisher.wait_connected(), WAIT_S)
+        publisher.publish("tele.x", b"1", {"Phloem-Seq": "1"})
+        publisher.publish("tele.x", b"2", {"Phloem-Seq": "2"})
+        await timers.waiting()
+        publisher.publish("tele.x", b"3", {"Phloem-Seq": "3"})
+        await timers.fire()
+        await asyncio.wait_for(publisher.wait_idle(), WAIT_S)
+    server.close()
+    await server.wait_closed()
+    assert connections == [[b"1", b"2"], [b"1", b"2", b"3"]]
+
+
+async def test_a_bug_ends_the_block_with_its_error(nats_server: NatsServer) -> None:
+    async def publish_nonsense() -> None:
+        async with NatsPublisher([nats_server.url], Random(1)) as publisher:
+            publisher.publish("tele.x", b"", None)  # type: ignore[arg-type]
+            await asyncio.wait_for(publisher.wait_idle(), WAIT_S)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await publish_nonsense()
+    assert isinstance(caught.value.exceptions[0], AttributeError)

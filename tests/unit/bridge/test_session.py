@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from tests.unit.bridge.rig import WAIT_S, Bytes, ManualTimers, MemoryPublisher, StandingClock, open_files
 
 from phloem.firmware_bridge import limits
 from phloem.firmware_bridge.bridge import Bridge
@@ -19,7 +20,6 @@ from phloem.firmware_bridge.session import Session
 from phloem.firmware_bridge.settings import SerialSettings
 from phloem.firmware_bridge.simulate import SimulatedSensor
 from phloem.shared.errors import ConfigError
-from tests.unit.bridge.rig import WAIT_S, Bytes, ManualTimers, MemoryPublisher, StandingClock, open_files
 
 
 class Rig:
@@ -40,9 +40,7 @@ class Rig:
         settings = SerialSettings(
             device=str(self.sensor.link), subject="tele.temp", command_subject="cmd.temp", **fields
         )
-        bridge = Bridge(
-            [settings], self.publisher, self.clock, Random(2), call_later=self.timers, **options
-        )
+        bridge = Bridge([settings], self.publisher, self.clock, Random(2), call_later=self.timers, **options)
         try:
             async with bridge:
                 yield bridge.sessions[0]
@@ -219,9 +217,7 @@ async def test_a_missing_device_warns_once_and_is_waited_for(
     assert rig.timers.delays_ns[9] > rig.timers.delays_ns[0]
 
 
-async def test_there_but_not_usable_is_a_second_warning(
-    rig: Rig, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_there_but_not_usable_is_a_second_warning(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     async with rig.bridge():
         await rig.timers.waiting()
         rig.sensor.link.write_text("not a device")
@@ -257,9 +253,7 @@ async def test_a_command_for_an_absent_device_is_dropped_not_kept(rig: Rig) -> N
     assert (session.counters.commands, session.counters.commands_dropped) == (1, 1)
 
 
-async def test_a_device_that_does_not_read_blocks_nobody(
-    rig: Rig, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_device_that_does_not_read_blocks_nobody(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     """Commands fill the kernel's buffer, then the queue, then are refused whole; reading goes on."""
     loop = asyncio.get_running_loop()
     rig.sensor.plug()
@@ -343,8 +337,6 @@ async def test_a_bug_ends_the_block_with_its_error(rig: Rig) -> None:
 def test_two_ports_are_two_devices_with_two_names(rig: Rig, same: str) -> None:
     names = {"device": ("/dev/a", "/dev/b"), "name": ("a", "b")}
     names[same] = (names[same][0],) * 2
-    ports = [
-        SerialSettings(device=names["device"][at], name=names["name"][at], subject="x") for at in (0, 1)
-    ]
+    ports = [SerialSettings(device=names["device"][at], name=names["name"][at], subject="x") for at in (0, 1)]
     with pytest.raises(ConfigError, match=f"two serial ports have the {same}"):
         Bridge(ports, rig.publisher, rig.clock, Random(1))

@@ -1,4 +1,4 @@
-"""The simulated sensor: the same bytes for the same seed, lines that are never torn, a link that comes and goes."""
+"""The simulated sensor: same seed, same bytes; no torn lines; a link that comes and goes."""
 
 import os
 import re
@@ -6,9 +6,9 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from tests.unit.bridge.rig import ManualTimers, StandingClock
 
 from phloem.firmware_bridge.simulate import SimulatedSensor
-from tests.unit.bridge.rig import ManualTimers, StandingClock
 
 
 def read_all(fd: int) -> bytes:
@@ -41,9 +41,7 @@ async def test_same_seed_same_bytes(tmp_path: Path) -> None:
 
 async def test_it_sends_at_its_interval_and_stops_when_unplugged(tmp_path: Path) -> None:
     timers = ManualTimers()
-    sensor = SimulatedSensor(
-        tmp_path / "s", StandingClock(), Random(1), interval_ns=250, call_later=timers
-    )
+    sensor = SimulatedSensor(tmp_path / "s", StandingClock(), Random(1), interval_ns=250, call_later=timers)
     async with sensor:
         assert (await timers.fire()).delay_ns == 250
         last = await timers.fire()
@@ -81,7 +79,7 @@ async def test_the_link_is_there_only_while_plugged_and_seq_runs_on(tmp_path: Pa
         assert not sensor.write(b"nobody hears this")
         sensor.plug()
         assert sensor.emit() == 2
-    assert list(tmp_path.iterdir()) == []
+    assert os.listdir(tmp_path) == []
 
 
 async def test_a_real_file_is_not_replaced(tmp_path: Path) -> None:
