@@ -112,9 +112,7 @@ SUBSCRIBE = [
     ("sub_allow", ">", "", False),
     ("sub_allow", "wide.>", "", True),
     ("sub_allow", "wide.*", "", True),
-    ("sub_deny", "no.all.>", "", False),
     ("star", "one.*", "", True),
-    ("star", "one.>", "", True),  # the > counts as one token that * matches
     ("sub_allow", "ok.a", "any", True),
     ("sub_allow", "ok.b", "any", False),
     ("sub_string", "ok.a", "", True),
@@ -157,6 +155,15 @@ async def test_subscribe(broker: Brokers, name: str, subject: str, queue: str, a
             return
         using = f' using queue "{queue}"' if queue else ""
         await client.expect_error(f'Permissions Violation for Subscription to "{subject}"{using}', closes=False)
+
+
+async def test_a_star_does_not_allow_gt(broker: Brokers) -> None:
+    """``one.>`` is wider than ``one.*``."""
+    if broker.implementation == "nats-server":
+        pytest.xfail("2.15.1 takes the > for a token that * matches, and delivers one.x.y")
+    async with await user(broker.shared(CONFIG), "star") as client:
+        client.send(b"SUB one.> 1\r\n")
+        await client.expect_error('Permissions Violation for Subscription to "one.>"', closes=False)
 
 
 async def test_a_refused_subscription_gets_nothing(broker: Brokers) -> None:

@@ -35,6 +35,19 @@ def matches(pattern: str, subject: str) -> bool:
     return len(want) == len(have) and all(w in ("*", h) for w, h in zip(want, have, strict=True))
 
 
+def covers(entry: str, pattern: str) -> bool:
+    """True if all that ``pattern`` can match is matched by ``entry`` too; a malformed one is covered by nothing."""
+    outer, inner = entry.split("."), pattern.split(".")
+    if "" in inner:
+        return False
+    if outer[-1] == ">":
+        outer = outer[:-1]
+        if len(inner) <= len(outer):
+            return False
+        inner = inner[: len(outer)]
+    return len(outer) == len(inner) and all(o == i or (o == "*" and i != ">") for o, i in zip(outer, inner, strict=True))
+
+
 def is_valid(subject: str) -> bool:
     """True if one may subscribe to it."""
     tokens = subject.split(".")
@@ -57,19 +70,16 @@ class Permissions:
     subscribe_deny: tuple[str, ...] = ()
 
     def may_publish(self, subject: str) -> bool:
-        return _permitted(subject, self.publish_allow, self.publish_deny)
+        allowed = self.publish_allow is None or any(matches(entry, subject) for entry in self.publish_allow)
+        return allowed and not any(matches(entry, subject) for entry in self.publish_deny)
 
     def may_subscribe(self, subject: str) -> bool:
-        return _permitted(subject, self.subscribe_allow, self.subscribe_deny)
+        allowed = self.subscribe_allow is None or any(covers(entry, subject) for entry in self.subscribe_allow)
+        return allowed and not any(covers(entry, subject) for entry in self.subscribe_deny)
 
     def may_receive(self, subject: str) -> bool:
         """The deny list again, for what a wider subscription lets through."""
-        return _permitted(subject, None, self.subscribe_deny)
-
-
-def _permitted(subject: str, allow: Iterable[str] | None, deny: Iterable[str]) -> bool:
-    allowed = allow is None or any(matches(entry, subject) for entry in allow)
-    return allowed and not any(matches(entry, subject) for entry in deny)
+        return not any(matches(entry, subject) for entry in self.subscribe_deny)
 
 
 @dataclass(frozen=True)

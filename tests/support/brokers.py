@@ -75,6 +75,7 @@ class Brokers:
     """All servers of one implementation that a session has started."""
 
     def __init__(self, implementation: str, folder: Path) -> None:
+        self.implementation = implementation
         self._start = IMPLEMENTATIONS[implementation]
         self._folder = folder
         self._shared: dict[str, Broker] = {}
