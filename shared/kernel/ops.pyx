@@ -649,7 +649,6 @@ cdef void _hold(Core* k, Conn* c) noexcept nogil:
         return
     c.flags |= STALLED
     c.stall_for = receiver
-    c.stall_until_ns = 0  # the reactor sets it when it next knows the time
     c.stalls += 1
     k.stalled_clients += 1
     k.stalled = <Conn**>grow(k.stalled, &k.stalled_cap, k.nstalled + 1, sizeof(Conn*))

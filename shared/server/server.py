@@ -82,6 +82,7 @@ class Server:
         self._permissions: dict[int, tuple[Rules, Permissions | None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cid = 0
+        self._accounts: dict[str, Account] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._stopped: asyncio.Event
@@ -245,8 +246,9 @@ class Server:
 
     def account(self, name: str = GLOBAL_ACCOUNT) -> Account:
         """The account; on first use it gets this server's loop detection subject."""
-        account = self.kernel.account(name)
-        if account.stats["inserts"] == 0:
+        account = self._accounts.get(name)
+        if account is None:
+            account = self._accounts[name] = self.kernel.account(name)
             token = encode_public(SERVER_PREFIX, self.rng.randbytes(32))[1:23]
             account.set_loop_subject(f"$LDS.{token}".encode())
         return account
