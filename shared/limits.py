@@ -37,3 +37,20 @@ LEAF_CONNECT_INFO_TIMEOUT_NS = 2 * SECOND_NS
 LEAF_LOOP_DELAY_NS = 30 * SECOND_NS  # after "Loop detected" and after a name conflict
 LEAF_MIN_VERSION_DELAY_NS = 5 * SECOND_NS
 LEAF_INFO_LINE = 1 << 20  # an INFO of a large cluster names every member; the timer bounds it too
+
+# --- connections that fail again and again ------------------------------------------------------
+CONNECT_ERROR_REPORTS = 3600  # every n-th failure of a link that never came up is logged as an error
+RECONNECT_ERROR_REPORTS = 1  # the same once it has been up
+
+# --- configuration files ------------------------------------------------------------------------
+CONFIG_FILE_BYTES = 16 << 20  # of one file; more is a mistake, not a configuration
+CONFIG_NESTING = 64  # maps and arrays inside one another; the parser recurses
+CONFIG_INCLUDES = 16  # includes inside one another: a file that includes itself ends here
+CONFIG_VARIABLES = 16  # environment variables that name one another
+AUTH_TIMEOUT_WARN_NS = 60 * SECOND_NS  # above this the unit was probably mistaken
+
+# --- serial devices -----------------------------------------------------------------------------
+SERIAL_BAUD = 115_200
+SERIAL_MAX_FRAME = 64 << 10  # a device that never ends its line loses the frame, not the broker's memory
+SERIAL_RETRY_MIN_NS = 250_000_000  # first attempt after an unplug
+SERIAL_RETRY_MAX_NS = 10 * SECOND_NS

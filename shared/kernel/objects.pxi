@@ -141,6 +141,7 @@ cdef class Connection:
         c.origin = origin
         c.deadline_ns = 0
         c.ping_due_ns = ping_due_ns
+        due(k, ping_due_ns)
         if first_info is not None and not c.flags & FIRST_PING:
             free(c.first_info)
             c.first_info = <char*>must(malloc(len(first_info) + 1))
@@ -159,6 +160,7 @@ cdef class Connection:
 
     def set_deadline(self, uint64_t deadline_ns):
         self._live().deadline_ns = deadline_ns
+        due(&self.kernel.k, deadline_ns)
 
     def wait(self):
         """Parsing stands still until ``resume``."""
@@ -339,6 +341,7 @@ cdef class Kernel:
         c.owner = <void*>conn
         c.start_ns = c.last_ns = c.last_in_ns = now_ns
         c.deadline_ns = deadline_ns
+        due(k, deadline_ns)
         c.max_payload = max_payload
         c.max_subs = max_subs
         c.flags = ECHO
@@ -385,11 +388,14 @@ cdef class Kernel:
             self.busy = False
 
     def sweep(self, uint64_t now_ns):
-        cdef uint64_t due
         self.k.now_ns = now_ns
-        due = _sweep(&self.k, now_ns)
+        _sweep(&self.k, now_ns)
         self._after()
-        return due
+        return self.k.due_ns
+
+    @property
+    def due_ns(self):
+        return self.k.due_ns
 
     def set_now(self, uint64_t now_ns):
         self.k.now_ns = now_ns

@@ -9,6 +9,7 @@ CONNECT and INFO are for Python: parsing stands still (WAITING) until it has dec
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from .deliver cimport deliver, no_responders
@@ -437,7 +438,8 @@ cdef void _ping(Core* k, Conn* c) noexcept nogil:
     out(k, c, b"PONG\r\n", 6, b"", 0)
     if c.first_info != NULL and c.flags & CONNECTED:
         out(k, c, c.first_info, c.first_info_len, b"", 0)
-        c.first_info_len = 0
+        free(c.first_info)
+        c.first_info = NULL
         c.flags |= FIRST_PING
 
 

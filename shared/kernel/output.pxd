@@ -18,6 +18,12 @@ cdef void release_output(Core* k, Conn* c) noexcept nogil
 cdef void release_pools(Core* k) noexcept nogil
 
 
+cdef inline void due(Core* k, unsigned long long when) noexcept nogil:
+    """The next sweep has to happen by ``when`` (0: no wish)."""
+    if when and (k.due_ns == 0 or when < k.due_ns):
+        k.due_ns = when
+
+
 cdef inline void out(Core* k, Conn* c, const char* a, size_t an, const char* b, size_t bn) noexcept nogil:
     """Appends two pieces to what waits for ``c``. The caller has seen that it is not CLOSING."""
     cdef Chunk* t = c.out_tail

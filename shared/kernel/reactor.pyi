@@ -203,6 +203,9 @@ class Kernel:
         """Serves what is ready. Raises what an event handler raised, after all were told."""
     def sweep(self, now_ns: int) -> int:
         """Timeouts, PINGs, write deadlines; when the next is due (0: nothing is)."""
+    @property
+    def due_ns(self) -> int:
+        """When ``sweep`` has to be called next; may have become earlier after any other call."""
     def set_now(self, now_ns: int) -> None:
         """The time for what ``feed`` causes."""
     def publish(

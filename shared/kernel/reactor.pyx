@@ -20,7 +20,7 @@ from libc.string cimport memcpy, memmove, memset
 from .deliver cimport deliver
 from .interest cimport link_down, link_up, sub_add, sub_find, sub_remove, subs_clear, subs_expire
 from .ops cimport parse
-from .output cimport complain, doom, fail, finish, flush, flush_dirty, out, release_output, release_pools, watch
+from .output cimport complain, doom, due, fail, finish, flush, flush_dirty, out, release_output, release_pools, watch
 from .permits cimport forget_replies, permits_add, permits_clear
 from .plan cimport plan_for, plans_clear
 from .sublist cimport must, node_subject, sublist_clear, sublist_init
@@ -244,13 +244,6 @@ cdef void _settle(Core* k) noexcept nogil:
         flush_dirty(k)
 
 
-cdef uint64_t _due(uint64_t a, uint64_t b) noexcept nogil:
-    """The earlier of two times, 0 meaning never."""
-    if a == 0 or (b != 0 and b < a):
-        return b
-    return a
-
-
 cdef void _ping_due(Core* k, Conn* c, uint64_t now) noexcept nogil:
     """wire 1.5: two unanswered PINGs, and the third tick finds the connection stale. Who has just been heard is not
     asked, once the round trip is known; a hub is always asked."""
@@ -270,11 +263,11 @@ cdef void _ping_due(Core* k, Conn* c, uint64_t now) noexcept nogil:
     out(k, c, b"PING\r\n", 6, b"", 0)
 
 
-cdef uint64_t _sweep(Core* k, uint64_t now) noexcept nogil:
-    """Everything that is due by ``now``; when the next thing will be (0: nothing)."""
+cdef void _sweep(Core* k, uint64_t now) noexcept nogil:
+    """Everything that is due by ``now``; ``due_ns`` says when the next thing will be."""
     cdef Conn* c = k.conns
     cdef Conn* following
-    cdef uint64_t soonest = 0
+    k.due_ns = 0
     while c != NULL:
         following = c.next
         if c.flags & CLOSING:
@@ -283,7 +276,7 @@ cdef uint64_t _sweep(Core* k, uint64_t now) noexcept nogil:
                     release_output(k, c)
                     _last_words(k, c)
                 else:
-                    soonest = _due(soonest, c.blocked_ns + k.write_deadline_ns)
+                    due(k, c.blocked_ns + k.write_deadline_ns)
             c = following
             continue
         if c.deadline_ns and now >= c.deadline_ns:
@@ -299,12 +292,11 @@ cdef uint64_t _sweep(Core* k, uint64_t now) noexcept nogil:
                     k.slow_leafs += 1
                 doom(k, c, SLOW_CONSUMER_DEADLINE)
             else:
-                soonest = _due(soonest, c.blocked_ns + k.write_deadline_ns)
-        soonest = _due(soonest, c.deadline_ns)
-        soonest = _due(soonest, c.ping_due_ns)
+                due(k, c.blocked_ns + k.write_deadline_ns)
+        due(k, c.deadline_ns)
+        due(k, c.ping_due_ns)
         c = following
     _settle(k)
-    return soonest
 
 
 include "objects.pxi"

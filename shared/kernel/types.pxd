@@ -315,6 +315,7 @@ cdef struct Core:
     int epoll_fd
     int timer_fd
     uint64_t now_ns
+    uint64_t due_ns  # when the next sweep has something to do; 0: never
     uint64_t seed
     uint64_t random
     uint64_t serial

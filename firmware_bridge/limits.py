@@ -1,0 +1,30 @@
+"""Bounds of the bridge with their reasons; what the whole system bounds is in ``phloem.shared.limits``.
+
+Sizes are bytes, times are nanoseconds (``_ns``), everything else is a count.
+"""
+
+from phloem.shared.limits import MAX_PAYLOAD, SECOND_NS
+
+MILLISECOND_NS = SECOND_NS // 1000
+
+# --- the device -----------------------------------------------------------------------------------
+READ_BYTES_MAX = 16 << 10  # one read; a pseudo-terminal holds at most this much, a tty a quarter of it
+WRITE_QUEUE_BYTES_MAX = 64 << 10  # commands waiting for a slow device: 5.7 s of 115,200 baud
+FRAME_BYTES = 4096  # the longest line of NMEA is 82 bytes, of JSON sensors a few hundred
+FRAME_BYTES_MAX = 64 << 10  # a "frame" that long is a wrong baud rate or the wrong framing
+BAUD_MAX = 20_000_000  # beyond any UART; catches digits too many
+RETRY_MIN_NS = 200 * MILLISECOND_NS  # a USB device needs about this long to appear again
+RETRY_MAX_NS = 5 * SECOND_NS  # how long somebody who plugs a device in has to wait at worst
+
+# --- the server -----------------------------------------------------------------------------------
+PUBLISH_QUEUE_BYTES_MAX = 8 << 20  # while the server is away: some 10 minutes of a busy 115,200 baud port
+PUBLISH_MESSAGE_OVERHEAD_BYTES = 1024  # what headers and objects of one queued message take, rounded up
+PUBLISH_BATCH_BYTES_MAX = 512 << 10  # sent before one confirmation; below nats-py's own 2 MiB buffer
+COMMANDS_PENDING_MAX = 1024  # messages of one command subject between nats-py and the port
+CONNECT_TIMEOUT_S = 2
+CONFIRM_TIMEOUT_S = 10  # a server that does not answer a PING for this long is gone
+CLOSE_TIMEOUT_S = 2  # what is still queued at the end gets this long
+
+assert FRAME_BYTES <= FRAME_BYTES_MAX < MAX_PAYLOAD
+assert RETRY_MIN_NS < RETRY_MAX_NS
+assert PUBLISH_BATCH_BYTES_MAX < PUBLISH_QUEUE_BYTES_MAX

@@ -1,0 +1,250 @@
+"""A publisher for any NATS server, on nats-py.
+
+* A message leaves the backlog when the server has answered a PING sent after it. What was under way
+  when a connection broke is sent again: a subscriber may see a message twice (same ``Phloem-Seq``) and
+  loses none to a server that is restarted.
+* While the server is away messages wait in the backlog (``backlog.py`` says which are dropped when it
+  is full); the first one that is dropped is a warning.
+* A server that is away is one warning, tried again for ever with back-off.
+
+nats-py's own reconnecting is off: it gives up for good when a server answers with an error (a restart
+with other users, a connection limit), keeps a second queue, and has no say in when to warn. Here every
+attempt is a fresh client.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from random import Random
+from types import TracebackType
+from typing import NamedTuple
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from phloem.firmware_bridge import limits
+from phloem.firmware_bridge.backlog import Backlog, Message
+from phloem.firmware_bridge.backoff import Backoff
+from phloem.firmware_bridge.timers import CallLater, loop_call_later, pause
+
+logger = logging.getLogger("phloem.bridge")
+
+# ValueError: what nats-py makes of a peer that does not speak NATS.
+_LOST = (OSError, nats.errors.Error, ValueError)
+
+
+class _Interest(NamedTuple):
+    subject: str
+    callback: Callable[[bytes], None]
+
+
+class NatsPublisher:
+    """Use as ``async with NatsPublisher(["nats://127.0.0.1:4222"], rng) as publisher``.
+
+    Entering does not wait for the server. Leaving waits up to ``CLOSE_TIMEOUT_S`` for the backlog if a
+    server is connected.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[str],
+        rng: Random,
+        *,
+        name: str = "phloem bridge",
+        backlog: Backlog | None = None,
+        call_later: CallLater = loop_call_later,
+    ) -> None:
+        self.backlog = Backlog() if backlog is None else backlog
+        self.refused = 0
+        self._servers, self._name, self._call_later = list(servers), name, call_later
+        self._backoff = Backoff(limits.RETRY_MIN_NS, limits.RETRY_MAX_NS, rng)
+        self._in_flight: list[Message] = []
+        self._interests: set[_Interest] = set()
+        self._wake, self._empty, self._connected = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._warned_away = self._warned_full = False
+        self._reason = self._violation = ""
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "NatsPublisher":
+        self._task = asyncio.create_task(self._run(), name="bridge publisher")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._task is not None
+        try:
+            if self._connected.is_set():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._empty.wait(), limits.CLOSE_TIMEOUT_S)
+        finally:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            if self.backlog:
+                logger.warning("%d messages were not delivered", len(self.backlog))
+        if not self._task.cancelled():
+            self._task.result()
+
+    async def wait_connected(self) -> None:
+        """Return when a server is connected and has all subscriptions."""
+        await self._connected.wait()
+
+    def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
+        """Put a message into the backlog."""
+        dropped = self.backlog.dropped
+        self.backlog.put(Message(subject, payload, headers))
+        self._empty.clear()
+        self._wake.set()
+        if self.backlog.dropped > dropped and not self._warned_full:
+            self._warned_full = True
+            logger.warning("messages wait for a server and the backlog is full: the oldest are dropped")
+
+    def subscribe(self, subject: str, callback: Callable[[bytes], None]) -> Callable[[], None]:
+        """Ask for ``subject`` on this connection and every later one."""
+        interest = _Interest(subject, callback)
+        self._interests.add(interest)
+        self._wake.set()
+
+        def unsubscribe() -> None:
+            self._interests.discard(interest)
+            self._wake.set()
+
+        return unsubscribe
+
+    async def _run(self) -> None:
+        while True:
+            client, closed = Client(), asyncio.Event()
+            try:
+                await self._connect(client, closed)
+                await self._serve(client, closed)
+            except _LOST as error:
+                # nats-py ends with "no servers available" or "closed"; why, it said to on_error.
+                self._away(self._reason or str(error) or type(error).__name__)
+            finally:
+                self._connected.clear()
+                with suppress(*_LOST):
+                    await client.close()
+            await pause(self._backoff.next_ns(), self._call_later)
+
+    async def _connect(self, client: Client, closed: asyncio.Event) -> None:
+        self._reason = ""
+
+        async def on_closed() -> None:
+            closed.set()
+
+        await client.connect(
+            list(self._servers),
+            name=self._name,
+            error_cb=self._on_error,
+            closed_cb=on_closed,
+            allow_reconnect=False,
+            # nats-py tries each server twice at least; the waiting between attempts is ours.
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            connect_timeout=limits.CONNECT_TIMEOUT_S,
+        )
+
+    async def _on_error(self, error: Exception) -> None:
+        text = str(error) or type(error).__name__
+        if not isinstance(error, _LOST):
+            logger.error("a command could not be taken", exc_info=error)
+        elif "permissions violation" not in text.lower():
+            self._reason = text
+        elif text != self._violation:  # comes again with every message and leaves the connection open
+            self._violation = text
+            logger.warning("the server does not allow this: %s", text)
+
+    async def _serve(self, client: Client, closed: asyncio.Event) -> None:
+        """Send and subscribe until the connection ends, which raises."""
+        # nats-py leaves those who wait for a PONG waiting when the connection closes, hence two tasks.
+        sending, ended = asyncio.create_task(self._send(client)), asyncio.create_task(closed.wait())
+        try:
+            await asyncio.wait({sending, ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sending.cancel()
+            ended.cancel()
+            await asyncio.wait({sending, ended})
+            self.backlog.put_back(self._in_flight)
+            self._in_flight = []
+        if not sending.cancelled():
+            sending.result()
+        raise nats.errors.ConnectionClosedError
+
+    async def _send(self, client: Client) -> None:
+        subscriptions: dict[_Interest, Subscription] = {}
+        while True:
+            self._wake.clear()
+            await self._update(client, subscriptions)
+            self._in_flight = self.backlog.take()
+            for message in self._in_flight:
+                try:
+                    await client.publish(message.subject, message.payload, headers=dict(message.headers))
+                except nats.errors.MaxPayloadError:
+                    self._refuse(message, client.max_payload)
+            # nats-py writes a PING past the commands it still has to write, so that the first PONG only
+            # proves that those are on their way; the second one comes after them.
+            await client.flush(limits.CONFIRM_TIMEOUT_S)
+            await client.flush(limits.CONFIRM_TIMEOUT_S)
+            self._in_flight = []
+            self._works()
+            if not self.backlog:
+                self._warned_full = False
+                self._empty.set()
+                await self._wake.wait()
+
+    async def _update(self, client: Client, subscriptions: dict[_Interest, Subscription]) -> None:
+        for interest in self._interests - subscriptions.keys():
+            subscriptions[interest] = await client.subscribe(
+                interest.subject,
+                cb=_payload_to(interest.callback),
+                pending_msgs_limit=limits.COMMANDS_PENDING_MAX,
+            )
+        for interest in subscriptions.keys() - self._interests:
+            await subscriptions.pop(interest).unsubscribe()
+
+    def _works(self) -> None:
+        if not self._connected.is_set():
+            self._connected.set()
+            logger.info(
+                "connected to %s; %d messages wait, %d were dropped so far",
+                ", ".join(map(_without_password, self._servers)),
+                len(self.backlog),
+                self.backlog.dropped,
+            )
+        self._backoff.reset()
+        self._warned_away = False
+
+    def _away(self, reason: str) -> None:
+        if self._warned_away:
+            return
+        self._warned_away = True
+        logger.warning(
+            "no connection to %s: %s; messages are kept, trying again for ever",
+            ", ".join(map(_without_password, self._servers)),
+            reason,
+        )
+
+    def _refuse(self, message: Message, payload_max: int) -> None:
+        self.refused += 1
+        if self.refused == 1:
+            logger.warning(
+                "%d bytes for %s dropped: this server takes %d at most; lower max_frame_bytes",
+                len(message.payload),
+                message.subject,
+                payload_max,
+            )
+
+
+def _payload_to(callback: Callable[[bytes], None]) -> Callable[[Msg], Awaitable[None]]:
+    async def on_message(message: Msg) -> None:
+        callback(message.data)
+
+    return on_message
+
+
+def _without_password(server: str) -> str:
+    scheme, found, rest = server.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if found else server.rpartition("@")[2]

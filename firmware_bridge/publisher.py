@@ -1,0 +1,20 @@
+"""Where frames go and commands come from: all that a session knows about messaging.
+
+A serial line cannot be asked to wait, so ``publish`` never waits either: a publisher keeps what it
+cannot pass on at once in a bounded queue of its own and says what it had to drop.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+
+class Publisher(Protocol):
+    """Both calls are made on the event loop, return at once and raise nothing that a peer can cause."""
+
+    def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
+        """Pass a message on, or keep it for later, or drop it and count that."""
+        ...
+
+    def subscribe(self, subject: str, callback: Callable[[bytes], None]) -> Callable[[], None]:
+        """Call ``callback`` with each payload published to ``subject``; the result takes that back."""
+        ...

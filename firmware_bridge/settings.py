@@ -1,0 +1,107 @@
+"""What is configured for one serial port: the only declaration of fields, defaults and their limits.
+
+The edge's ``serial {}`` block and the flags of ``phloem bridge`` have the same names. A value that
+cannot work raises ``ConfigError`` when the settings are made, not when the device is plugged in.
+"""
+
+import os.path
+import re
+from itertools import zip_longest
+
+import msgspec
+
+from phloem.firmware_bridge import limits
+from phloem.firmware_bridge.framing import FRAMINGS
+from phloem.shared.errors import ConfigError
+
+BYTESIZES = (5, 6, 7, 8)
+PARITIES = {"N": "none", "E": "even", "O": "odd", "M": "mark", "S": "space"}
+STOPBITS = (1, 2)  # 2 means 1.5 with 5 bits, as the hardware does it
+
+_BAD_IN_SUBJECT = re.compile(r"[\x00-\x20\x7f]")
+
+
+class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One port, one subject that its frames go to, one subject whose messages are written to it."""
+
+    device: str
+    """Path of the device; ``/dev/serial/by-id/...`` stays the same whatever else is plugged in."""
+    subject: str
+    """Every frame is published here."""
+    name: str = ""
+    """Goes into ``Phloem-Port`` and the log; the last part of ``device`` unless given."""
+    command_subject: str = ""
+    """Payloads published here are written to the device as they are; may have wildcards; empty: none."""
+    baud: int = 115_200
+    bytesize: int = 8
+    parity: str = "N"
+    stopbits: int = 1
+    framing: str = "line"
+    max_frame_bytes: int = limits.FRAME_BYTES
+    idle_gap_ns: int = 0
+    """Silence that ends a ``raw`` frame, or breaks an unfinished ``line``; 0: silence says nothing."""
+    retry_min_ns: int = limits.RETRY_MIN_NS
+    retry_max_ns: int = limits.RETRY_MAX_NS
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            msgspec.structs.force_setattr(self, "name", os.path.basename(self.device))
+        self._check_port()
+        self._check_subjects()
+        self._check_framing()
+
+    def _check_port(self) -> None:
+        if not self.device.startswith("/") or "\0" in self.device:
+            raise ConfigError(f"device {self.device!r} is not an absolute path such as /dev/ttyUSB0")
+        if not self.name.isascii() or not self.name.isprintable() or self.name != self.name.strip():
+            raise ConfigError(f"name {self.name!r} does not fit into a header; use plain ASCII")
+        if not self.name:
+            raise ConfigError(f"device {self.device!r} is a folder, not a serial port")
+        if not 0 < self.baud <= limits.BAUD_MAX:
+            raise ConfigError(f"baud {self.baud} is not between 1 and {limits.BAUD_MAX}")
+        _check_choice("bytesize", self.bytesize, BYTESIZES)
+        _check_choice("parity", self.parity, tuple(PARITIES))
+        _check_choice("stopbits", self.stopbits, STOPBITS)
+        if not 0 < self.retry_min_ns <= self.retry_max_ns:
+            raise ConfigError("retry_min must be above 0 and not above retry_max")
+
+    def _check_subjects(self) -> None:
+        _check_subject("subject", self.subject)
+        if any(token in ("*", ">") for token in self.subject.split(".")):
+            raise ConfigError(f"subject {self.subject!r} has a wildcard; frames go to one subject")
+        if self.command_subject:
+            _check_subject("command_subject", self.command_subject)
+            if _matches(self.command_subject, self.subject):
+                raise ConfigError(
+                    f"command_subject {self.command_subject!r} includes subject {self.subject!r}: "
+                    "the device would be sent its own output"
+                )
+
+    def _check_framing(self) -> None:
+        _check_choice("framing", self.framing, tuple(FRAMINGS))
+        if not 0 < self.max_frame_bytes <= limits.FRAME_BYTES_MAX:
+            raise ConfigError(
+                f"max_frame_bytes {self.max_frame_bytes} is not between 1 and {limits.FRAME_BYTES_MAX}"
+            )
+        if self.idle_gap_ns < 0:
+            raise ConfigError("idle_gap must not be below 0")
+
+
+def _check_choice(field: str, value: object, choices: tuple[object, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{field} {value!r} is none of {', '.join(map(str, choices))}")
+
+
+def _check_subject(field: str, subject: str) -> None:
+    tokens = subject.split(".")
+    if "" in tokens or _BAD_IN_SUBJECT.search(subject) or ">" in tokens[:-1]:
+        raise ConfigError(f"{field} {subject!r} is not a valid subject")
+
+
+def _matches(pattern: str, subject: str) -> bool:
+    for want, have in zip_longest(pattern.split("."), subject.split(".")):
+        if want == ">":
+            return have is not None
+        if have is None or want not in ("*", have):
+            return False
+    return True

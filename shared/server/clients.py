@@ -1,0 +1,231 @@
+"""Client connections: INFO, CONNECT, authentication, and what monitoring knows of them.
+
+What a client publishes and subscribes to is the kernel's business; here is decided who it is.
+"""
+
+import asyncio
+import logging
+import socket
+from collections import deque
+from typing import TYPE_CHECKING
+
+from phloem.shared import limits
+from phloem.shared.accounts.auth import IN_PROCESS, STANDARD, SYSTEM_ACCOUNT, Candidate, Credentials, Identity
+from phloem.shared.errors import (
+    AuthorizationViolation,
+    InvalidClientProtocol,
+    MalformedJSON,
+    MaxConnectionsExceeded,
+    NoRespondersNeedsHeaders,
+    ProtocolError,
+)
+from phloem.shared.kernel import KIND_CLIENT, Connection, Reason
+from phloem.shared.wire.connect import Connect, decode_connect
+from phloem.shared.wire.info import encode_info
+
+if TYPE_CHECKING:
+    from phloem.shared.kernel import ConnectionStats
+    from phloem.shared.server.server import Server
+
+log = logging.getLogger("phloem.client")
+
+REASONS: dict[type[ProtocolError], Reason] = {
+    AuthorizationViolation: Reason.AUTHENTICATION_VIOLATION,
+    InvalidClientProtocol: Reason.BAD_CLIENT_PROTOCOL,
+    NoRespondersNeedsHeaders: Reason.NO_RESPONDERS_REQUIRES_HEADERS,
+    MaxConnectionsExceeded: Reason.MAX_CONNECTIONS,
+    MalformedJSON: Reason.PARSE_ERROR,
+}
+
+
+class Client:
+    """What Python knows of one client; the kernel has the rest."""
+
+    __slots__ = (
+        "connect",
+        "conn",
+        "final",
+        "identity",
+        "ip",
+        "kind",
+        "port",
+        "reason",
+        "start_wall_ns",
+        "stop_wall_ns",
+    )
+
+    def __init__(self, conn: Connection, ip: str, port: int, kind: str, start_wall_ns: int) -> None:
+        self.conn = conn
+        self.ip = ip
+        self.port = port
+        self.kind = kind
+        self.start_wall_ns = start_wall_ns
+        self.stop_wall_ns = 0
+        self.connect: Connect | None = None
+        self.identity = Identity()
+        self.reason: Reason | None = None
+        self.final: ConnectionStats | None = None
+
+    @property
+    def stats(self) -> "ConnectionStats":
+        """Counters, also after the end."""
+        return self.final or self.conn.stats
+
+    def __str__(self) -> str:
+        """The prefix of this client's log lines."""
+        where = f"{self.ip}:{self.port} - cid:{self.conn.cid}"
+        c = self.connect
+        if c is None or not (c.version or c.lang or c.name):
+            return where
+        return f'{where} - "{":".join(filter(None, (f"v{c.version}" if c.version else "", c.lang, c.name)))}"'
+
+
+class Clients:
+    """All clients of a server; the kernel's events for connections of kind client."""
+
+    def __init__(self, server: "Server") -> None:
+        self._server = server
+        self.open: dict[int, Client] = {}
+        self.closed: deque[Client] = deque(maxlen=server.options.max_closed_clients)
+        self.total = 0
+        self._checks: set[asyncio.Task[None]] = set()
+
+    def accept(self, sock: socket.socket, ip: str, port: int) -> None:
+        """A connection from the listener: greeted with INFO, or refused when there are too many."""
+        self._attach(sock.detach(), ip, port, STANDARD)
+
+    def _attach(self, fd: int, ip: str, port: int, kind: str) -> Client:
+        server, options = self._server, self._server.options
+        now = server.clock.monotonic_ns()
+        required = server.auth.required
+        conn = server.kernel.attach(
+            fd,
+            KIND_CLIENT,
+            server.next_cid(),
+            server.account(),
+            now,
+            must_auth=required,
+            deadline_ns=now + options.authorization.timeout_ns if required else 0,
+            max_payload=options.max_payload,
+            max_subs=max(options.max_subscriptions, 0),
+            trace=options.trace,
+        )
+        client = Client(conn, ip, port, kind, server.clock.wall_ns())
+        conn.owner = client
+        self.open[conn.cid] = client
+        self.total += 1
+        log.debug("%s - Client connection created", client)
+        conn.send(encode_info(server.client_info(client_id=conn.cid, client_ip=ip if port else "")))
+        if 0 < options.max_connections < len(self.open):
+            self._refuse(client, MaxConnectionsExceeded())
+        server.schedule()
+        return client
+
+    def adopt(self, sock: socket.socket) -> None:
+        """One end of a socket pair becomes a client of this very process."""
+        self._attach(sock.detach(), "in-process", 0, IN_PROCESS)
+
+    def _refuse(self, client: Client, error: ProtocolError) -> None:
+        if isinstance(error, AuthorizationViolation):
+            name = client.connect.user if client.connect else ""
+            log.error("%s - authentication error%s", client, f' - User "{name}"' if name else "")
+        client.conn.close(REASONS.get(type(error), Reason.PROTOCOL_VIOLATION), error.wire_text.encode())
+
+    # --- the kernel's events ---------------------------------------------------------------------
+
+    def on_connect(self, conn: Connection, body: bytes) -> None:
+        """CONNECT: who is it, and what may it do."""
+        client = conn.owner
+        assert isinstance(client, Client)
+        try:
+            client.connect = decode_connect(body)
+        except MalformedJSON as error:
+            self._refuse(client, error)
+            return
+        c = client.connect
+        found = self._server.auth.find(Credentials(c.user, c.password, c.auth_token), client.kind)
+        if isinstance(found, Candidate) and found.slow:
+            conn.wait()
+            task = self._server.spawn(self._check_slowly(client, found), f"bcrypt cid:{conn.cid}")
+            self._checks.add(task)
+            task.add_done_callback(self._checks.discard)
+        elif isinstance(found, Candidate):
+            self._decide(client, found.identity if found.matches() else None)
+        else:
+            self._decide(client, found)
+
+    async def _check_slowly(self, client: Client, candidate: Candidate) -> None:
+        """bcrypt on another thread; the connection stands still meanwhile, the server does not."""
+        right = await asyncio.get_running_loop().run_in_executor(None, candidate.matches)
+        if not client.conn.closed:
+            self._decide(client, candidate.identity if right else None)
+            self._server.schedule()
+
+    def _decide(self, client: Client, identity: Identity | None) -> None:
+        c, conn, server = client.connect, client.conn, self._server
+        assert c is not None
+        try:
+            if identity is None or c.account or c.new_account:
+                raise AuthorizationViolation
+            client.identity = identity
+            c.check()
+        except ProtocolError as error:
+            self._refuse(client, error)
+            return
+        headers = c.headers and not server.options.no_header_support
+        now = server.clock.monotonic_ns()
+        first_info = None
+        if c.protocol >= 1:
+            first_info = encode_info(
+                server.client_info(
+                    client_id=conn.cid,
+                    client_ip=client.ip if client.port else "",
+                    connect_info=True,
+                    remote_account=identity.account,
+                    acc_is_sys=identity.account == SYSTEM_ACCOUNT,
+                )
+            )
+        conn.configure(
+            account=server.account(identity.account),
+            permissions=server.permissions(identity.permissions),
+            verbose=c.verbose,
+            pedantic=c.pedantic,
+            echo=c.echo,
+            headers=headers,
+            no_responders=c.no_responders and headers,
+            max_subs=max(server.options.max_subscriptions, 0),
+            max_payload=server.options.max_payload,
+            first_info=first_info,
+            ping_due_ns=now + server.first_ping_ns(limits.FIRST_PING_CLIENT_NS),
+        )
+        c.password = c.auth_token = ""  # not needed again, so not kept
+        if c.verbose:
+            conn.send(b"+OK\r\n")
+        conn.resume()
+
+    def on_closed(self, conn: Connection, reason: Reason) -> None:
+        """The connection is over: into the ring of closed ones."""
+        client = conn.owner
+        assert isinstance(client, Client)
+        del self.open[conn.cid]
+        client.reason = reason
+        client.final = conn.stats
+        client.stop_wall_ns = self._server.clock.wall_ns()
+        self.closed.append(client)
+        if reason in (Reason.SLOW_CONSUMER_PENDING, Reason.SLOW_CONSUMER_DEADLINE):
+            log.warning("%s - Slow Consumer Detected: %s", client, reason.text)
+        elif reason is Reason.AUTHENTICATION_TIMEOUT:
+            log.error("%s - Authentication Timeout", client)
+        log.debug("%s - Client connection closed: %s", client, reason.text)
+
+    def push_info(self, *, ldm: bool = False) -> None:
+        """INFO to every client that understands it (``protocol`` 1) and has had its first PONG."""
+        for client in self.open.values():
+            if client.connect is not None and client.connect.protocol >= 1:
+                client.conn.send(encode_info(self._server.client_info(client_id=client.conn.cid, ldm=ldm)))
+
+    def relimit(self) -> None:
+        """New limits and log wishes (reload) for those that are connected."""
+        options = self._server.options
+        for client in self.open.values():
+            client.conn.limit(max_payload=options.max_payload, trace=options.trace)

@@ -1,0 +1,158 @@
+"""The command ``phloem server``, and the factory for commands that run the same server with a profile.
+
+Words, exit codes and texts are nats-server's, so that scripts made for it work: a flag that does not exist
+shows the usage and ends with 0; what cannot be used is one line on stderr and 1.
+"""
+
+import os.path
+import sys
+from collections.abc import Callable, Sequence
+
+import click
+
+import phloem
+from phloem.shared.errors import ConfigError
+from phloem.shared.server.flags import Flags, UsageError, parse_flags
+from phloem.shared.server.load import Loaded, load, merge, validate
+from phloem.shared.server.options import Options
+from phloem.shared.server.signals import send_signal
+from phloem.shared.server.usage import usage
+
+NATS_VERSION = "2.15.1"  # the nats-server whose behaviour this is
+NO_FILE_TO_RELOAD = "can only reload config when a file is provided using -c or --config"
+
+Adjust = Callable[[Options], Options]
+
+
+class ServerCommand(click.Command):
+    """A click command that leaves its words to ``flags.py``."""
+
+    def __init__(self, name: str, about: str, adjust: Adjust) -> None:
+        super().__init__(name, help=about, short_help=about.splitlines()[0], add_help_option=False)
+        self.about, self.adjust = about, adjust
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the words as they are."""
+        ctx.args = list(args)
+        return ctx.args
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Run, and end the process with the command's exit code."""
+        ctx.exit(execute(self.name or "server", self.about, self.adjust, ctx.args))
+
+    def get_help(self, ctx: click.Context) -> str:
+        """The same text as ``--help``."""
+        return usage(program(self.name or "server"), self.about)
+
+
+def server_command(name: str, about: str, adjust: Adjust) -> click.Command:
+    """A command ``phloem <name>`` with all flags of the server.
+
+    ``adjust`` applies a product's profile to options made of defaults, file and flags; what the user set
+    himself is named in ``Options.explicit`` and should stay. It runs again on every reload.
+    """
+    return ServerCommand(name, about, adjust)
+
+
+def program(name: str) -> str:
+    """How messages and usage call the program: as the user did."""
+    called = os.path.basename(sys.argv[0])
+    return called if called == "nats-server" and name == "server" else f"phloem {name}"
+
+
+def execute(name: str, about: str, adjust: Adjust, args: Sequence[str]) -> int:
+    """Do what the words ask for; the exit code."""
+    called = program(name)
+    try:
+        flags = parse_flags(args)
+    except UsageError as error:
+        click.echo(error, err=True)
+        click.echo(usage(called, about))
+        return 0
+    ask = _asked(flags)
+    if ask == "version":
+        click.echo(_version(called))
+        return 0
+    if ask == "help":
+        click.echo(usage(called, about))
+        return 0
+    try:
+        return _act(name, called, adjust, flags)
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            click.echo(f"{called}: {line}", err=True)
+        return 1
+
+
+def run(options: Options, reload_source: Callable[[], Options]) -> int:
+    """Run a server until it ends; the exit code. The server is imported here, after the flags are right."""
+    from phloem.shared.server.run import serve  # noqa: PLC0415  (keeps --help and -t quick)
+
+    return serve(options, reload_source)
+
+
+def _asked(flags: Flags) -> str:
+    """help or version, asked for by a flag or by the first word."""
+    for ask in ("version", "help"):
+        if ask in flags.asks:
+            return ask
+    word = flags.words[0].lower() if flags.words else ""
+    return word if word in ("version", "help") else ""
+
+
+def _version(called: str) -> str:
+    if called == "nats-server":
+        return f"nats-server: v{NATS_VERSION}"
+    return f"phloem: v{phloem.__version__} (speaks NATS {NATS_VERSION})"
+
+
+def _act(name: str, called: str, adjust: Adjust, flags: Flags) -> int:
+    missing = [*flags.missing, *([("-help_tls", "TLS")] if "help_tls" in flags.asks else [])]
+    for flag, feature in missing:
+        raise ConfigError(f"{flag}: {feature} is not in phloem {phloem.__version__} yet")
+    if flags.words:
+        raise ConfigError(f'unrecognized command: "{flags.words[0]}"')
+    if flags.signal:
+        send_signal(flags.signal, name)
+        return 0
+    if "test" in flags.asks:
+        return _check_file(called, flags.config)
+    loaded = load(flags.config) if flags.config else None
+    for warning in loaded.warnings if loaded else ():
+        click.echo(f"{called}: {warning}", err=True)
+    options = _finish(loaded, flags, adjust)
+
+    def reload_source() -> Options:
+        if not flags.config:
+            raise ConfigError(NO_FILE_TO_RELOAD)
+        return _finish(load(flags.config), flags, adjust)
+
+    return run(options, reload_source)
+
+
+def _finish(loaded: Loaded | None, flags: Flags, adjust: Adjust) -> Options:
+    options = adjust(merge(loaded, flags.values))
+    validate(options)
+    return options
+
+
+def _check_file(called: str, path: str) -> int:
+    """``-t``: like nats-server, a warning counts as a mistake, and rules between options do not count."""
+    if not path:
+        raise ConfigError("must specify [-c, --config] option to check configuration file syntax")
+    loaded = load(path)
+    if loaded.warnings:
+        raise ConfigError("\n".join(loaded.warnings))
+    click.echo(f"{called}: configuration file {path} is valid ({loaded.digest})", err=True)
+    return 0
+
+
+def _unchanged(options: Options) -> Options:
+    return options
+
+
+server = server_command(
+    "server",
+    "Run a message broker that speaks NATS. It takes nats-server's flags and configuration files.",
+    _unchanged,
+)

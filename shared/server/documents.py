@@ -1,0 +1,159 @@
+"""The documents that come from the declarations: docs/configuration.md and docs/phloem.conf.example.
+
+``python -m phloem.shared.server.documents docs`` writes both; a test compares them with what this gives.
+"""
+
+import json
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from phloem.shared.server.declare import Declared, Kind, declared
+from phloem.shared.server.durations import short_duration
+from phloem.shared.server.options import Authorization, LeafAuthorization, Options
+from phloem.shared.server.unsupported import UNSUPPORTED
+
+# Shown, but not to be switched on together with the rest of their block.
+ALTERNATIVES: dict[type[msgspec.Struct], tuple[str, ...]] = {
+    Authorization: ("user", "password", "token"),
+    LeafAuthorization: ("user", "password"),
+}
+SIZES = ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB"))
+WIDTH = 100
+
+TABLE_HEAD = """\
+# Configuration
+
+Files are nats-server's: the same grammar, the same keys. A key may be followed by `:`, `=` or a space;
+`#` and `//` begin comments; `include ./other.conf` reads another file in place; `$NAME` is the value of the
+key `NAME` above, or of the environment variable. Durations are strings such as `"2m"` and `300ms`, sizes
+are numbers such as `64MB`. Flags win over the file, the file wins over the defaults. `phloem server -t -c
+FILE` says whether a file is right.
+
+Options marked *reload* take effect on `phloem server --signal reload`; the others need a restart.
+
+This page and [phloem.conf.example](phloem.conf.example) are generated from `shared/server/options.py`.
+"""
+EXAMPLE_HEAD = """\
+# Every option of phloem, switched off, with its default or an example.
+# To set one, remove the "#" that stands directly before it and before the lines of its block.
+# Grammar and keys are nats-server's; docs/configuration.md lists aliases and flags.
+"""
+MISSING_HEAD = """\
+## Not in phloem yet
+
+These keys of nats-server are known and refused, except with values that mean that they are not used:
+`false`, `0`, `""`, empty blocks, listeners with port 0.
+"""
+
+
+def configuration_page() -> str:
+    """All options as tables, and the keys of nats-server that are missing."""
+    parts = [TABLE_HEAD]
+    parts += [_table(title, struct) for title, struct in _blocks("", Options)]
+    parts.append(MISSING_HEAD)
+    for title, struct in _blocks("", Options):
+        keys = sorted(f"`{row.keys.split()[0]}`" for row in UNSUPPORTED.get(struct, ()))
+        if keys:
+            parts.append(textwrap.fill(f"* {title}: {', '.join(keys)}", WIDTH, subsequent_indent="  ") + "\n")
+    return "\n".join(parts)
+
+
+def example_file() -> str:
+    """Every option with its meaning, commented out."""
+    return EXAMPLE_HEAD + "\n" + "\n".join(_example(Options, "")) + "\n"
+
+
+def shown(option: Declared, value: Any) -> str:
+    """A value as one would write it in a file."""
+    match option.kind:
+        case Kind.BOOL:
+            return "true" if value else "false"
+        case Kind.DURATION | Kind.SECONDS:
+            return f'"{short_duration(value)}"'
+        case Kind.SIZE:
+            return next(
+                (f"{value // unit}{name}" for unit, name in SIZES if value and value % unit == 0), str(value)
+            )
+        case Kind.FILE_MODE:
+            return f'"0{value:o}"'
+        case Kind.STRINGS | Kind.SUBJECTS | Kind.URLS | Kind.CONNECTION_TYPES:
+            return json.dumps(list(value or ()))
+        case Kind.STRING_MAP:
+            return "{}"
+        case Kind.CHOICE:
+            return str(value)
+        case _:
+            return json.dumps(value, ensure_ascii=False)
+
+
+def _blocks(title: str, struct: type[msgspec.Struct]) -> Iterator[tuple[str, type[msgspec.Struct]]]:
+    """A struct and the blocks in it, with how one writes the way there."""
+    yield title or "Top level", struct
+    for option in declared(struct):
+        if option.struct and option.kind in (Kind.BLOCK, Kind.BLOCKS, Kind.NAMED_BLOCKS):
+            tail = {Kind.BLOCK: "", Kind.BLOCKS: "[]", Kind.NAMED_BLOCKS: ".NAME"}[option.kind]
+            yield from _blocks(f"{title}.{option.key}{tail}".lstrip("."), option.struct)
+
+
+def _table(title: str, struct: type[msgspec.Struct]) -> str:
+    lines = [f"## {title}\n", "| key | type | default | flags | |", "|---|---|---|---|---|"]
+    for key, (_, port) in getattr(struct, "ADDRESSES", {}).items():
+        lines.append(f"| `{key}` | port or host:port | | | Address and `{port}` in one. |")
+    for option in declared(struct):
+        if option.keys:
+            lines.append(_table_row(option))
+    return "\n".join(lines) + "\n"
+
+
+def _table_row(option: Declared) -> str:
+    aliases = "".join(f", `{alias}`" for alias in option.keys[1:])
+    flags = ", ".join(f"`{'-' if len(flag) < 3 else '--'}{flag}`" for flag in option.opt.flags.split())
+    structured = option.struct is not None or option.default is None
+    default = "" if structured else f"`{shown(option, option.default)}`"
+    kind = ", ".join(option.opt.choices.split()) if option.kind is Kind.CHOICE else option.kind.value
+    doc = option.opt.doc.replace("<", "&lt;") + (" *reload*" if option.opt.reload else "")
+    return f"| `{option.key}`{aliases} | {kind} | {default} | {flags} | {doc} |"
+
+
+def _example(struct: type[msgspec.Struct], indent: str) -> Iterator[str]:
+    """The lines of one block; "#" directly before text is an option, "# " prose."""
+    for option in declared(struct):
+        if not option.keys:
+            continue
+        yield f"{indent}# {option.opt.doc}"
+        mark = "# " if option.field in ALTERNATIVES.get(struct, ()) else "#"
+        if option.kind is Kind.BLOCK and option.struct:
+            yield f"{indent}{mark}{option.key} {{"
+            yield from _example(option.struct, indent + "  ")
+            yield f"{indent}{mark}}}"
+        elif option.kind is Kind.BLOCKS and option.struct:
+            yield f"{indent}{mark}{option.key}: ["
+            yield f"{indent}  {mark}{{"
+            yield from _example(option.struct, indent + "    ")
+            yield f"{indent}  {mark}}}"
+            yield f"{indent}{mark}]"
+        elif option.kind is Kind.NAMED_BLOCKS and option.struct:
+            yield f"{indent}{mark}{option.key} {{"
+            yield f"{indent}  {mark}bench {{"
+            yield from _example(option.struct, indent + "    ")
+            yield f"{indent}  {mark}}}"
+            yield f"{indent}{mark}}}"
+        else:
+            yield f"{indent}{mark}{option.key}: {option.opt.example or shown(option, option.default)}"
+        if not indent:
+            yield ""
+
+
+def main(folder: str) -> None:
+    """Write both documents into a folder."""
+    Path(folder, "configuration.md").write_text(configuration_page())
+    Path(folder, "phloem.conf.example").write_text(example_file().rstrip("\n") + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,319 @@
+"""From a configuration file to ``Options``: walks the declarations, collects every mistake, then merges.
+
+Order of precedence: defaults, the file, the flags. ``load`` checks what one file can say wrong; what only
+makes sense for a server that starts is ``validate``'s (nats-server's ``-t`` does the same split).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from phloem.shared import limits
+from phloem.shared.errors import ConfigError
+from phloem.shared.server import load_auth
+from phloem.shared.server.conf import Value, config_digest, parse_file
+from phloem.shared.server.declare import Declared, Kind, declared
+from phloem.shared.server.durations import format_duration
+from phloem.shared.server.load_values import CONVERTERS, Converter, Reading, address, describe, wrong_type
+from phloem.shared.server.options import (
+    Authorization,
+    LeafAuthorization,
+    Options,
+    Permissions,
+    Remote,
+    Serial,
+    User,
+)
+from phloem.shared.server.unsupported import UNSUPPORTED, Unsupported, check
+
+Fields = dict[str, Any]  # field name of a struct to its value; for blocks, the struct
+
+
+class ConfigErrors(ConfigError):
+    """Several mistakes in one file; ``errors`` in the order of the file."""
+
+    def __init__(self, errors: list[ConfigError]) -> None:
+        first = errors[0]
+        self.errors = tuple(errors)
+        super().__init__(first.text, file=first.file, line=first.line, column=first.column)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.errors))
+
+
+class Loaded(NamedTuple):
+    """What a file says: the fields it sets, its digest and what is odd about it."""
+
+    path: str
+    fields: Fields
+    digest: str
+    warnings: tuple[str, ...]
+
+
+def load(path: str | Path) -> Loaded:
+    """Read a file.
+
+    Raises:
+        ConfigError: For the only mistake, or ``ConfigErrors`` for several.
+    """
+    top = parse_file(path)
+    reading = Reading()
+    if not top:
+        reading.warnings.append(f"{path}: config has no values or is empty")
+    fields = _read_entries(reading, Options, top)
+    if reading.errors:
+        raise reading.errors[0] if len(reading.errors) == 1 else ConfigErrors(reading.errors)
+    return Loaded(str(path), fields, config_digest(top), tuple(reading.warnings))
+
+
+def merge(loaded: Loaded | None, flags: Mapping[tuple[str, ...], Any]) -> Options:
+    """Options from a file, if there is one, and flags by path of field names, which win."""
+    fields = dict(loaded.fields) if loaded else {}
+    for (name, *rest), value in flags.items():
+        if rest:
+            block = fields.get(name, getattr(Options(), name))
+            fields[name] = msgspec.structs.replace(block, **{rest[0]: value})
+        else:
+            fields[name] = value
+    if fields.get("trace_verbose") or fields.get("trace_headers"):
+        fields["trace"] = True
+    if fields.get("max_connections") == 0:
+        fields["max_connections"] = -1
+    for option in declared(Options):
+        if option.opt.empty_is_default and not fields.get(option.field, True):
+            del fields[option.field]
+    explicit = frozenset(fields)
+    if loaded:
+        fields |= {"config_file": loaded.path, "config_digest": loaded.digest}
+    return Options(**fields, explicit=explicit)
+
+
+def validate(options: Options) -> None:
+    """What must hold between options for a server to start.
+
+    Raises:
+        ConfigError: With nats-server's text and no position.
+    """
+    duration, grace = options.lame_duck_duration_ns, options.lame_duck_grace_period_ns
+    if grace >= duration:
+        raise ConfigError(
+            f"lame duck grace period ({format_duration(grace)}) should be strictly lower than "
+            f"lame duck duration ({format_duration(duration)})"
+        )
+    if options.max_payload > options.max_pending:
+        raise ConfigError(
+            f"max_payload ({options.max_payload}) cannot be higher than max_pending ({options.max_pending})"
+        )
+    if " " in options.server_name:
+        raise ConfigError("server name cannot contain spaces")
+    for name, port in (
+        ("", options.port),
+        ("http ", options.http_port),
+        ("leafnodes ", options.leafnodes.port),
+    ):
+        if not -1 <= port <= 65535:
+            raise ConfigError(f"{name}port {port} is not between -1 and 65535")
+    _validate_users(options)
+    _validate_accounts(options)
+
+
+def start_warnings(options: Options) -> tuple[str, ...]:
+    """What a server should log as warnings when it starts with these options."""
+    warnings = []
+    if load_auth.has_plaintext_secret(options):
+        warnings.append("Plaintext passwords detected, use nkeys or bcrypt")
+    if options.max_payload > limits.MAX_PAYLOAD_WARN:
+        warnings.append(
+            "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance"
+        )
+    return tuple(warnings)
+
+
+def _validate_users(options: Options) -> None:
+    auth = options.authorization
+    if (auth.user or auth.password) and auth.token:
+        raise ConfigError("Cannot have a user/pass and token")
+    if auth.users and (auth.user or auth.token):
+        raise ConfigError(f"Can not have a {'single user/pass' if auth.user else 'token'} and a users array")
+    wanted = options.no_auth_user
+    if wanted and wanted not in {user.user for user in auth.users}:
+        raise ConfigError(
+            f'no_auth_user: "{wanted}" not present as user or nkey in authorization block '
+            "or account configuration"
+        )
+
+
+def _validate_accounts(options: Options) -> None:
+    """Only ``$G`` and ``$SYS`` exist as long as accounts cannot be configured."""
+    leaf = options.leafnodes
+    used = [
+        ("authorization", name)
+        for name in (leaf.authorization.account, *(u.account for u in leaf.authorization.users))
+    ]
+    used += [("remote", remote.account) for remote in leaf.remotes]
+    for where, name in used:
+        if name not in ("", "$G", "$SYS"):
+            raise ConfigError(f'cannot find local account "{name}" specified in leafnode {where}')
+
+
+# --- reading structs ------------------------------------------------------------------------------
+
+
+def _read_entries(reading: Reading, struct: type[msgspec.Struct], entries: Mapping[str, Value]) -> Fields:
+    """The fields that a block sets. Mistakes go to ``reading``."""
+    options = {key: option for option in declared(struct) for key in option.keys}
+    missing = {key: row for row in UNSUPPORTED.get(struct, ()) for key in row.keys.split()}
+    addresses: Mapping[str, tuple[str, str]] = getattr(struct, "ADDRESSES", {})
+    fields: Fields = {}
+    for key, value in entries.items():
+        name = key.lower()
+        try:
+            if name in addresses:
+                host, port = address(reading, key, value)
+                fields[addresses[name][1]] = port
+                if host is not None:
+                    fields[addresses[name][0]] = host
+            elif name in options:
+                _read_option(reading, fields, key, value, options[name])
+            elif name in missing:
+                _read_unsupported(reading, key, value, missing[name])
+            elif not value.used:
+                raise value.error(f'unknown field "{key}"')
+        except ConfigError as error:
+            reading.errors.append(error)
+    return fields
+
+
+def _read_option(reading: Reading, fields: Fields, key: str, value: Value, option: Declared) -> None:
+    result = _convert(reading, key, value, option)
+    _check(key, value, option, result)
+    if result or not option.opt.empty_is_default:
+        fields[option.field] = result
+
+
+def _read_unsupported(reading: Reading, key: str, value: Value, row: Unsupported) -> None:
+    reading.errors.extend(check(row, key, value))
+
+
+def _convert(reading: Reading, key: str, value: Value, option: Declared) -> Any:
+    match option.kind:
+        case Kind.BLOCK:
+            return _read_block(reading, key, value, option)
+        case Kind.BLOCKS:
+            return _read_blocks(reading, key, value, option)
+        case Kind.NAMED_BLOCKS:
+            return _read_named_blocks(reading, key, value, option)
+        case kind:
+            return _CONVERTERS[kind](reading, key, value, option)
+
+
+def _struct_of(option: Declared) -> type[msgspec.Struct]:
+    assert option.struct is not None, option.field
+    return option.struct
+
+
+def _read_block(reading: Reading, key: str, value: Value, option: Declared) -> msgspec.Struct:
+    struct = _struct_of(option)
+    if not isinstance(value.data, dict):
+        what = "permissions to be a map/struct" if struct is Permissions else f"map to define {key}"
+        raise value.error(f"Expected {what}, got {describe(value.data)}")
+    return _finish(value, struct(**_read_entries(reading, struct, value.data)))
+
+
+def _read_blocks(reading: Reading, key: str, value: Value, option: Declared) -> tuple[msgspec.Struct, ...]:
+    struct = _struct_of(option)
+    if not isinstance(value.data, list):
+        raise value.error(f"Expected {key} field to be an array, got {describe(value.data)}")
+    blocks = list[msgspec.Struct]()
+    for item in value.data:
+        if not isinstance(item.data, dict):
+            raise item.error(f"Expected {key} entry to be a map/struct, got {describe(item.data)}")
+        before = len(reading.errors)
+        fields = _read_entries(reading, struct, item.data)
+        if len(reading.errors) == before:  # else what is missing is only a consequence
+            blocks.append(_finish(item, struct(**fields)))
+    _check_unique_remotes(value, blocks)
+    return tuple(blocks)
+
+
+def _read_named_blocks(
+    reading: Reading, key: str, value: Value, option: Declared
+) -> tuple[msgspec.Struct, ...]:
+    struct = _struct_of(option)
+    if not isinstance(value.data, dict):
+        raise wrong_type(key, value, option.kind.value)
+    blocks = list[msgspec.Struct]()
+    for name, item in value.data.items():
+        if not isinstance(item.data, dict):
+            raise item.error(
+                f'"{key}" takes blocks, as {key} {{ {name} {{ ... }} }}, got {describe(item.data)}'
+            )
+        before = len(reading.errors)
+        fields = _read_entries(reading, struct, item.data)
+        if len(reading.errors) == before:
+            blocks.append(_finish(item, struct(name=name, **fields)))
+    return tuple(blocks)
+
+
+def _finish(value: Value, block: msgspec.Struct) -> msgspec.Struct:
+    """Rules between the fields of one block."""
+    match block:
+        case Permissions():
+            return load_auth.finish_permissions(block)
+        case Authorization():
+            return load_auth.finish_authorization(value, block)
+        case LeafAuthorization():
+            return load_auth.finish_leaf_authorization(value, block)
+        case User(user=""):
+            raise value.error("User entry requires a user")
+        case Serial():
+            _check_serial(value, block)
+    return block
+
+
+def _check_serial(value: Value, serial: Serial) -> None:
+    if not serial.device:
+        raise value.error(f'serial "{serial.name}" needs a device')
+    if not (serial.subject or serial.command_subject):
+        raise value.error(f'serial "{serial.name}" needs a subject, a command_subject or both')
+    for subject in (serial.subject, serial.command_subject):
+        if subject and not load_auth.is_valid_subject(subject):
+            raise value.error(f'subject "{subject}" is not a valid subject')
+    if "*" in serial.subject.split(".") or ">" in serial.subject:
+        raise value.error(f'serial "{serial.name}" cannot publish to "{serial.subject}", it has a wildcard')
+    if serial.framing == "line" and not serial.delimiter:
+        raise value.error(f'serial "{serial.name}" needs a delimiter with framing line')
+    if not 0 < serial.retry_min_ns <= serial.retry_max_ns:
+        raise value.error(f'serial "{serial.name}": retry_min must be above 0 and not above retry_max')
+
+
+def _check_unique_remotes(value: Value, blocks: list[msgspec.Struct]) -> None:
+    seen = set[tuple[tuple[str, ...], str]]()
+    for block in blocks:
+        if isinstance(block, Remote):
+            name = (block.urls, block.account or "$G")
+            if name in seen:
+                raise value.error(f'duplicate remote of account "{name[1]}"')
+            seen.add(name)
+
+
+def _check(key: str, value: Value, option: Declared, result: Any) -> None:
+    """Rules of single options that are not just a type and bounds."""
+    match option.field:
+        case "server_name" if " " in result:
+            raise value.error("server name cannot contain spaces")
+        case "max_sub_tokens" if result <= 0:
+            raise value.error(f"{key} value can not be negative")
+        case "lame_duck_duration_ns" if result < limits.LAME_DUCK_DURATION_MIN_NS:
+            raise value.error(f"invalid {key} of {format_duration(result)}, minimum is 30 seconds")
+        case "lame_duck_grace_period_ns" if result < 0:
+            raise value.error(f"invalid {key}, needs to be positive")
+
+
+_CONVERTERS: dict[Kind, Converter] = CONVERTERS | {
+    Kind.SUBJECTS: load_auth.subjects,
+    Kind.SUBJECT_PERMISSION: load_auth.subject_permission,
+    Kind.RESPONSES: load_auth.responses,
+}

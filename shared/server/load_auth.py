@@ -1,0 +1,179 @@
+"""Who may connect and what they may do, from a file: permissions and the rules between users.
+
+The texts are nats-server's; users in front of a terminal search for them.
+"""
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from phloem.shared import limits
+from phloem.shared.errors import ConfigError
+from phloem.shared.server.conf.parser import Value
+from phloem.shared.server.declare import Declared
+from phloem.shared.server.durations import parse_duration
+from phloem.shared.server.load_values import Reading, describe, string, wrong_type
+from phloem.shared.server.options import (
+    Authorization,
+    LeafAuthorization,
+    Options,
+    Permissions,
+    ResponsePermission,
+    SubjectPermission,
+)
+
+BCRYPT = re.compile(r"\$2[abxy]\$\d{2}\$.*", re.DOTALL)
+_WHITESPACE = re.compile(r"[ \t\r\n\f]")
+
+
+def is_valid_subject(subject: str) -> bool:
+    """Whether one could subscribe to it: tokens without whitespace, none empty, ``>`` only at the end."""
+    tokens = subject.split(".")
+    return all(tokens) and ">" not in tokens[:-1] and not _WHITESPACE.search(subject)
+
+
+def subjects(reading: Reading, key: str, value: Value, _option: Declared) -> tuple[str, ...]:
+    """Subjects without queue groups."""
+    return _subjects(reading, key, value, queues=False)
+
+
+def subject_permission(
+    reading: Reading, key: str, value: Value, option: Declared
+) -> SubjectPermission | None:
+    """One direction of a permission block. An empty map is no restriction."""
+    queues = option.field == "subscribe"
+    if not isinstance(value.data, dict):
+        return SubjectPermission(allow=_subjects(reading, key, value, queues=queues))
+    if not value.data:
+        return None
+    allow: tuple[str, ...] | None = None
+    deny: tuple[str, ...] = ()
+    for name, item in value.data.items():
+        if name.lower() == "allow":
+            allow = _subjects(reading, name, item, queues=queues)
+        elif name.lower() == "deny":
+            deny = _subjects(reading, name, item, queues=queues)
+        elif not item.used:
+            raise item.error(
+                f'Unknown field name "{name}" parsing subject permissions, '
+                "only 'allow' or 'deny' are permitted"
+            )
+    return SubjectPermission(allow=allow, deny=deny)
+
+
+def responses(reading: Reading, key: str, value: Value, _option: Declared) -> ResponsePermission | None:
+    """``true`` is the defaults, ``false`` nothing; 0 in the map is the default, too."""
+    if isinstance(value.data, bool):
+        return ResponsePermission() if value.data else None
+    if not isinstance(value.data, dict):
+        raise value.error("error parsing response permissions, expected a boolean or a map")
+    max_msgs, ttl_ns = 0, 0
+    for name, item in value.data.items():
+        if name.lower() in ("max", "max_msgs", "max_messages", "max_responses"):
+            if not isinstance(item.data, int) or isinstance(item.data, bool):
+                raise wrong_type(name, item, "integer")
+            max_msgs = item.data
+        elif name.lower() in ("expires", "expiration", "ttl"):
+            if not isinstance(item.data, str):
+                raise item.error("error parsing expires, not a duration string")
+            try:
+                ttl_ns = parse_duration(item.data)
+            except ValueError as error:
+                raise item.error(f"error parsing expires: {error}") from None
+        elif not item.used:
+            raise item.error(f'Unknown field "{name}" parsing permissions')
+    return ResponsePermission(
+        max_msgs=max_msgs or limits.ALLOW_RESPONSES_MAX, ttl_ns=ttl_ns or limits.ALLOW_RESPONSES_TTL_NS
+    )
+
+
+def finish_permissions(permissions: Permissions) -> Permissions:
+    """With ``allow_responses``, publishing needs an explicit allow for everything else."""
+    if permissions.allow_responses is None:
+        return permissions
+    publish = permissions.publish or SubjectPermission()
+    if publish.allow is not None:
+        return permissions
+    return msgspec.structs.replace(permissions, publish=msgspec.structs.replace(publish, allow=()))
+
+
+def finish_authorization(value: Value, authorization: Authorization) -> Authorization:
+    """Check the block's own rules and give users without permissions the default ones."""
+    has_users = _has(value, "users")
+    if (authorization.user or authorization.password) and authorization.token:
+        raise value.error("Cannot have a user/pass and token")
+    if has_users and authorization.user:
+        raise value.error("Can not have a single user/pass and a users array")
+    if has_users and authorization.token:
+        raise value.error("Can not have a token and a users array")
+    if duplicate := _duplicate(user.user for user in authorization.users):
+        raise value.error(f'Duplicate user "{duplicate}" detected')
+    default = authorization.default_permissions
+    if default is None:
+        return authorization
+    users = tuple(
+        user if user.permissions is not None else msgspec.structs.replace(user, permissions=default)
+        for user in authorization.users
+    )
+    return msgspec.structs.replace(authorization, users=users)
+
+
+def finish_leaf_authorization(value: Value, authorization: LeafAuthorization) -> LeafAuthorization:
+    """Check the block's own rules."""
+    if authorization.users and authorization.user:
+        raise value.error("can not have a single user/pass and a users array")
+    if duplicate := _duplicate(user.user for user in authorization.users):
+        raise value.error(f'duplicate user "{duplicate}" detected in leafnode authorization')
+    return authorization
+
+
+def has_plaintext_secret(options: Options) -> bool:
+    """Whether any password or token is written as it is instead of as a bcrypt hash."""
+    leaf = options.leafnodes.authorization
+    secrets = [options.authorization.password, options.authorization.token, leaf.password]
+    secrets += [user.password for user in options.authorization.users]
+    secrets += [user.password for user in leaf.users]
+    return any(secret and not BCRYPT.fullmatch(secret) for secret in secrets)
+
+
+def _subjects(reading: Reading, key: str, value: Value, *, queues: bool) -> tuple[str, ...]:
+    if not isinstance(value.data, str | list):
+        text = (
+            f"Expected subject permissions to be a subject, or array of subjects, got {describe(value.data)}"
+        )
+        raise value.error(text)
+    items = value.data if isinstance(value.data, list) else [value]
+    if not all(isinstance(item.data, str) for item in items):
+        raise value.error("Subject in permissions array cannot be cast to string")
+    found = tuple(string(reading, key, item) for item in items)
+    for subject in found:
+        _check_subject(value, subject, queues=queues)
+    return found
+
+
+def _check_subject(value: Value, entry: str, *, queues: bool) -> None:
+    if is_valid_subject(entry):
+        return
+    parts = entry.split()
+    if not queues or len(parts) != 2:
+        # nats-server gives this one without a position
+        raise ConfigError(f'subject "{entry}" is not a valid subject')
+    if not is_valid_subject(parts[0]):
+        raise value.error(f'subject "{parts[0]}" is not a valid subject')
+    if not is_valid_subject(parts[1]):
+        raise value.error(f'queue "{parts[1]}" is not a valid queue')
+
+
+def _has(value: Value, key: str) -> bool:
+    return isinstance(value.data, dict) and any(name.lower() == key for name in value.data)
+
+
+def _duplicate(names: Iterable[str]) -> str:
+    """The first name that is there twice, or nothing."""
+    seen = set[str]()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return ""

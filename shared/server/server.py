@@ -1,0 +1,354 @@
+"""The server: owns the kernel, the listeners and the links, and their life cycle.
+
+``async with Server(options) as server`` starts everything or nothing: when a port is taken or a rule is broken,
+what was already opened is closed again and the error raised. Leaving the block closes every connection and
+leaves no task, thread or descriptor behind.
+
+The loop watches the kernel's descriptor; ``schedule`` keeps one timer for whatever the kernel has to do next.
+"""
+
+import asyncio
+import logging
+import os
+import platform
+import random
+import socket
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self
+
+from nats.aio.client import Client as NatsClient
+
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT, Authenticator, Rules, permission_lists
+from phloem.shared.clock import Clock, SystemClock
+from phloem.shared.kernel import KIND_LEAF, Account, Connection, Kernel, Permissions, Reason
+from phloem.shared.net.listener import Listener
+from phloem.shared.server.clients import Client, Clients
+from phloem.shared.server.in_process import connect_in_process
+from phloem.shared.server.lame_duck import LameDuck
+from phloem.shared.server.leafnodes import LeafLinks
+from phloem.shared.server.load import options_from, validate
+from phloem.shared.server.monitor.pages import Monitor
+from phloem.shared.server.monitor_source import ServerSource
+from phloem.shared.server.options import Options
+from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION, Info
+from phloem.shared.wire.nkey import SERVER_PREFIX, encode_public
+
+log = logging.getLogger("phloem.server")
+
+
+class Server:
+    """A NATS server inside an asyncio program.
+
+    ``config`` is an ``Options``, the path of a configuration file, or a mapping with the file's keys, such as
+    ``{"port": -1}`` for any free port. ``clock`` and ``seed`` are handed in by tests.
+
+    Raises (from ``start``):
+        ConfigError: The configuration cannot be used.
+        PortInUse: An address to listen on is taken.
+    """
+
+    def __init__(
+        self,
+        config: Options | str | os.PathLike[str] | dict[str, Any] | None = None,
+        *,
+        clock: Clock | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.options = config if isinstance(config, Options) else options_from(config)
+        self.clock: Clock = clock or SystemClock()
+        self.rng = random.Random(int.from_bytes(os.urandom(16)) if seed is None else seed)
+        self.server_id = encode_public(SERVER_PREFIX, self.rng.randbytes(32))
+        self.log = log
+        self.start_wall_ns = 0
+        self.start_ns = 0
+        self.config_load_wall_ns = self.clock.wall_ns()
+        self.kernel: Kernel
+        self.clients: Clients
+        self.leafs: LeafLinks
+        self.monitor: Monitor | None = None
+        self.auth = self._authenticator(self.options)
+        self.ldm: LameDuck | None = None
+        self._listener: Listener | None = None
+        self._unix: Listener | None = None
+        self._leaf_listener: Listener | None = None
+        self._permissions: dict[int, tuple[Rules, Permissions | None]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._cid = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ns = 0
+        self._stopped: asyncio.Event
+
+    # --- life cycle --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open everything; on return clients are served."""
+        validate(self.options)
+        self._loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        self.start_wall_ns, self.start_ns = self.clock.wall_ns(), self.clock.monotonic_ns()
+        self.kernel = Kernel(self, seed=self.rng.getrandbits(64))
+        self.apply_limits()
+        self.clients = Clients(self)
+        self.leafs = LeafLinks(self)
+        self._loop.add_reader(self.kernel.fileno(), self._tick)
+        try:
+            await self._open()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _open(self) -> None:
+        o = self.options
+        self.account(GLOBAL_ACCOUNT)
+        self.account(SYSTEM_ACCOUNT)
+        if o.http_port:
+            self.monitor = Monitor(ServerSource(self))
+            await self.monitor.start(o.http_host or o.host, max(o.http_port, 0))
+            log.info("Starting http monitor on %s:%d", o.http_host or o.host, self.monitor.port)
+        if o.leafnodes.port:
+            self._leaf_listener = Listener(self.leafs.accept)
+            self._leaf_listener.listen_tcp(o.leafnodes.host, o.leafnodes.port)
+            log.info("Listening for leafnode connections on %s:%d", o.leafnodes.host, self.leaf_port)
+        if o.phloem.unix_socket:
+            self._unix = Listener(self.clients.accept)
+            self._unix.listen_unix(o.phloem.unix_socket, o.phloem.unix_socket_mode)
+            log.info("Listening for client connections on %s", o.phloem.unix_socket)
+        self._listener = Listener(self.clients.accept)
+        self._listener.listen_tcp(o.host, o.port)
+        log.info("Listening for client connections on %s:%d", o.host, self.port)
+        self.leafs.start()
+        log.info("Server is ready")
+
+    async def stop(self) -> None:
+        """Close everything. May be called more than once."""
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        log.info("Initiating Shutdown...")
+        if self.ldm is not None:
+            self.ldm.cancel()
+        self.stop_accepting()
+        if self._leaf_listener is not None:
+            self._leaf_listener.close()
+        await self.leafs.stop()
+        if self.monitor is not None:
+            await self.monitor.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop.remove_reader(self.kernel.fileno())
+        self.kernel.close()
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        log.info("Server Exiting..")
+
+    async def wait_stopped(self) -> None:
+        """Until ``stop`` has begun, by whom ever."""
+        await self._stopped.wait()
+
+    def stop_accepting(self) -> None:
+        """No new clients; those connected stay."""
+        for listener in (self._listener, self._unix):
+            if listener is not None:
+                listener.close()
+        self._listener = self._unix = None
+
+    def lame_duck(self) -> None:
+        """Begin lame duck mode: stop accepting, tell clients, close them one by one, stop."""
+        if self.ldm is None:
+            self.ldm = LameDuck(self)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def connect(self, **options: Any) -> NatsClient:
+        """A nats-py client of this server that does without TCP; ``options`` are those of ``nats.connect``."""
+        return await connect_in_process(self.clients, **options)
+
+    def connect_socket(self) -> socket.socket:
+        """The client's end of a new in-process connection, for any other client library."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self.clients.adopt(ours)
+        return theirs
+
+    # --- what others ask ---------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The configured name, the server's id without one."""
+        return self.options.server_name or self.server_id
+
+    @property
+    def port(self) -> int:
+        """The port for clients that was really bound; 0 when nobody listens."""
+        return self._listener.port if self._listener else 0
+
+    @property
+    def leaf_port(self) -> int:
+        """The port for leafnodes; 0 without a listener."""
+        return self._leaf_listener.port if self._leaf_listener else 0
+
+    @property
+    def client_url(self) -> str:
+        """What a client on this machine connects to."""
+        host = self.options.host
+        host = "127.0.0.1" if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        return f"nats://{host}:{self.port}"
+
+    def client_info(self, **fields: Any) -> Info:
+        """INFO for a client, with ``fields`` set as well."""
+        o = self.options
+        host, port = o.host, self.port
+        if o.client_advertise:
+            advertised, _, number = o.client_advertise.rpartition(":")
+            host, port = (advertised, int(number)) if advertised else (number, port)
+        return Info(
+            server_id=self.server_id,
+            server_name=self.name,
+            version=PROTOCOL_VERSION,
+            proto=1,
+            go=f"python{platform.python_version()}",
+            host=host,
+            port=port,
+            headers=not o.no_header_support,
+            auth_required=self.auth.required,
+            max_payload=o.max_payload,
+            api_lvl=API_LEVEL,
+            **fields,
+        )
+
+    def next_cid(self) -> int:
+        """A number for a new connection."""
+        self._cid += 1
+        return self._cid
+
+    def account(self, name: str = GLOBAL_ACCOUNT) -> Account:
+        """The account; on first use it gets this server's loop detection subject."""
+        account = self.kernel.account(name)
+        if account.stats["inserts"] == 0:
+            token = encode_public(SERVER_PREFIX, self.rng.randbytes(32))[1:23]
+            account.set_loop_subject(f"$LDS.{token}".encode())
+        return account
+
+    def permissions(self, rules: Rules | None) -> Permissions | None:
+        """``rules`` compiled; users share one compiled set as long as the configuration lasts."""
+        if rules is None:
+            return None
+        known = self._permissions.get(id(rules))
+        if known is None:
+            lists = permission_lists(rules)
+            known = (rules, None if lists is None else Permissions(self.kernel, **lists))
+            self._permissions[id(rules)] = known
+        return known[1]
+
+    def first_ping_ns(self, first_ns: int) -> int:
+        """How long after CONNECT the first PING is due: soon, to learn the round trip, with 0 to 20 % jitter."""
+        first_ns = min(first_ns, self.options.ping_interval_ns)
+        return first_ns + self.rng.randrange(first_ns // 5 + 1)
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """A task that ends with the server at the latest."""
+        task = self._loop.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # --- configuration -----------------------------------------------------------------------------
+
+    @staticmethod
+    def _authenticator(o: Options) -> Authenticator:
+        a = o.authorization
+        return Authenticator(
+            users=a.users,
+            user=a.user,
+            password=a.password,
+            token=a.token,
+            no_auth_user=o.no_auth_user,
+            permissions=a.default_permissions,
+        )
+
+    def apply_limits(self) -> None:
+        """Tell the kernel the limits of the current options."""
+        o = self.options
+        self.kernel.set_limits(
+            max_control_line=o.max_control_line,
+            max_sub_tokens=o.max_sub_tokens,
+            max_pending=o.max_pending,
+            write_deadline_ns=o.write_deadline_ns,
+            ping_interval_ns=o.ping_interval_ns,
+            ping_max=o.ping_max,
+            stall=not o.no_fast_producer_stall,
+        )
+
+    # --- the kernel's events -----------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self.kernel.tick(self.clock.monotonic_ns())
+        self.schedule()
+
+    def schedule(self) -> None:
+        """One timer for the kernel's next deadline."""
+        due = self.kernel.due_ns
+        if due == 0 or (self._timer is not None and self._timer_ns <= due):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_ns = due
+        self._timer = self._loop.call_later(max(due - self.clock.monotonic_ns(), 0) / 1e9, self._sweep)
+
+    wake_sweep = schedule
+
+    def _sweep(self) -> None:
+        self._timer = None
+        self.kernel.sweep(self.clock.monotonic_ns())
+        self.schedule()
+
+    def on_connect(self, conn: Connection, body: bytes) -> None:
+        """CONNECT."""
+        self._events(conn).on_connect(conn, body)
+
+    def on_info(self, conn: Connection, body: bytes) -> None:
+        """INFO over a leaf link."""
+        self.leafs.on_info(conn, body)
+
+    def on_err(self, conn: Connection, text: bytes) -> None:
+        """-ERR over a leaf link."""
+        self.leafs.on_err(conn, text)
+
+    def on_loop(self, conn: Connection) -> None:
+        """Our own loop detection subject came back."""
+        self.leafs.on_loop(conn)
+
+    def on_complaint(self, conn: Connection, text: bytes) -> None:
+        """An -ERR was sent."""
+        if not text.startswith(b"Authentication Timeout"):
+            log.error("%s - %s", conn.owner, text.decode(errors="replace"))
+
+    def on_closed(self, conn: Connection, reason: Reason) -> None:
+        """The end of a connection."""
+        self._events(conn).on_closed(conn, reason)
+
+    def on_trace(self, conn: Connection, direction: str, data: bytes) -> None:
+        """An operation, for the trace log."""
+        text = data.decode(errors="backslashreplace")
+        if direction == "MSG_PAYLOAD":
+            limit = self.options.max_traced_msg_len
+            cut = f'{text[:limit]}...' if 0 < limit < len(text) else text
+            log.log(5, '%s - <<- MSG_PAYLOAD: ["%s"]', conn.owner, cut)
+        else:
+            log.log(5, "%s - %s [%s]", conn.owner, direction, text)
+
+    def _events(self, conn: Connection) -> "Clients | LeafLinks":
+        return self.leafs if conn.kind == KIND_LEAF else self.clients
+
+
+__all__ = ["Client", "Server"]

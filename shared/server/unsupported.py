@@ -1,0 +1,279 @@
+"""What nats-server 2.15 has and phloem does not have yet: one row for each key and each flag.
+
+Whoever builds a feature deletes its row and declares its options in ``options.py``. A row knows the keys
+inside its block, so that a mistyped key is told as such, and the values that mean "off", which are
+accepted: a configuration that does not use the feature works unchanged.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+import phloem
+from phloem.shared.errors import ConfigError
+from phloem.shared.server.conf.parser import Data, Value
+from phloem.shared.server.options import (
+    Authorization,
+    LeafAuthorization,
+    LeafNodes,
+    LeafUser,
+    Options,
+    Remote,
+    User,
+)
+
+# The shape of a block: keys ("*" for any) to what is inside them; None is anything.
+# A value that is no map, or in an array no map, is not looked into.
+Shape: TypeAlias = "Mapping[str, Shape] | None"
+
+
+Off = Callable[[Data], bool]
+
+
+def _empty(data: Data) -> bool:
+    """false, 0, "", [] and {}."""
+    return not data
+
+
+def _never(_data: Data) -> bool:
+    return False
+
+
+def _word(*words: str) -> Off:
+    return lambda data: isinstance(data, str) and data.lower() in words
+
+
+def _no_listener(data: Data) -> bool:
+    """An empty block, or one whose port is 0 and which dials nobody."""
+    if not isinstance(data, dict):
+        return False
+    plain = {key.lower(): item.data for key, item in data.items()}
+    ports = [plain[key] for key in ("port", "listen") if key in plain]
+    return not plain or (0 in ports and not plain.keys() & {"routes", "gateways"})
+
+
+def _jetstream_off(data: Data) -> bool:
+    if isinstance(data, dict):
+        plain = {key.lower(): item.data for key, item in data.items()}
+        return False in (plain.get("enabled"), plain.get("enable"))
+    return data is False or _word("disabled", "disable")(data)
+
+
+class Unsupported(NamedTuple):
+    """One key: its names, which values mean that it is not used, and the shape of its block."""
+
+    keys: str
+    is_off: Off = _empty
+    shape: Shape = None
+
+
+def _block(names: str, **inside: Shape) -> Shape:
+    """A block with the keys ``names`` of which some have a shape of their own."""
+    return dict.fromkeys(names.split()) | inside
+
+
+TLS = _block(
+    """
+    cert_file key_file ca_file insecure verify verify_and_map verify_cert_and_check_known_urls timeout
+    allow_insecure_cipher_suites cipher_suites curve_preferences connection_rate_limit pinned_certs cert_store
+    cert_match_by cert_match ca_certs_match cert_match_skip_invalid handshake_first first immediate ocsp_peer
+    certs certificates min_version
+    """
+)
+PERMISSIONS = _block("publish pub import subscribe sub export allow_responses publish_allow_responses")
+USERS = _block(
+    """
+    user username password pass nkey permission permissions authorization allowed_connection_types
+    connection_types clients proxy_required account
+    """
+)
+SIMPLE_AUTH = _block("user username pass password token timeout")
+ACCOUNT = _block(
+    "nkey mappings maps msg_trace trace_dest",
+    users=USERS,
+    imports=_block("stream service prefix to share allow_trace"),
+    exports=_block(
+        """
+        stream service response response_type threshold response_threshold response_max_time response_time
+        accounts latency account_token_position allow_trace
+        """
+    ),
+    jetstream=_block(
+        """
+        enabled enable disabled disable max_memory max_mem mem memory max_store max_file max_disk store disk
+        max_streams streams max_consumers consumers max_bytes_required max_stream_bytes max_bytes
+        mem_max_stream_bytes memory_max_stream_bytes disk_max_stream_bytes store_max_stream_bytes
+        max_ack_pending cluster_traffic
+        """
+    ),
+    default_permissions=PERMISSIONS,
+    limits=_block(
+        "max_connections max_conn max_subscriptions max_subs max_payload max_pay max_leafnodes max_leafs"
+    ),
+)
+CALLOUT = _block("issuer account acc auth_users users xkey key allowed_accounts")
+CLUSTER = _block(
+    """
+    listen host net port write_deadline write_timeout name routes cluster_advertise advertise no_advertise
+    connect_retries connect_backoff pool_size accounts compression ping_interval ping_max
+    """,
+    tls=TLS,
+    authorization=SIMPLE_AUTH,
+    permissions=PERMISSIONS,
+)
+GATEWAY = _block(
+    """
+    listen host net port write_deadline write_timeout name advertise connect_retries connect_backoff
+    reject_unknown reject_unknown_cluster
+    """,
+    tls=TLS,
+    authorization=SIMPLE_AUTH,
+    gateways=_block("name url urls", tls=TLS),
+)
+JETSTREAM = _block(
+    """
+    enabled enable disabled disable strict store_dir store storedir max_mem max_memory_store max_mem_store
+    max_file max_file_store domain sync_interval sync key ek encryption_key prev_key prev_ek
+    prev_encryption_key cipher extension_hint unique_tag max_outstanding_catchup max_buffered_size
+    max_buffered_msgs request_queue_limit info_queue_limit meta_compact meta_compact_size meta_compact_sync
+    max_concurrent_io
+    """,
+    limits=_block(
+        "max_ack_pending max_ha_assets max_request_batch duplicate_window default_max_consumers",
+        batch=_block("max_inflight_per_stream max_inflight_total max_msgs timeout"),
+    ),
+    tpm=_block("keys_file encryption_password srk_password pcr cipher"),
+)
+WEBSOCKET = _block(
+    """
+    listen host net port advertise no_tls same_origin allowed_origins allowed_origin allow_origins
+    allow_origin origins origin handshake_timeout compression compress no_auth_user jwt_cookie user_cookie
+    pass_cookie token_cookie headers ping_interval
+    """,
+    tls=TLS,
+    authorization=SIMPLE_AUTH,
+    authentication=SIMPLE_AUTH,
+)
+MQTT = _block(
+    """
+    listen host net port no_auth_user ack_wait ackwait js_api_timeout api_timeout max_ack_pending max_pending
+    max_inflight js_domain stream_replicas consumer_replicas consumer_memory_storage
+    consumer_inactive_threshold consumer_auto_cleanup reject_qos2_publish downgrade_qos2_subscribe
+    """,
+    tls=TLS,
+    authorization=SIMPLE_AUTH,
+    authentication=SIMPLE_AUTH,
+)
+
+PROXY_REQUIRED = Unsupported("proxy_required")
+NKEY = Unsupported("nkey")
+UNSUPPORTED: dict[type[msgspec.Struct], tuple[Unsupported, ...]] = {
+    Options: (
+        Unsupported("accounts", _empty, {"*": ACCOUNT}),
+        Unsupported("allow_non_tls"),
+        Unsupported("cluster", _no_listener, CLUSTER),
+        Unsupported("default_js_domain"),
+        Unsupported("default_sentinel"),
+        Unsupported("disable_sublist_cache no_sublist_cache"),
+        Unsupported("feature_flags"),
+        Unsupported("gateway", _no_listener, GATEWAY),
+        Unsupported("https"),
+        Unsupported("https_port"),
+        Unsupported("jetstream", _jetstream_off, JETSTREAM),
+        Unsupported("mappings maps"),
+        Unsupported("mqtt", _no_listener, MQTT),
+        Unsupported("no_system_account no_system no_sys_acc"),
+        Unsupported("ocsp"),
+        Unsupported("ocsp_cache"),
+        Unsupported("operator operators root roots root_operator root_operators"),
+        Unsupported("prof_block_rate"),
+        Unsupported("prof_port"),
+        Unsupported("proxies", _empty, {"trusted": _block("key public_key")}),
+        Unsupported("proxy_protocol"),
+        Unsupported("remote_syslog"),
+        Unsupported("resolver account_resolver accounts_resolver", _never),
+        Unsupported("resolver_pinned_accounts"),
+        Unsupported("resolver_preload"),
+        Unsupported("resolver_tls", _never, TLS),
+        Unsupported("store_dir storedir"),
+        Unsupported("syslog"),
+        Unsupported("system_account system", _word("", "$sys")),
+        Unsupported("tls", _never, TLS),
+        Unsupported("trusted trusted_keys"),
+        Unsupported("websocket ws", _no_listener, WEBSOCKET),
+        Unsupported("write_timeout", _word("default", "close")),  # what clients get anyway
+    ),
+    Authorization: (Unsupported("auth_callout auth_hook", _never, CALLOUT), PROXY_REQUIRED),
+    User: (NKEY, PROXY_REQUIRED),
+    LeafNodes: (
+        Unsupported("tls", _never, TLS),
+        Unsupported("write_timeout", _word("default", "retry")),  # what links get anyway
+    ),
+    LeafAuthorization: (NKEY, PROXY_REQUIRED),
+    LeafUser: (PROXY_REQUIRED,),
+    Remote: (
+        Unsupported("credentials creds"),
+        Unsupported("nkey seed"),
+        Unsupported("tls", _never, TLS),
+        Unsupported("ws_compression ws_compress websocket_compress websocket_compression"),
+        Unsupported("ws_no_masking websocket_no_masking"),
+        Unsupported("jetstream_cluster_migrate js_cluster_migrate", _empty, _block("leader_migrate_delay")),
+        Unsupported("proxy", _empty, _block("url username password timeout")),
+    ),
+}
+
+
+class UnsupportedFlag(NamedTuple):
+    """One flag: its names, whether it takes a value, and what it would need."""
+
+    names: str
+    takes_value: bool
+    feature: str
+
+
+UNSUPPORTED_FLAGS = (
+    UnsupportedFlag("js jetstream", False, "JetStream"),
+    UnsupportedFlag("sd store_dir", True, "JetStream"),
+    UnsupportedFlag("ms https_port", True, "TLS"),
+    UnsupportedFlag("tls", False, "TLS"),
+    UnsupportedFlag("tlsverify", False, "TLS"),
+    UnsupportedFlag("tlscert", True, "TLS"),
+    UnsupportedFlag("tlskey", True, "TLS"),
+    UnsupportedFlag("tlscacert", True, "TLS"),
+    UnsupportedFlag("s syslog", False, "syslog"),
+    UnsupportedFlag("r remote_syslog", True, "syslog"),
+    UnsupportedFlag("profile", True, "profiling"),
+    UnsupportedFlag("routes", True, "clustering"),
+    UnsupportedFlag("cluster cluster_listen", True, "clustering"),
+    UnsupportedFlag("cluster_name", True, "clustering"),
+    UnsupportedFlag("cluster_advertise", True, "clustering"),
+    UnsupportedFlag("no_advertise", False, "clustering"),
+    UnsupportedFlag("connect_retries", True, "clustering"),
+)
+
+
+def check(row: Unsupported, key: str, value: Value) -> list[ConfigError]:
+    """What is wrong with a key that phloem does not have: mistyped keys inside, else that it is used."""
+    errors: list[ConfigError] = []
+    _check_shape(row.shape, value, errors)
+    if key.lower() == "write_timeout" and value.data not in ("default", "close", "retry"):
+        errors.append(value.error("write_timeout must be 'default', 'close' or 'retry'"))
+    if not errors and not row.is_off(value.data):
+        errors.append(value.error(f'"{key}" is not supported by phloem {phloem.__version__} yet'))
+    return errors
+
+
+def _check_shape(shape: Shape, value: Value, errors: list[ConfigError]) -> None:
+    if shape is None:
+        return
+    if isinstance(value.data, list):
+        for item in value.data:
+            _check_shape(shape, item, errors)
+    elif isinstance(value.data, dict):
+        for key, item in value.data.items():
+            name = "*" if "*" in shape else key.lower()
+            if name in shape:
+                _check_shape(shape[name], item, errors)
+            elif not item.used:
+                errors.append(item.error(f'unknown field "{key}"'))

@@ -1,0 +1,138 @@
+"""The result of a benchmark as a table to look at, a Markdown table to quote and a JSON file to keep.
+
+All three come from one ``Report``, so they cannot disagree.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from rich import box
+from rich.table import Table
+
+from tests.bench.loads import Row
+from tests.bench.ratios import Unit
+from tests.bench.rounds import Outcome
+
+
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One row as it is kept: samples in the order of the rounds, in ``unit``."""
+
+    name: str
+    title: str
+    unit: str
+    goal: str
+    baseline: list[float] = []
+    candidate: list[float] = []
+    baseline_median: float | None = None
+    candidate_median: float | None = None
+    ratio: float | None = None  # the median of the pairs' ratios, not the ratio of medians
+    reached: bool | None = None
+    failure: str = ""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """One benchmark. ``versions`` by server name; ``date`` is UTC, ISO 8601."""
+
+    date: str
+    cpu: str
+    cores: int
+    kernel: str
+    baseline: str
+    candidate: str
+    versions: dict[str, str]
+    rounds: int
+    run_seconds: float
+    rows: list[Line]
+
+    @property
+    def failed(self) -> list[Line]:
+        """Rows without figures."""
+        return [line for line in self.rows if line.failure]
+
+
+def line_of(outcome: Outcome) -> Line:
+    """An outcome as it is kept."""
+    row: Row = outcome.row
+    pairs = outcome.pairs
+    if pairs is None:
+        return Line(row.name, row.title, row.unit.value, row.goal.text, failure=outcome.failure)
+    return Line(
+        row.name,
+        row.title,
+        row.unit.value,
+        row.goal.text,
+        list(pairs.baseline),
+        list(pairs.candidate),
+        pairs.baseline_median,
+        pairs.candidate_median,
+        round(pairs.ratio, 3),
+        row.goal.reached(pairs),
+    )
+
+
+def date_text(wall_ns: int) -> str:
+    """Nanoseconds since 1970 as the date that a report carries."""
+    return datetime.fromtimestamp(wall_ns // 1_000_000_000, UTC).isoformat()
+
+
+def cpu_model(cpuinfo: str) -> str:
+    """The model in the text of ``/proc/cpuinfo``; boards name themselves under ``Model``."""
+    pairs = (line.partition(":") for line in cpuinfo.splitlines())
+    named = {key.strip(): value.strip() for key, _, value in pairs}
+    return named.get("model name") or named.get("Model") or "unknown"
+
+
+def heads(report: Report) -> tuple[str, ...]:
+    """The table's column heads."""
+    candidate = report.candidate if report.candidate != report.baseline else "again"
+    return ("load", report.baseline, candidate, "ratio", "goal", "reached?")
+
+
+def cells(line: Line) -> tuple[str, ...]:
+    """A row's texts, one for each head."""
+    if line.baseline_median is None or line.candidate_median is None or line.ratio is None:
+        return (line.title, "", "", "", line.goal, "failed")
+    unit = Unit(line.unit)
+    medians = (unit.text(line.baseline_median), unit.text(line.candidate_median))
+    return (line.title, *medians, f"{line.ratio:.2f}x", line.goal, "yes" if line.reached else "no")
+
+
+def table(report: Report) -> Table:
+    """The table for a terminal."""
+    colours = {"yes": "green", "no": "yellow", "failed": "red"}
+    title = f"{report.cpu}, {report.cores} cores, rounds: {report.rounds}"
+    drawn = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    for head in heads(report):
+        drawn.add_column(head, justify="left" if head in ("load", "reached?") else "right", no_wrap=True)
+    for line in report.rows:
+        *texts, verdict = cells(line)
+        drawn.add_row(*texts, f"[{colours[verdict]}]{verdict}[/]")
+    return drawn
+
+
+def markdown(report: Report) -> str:
+    """The table for a page, with what is needed to judge it."""
+    versions = ", ".join(report.versions.values())
+    rows = [heads(report), ("---",) + ("---:",) * 4 + ("---",), *map(cells, report.rows)]
+    lines = [
+        f"{report.date}, {report.cpu}, {report.cores} cores, Linux {report.kernel}; {versions}.",
+        f"Runs of about {report.run_seconds:g} s, taking turns; rounds: {report.rounds}; "
+        "figures are medians, the ratio is the median of the rounds' ratios.",
+        "",
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
+    lines += [f"\n{line.title} failed: {line.failure}" for line in report.failed]
+    return "\n".join(lines) + "\n"
+
+
+def write(report: Report, path: Path) -> None:
+    """The JSON file at ``path`` and the Markdown table beside it, under the same name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    path.with_suffix(".md").write_text(markdown(report))
+
+
+def read(path: Path) -> Report:
+    """A report from its JSON file. Raises msgspec.ValidationError where it is none."""
+    return msgspec.json.decode(path.read_bytes(), type=Report)

@@ -1,0 +1,214 @@
+"""Both servers, fresh, under the same configuration, with authentication and permissions switched on.
+
+Rules: loopback and ports of the system's choice only; a server is ready when its ports file says so
+(``ports_file_dir``), never after a while; it is ended by its handle. Only keys that both servers know.
+"""
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+USER, PASSWORD = "bench", "kept-on-loopback"
+LEAF_USER, LEAF_PASSWORD = "edge", "kept-on-loopback-too"
+ALLOW = ("bench.>", "_INBOX.>", "svc.>", "s.>")
+DENY = ("bench.secret.>",)
+POLL_SECONDS, POLLS_MAX = 0.02, 750  # how long a server may take to be ready: 15 s
+STOP_SECONDS_MAX = 10
+LOG_LINES_SHOWN = 5
+
+
+class ServerFailed(Exception):
+    """A server program does not run, or did not become ready."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """A server program: how it is called in the table, and on the command line."""
+
+    name: str
+    command: tuple[str, ...]
+    version_command: tuple[str, ...]
+
+    def version(self) -> str:
+        """The program's name and version in its own words, one line. Raises ServerFailed."""
+        try:
+            done = subprocess.run(self.version_command, capture_output=True, text=True)
+        except OSError as error:
+            raise ServerFailed(f"{self.name} does not run: {error}") from error
+        lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+        if done.returncode != 0 or not lines:
+            raise ServerFailed(f"{self.name} does not run: " + (lines[-1] if lines else "it says nothing"))
+        return lines[0]
+
+
+def _nats_server() -> Product:
+    program = str(Path(sys.executable).parent / "nats-server")
+    return Product("nats-server", (program,), (program, "--version"))
+
+
+def _phloem() -> Product:
+    program = (sys.executable, "-m", "phloem")
+    return Product("phloem", (*program, "server"), (*program, "--version"))
+
+
+PRODUCTS = {product.name: product for product in (_nats_server(), _phloem())}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that is ready for clients."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Where publishers and subscribers connect: one server, or the two ends of a leaf link."""
+
+    publishers: Server
+    subscribers: Server
+
+    def arguments(self) -> tuple[str, ...]:
+        """The generator's options that lead here."""
+        login = ("--user", USER, "--password", PASSWORD, "--port", str(self.publishers.port))
+        if self.subscribers is self.publishers:
+            return login
+        return (*login, "--sub-port", str(self.subscribers.port))
+
+    def resident_bytes(self) -> int:
+        """Resident memory of the server that clients publish to, and of its child processes."""
+        return resident_bytes(self.publishers.process.pid)
+
+
+def configuration(ports_file_dir: Path, leafnodes: str = "") -> str:
+    """A configuration file; ``leafnodes`` is the body of that block, empty for a server without one."""
+
+    def subjects(names: Sequence[str]) -> str:
+        return "[" + ", ".join(f'"{name}"' for name in names) + "]"
+
+    permission = f"{{ allow: {subjects(ALLOW)}, deny: {subjects(DENY)} }}"
+    return f"""\
+listen: "127.0.0.1:-1"
+ports_file_dir: "{ports_file_dir}"
+authorization {{
+  users: [
+    {{ user: "{USER}", password: "{PASSWORD}",
+      permissions: {{ publish: {permission}, subscribe: {permission} }} }}
+  ]
+}}
+""" + (f"leafnodes {{ {leafnodes} }}\n" if leafnodes else "")
+
+
+def hub_leafnodes(port: int) -> str:
+    """The hub's side of a leaf link."""
+    login = f'authorization: {{ user: "{LEAF_USER}", password: "{LEAF_PASSWORD}" }}'
+    return f'listen: "127.0.0.1:{port}", {login}'
+
+
+def edge_leafnodes(port: int) -> str:
+    """The edge's side of a leaf link."""
+    return f'remotes: [ {{ url: "nats-leaf://{LEAF_USER}:{LEAF_PASSWORD}@127.0.0.1:{port}" }} ]'
+
+
+def client_port(ports_file: str) -> int | None:
+    """The client port that a ports file names; None while the file is not all there. Raises ServerFailed."""
+    try:
+        ports: dict[str, list[str]] = json.loads(ports_file)
+    except json.JSONDecodeError:
+        return None
+    if not ports.get("nats"):
+        raise ServerFailed(f"a ports file without a client port: {ports_file}")
+    return urlsplit(ports["nats"][0]).port
+
+
+def unused_port() -> int:
+    """A port for the leafnode listener, which ports files do not name."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running(product: Product, leafnodes: str = "") -> Iterator[Server]:
+    """A fresh server for the length of the block. Raises ServerFailed."""
+    with tempfile.TemporaryDirectory(prefix="phloem-bench-") as name:
+        directory = Path(name)
+        config, log = directory / "server.conf", directory / "server.log"
+        config.write_text(configuration(directory, leafnodes))
+        with log.open("wb") as log_file:
+            process = subprocess.Popen(
+                (*product.command, "-c", str(config)), stdout=log_file, stderr=subprocess.STDOUT
+            )
+        try:
+            yield Server(process, _await_port(product, process, directory))
+        finally:
+            _stop(process)
+
+
+def _await_port(product: Product, process: subprocess.Popen[bytes], directory: Path) -> int:
+    for _ in range(POLLS_MAX):
+        for path in directory.glob("*.ports"):
+            port = client_port(path.read_text())
+            if port is not None:
+                return port
+        try:
+            code = process.wait(POLL_SECONDS)  # waits for a change, and sees the end of the process at once
+        except subprocess.TimeoutExpired:
+            continue
+        log = (directory / "server.log").read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+        raise ServerFailed(f"{product.name} ended with {code}: " + " / ".join(log))
+    raise ServerFailed(f"{product.name} wrote no ports file in {POLL_SECONDS * POLLS_MAX:.0f} s")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def deployed(product: Product, *, leaf: bool) -> Iterator[Deployment]:
+    """One server, or, with ``leaf``, an edge for publishers that is linked to a hub for subscribers."""
+    with ExitStack() as stack:
+        if not leaf:
+            server = stack.enter_context(running(product))
+            yield Deployment(server, server)
+            return
+        port = unused_port()
+        hub = stack.enter_context(running(product, hub_leafnodes(port)))
+        edge = stack.enter_context(running(product, edge_leafnodes(port)))
+        yield Deployment(edge, hub)
+
+
+def _status(path: Path) -> dict[str, str]:
+    pairs = (line.partition(":") for line in path.read_text().splitlines())
+    return {key: value.strip() for key, _, value in pairs}
+
+
+def resident_bytes(pid: int, proc: Path = Path("/proc")) -> int:
+    """VmRSS of a process and all below it, in bytes, as ``/proc/<pid>/status`` says."""
+    parents: dict[int, int] = {}
+    sizes: dict[int, int] = {}
+    for path in proc.glob("[0-9]*/status"):
+        try:
+            status = _status(path)
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # ended while we looked
+        parents[int(status["Pid"])] = int(status["PPid"])
+        sizes[int(status["Pid"])] = int(status.get("VmRSS", "0 kB").split()[0]) * 1024
+    family = {pid}
+    while grown := {child for child, parent in parents.items() if parent in family} - family:
+        family |= grown
+    return sum(sizes[member] for member in family)
