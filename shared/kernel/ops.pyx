@@ -101,9 +101,10 @@ cdef void _unknown(Core* k, Conn* c) noexcept nogil:
 # --- messages --------------------------------------------------------------------------------------
 
 
-cdef bint _sizes(Conn* c, Msg* m, const char* b, const char** end, bint with_header) noexcept nogil:
+cdef bint _sizes(Msg* m, const char* b, const char** end, bint with_header) noexcept nogil:
     """Takes one or two sizes from the end of the arguments; False if they are no sizes."""
     cdef Slice s = _last(b, end)
+    cdef Slice total = s
     cdef int64_t size = parse_size(s.p, s.n)
     cdef int64_t header = 0
     if with_header:
@@ -113,15 +114,21 @@ cdef bint _sizes(Conn* c, Msg* m, const char* b, const char** end, bint with_hea
         return False
     m.size = <uint32_t>size
     m.header_len = <uint32_t>header
+    m.sizes, m.sizes_len = total.p, <uint32_t>total.n
+    if header:  # with one blank between them, whatever stood there
+        memcpy(m.sizes_text, s.p, s.n)
+        m.sizes_text[s.n] = c' '
+        memcpy(&m.sizes_text[0] + s.n + 1, total.p, total.n)
+        m.sizes, m.sizes_len = m.sizes_text, <uint32_t>(s.n + 1 + total.n)
     return True
 
 
-cdef bint _args(Conn* c, Msg* m, const char* p, const char* e, bint with_header, bint leaf) noexcept nogil:
+cdef bint _args(Msg* m, const char* p, const char* e, bint with_header, bint leaf) noexcept nogil:
     """Subject, reply, queue names and sizes of a message in any legal spacing; False if they are not that."""
     cdef const char* at = p
     cdef const char* end = e
     cdef Slice s
-    if not _sizes(c, m, p, &end, with_header):
+    if not _sizes(m, p, &end, with_header):
         return False
     s = _next(&at, end)
     m.subject, m.subject_len = s.p, <uint32_t>s.n
@@ -161,10 +168,11 @@ cdef inline bint _quick(Conn* c, Msg* m, const char* p, const char* e, bint with
             return False
     while c'0' <= (q - 1)[0] <= c'9':  # stops at the blank at b at the latest
         q -= 1
-    if q == e or e - q > 9 or (q - 1)[0] != c' ' or (q[0] == c'0' and e - q > 1):
+    if q == e or e - q > 9 or (q - 1)[0] != c' ':
         return False
     m.size = <uint32_t>parse_size(q, e - q)
     m.header_len = 0
+    m.sizes, m.sizes_len = q, <uint32_t>(e - q)
     q -= 1
     if with_header:
         if q == b:
@@ -172,11 +180,12 @@ cdef inline bint _quick(Conn* c, Msg* m, const char* p, const char* e, bint with
         r = q
         while c'0' <= (r - 1)[0] <= c'9':
             r -= 1
-        if r == q or q - r > 9 or (r - 1)[0] != c' ' or r[0] == c'0':
+        if r == q or q - r > 9 or (r - 1)[0] != c' ':
             return False
         m.header_len = <uint32_t>parse_size(r, q - r)
-        if m.header_len > m.size:
+        if m.header_len > m.size or m.header_len == 0:
             return False
+        m.sizes, m.sizes_len = r, <uint32_t>(e - r)
         q = r - 1
     m.subject, m.subject_len = p, <uint32_t>(b - p)
     if q != b:
@@ -221,7 +230,7 @@ cdef const char* _message(Core* k, Conn* c, const char* start, const char* p, co
     memset(&m, 0, sizeof(Msg))
     if line_end == nl or line_end == p or not _quick(c, &m, p, line_end, with_header):
         memset(&m, 0, sizeof(Msg))
-        if not _args(c, &m, p, line_end, with_header, leaf):
+        if not _args(&m, p, line_end, with_header, leaf):
             doom(k, c, PARSE_ERROR)
             return NULL
     if with_header and not leaf and not c.flags & HEADERS:

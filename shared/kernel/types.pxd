@@ -279,6 +279,7 @@ cdef struct Msg:  # a message on its way through, pointing into the input
     const char* reply
     const char* body  # header block and payload
     const char* tail  # "[reply ]sizes CRLF body CRLF" as it arrived, if it can be passed on; or NULL
+    const char* sizes  # "[header ]total" as the publisher wrote it
     const char* queues  # names in LMSG, separated by single blanks
     const char* deliver_subject  # subject for clients when a JetStream delivery names it; or NULL
     uint32_t subject_len
@@ -287,8 +288,10 @@ cdef struct Msg:  # a message on its way through, pointing into the input
     uint32_t header_len
     uint32_t size  # header_len included
     uint32_t tail_len
+    uint32_t sizes_len
     uint32_t queues_len
     uint32_t deliver_subject_len
+    char sizes_text[24]  # room for sizes that have to be written anew
     uint8_t has_header  # HPUB or HMSG, even with header_len 0
     uint8_t has_queues
 

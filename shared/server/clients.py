@@ -109,6 +109,7 @@ class Clients:
             max_payload=options.max_payload,
             max_subs=max(options.max_subscriptions, 0),
             trace=options.trace,
+            ping_due_ns=0 if required else now + server.first_ping_ns(limits.FIRST_PING_CLIENT_NS),
         )
         client = Client(conn, ip, port, kind, server.clock.wall_ns())
         conn.owner = client
@@ -138,7 +139,7 @@ class Clients:
         client = conn.owner
         assert isinstance(client, Client)
         try:
-            client.connect = decode_connect(body)
+            client.connect = decode_connect(body, client.connect)
         except MalformedJSON as error:
             self._refuse(client, error)
             return
@@ -223,6 +224,19 @@ class Clients:
         for client in self.open.values():
             if client.connect is not None and client.connect.protocol >= 1:
                 client.conn.send(encode_info(self._server.client_info(client_id=client.conn.cid, ldm=ldm)))
+
+    def recheck(self) -> None:
+        """The users have changed (reload): who is no longer known goes, the others get their permissions of now."""
+        server = self._server
+        for client in list(self.open.values()):
+            if client.connect is None and not server.auth.configured:
+                continue
+            identity = server.auth.renew(client.identity) if client.connect is not None else None
+            if identity is None:
+                self._refuse(client, AuthorizationViolation())
+            else:
+                client.identity = identity
+                client.conn.set_permissions(server.permissions(identity.permissions))
 
     def relimit(self) -> None:
         """New limits and log wishes (reload) for those that are connected."""
