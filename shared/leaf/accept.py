@@ -19,7 +19,7 @@ _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
 
 
 class Refusal(NamedTuple):
-    """Why a CONNECT is not accepted; ``info_first``: the peer handles the refusal better after a connect INFO."""
+    """Why a CONNECT is not accepted; ``info_first``: the peer wants a connect INFO before it understands."""
 
     reason: Reason
     text: str
@@ -59,8 +59,8 @@ def judge(connect: LeafConnect, *, own_cluster: str, min_version: str) -> Refusa
     return None
 
 
-def key(connect: LeafConnect, account: str) -> LinkKey | None:
-    """What to look for among the links that are there; ``None`` for a peer that cannot be told from others."""
+def link_key(connect: LeafConnect, account: str) -> LinkKey | None:
+    """What to look for among the links there are; ``None`` for a peer that cannot be told from others."""
     if not connect.name or not connect.remote_account:
         return None
     return LinkKey(connect.name, connect.cluster, account, connect.remote_account)

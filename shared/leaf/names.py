@@ -1,7 +1,7 @@
 """Cluster names as small numbers: the *origin* that keeps messages from going back where they came from.
 
-The kernel compares origins for every message, so it gets numbers. A number is given to a name while any link has
-it; 0 is "no name" and equals nothing, not even itself (wire 2.4: only a non-empty name suppresses).
+The kernel compares origins for every message, so it gets numbers. A name has its number as long as any link
+has the name; 0 is "no name" and equals nothing, not even itself (wire 2.4: only a non-empty name suppresses).
 """
 
 

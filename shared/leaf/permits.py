@@ -1,14 +1,14 @@
 """What may cross a leaf link, as keyword arguments of the kernel's Permissions (wire 2.6, 2.7).
 
-``pub_*`` is what the peer may send to us, and with it the interest it is told of; ``sub_*`` is what may go to the
-peer. Three sources meet here: the user that the dialling side logged in as, the ``deny_*`` lists of its
+``pub_*`` is what the peer may send to us, and with it the interest it is told of; ``sub_*`` is what may go to
+the peer. Three sources meet here: the user that the dialling side logged in as, the ``deny_*`` lists of its
 configuration, and the JetStream subjects that never cross a link as they are, because the same subject names
 another server's JetStream over there (clients use ``$JS.<domain>.API.`` instead).
 
 Lists from a peer may hold what is no subject. Such an entry matches nothing, so it is left out.
 
-The hub does not put the JetStream subjects into what the leaf may send: what is outside ``pub_*`` there ends the
-link, and nats-server serves ``$JS.API.`` requests that a leaf sends all the same.
+The hub does not put the JetStream subjects into what the leaf may send: what is outside ``pub_*`` there ends
+the link, and nats-server serves ``$JS.API.`` requests that a leaf sends all the same.
 """
 
 from collections.abc import Iterable, Sequence
@@ -40,7 +40,7 @@ def accepted(user: Crossing | None, *, deny_pub: Sequence[str], spoke: bool, sys
     """For a link that was accepted.
 
     Args:
-        user: What the leaf's user may publish (``pub_*``) and subscribe to (``sub_*``); ``None`` for everything.
+        user: What the leaf's user may publish (``pub_*``) and subscribe to (``sub_*``); ``None``: everything.
         deny_pub: The leaf's own ``deny_imports``, from its CONNECT.
         spoke: Whether the peer declared itself the hub.
         system: Whether the link is bound to the system account.
@@ -77,8 +77,8 @@ def solicited(
     import_, export = import_ or SubjectRules(), export or SubjectRules()
     jetstream = JETSTREAM_SYSTEM if system else JETSTREAM
     return Crossing(
-        # an entry of ``import`` may be "subject queue": a message has no queue, so a queue's permission lets the
-        # subject in and a queue's denial keeps nothing out
+        # an entry of ``import`` may be "subject queue": a message has no queue, so permission for a queue
+        # lets the subject in, and denial for a queue keeps nothing out
         pub_allow=None if import_.allow is None else subjects(e.partition(" ")[0] for e in import_.allow),
         pub_deny=(*subjects(import_.deny or ()), *subjects(deny_imports), *(jetstream if spoke else ())),
         sub_allow=None if export.allow is None else subjects(export.allow),
@@ -89,7 +89,7 @@ def solicited(
 
 
 def told_to_leaf(user: Crossing | None) -> tuple[SubjectRules | None, SubjectRules | None]:
-    """``import`` and ``export`` of the INFO that answers a leaf's CONNECT, so that it keeps to them by itself."""
+    """``import`` and ``export`` of the INFO that answers CONNECT, for the leaf to keep to by itself."""
     if user is None:
         return None, None
     return (

@@ -1,7 +1,7 @@
 """Which hub to dial next and when (wire 2.10). Pure: the random source is handed in.
 
-The pause is always the same, there is no exponential growth: after a lost link ``reconnect``, after a failed
-attempt ``reconnect`` and up to as much again at random. A refusal that will not go away by itself adds a delay.
+The pause does not grow: after a lost link it is ``reconnect``, after a failed attempt ``reconnect`` and up to
+as much again at random. A refusal that will not go away by itself adds a delay.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,13 @@ class Redial:
     """The URLs of one remote and the pauses between attempts."""
 
     def __init__(
-        self, urls: Iterable[str], rng: Random, *, reconnect_ns: int, no_randomize: bool, ignore_discovered: bool
+        self,
+        urls: Iterable[str],
+        rng: Random,
+        *,
+        reconnect_ns: int,
+        no_randomize: bool,
+        ignore_discovered: bool,
     ) -> None:
         """Raises LinkError for a URL that cannot be used."""
         self._rng = rng

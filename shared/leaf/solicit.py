@@ -1,11 +1,11 @@
-"""The dialling side of a leaf link's handshake: what the hub says in, what to do out. Pure (wire 2.1, 2.2, 2.10).
+"""The dialling side of a leaf link's handshake: what the hub says in, what to do out. Pure (wire 2.1, 2.2).
 
     hub  INFO                 -> we CONNECT, and give the hub 2 s
     hub  INFO connect_info    -> the link is up, with the permissions it names
     hub  INFO                 -> the hub's cluster has changed: other addresses to dial next time
 
-A hub that does not announce ``info_on_connect`` gets its link right after CONNECT. Compression is never agreed
-to: a leaf that sends CONNECT at once has declined it (wire 2.8).
+A hub that does not announce ``info_on_connect`` gets its link right after CONNECT. Compression is never
+agreed to: a leaf that sends CONNECT at once has declined it (wire 2.8).
 """
 
 from typing import NamedTuple
@@ -82,7 +82,7 @@ Step = Close | SendConnect | LinkUp | Discovered
 
 
 class ErrVerdict(NamedTuple):
-    """What an ``-ERR`` from the peer means: a longer pause before dialling again, perhaps the end of the link."""
+    """What an ``-ERR`` means: a longer pause before dialling again, and perhaps the end of the link."""
 
     delay_ns: int
     ends_link: bool
@@ -207,7 +207,7 @@ def _unusable(info: LeafInfo) -> Close | None:
     if not info.client_id or info.leafnode_urls is None:
         return Close(Reason.WRONG_PORT, "attempted to connect to wrong port")
     if info.tls_required:
-        return Close(Reason.PROTOCOL_VIOLATION, "the hub requires TLS, which is not in phloem yet")
+        return Close(Reason.CLIENT_CLOSED, "the hub requires TLS, which is not in phloem yet")
     if " " in info.cluster:
         return Close(Reason.PROTOCOL_VIOLATION, "cluster name cannot contain spaces", wire=True)
     return None

@@ -1,7 +1,7 @@
 """Dialling a hub: TCP over IPv4 and IPv6, or a Unix socket.
 
-All addresses of a name are tried in the order in which the system prefers them; each gets the whole time. When
-``dial`` does not return a socket, for whatever reason, it leaves no descriptor behind.
+All addresses of a name are tried in the order in which the system prefers them; each gets the whole time.
+When ``dial`` does not return a socket, for whatever reason, it leaves no descriptor behind.
 """
 
 import asyncio

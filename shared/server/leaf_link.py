@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
 from phloem.shared.kernel import Connection, Reason
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """The hubs that this server dials: one task for each remote of the configuration, which links for ever.
 
-Dial, hand the socket to the kernel, let the handshake run on the kernel's events, wait for the end of the link,
-pause, again. ``Outgoing`` is one attempt: it carries out what ``shared/leaf/solicit.py`` decides and holds the
-timer for the INFO that has to come next.
+Dial, hand the socket to the kernel, let the handshake run on the kernel's events, wait for the end of the
+link, pause, again. ``Outgoing`` is one attempt: it carries out what ``shared/leaf/solicit.py`` decides and holds
+the timer for the INFO that has to come next.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
-from phloem.shared.errors import LinkError
+from phloem.shared.errors import ConfigError, LinkError
 from phloem.shared.kernel import Permissions, Reason
 from phloem.shared.leaf.reconnect import Redial
 from phloem.shared.leaf.solicit import Close, Discovered, LinkUp, SendConnect, Solicitor, Terms
@@ -101,7 +101,7 @@ class Remotes:
         """Link to these and no others.
 
         Raises:
-            LinkError: A URL that cannot be used; nothing has changed then.
+            ConfigError: A URL that cannot be used; nothing has changed then.
         """
         wanted = {remote: self._redial(remote) for remote in remotes if not remote.disabled}
         for remote in list(self._tasks):
@@ -122,13 +122,16 @@ class Remotes:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _redial(self, remote: "Remote") -> Redial:
-        return Redial(
-            remote.urls,
-            self._server.rng,
-            reconnect_ns=self._server.options.leafnodes.reconnect_ns,
-            no_randomize=remote.no_randomize,
-            ignore_discovered=remote.ignore_discovered_servers,
-        )
+        try:
+            return Redial(
+                remote.urls,
+                self._server.rng,
+                reconnect_ns=self._server.options.leafnodes.reconnect_ns,
+                no_randomize=remote.no_randomize,
+                ignore_discovered=remote.ignore_discovered_servers,
+            )
+        except LinkError as error:
+            raise ConfigError(str(error)) from error
 
     async def _keep(self, remote: "Remote", redial: Redial) -> None:
         """Links, again and again, until cancelled."""

@@ -26,7 +26,8 @@ from phloem.shared.accounts.auth import (
 )
 from phloem.shared.errors import MalformedJSON
 from phloem.shared.kernel import KIND_LEAF, Connection, Permissions, Reason
-from phloem.shared.leaf import accept, permits, solicit
+from phloem.shared.leaf import permits, solicit
+from phloem.shared.leaf.accept import DUPLICATE, LinkKey, judge, link_key, loop_text
 from phloem.shared.leaf.names import Origins
 from phloem.shared.server.leaf_link import LeafEntry, Link
 from phloem.shared.server.leaf_remotes import Remotes
@@ -40,7 +41,7 @@ from phloem.shared.wire.leaf import (
 )
 
 if TYPE_CHECKING:
-    from phloem.shared.server.options import LeafAuthorization
+    from phloem.shared.server.options import LeafAuthorization, LeafNodes
     from phloem.shared.server.server import Server
 
 log = logging.getLogger("phloem.leaf")
@@ -86,16 +87,31 @@ class LeafLinks:
     def __init__(self, server: "Server") -> None:
         self._server = server
         self._logins = LeafLogins(server.options.leafnodes.authorization)
-        self._keys: dict[accept.LinkKey, Link] = {}
+        self._keys: dict[LinkKey, Link] = {}
         self._origins = Origins()
         self.open: dict[int, Link] = {}
         self.total = 0
         self.remotes = Remotes(server, self)
 
     def start(self) -> None:
-        """Dial the remotes of the options; called again after a reload, to dial what is new and to end what is
-        gone or disabled."""
+        """Dial the remotes of the options.
+
+        Raises:
+            ConfigError: A URL that cannot be used.
+        """
         self.remotes.apply(self._server.options.leafnodes.remotes)
+
+    def reload(self, old: "LeafNodes") -> None:
+        """The server's options are new: dial what is new in them, end what is gone or disabled."""
+        new = self._server.options.leafnodes
+        if new.remotes != old.remotes:
+            self.remotes.apply(new.remotes)
+
+    def relimit(self) -> None:
+        """New limits and log wishes (reload) for the links that are there."""
+        options = self._server.options
+        for link in self.open.values():
+            link.conn.limit(max_payload=options.max_payload, trace=options.trace)
 
     async def stop(self) -> None:
         """No more dialling; the kernel ends the links."""
@@ -128,9 +144,7 @@ class LeafLinks:
         link.conn.send(encode_leaf_info(self._info(link)))
         self._server.schedule()
 
-    def attach(
-        self, sock: socket.socket, ip: str, port: int, account: str, *, deadline_ns: int = 0
-    ) -> Link:
+    def attach(self, sock: socket.socket, ip: str, port: int, account: str, *, deadline_ns: int = 0) -> Link:
         """Hand the socket to the kernel; with a deadline, CONNECT has to come first and by then."""
         server, options = self._server, self._server.options
         conn = server.kernel.attach(
@@ -190,7 +204,7 @@ class LeafLinks:
 
     def loop(self, link: Link) -> None:
         """End a link that leads back to this server."""
-        text = accept.loop_text(link.account, limits.LEAF_LOOP_DELAY_NS)
+        text = loop_text(link.account, limits.LEAF_LOOP_DELAY_NS)
         self._punish(link, limits.LEAF_LOOP_DELAY_NS)
         log.error("%s - %s", link, text)
         link.conn.close(Reason.LOOP_DETECTED, text.encode())
@@ -280,14 +294,14 @@ class LeafLinks:
             import_=import_,
             export=export,
         )
-        refusal = accept.judge(c, own_cluster=self.own_cluster, min_version=options.min_version)
+        refusal = judge(c, own_cluster=self.own_cluster, min_version=options.min_version)
         if refusal is not None:
             log.error("%s - %s", link, refusal.text)
             if refusal.info_first:
                 link.conn.send(encode_leaf_info(info))
             link.conn.close(refusal.reason, refusal.text.encode())
             return
-        self._replace(link, accept.key(c, identity.account))
+        self._replace(link, link_key(c, identity.account))
         link.cluster, link.spoke, link.isolated = c.cluster, c.is_hub, options.isolate or c.isolate
         crossing = permits.accepted(
             user, deny_pub=c.deny_pub, spoke=c.is_hub, system=identity.account == SYSTEM_ACCOUNT
@@ -295,7 +309,7 @@ class LeafLinks:
         self.bring_up(link, crossing, headers=c.headers, info=encode_leaf_info(info))
         link.conn.resume()
 
-    def _replace(self, link: Link, key: accept.LinkKey | None) -> None:
+    def _replace(self, link: Link, key: LinkKey | None) -> None:
         """A peer that comes back before the end of its old link was noticed takes that one's place."""
         link.key = key
         if key is None:
@@ -303,7 +317,7 @@ class LeafLinks:
         old = self._keys.get(key)
         self._keys[key] = link
         if old is not None:
-            old.conn.close(Reason.DUPLICATE_REMOTE_LEAFNODE, accept.DUPLICATE.encode())
+            old.conn.close(Reason.DUPLICATE_REMOTE_LEAFNODE, DUPLICATE.encode())
             log.warning("%s - Replacing connection from same server", link)
 
     # --- the kernel's other events ---------------------------------------------------------------

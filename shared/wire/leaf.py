@@ -1,4 +1,4 @@
-"""What the two ends of a leaf link say about themselves: the hub's INFO and the leaf's CONNECT (wire 2.2, 2.3).
+"""What the ends of a leaf link say about themselves: the hub's INFO and the leaf's CONNECT (wire 2.2, 2.3).
 
 Field order is nats-server's. What has its default is left out when encoding, except where the peer insists:
 ``leafnode_urls`` is an array even when empty, because its absence means "not a leafnode port".
@@ -26,7 +26,7 @@ class SubjectRules(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LeafInfo(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """INFO on a leaf link: the hub's first, the one that answers CONNECT (``connect_info``), and later changes."""
+    """INFO on a leaf link: the hub's first, the one that answers CONNECT (``connect_info``), later changes."""
 
     server_id: str = ""
     server_name: str = ""
