@@ -56,7 +56,7 @@ class Link:
     def ending(self, reason: Reason) -> str:
         """The end of this link, for the log."""
         remote = f" - Remote: {self.name}" if self.name else ""
-        return f"Leafnode connection closed: {reason.text} - Account: {self.account}{remote}"
+        return f"Leafnode connection closed: {reason.text}{remote}"
 
     def entry(self, *, subscriptions: bool) -> "LeafEntry":
         """This link for ``/leafz``, with the subjects the peer subscribes to if asked for."""

@@ -1,8 +1,8 @@
 """The hubs that this server dials: one task for each remote of the configuration, which links for ever.
 
 Dial, hand the socket to the kernel, let the handshake run on the kernel's events, wait for the end of the
-link, pause, again. ``Outgoing`` is one attempt: it carries out what ``shared/leaf/solicit.py`` decides and holds
-the timer for the INFO that has to come next.
+link, pause, again. ``Outgoing`` is one attempt: it carries out what ``shared/leaf/solicit.py`` decides and
+holds the timer for the INFO that has to come next.
 """
 
 import asyncio

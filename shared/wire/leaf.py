@@ -15,7 +15,7 @@ from phloem.shared.wire.info import encode_info
 LEAF_PROTOCOL = 1
 
 _Int32 = Annotated[int, msgspec.Meta(ge=-(1 << 31), le=(1 << 31) - 1)]
-_Uint64 = Annotated[int, msgspec.Meta(ge=0, le=(1 << 64) - 1)]
+_Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class SubjectRules(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -26,7 +26,7 @@ class SubjectRules(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LeafInfo(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """INFO on a leaf link: the hub's first, the one that answers CONNECT (``connect_info``), later changes."""
+    """INFO on a leaf link: the hub's first, the answer to CONNECT (``connect_info``), later changes."""
 
     server_id: str = ""
     server_name: str = ""
@@ -41,7 +41,7 @@ class LeafInfo(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     max_payload: _Int32 = 0
     jetstream: bool = False
     ip: str = ""
-    client_id: _Uint64 = 0
+    client_id: _Unsigned = 0
     nonce: str = ""
     cluster: str = ""
     domain: str = ""
