@@ -105,4 +105,6 @@ def _converted(text: str) -> int | None:
 
 
 def _wrong(kind: str, name: str, function: str, text: str, problem: str) -> BadParameter:
-    return BadParameter(f"Error decoding {kind} for '{name}': strconv.{function}: parsing {quoted(text)}: {problem}")
+    return BadParameter(
+        f"Error decoding {kind} for '{name}': strconv.{function}: parsing {quoted(text)}: {problem}"
+    )
