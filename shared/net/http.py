@@ -1,14 +1,14 @@
 """A small HTTP/1.1 server for pages that are made at once: monitoring, nothing that streams.
 
-h11 knows the protocol and asyncio streams carry the bytes; what is here is the bounds. A handler gets the path and
-the query, nothing else: bodies of requests are read up to a bound and thrown away. Rules that hold:
+h11 knows the protocol and asyncio streams carry the bytes; what is here is the bounds. A handler gets the
+path and the query, nothing else: bodies of requests are read up to a bound and thrown away. Rules that hold:
 
 * a connection costs at most ``MAX_HEAD_BYTES`` and one answer; there are at most ``MAX_CONNECTIONS``
 * each request has to arrive, and each answer to leave, within a time; nobody holds a connection by silence
 * whatever the peer sends, it gets an answer or the end, never words from inside the server
 * after ``stop`` no task and no descriptor is left
 
-An error in a handler is answered with 500, goes to the loop's exception handler, and ends that connection only.
+An error in a handler is answered with 500, goes to the loop's exception handler, and ends that connection.
 RFC 9110, RFC 9112.
 """
 

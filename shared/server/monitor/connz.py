@@ -1,7 +1,8 @@
 """/connz: connections, open and closed (security_ops 4.3).
 
-Two oddities of nats-server are kept: ``total`` ignores the filters other than ``acc``, and ``cid`` finds leaf links
-among closed connections only. One is not: for an account that does not exist the list is empty, not ``null``.
+Two oddities of nats-server are kept: ``total`` ignores the filters other than ``acc``, and ``cid`` finds leaf
+links among closed connections only. One is not: for an account that does not exist the list is empty, not
+``null``, and the server has its id.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,6 +1,6 @@
 """/healthz: whether the server can be used, for probes (security_ops 4.4).
 
-Streams and consumers are not looked for: there are none, and nats-server without JetStream says ``ok`` as well.
+Streams and consumers are not looked for: there are none, and nats-server without JetStream says ``ok``, too.
 """
 
 from http import HTTPStatus
