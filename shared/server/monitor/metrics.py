@@ -20,9 +20,8 @@ _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 
 def metrics(source: MonitorSource, process: Process) -> bytes:
     """The page."""
-    return "".join((*_server(source, process), *_messages(source), *_links(source))).encode(
-        "utf-8", "replace"
-    )
+    families = (*_server(source, process), *_messages(source), *_links(source))
+    return "".join(families).encode("utf-8", "replace")
 
 
 def _family(name: str, kind: str, about: str, samples: Samples) -> str:
@@ -30,9 +29,8 @@ def _family(name: str, kind: str, about: str, samples: Samples) -> str:
     lines = [f"# HELP phloem_{name} {about}", f"# TYPE phloem_{name} {kind}"]
     for labels, value in samples:
         shown = ",".join(f'{label}="{text.translate(_ESCAPES)}"' for label, text in labels.items())
-        lines.append(
-            f"phloem_{name}{{{shown}}} {number(value)}" if shown else f"phloem_{name} {number(value)}"
-        )
+        braces = f"{{{shown}}}" if shown else ""
+        lines.append(f"phloem_{name}{braces} {number(value)}")
     return "\n".join(lines) + "\n"
 
 
@@ -41,19 +39,18 @@ def _one(name: str, kind: str, about: str, value: float) -> str:
 
 
 def _server(source: MonitorSource, process: Process) -> Iterator[str]:
-    settings, totals = source.settings(), source.totals()
+    settings, connections = source.settings(), list(source.connections())
+    start_s = settings.start_wall_ns / SECOND_NS
     up_s = (source.clock.monotonic_ns() - settings.start_ns) / SECOND_NS
     subscriptions = sum(account.stats["subscriptions"] for account in source.accounts())
-    leafs = sum(record.kind == "Leafnode" for record in source.connections())
+    leafs = sum(record.kind == "Leafnode" for record in connections)
     yield _family("build_info", "gauge", "Always 1; the labels say what runs.", [(_build(settings), 1)])
-    yield _one(
-        "start_time_seconds", "gauge", "When the server started, Unix time.", settings.start_wall_ns / 1e9
-    )
+    yield _one("start_time_seconds", "gauge", "When the server started, Unix time.", start_s)
     yield _one("uptime_seconds", "gauge", "How long the server has been running.", up_s)
     yield _one("memory_bytes", "gauge", "Resident memory of the process.", process.memory_bytes())
     yield _one("cpu_seconds_total", "counter", "Processor time of the process.", process.cpu_ns() / SECOND_NS)
     yield _one("cores", "gauge", "Cores the process may run on.", process.cores())
-    yield _one("connections", "gauge", "Clients that are connected.", totals["connections"] - leafs)
+    yield _one("connections", "gauge", "Clients that are connected.", len(connections) - leafs)
     yield _one("connections_total", "counter", "Clients accepted.", source.total_connections())
     yield _one("max_connections", "gauge", "Clients allowed, 0 for any number.", settings.max_connections)
     yield _one("subscriptions", "gauge", "Subscriptions of all accounts.", subscriptions)
@@ -71,7 +68,6 @@ def _build(settings: Settings) -> Labels:
 
 def _messages(source: MonitorSource) -> Iterator[str]:
     totals, leafs = source.totals(), leaf_traffic(source.accounts(), source.connections())
-
     for name, about, samples in (
         ("in_messages", "Messages received.", _both(totals["in_msgs"] - leafs.in_msgs, leafs.in_msgs)),
         ("in_bytes", "Payload received.", _both(totals["in_bytes"] - leafs.in_bytes, leafs.in_bytes)),
@@ -87,11 +83,7 @@ def _messages(source: MonitorSource) -> Iterator[str]:
             "Connections cut off for not answering PING.",
             _both(totals["stale_clients"], totals["stale_leafs"]),
         ),
-        (
-            "stalls",
-            "Times a publisher was held back for a slow subscriber.",
-            [({}, totals["stalled_clients"])],
-        ),
+        ("stalls", "Times a publisher had to wait for a slow subscriber.", [({}, totals["stalled_clients"])]),
     ):
         yield _family(f"{name}_total", "counter", about, samples)
 
@@ -112,11 +104,9 @@ def _links(source: MonitorSource) -> Iterator[str]:
     pending = [(labels, record.stats["pending_bytes"]) for labels, record in links]
     yield _family("leaf_pending_bytes", "gauge", "Bytes waiting to leave over a link.", pending)
     received = [(labels, record.stats["in_msgs"]) for labels, record in links]
-    yield _family(
-        "leaf_in_messages_total", "counter", "Messages received over a link since it is up.", received
-    )
+    yield _family("leaf_in_messages_total", "counter", "Messages received since the link is up.", received)
     sent = [(labels, record.stats["out_msgs"]) for labels, record in links]
-    yield _family("leaf_out_messages_total", "counter", "Messages sent over a link since it is up.", sent)
+    yield _family("leaf_out_messages_total", "counter", "Messages sent since the link is up.", sent)
 
 
 def _by_name(connections: Iterable[ConnRecord]) -> list[tuple[Labels, ConnRecord]]:

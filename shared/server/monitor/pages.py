@@ -1,7 +1,7 @@
 """Which page belongs to which path, and the HTTP server that answers with them.
 
-Any method is answered like GET, as nats-server does. Pages are made on the loop's thread in one go, so each is
-one consistent moment. Paths are below ``http_base_path``.
+Any method is answered like GET, as nats-server does. Pages are made on the loop's thread in one go, so each
+is one consistent moment. Paths are below ``http_base_path``.
 """
 
 import html
@@ -57,7 +57,8 @@ _INDEX = (
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><title>{name}</title>
-<style>body {{ font: 16px system-ui, sans-serif; margin: 2em }} a {{ display: block; padding: .2em }}</style></head>
+<style>body {{ font: 16px system-ui, sans-serif; margin: 2em }} a {{ display: block; padding: .2em }}</style>
+</head>
 <body><h1>{name}</h1><p>phloem {build}</p>
 {links}
 </body></html>

@@ -1,7 +1,7 @@
 """Parameters of a URL, read as Go reads them, with Go's words for what is wrong.
 
-The first value of a name counts; an empty one is a missing one. A pair that cannot be decoded, or has a semicolon,
-is left out (``net/url.ParseQuery``).
+The first value of a name counts; an empty one is a missing one. A pair that cannot be decoded, or has a
+semicolon, is left out (``net/url.ParseQuery``).
 """
 
 import re

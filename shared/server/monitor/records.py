@@ -20,8 +20,9 @@ GLOBAL_ACCOUNT = "$G"
 class ConnRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One connection, open or closed.
 
-    ``stats`` has its times from the monotonic clock. For a closed connection ``stop_wall_ns`` (date) and ``stop_ns``
-    (monotonic) are set, and ``stats`` are the last ones. ``subscriptions`` is called only when a page lists them.
+    ``stats`` has its times from the monotonic clock. For a closed connection ``stop_wall_ns`` (date) and
+    ``stop_ns`` (monotonic) are set, and ``stats`` are the last ones. ``subscriptions`` is called only when a
+    page lists them.
     """
 
     cid: int
@@ -74,7 +75,7 @@ class Traffic(msgspec.Struct, kw_only=True):
 
 
 class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One account. What its open connections did is added by the pages; ``ended_*`` is of those that are gone."""
+    """One account. ``ended_*`` is what connections carried that are gone; pages add those that are open."""
 
     name: str
     stats: "AccountStats"

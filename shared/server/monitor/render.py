@@ -42,7 +42,7 @@ def number(value: float) -> int | float:
 
 
 def compact_json(document: object) -> bytes:
-    """One line, with what is dangerous inside of HTML or scripts escaped; such characters occur in strings only."""
+    """One line; what is dangerous inside of HTML or scripts is escaped (it occurs in strings only)."""
     text = msgspec.json.encode(document)
     for character, escape in _NOT_IN_HTML + _NOT_IN_SCRIPTS:
         text = text.replace(character, escape)

@@ -70,9 +70,8 @@ def subsz(source: MonitorSource, query: Query) -> Subsz:
     if listed:
         for record in sorted(source.connections(), key=lambda record: record.cid):
             if record.kind == "Client" and wanted in ("", record.account):
-                found += (
-                    sub for sub in details(record, account=True) if not test or matches(test, sub.subject)
-                )
+                subs = details(record, account=True)
+                found += (sub for sub in subs if not test or matches(test, sub.subject))
     return Subsz(
         server_id=source.settings().server_id,
         now=date(source.clock.wall_ns()),

@@ -1,7 +1,7 @@
 """/varz: the server as a whole (security_ops 4.2).
 
-Blocks of what phloem does not have are empty objects, as on a nats-server that does not use them; their counters
-are there and 0, because readers expect them.
+Blocks of what phloem does not have are empty objects, as on a nats-server that does not use them; their
+counters are there and 0, because readers expect them.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class DiskWaits(msgspec.Struct):
 
 
 class Varz(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The page; what has a default is left out when it has it. Durations are nanoseconds, timeouts seconds."""
+    """The page; fields with a default are left out at it. Durations are nanoseconds, timeouts seconds."""
 
     server_id: str
     server_name: str
