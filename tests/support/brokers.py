@@ -56,14 +56,20 @@ class Broker:
 
 
 class World:
-    """An account that one test has for itself: no interest that another test left behind can be seen in it."""
+    """An account that one test has for itself: nothing that another test left behind can be seen in it."""
 
     def __init__(self, broker: Broker, number: int) -> None:
         self._broker, self._number = broker, number
 
     async def client(self, **connect: object) -> RawClient:
         """A client of this account, with headers unless ``connect`` says otherwise."""
-        fields = {"verbose": False, "pedantic": False, "headers": True, "user": f"c{self._number}", "pass": "p"}
+        fields = {
+            "verbose": False,
+            "pedantic": False,
+            "headers": True,
+            "user": f"c{self._number}",
+            "pass": "p",
+        }
         return await self._broker.client(json.dumps({**fields, **connect}))
 
     async def leaf(self, **connect: object) -> RawLeaf:
