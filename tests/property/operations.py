@@ -106,7 +106,16 @@ countdowns = st.builds(
     st.integers(1, 4),
     st.integers(0, 5),
 )
-passages = st.one_of(*[ordinary.map(lambda operation: [operation])] * 8, countdowns)
+# A request, to nobody more often than not.
+requests = st.builds(
+    lambda inbox, queue, sid, reply, subject: [Sub(inbox, queue, sid), Pub(subject, reply, b"request")],
+    st.sampled_from(["r.*", "r.1"]),
+    queues,
+    sids,
+    inboxes,
+    st.sampled_from(["c.c.c", "c.c.c", "b"]),
+)
+passages = st.one_of(*[ordinary.map(lambda operation: [operation])] * 8, countdowns, requests)
 
 
 @dataclass(frozen=True)
