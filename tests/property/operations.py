@@ -7,7 +7,6 @@ wide alphabet would not.
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
-
 from tests.property.model import Bad, Connect, Operation, Permissions, Ping, Pub, Sub, Unsub
 
 CONNECTIONS = 3
@@ -28,7 +27,11 @@ literals = st.one_of(
 wild_tokens = st.one_of(tokens, st.just("*"))
 patterns = st.one_of(
     st.sampled_from(["a", "b", "a.b", "*", ">", "a.*", "a.>", "*.b", "*.*"]),
-    st.builds(lambda head, tail: ".".join([*head, *tail]), st.lists(wild_tokens, min_size=1, max_size=2), st.sampled_from([[], [">"]])),
+    st.builds(
+        lambda head, tail: ".".join([*head, *tail]),
+        st.lists(wild_tokens, min_size=1, max_size=2),
+        st.sampled_from([[], [">"]]),
+    ),
 )
 odd_subjects = st.sampled_from(["a..b", ".a", "a.", "a*", "*a.b", "a.>b", "b.>.c"])
 inboxes = st.sampled_from(["r.1", "r.2"])
@@ -88,6 +91,33 @@ ordinary: st.SearchStrategy[Operation] = st.one_of(
 )
 
 
+# A subscription that is to end after so many, and about as many messages for it.
+countdowns = st.builds(
+    lambda subject, queue, sid, before, count, after: [
+        Sub(subject, queue, sid),
+        *[Pub(subject, "", b"before")] * before,
+        Unsub(sid, count),
+        *[Pub(subject, "", b"after")] * after,
+    ],
+    literals,
+    queues,
+    sids,
+    st.integers(0, 3),
+    st.integers(1, 4),
+    st.integers(0, 5),
+)
+# A request, to nobody more often than not.
+requests = st.builds(
+    lambda inbox, queue, sid, reply, subject: [Sub(inbox, queue, sid), Pub(subject, reply, b"request")],
+    st.sampled_from(["r.*", "r.1"]),
+    queues,
+    sids,
+    inboxes,
+    st.sampled_from(["c.c.c", "c.c.c", "b"]),
+)
+passages = st.one_of(*[ordinary.map(lambda operation: [operation])] * 8, countdowns, requests)
+
+
 @dataclass(frozen=True)
 class Script:
     """What each connection sends, and in which pieces: ``turns`` are (connection, bytes to send now)."""
@@ -99,9 +129,12 @@ class Script:
 @st.composite
 def _one_connection(draw: st.DrawFn) -> tuple[Operation, ...]:
     first = draw(st.one_of(friendly_connects, friendly_connects, first_connects, st.none()))
-    rest = draw(st.lists(ordinary, min_size=draw(st.sampled_from([0, 6, 12])), max_size=16))
+    drawn = draw(st.lists(passages, min_size=draw(st.sampled_from([0, 6, 12])), max_size=16))
+    rest: list[Operation] = [operation for passage in drawn for operation in passage]
     if draw(st.integers(0, 9)) == 0:
-        rest.insert(draw(st.integers(0, len(rest))), draw(st.builds(lambda o: Connect(tuple(o.items())), options)))
+        rest.insert(
+            draw(st.integers(0, len(rest))), draw(st.builds(lambda o: Connect(tuple(o.items())), options))
+        )
     if draw(st.integers(0, 9)) == 0:
         rest.append(draw(bad_lines))
     return (*([first] if first else []), *rest)
