@@ -94,7 +94,8 @@ def _check_choice(field: str, value: object, choices: tuple[object, ...]) -> Non
 
 def _check_subject(field: str, subject: str) -> None:
     tokens = subject.split(".")
-    if "" in tokens or _BAD_IN_SUBJECT.search(subject) or ">" in tokens[:-1]:
+    too_long = len(subject.encode()) > limits.SUBJECT_BYTES_MAX
+    if too_long or "" in tokens or _BAD_IN_SUBJECT.search(subject) or ">" in tokens[:-1]:
         raise ConfigError(f"{field} {subject!r} is not a valid subject")
 
 

@@ -82,11 +82,15 @@ class Credentials(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """Who a connection is: name for logs and monitoring, account, permissions (``None``: all)."""
+    """Who a connection is: name for logs and monitoring, account, permissions (``None``: all).
+
+    ``secret`` is the configured one that was matched, so that a reload can tell whether it is still valid.
+    """
 
     name: str = ""
     account: str = GLOBAL_ACCOUNT
     permissions: Rules | None = None
+    secret: str = ""
 
 
 class Candidate(NamedTuple):
@@ -185,17 +189,29 @@ class Authenticator:
             entry = self._users.get(shown.user)
             if entry is None:
                 return Candidate(None, self._decoy or "\0", shown.password)
-            identity = Identity(entry.user, permissions=entry.permissions)
+            identity = Identity(entry.user, permissions=entry.permissions, secret=entry.password)
             allowed = _may_connect(entry, connection_type)
             return Candidate(identity if allowed else None, entry.password, shown.password)
         if self._token:
-            return Candidate(
-                Identity("[REDACTED]", permissions=self._permissions), self._token, shown.token
-            )
+            identity = Identity("[REDACTED]", permissions=self._permissions, secret=self._token)
+            return Candidate(identity, self._token, shown.token)
         name, password = self._single or ("", "")
-        identity = Identity(name, permissions=self._permissions)
+        identity = Identity(name, permissions=self._permissions, secret=password)
         right = hmac.compare_digest(name.encode(), shown.user.encode())
         return Candidate(identity if right else None, password, shown.password)
+
+    def renew(self, identity: Identity) -> Identity | None:
+        """What an ``identity`` of an earlier configuration is now; ``None``: its credentials are no longer good."""
+        if not self.configured:
+            return Identity(permissions=self._permissions)
+        entry = self._users.get(identity.name)
+        if entry is not None:
+            no_secret = identity.name == self._no_auth_user and not identity.secret
+            good = no_secret or entry.password == identity.secret
+            return identity._replace(permissions=entry.permissions) if good else None
+        single = self._single or ("[REDACTED]", self._token)
+        good = not self._users and bool(identity.secret) and single == (identity.name, identity.secret)
+        return identity._replace(permissions=self._permissions) if good else None
 
 
 def _may_connect(entry: ConfiguredUser, connection_type: str) -> bool:

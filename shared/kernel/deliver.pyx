@@ -23,6 +23,7 @@ from .types cimport *
 
 cdef enum:
     EARLY_FLUSH = 1 << 18  # hand over what has gathered while it is still in the cache
+    LEAF_PENDING = 4  # a link gathers for everybody behind it: this many times max_pending
     INBOX_BYTES_MAX = 64 << 20  # messages for the server itself that wait for Python
 
 
@@ -39,8 +40,11 @@ cdef void _pressure(Core* k, Conn* src, Conn* c) noexcept nogil:
         flush(k, c)
     if c.flags & CLOSING or c.pending < EARLY_FLUSH:
         return
-    if c.kind == CLIENT and c.pending > k.max_pending:
-        k.slow_clients += 1
+    if c.pending > (k.max_pending if c.kind == CLIENT else k.max_pending * LEAF_PENDING):
+        if c.kind == CLIENT:
+            k.slow_clients += 1
+        else:
+            k.slow_leafs += 1
         doom(k, c, SLOW_CONSUMER_PENDING)
     elif c.pending > k.stall_bytes and src.kind != SYSTEM and src is not c:
         k.stall_on = c
@@ -54,11 +58,9 @@ cdef inline uint32_t _controls(Msg* m, char* to, bint headers) noexcept nogil:
         n = m.client_reply_len
         to[n] = c' '
         n += 1
-    if headers and m.header_len:
-        n += put_number(to + n, m.header_len)
-        to[n] = c' '
-        n += 1
-        n += put_number(to + n, m.size)
+    if headers or (m.sizes != NULL and not m.header_len):  # as the publisher wrote them
+        memcpy(to + n, m.sizes, m.sizes_len)
+        n += m.sizes_len
     else:
         n += put_number(to + n, m.size - m.header_len)
     to[n] = c'\r'
@@ -189,13 +191,11 @@ cdef void _to_link(Core* k, Conn* src, Plan* p, LinkTarget* l, Msg* m) noexcept 
             g = p.groups[pick].name_from
             out(k, c, &g.name[0], g.name_len, b" ", 1)
             pick = k.picks[pick]
-        n = 0
-        if headers:
-            n = put_number(k.scratch, m.header_len)
-            k.scratch[n] = c' '
-            n += 1
-        n += put_number(k.scratch + n, m.size - skip)
-        out(k, c, k.scratch, n, b"\r\n", 2)
+        if skip:
+            n = <uint32_t>put_number(k.scratch, m.size - skip)
+            out(k, c, k.scratch, n, b"\r\n", 2)
+        else:
+            out(k, c, m.sizes, m.sizes_len, b"\r\n", 2)
         out(k, c, m.body + skip, m.size - skip, b"\r\n", 2)
     _count_in(k, c, m)
     if c.pending >= EARLY_FLUSH:
@@ -301,13 +301,15 @@ cdef void no_responders(Core* k, Conn* src, Msg* m) noexcept nogil:
     cdef uint32_t n
     cdef uint32_t at
     cdef char* block
-    cdef uint32_t flags = src.flags
     for i in range(p.ntargets):
         if p.targets[i].conn is src:
             break
     else:
         return
-    block = k.scratch + 1024  # composing the delivery uses the front
+    at = <uint32_t>put_number(k.scratch + 1024, 32 + m.subject_len)
+    k.scratch[1024 + at] = c' '
+    at += 1 + <uint32_t>put_number(k.scratch + 1025 + at, 32 + m.subject_len)
+    block = k.scratch + 2048  # composing the delivery uses the front
     memcpy(block, b"NATS/1.0 503\r\nNats-Subject: ", 28)
     memcpy(block + 28, m.subject, m.subject_len)
     n = 28 + m.subject_len
@@ -318,9 +320,9 @@ cdef void no_responders(Core* k, Conn* src, Msg* m) noexcept nogil:
     answer.reply_len = answer.client_reply_len = 0
     answer.tail = NULL
     answer.deliver_subject = NULL
+    answer.sizes, answer.sizes_len = k.scratch + 1024, at
     answer.body = block
     answer.header_len = answer.size = n
     answer.has_header = 1
-    src.flags |= ECHO  # its own request, yet the answer is for it
-    _hand_over(k, src, p, &p.targets[i], &answer)
-    src.flags = (src.flags & ~<uint32_t>ECHO) | (flags & ECHO)
+    _compose(k, p, &p.targets[i], &answer)  # past echo and max: it is an answer, not a message
+    _count_in(k, src, &answer)

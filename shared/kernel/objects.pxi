@@ -117,9 +117,10 @@ cdef class Connection:
         cdef Conn* c = self._live()
         cdef Core* k = &self.kernel.k
         cdef uint32_t on = CONNECTED
-        link_down(k, c)
-        subs_clear(k, c)  # a second CONNECT starts over
-        forget_replies(c)
+        if c.flags & CONNECTED:  # a second CONNECT starts over
+            link_down(k, c)
+            subs_clear(k, c)
+            forget_replies(c)
         if account is not None:
             self.account = account
             c.account = account.a
@@ -153,6 +154,30 @@ cdef class Connection:
         if self.c != NULL:
             self.c.max_payload = max_payload
             self.c.flags = self.c.flags | TRACE if trace else self.c.flags & ~<uint32_t>TRACE
+
+    def set_permissions(self, Permissions permissions):
+        """Reload: subscriptions that are no longer allowed end with an -ERR."""
+        cdef Conn* c = self._live()
+        cdef Core* k = &self.kernel.k
+        cdef Sub* s
+        cdef uint8_t filtered
+        self.permissions = permissions
+        c.permits = NULL if permissions is None else &permissions.p
+        c.flags &= ~<uint32_t>TRACK_REPLIES
+        if permissions is not None and permissions.p.response_max:
+            c.flags |= TRACK_REPLIES
+        c.account.generation += 1  # plans hold receivers that may no longer be allowed
+        for subject, queue, sid, _, _ in self.subscriptions():
+            s = sub_find(k, c, sid, len(sid))
+            if may_subscribe(k, c.permits, subject, len(subject), queue or b"", len(queue or b""), False, &filtered):
+                s.filtered = filtered
+                continue
+            text = b'Permissions Violation for Subscription to "%b"' % subject
+            if queue:
+                text += b' using queue "%b"' % queue
+            self.complain(text + b' (sid "%b")' % sid)
+            sub_remove(k, s)
+        self.kernel._after()
 
     def link_up(self):
         link_up(&self.kernel.k, self._live())
@@ -296,8 +321,8 @@ cdef class Kernel:
                    uint32_t ping_max=2, bint stall=True, size_t stall_bytes=4 << 20, uint64_t stall_ns=5_000_000,
                    size_t plan_bytes_max=48 << 20):
         cdef Core* k = &self.k
-        if not 128 <= max_control_line <= 65000:
-            raise ValueError("max_control_line has to be between 128 and 65000")
+        if not 1 <= max_control_line <= 65000:
+            raise ValueError("max_control_line has to be between 1 and 65000")
         k.max_control_line = max_control_line
         k.max_sub_tokens = max_sub_tokens
         k.max_pending = max_pending
@@ -327,7 +352,8 @@ cdef class Kernel:
         return account
 
     def attach(self, int fd, int kind, uint64_t cid, Account account not None, uint64_t now_ns, *, bint must_auth=False,
-               uint64_t deadline_ns=0, uint32_t max_payload=1 << 20, uint32_t max_subs=0, bint trace=False):
+               uint64_t deadline_ns=0, uint64_t ping_due_ns=0, uint32_t max_payload=1 << 20, uint32_t max_subs=0,
+               bint trace=False):
         cdef Core* k = &self.k
         cdef Connection conn = Connection.__new__(Connection)
         cdef Conn* c
@@ -342,6 +368,8 @@ cdef class Kernel:
         c.start_ns = c.last_ns = c.last_in_ns = now_ns
         c.deadline_ns = deadline_ns
         due(k, deadline_ns)
+        c.ping_due_ns = ping_due_ns
+        due(k, ping_due_ns)
         c.max_payload = max_payload
         c.max_subs = max_subs
         c.flags = ECHO
@@ -521,6 +549,7 @@ cdef class Kernel:
         cdef Msg m
         cdef Core* k = &self.k
         cdef bytes whole = header + body
+        cdef bytes sizes
         cdef uint32_t done
         memset(&m, 0, sizeof(Msg))
         m.subject, m.subject_len = subject, <uint32_t>len(subject)
@@ -529,6 +558,8 @@ cdef class Kernel:
         m.body, m.size = whole, <uint32_t>len(whole)
         m.header_len = <uint32_t>len(header)
         m.has_header = m.header_len > 0
+        sizes = b"%d %d" % (m.header_len, m.size) if m.header_len else b"%d" % m.size
+        m.sizes, m.sizes_len = sizes, <uint32_t>len(sizes)
         k.internal.account = account.a
         k.internal.last_plan = NULL
         done = deliver(k, &k.internal, &m, plan_for(k, account.a, &k.internal, m.subject, m.subject_len))

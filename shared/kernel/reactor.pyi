@@ -148,6 +148,8 @@ class Connection:
         ``isolated``: not told of other leafs' interest, ``peer_max_payload``: larger messages are not sent.
         """
     def limit(self, *, max_payload: int, trace: bool) -> None: ...
+    def set_permissions(self, permissions: Permissions | None) -> None:
+        """New permissions of a live client (reload); subscriptions no longer allowed end with an -ERR."""
     def link_up(self) -> None:
         """Leaf link: joins the account's links and sends LS+ for all interest the peer should know."""
     def set_deadline(self, deadline_ns: int) -> None:
@@ -180,7 +182,7 @@ class Kernel:
         stall_ns: int = ...,
         plan_bytes_max: int = ...,
     ) -> None:
-        """Replaces all limits. Raises ValueError for a control line outside 128 to 65,000."""
+        """Replaces all limits. Raises ValueError for a control line outside 1 to 65,000."""
     def fileno(self) -> int: ...
     def account(self, name: str) -> Account:
         """The account of this name, made on first use."""
@@ -194,6 +196,7 @@ class Kernel:
         *,
         must_auth: bool = False,
         deadline_ns: int = 0,
+        ping_due_ns: int = 0,
         max_payload: int = ...,
         max_subs: int = 0,
         trace: bool = False,

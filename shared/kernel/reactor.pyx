@@ -13,7 +13,7 @@ A connection without a socket (``fd=-1``) takes its input from ``Connection.feed
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
@@ -21,7 +21,7 @@ from .deliver cimport deliver
 from .interest cimport link_down, link_up, sub_add, sub_find, sub_remove, subs_clear, subs_expire
 from .ops cimport parse
 from .output cimport complain, doom, due, fail, finish, flush, flush_dirty, out, release_output, release_pools, watch
-from .permits cimport forget_replies, permits_add, permits_clear
+from .permits cimport forget_replies, may_subscribe, permits_add, permits_clear
 from .plan cimport plan_for, plans_clear
 from .sublist cimport must, node_subject, sublist_clear, sublist_init
 from .text cimport has_wildcard, next_random
@@ -156,7 +156,11 @@ cdef void _release_stalled(Core* k, bint all) noexcept nogil:
 
 
 cdef void _arm_stall_timer(Core* k) noexcept nogil:
+    """The longest stall begins with the first publisher that is held."""
     cdef itimerspec t
+    if k.timer_armed:
+        return
+    k.timer_armed = 1
     memset(&t, 0, sizeof(t))
     t.it_value.tv_nsec = <long>k.stall_ns
     timerfd_settime(k.timer_fd, 0, &t, NULL)
@@ -217,6 +221,7 @@ cdef size_t _round(Core* k) noexcept nogil:
         c = <Conn*>ready[i].data.ptr
         if c == NULL:
             if read(k.timer_fd, &ticks, 8) == 8:
+                k.timer_armed = 0
                 _release_stalled(k, True)
             continue
         if c.flags & CLOSING:

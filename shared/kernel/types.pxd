@@ -31,9 +31,7 @@ cdef enum Flag:  # of a Conn
     LINKED = 1 << 14  # leaf link whose handshake is over: interest is exchanged
     FIRST_PING = 1 << 15  # the first PING has been answered
     TRACE = 1 << 16
-    PEER_EOF = 1 << 17  # the peer has closed or reset
-    HELD = 1 << 18  # input arrived while parsing stood still
-    TRACK_REPLIES = 1 << 19  # allow_responses
+    TRACK_REPLIES = 1 << 17  # allow_responses
 
 cdef enum CloseReason:  # why a connection was closed; numbers shared with reasons.py (a test compares)
     CLIENT_CLOSED = 1
@@ -196,7 +194,6 @@ cdef struct Conn:
     uint64_t ping_due_ns
     uint64_t ping_sent_ns
     uint64_t rtt_ns
-    uint64_t stall_until_ns
     uint32_t pings_out
     uint32_t reason
     uint32_t stalls
@@ -279,6 +276,7 @@ cdef struct Msg:  # a message on its way through, pointing into the input
     const char* reply
     const char* body  # header block and payload
     const char* tail  # "[reply ]sizes CRLF body CRLF" as it arrived, if it can be passed on; or NULL
+    const char* sizes  # "[header ]total" as the publisher wrote it
     const char* queues  # names in LMSG, separated by single blanks
     const char* deliver_subject  # subject for clients when a JetStream delivery names it; or NULL
     uint32_t subject_len
@@ -287,8 +285,10 @@ cdef struct Msg:  # a message on its way through, pointing into the input
     uint32_t header_len
     uint32_t size  # header_len included
     uint32_t tail_len
+    uint32_t sizes_len
     uint32_t queues_len
     uint32_t deliver_subject_len
+    char sizes_text[24]  # room for sizes that have to be written anew
     uint8_t has_header  # HPUB or HMSG, even with header_len 0
     uint8_t has_queues
 
@@ -353,6 +353,7 @@ cdef struct Core:
     char* plan_buf  # a plan that is used once is built here and not kept
     uint32_t plan_buf_cap
     uint16_t* seen  # fingerprints of subjects published recently: the second time is worth keeping
+    Msg express  # all zero but for the fields that the express lane sets
     char* scratch
     char* recv_buf
     int32_t* picks
@@ -372,8 +373,8 @@ cdef struct Core:
     uint64_t write_deadline_ns
     uint64_t ping_interval_ns
     uint32_t ping_max
-    uint8_t headers_supported
     uint8_t stall_enabled
+    uint8_t timer_armed
     # totals
     uint64_t in_msgs
     uint64_t in_bytes

@@ -6,7 +6,6 @@ What a client publishes and subscribes to is the kernel's business; here is deci
 import asyncio
 import logging
 import socket
-from collections import deque
 from typing import TYPE_CHECKING
 
 from phloem.shared import limits
@@ -24,7 +23,6 @@ from phloem.shared.wire.connect import Connect, decode_connect
 from phloem.shared.wire.info import encode_info
 
 if TYPE_CHECKING:
-    from phloem.shared.kernel import ConnectionStats
     from phloem.shared.server.server import Server
 
 log = logging.getLogger("phloem.client")
@@ -42,16 +40,13 @@ class Client:
     """What Python knows of one client; the kernel has the rest."""
 
     __slots__ = (
-        "connect",
         "conn",
-        "final",
+        "connect",
         "identity",
         "ip",
         "kind",
         "port",
-        "reason",
         "start_wall_ns",
-        "stop_wall_ns",
     )
 
     def __init__(self, conn: Connection, ip: str, port: int, kind: str, start_wall_ns: int) -> None:
@@ -60,16 +55,8 @@ class Client:
         self.port = port
         self.kind = kind
         self.start_wall_ns = start_wall_ns
-        self.stop_wall_ns = 0
         self.connect: Connect | None = None
         self.identity = Identity()
-        self.reason: Reason | None = None
-        self.final: ConnectionStats | None = None
-
-    @property
-    def stats(self) -> "ConnectionStats":
-        """Counters, also after the end."""
-        return self.final or self.conn.stats
 
     def __str__(self) -> str:
         """The prefix of this client's log lines."""
@@ -86,7 +73,6 @@ class Clients:
     def __init__(self, server: "Server") -> None:
         self._server = server
         self.open: dict[int, Client] = {}
-        self.closed: deque[Client] = deque(maxlen=server.options.max_closed_clients)
         self.total = 0
         self._checks: set[asyncio.Task[None]] = set()
 
@@ -109,6 +95,7 @@ class Clients:
             max_payload=options.max_payload,
             max_subs=max(options.max_subscriptions, 0),
             trace=options.trace,
+            ping_due_ns=0 if required else now + server.first_ping_ns(limits.FIRST_PING_CLIENT_NS),
         )
         client = Client(conn, ip, port, kind, server.clock.wall_ns())
         conn.owner = client
@@ -138,7 +125,7 @@ class Clients:
         client = conn.owner
         assert isinstance(client, Client)
         try:
-            client.connect = decode_connect(body)
+            client.connect = decode_connect(body, client.connect)
         except MalformedJSON as error:
             self._refuse(client, error)
             return
@@ -208,10 +195,6 @@ class Clients:
         client = conn.owner
         assert isinstance(client, Client)
         del self.open[conn.cid]
-        client.reason = reason
-        client.final = conn.stats
-        client.stop_wall_ns = self._server.clock.wall_ns()
-        self.closed.append(client)
         if reason in (Reason.SLOW_CONSUMER_PENDING, Reason.SLOW_CONSUMER_DEADLINE):
             log.warning("%s - Slow Consumer Detected: %s", client, reason.text)
         elif reason is Reason.AUTHENTICATION_TIMEOUT:
@@ -223,6 +206,19 @@ class Clients:
         for client in self.open.values():
             if client.connect is not None and client.connect.protocol >= 1:
                 client.conn.send(encode_info(self._server.client_info(client_id=client.conn.cid, ldm=ldm)))
+
+    def recheck(self) -> None:
+        """The users have changed (reload): who is no longer known goes, the others get their permissions of now."""
+        server = self._server
+        for client in list(self.open.values()):
+            if client.connect is None and not server.auth.configured:
+                continue
+            identity = server.auth.renew(client.identity) if client.connect is not None else None
+            if identity is None:
+                self._refuse(client, AuthorizationViolation())
+            else:
+                client.identity = identity
+                client.conn.set_permissions(server.permissions(identity.permissions))
 
     def relimit(self) -> None:
         """New limits and log wishes (reload) for those that are connected."""

@@ -90,9 +90,13 @@ class Declared(NamedTuple):
         return (self.key, *self.opt.aliases.split()) if self.key else ()
 
 
-@functools.cache
 def declared(struct: type[msgspec.Struct]) -> tuple[Declared, ...]:
     """The options of one struct in the order of declaration."""
+    return _declarations(struct)
+
+
+@functools.cache
+def _declarations(struct: type[msgspec.Struct]) -> tuple[Declared, ...]:
     hints = typing.get_type_hints(struct, include_extras=True)
     return tuple(
         _declared(field, hints[field.name])

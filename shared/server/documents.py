@@ -65,7 +65,7 @@ def configuration_page() -> str:
 
 def example_file() -> str:
     """Every option with its meaning, commented out."""
-    return EXAMPLE_HEAD + "\n" + "\n".join(_example(Options, "")) + "\n"
+    return EXAMPLE_HEAD + "\n" + "\n".join(_example(Options, "")).rstrip("\n") + "\n"
 
 
 def shown(option: Declared, value: Any) -> str:
@@ -152,7 +152,7 @@ def _example(struct: type[msgspec.Struct], indent: str) -> Iterator[str]:
 def main(folder: str) -> None:
     """Write both documents into a folder."""
     Path(folder, "configuration.md").write_text(configuration_page())
-    Path(folder, "phloem.conf.example").write_text(example_file().rstrip("\n") + "\n")
+    Path(folder, "phloem.conf.example").write_text(example_file())
 
 
 if __name__ == "__main__":

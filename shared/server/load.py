@@ -4,8 +4,8 @@ Order of precedence: defaults, the file, the flags. ``load`` checks what one fil
 makes sense for a server that starts is ``validate``'s (nats-server's ``-t`` does the same split).
 """
 
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,7 +13,7 @@ import msgspec
 from phloem.shared import limits
 from phloem.shared.errors import ConfigError
 from phloem.shared.server import load_auth
-from phloem.shared.server.conf import Value, config_digest, parse_file
+from phloem.shared.server.conf import Value, config_digest, from_plain, parse_file
 from phloem.shared.server.declare import Declared, Kind, declared
 from phloem.shared.server.durations import format_duration
 from phloem.shared.server.load_values import CONVERTERS, Converter, Reading, address, describe, wrong_type
@@ -52,20 +52,32 @@ class Loaded(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def load(path: str | Path) -> Loaded:
+def load(path: str | os.PathLike[str]) -> Loaded:
     """Read a file.
 
     Raises:
         ConfigError: For the only mistake, or ``ConfigErrors`` for several.
     """
-    top = parse_file(path)
+    return _loaded(parse_file(path), str(path))
+
+
+def load_mapping(config: Mapping[str, Any]) -> Loaded:
+    """The same for a mapping with a file's keys and values, such as ``{"port": -1}``.
+
+    Raises:
+        ConfigError: As ``load``.
+    """
+    return _loaded(from_plain(config), "")
+
+
+def _loaded(top: dict[str, Value], path: str) -> Loaded:
     reading = Reading()
-    if not top:
+    if not top and path:
         reading.warnings.append(f"{path}: config has no values or is empty")
     fields = _read_entries(reading, Options, top)
     if reading.errors:
         raise reading.errors[0] if len(reading.errors) == 1 else ConfigErrors(reading.errors)
-    return Loaded(str(path), fields, config_digest(top), tuple(reading.warnings))
+    return Loaded(path, fields, config_digest(top), tuple(reading.warnings))
 
 
 def merge(loaded: Loaded | None, flags: Mapping[tuple[str, ...], Any]) -> Options:

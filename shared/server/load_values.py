@@ -155,7 +155,7 @@ def choice(reading: Reading, key: str, value: Value, option: Declared) -> str:
     """One of the declared words."""
     word = string(reading, key, value)
     if word not in option.opt.choices.split():
-        raise value.error(f'"{key}" takes one of {", ".join(option.opt.choices.split())}, got "{word}"')
+        raise value.error(f'"{key}" expects one of {", ".join(option.opt.choices.split())}, got "{word}"')
     return word
 
 
@@ -163,7 +163,7 @@ def file_mode(reading: Reading, key: str, value: Value, _option: Declared) -> in
     """Permissions in octal; quoted, since a bare 0660 would be the decimal number."""
     text = string(reading, key, value)
     if not re.fullmatch("0?[0-7]{3}", text):
-        raise value.error(f'"{key}" takes an octal mode such as "0660", got "{text}"')
+        raise value.error(f'"{key}" expects an octal mode such as "0660", got "{text}"')
     return int(text, 8)
 
 

@@ -13,7 +13,7 @@ import os
 import platform
 import random
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,13 +21,13 @@ from nats.aio.client import Client as NatsClient
 
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT, Authenticator, Rules, permission_lists
 from phloem.shared.clock import Clock, SystemClock
-from phloem.shared.kernel import KIND_LEAF, Account, Connection, Kernel, Permissions, Reason
+from phloem.shared.kernel import BUILD, KIND_LEAF, Account, Connection, Kernel, Permissions, Reason
 from phloem.shared.net.listener import Listener
 from phloem.shared.server.clients import Client, Clients
 from phloem.shared.server.in_process import connect_in_process
 from phloem.shared.server.lame_duck import LameDuck
 from phloem.shared.server.leafnodes import LeafLinks
-from phloem.shared.server.load import options_from, validate
+from phloem.shared.server.load import load, load_mapping, merge, validate
 from phloem.shared.server.monitor.pages import Monitor
 from phloem.shared.server.monitor_source import ServerSource
 from phloem.shared.server.options import Options
@@ -35,6 +35,13 @@ from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION, Info
 from phloem.shared.wire.nkey import SERVER_PREFIX, encode_public
 
 log = logging.getLogger("phloem.server")
+
+
+def as_options(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> Options:
+    """Options from a file's path or from a mapping with the file's keys."""
+    if isinstance(config, Mapping):
+        return merge(load_mapping(config), {})
+    return merge(load(config) if config else None, {})
 
 
 class Server:
@@ -55,7 +62,7 @@ class Server:
         clock: Clock | None = None,
         seed: int | None = None,
     ) -> None:
-        self.options = config if isinstance(config, Options) else options_from(config)
+        self.options = config if isinstance(config, Options) else as_options(config)
         self.clock: Clock = clock or SystemClock()
         self.rng = random.Random(int.from_bytes(os.urandom(16)) if seed is None else seed)
         self.server_id = encode_public(SERVER_PREFIX, self.rng.randbytes(32))
@@ -66,6 +73,7 @@ class Server:
         self.kernel: Kernel
         self.clients: Clients
         self.leafs: LeafLinks
+        self.source = ServerSource(self)
         self.monitor: Monitor | None = None
         self.auth = self._authenticator(self.options)
         self.ldm: LameDuck | None = None
@@ -75,6 +83,7 @@ class Server:
         self._permissions: dict[int, tuple[Rules, Permissions | None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cid = 0
+        self.accounts: dict[str, Account] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._stopped: asyncio.Event
@@ -103,7 +112,7 @@ class Server:
         self.account(GLOBAL_ACCOUNT)
         self.account(SYSTEM_ACCOUNT)
         if o.http_port:
-            self.monitor = Monitor(ServerSource(self))
+            self.monitor = Monitor(self.source)
             await self.monitor.start(o.http_host or o.host, max(o.http_port, 0))
             log.info("Starting http monitor on %s:%d", o.http_host or o.host, self.monitor.port)
         if o.leafnodes.port:
@@ -188,6 +197,11 @@ class Server:
         return self.options.server_name or self.server_id
 
     @property
+    def build(self) -> str:
+        """How the kernel was built."""
+        return BUILD
+
+    @property
     def port(self) -> int:
         """The port for clients that was really bound; 0 when nobody listens."""
         return self._listener.port if self._listener else 0
@@ -233,8 +247,9 @@ class Server:
 
     def account(self, name: str = GLOBAL_ACCOUNT) -> Account:
         """The account; on first use it gets this server's loop detection subject."""
-        account = self.kernel.account(name)
-        if account.stats["inserts"] == 0:
+        account = self.accounts.get(name)
+        if account is None:
+            account = self.accounts[name] = self.kernel.account(name)
             token = encode_public(SERVER_PREFIX, self.rng.randbytes(32))[1:23]
             account.set_loop_subject(f"$LDS.{token}".encode())
         return account
@@ -275,6 +290,12 @@ class Server:
             no_auth_user=o.no_auth_user,
             permissions=a.default_permissions,
         )
+
+    def use_authorization(self, new: Options) -> None:
+        """Reload: clients whose credentials are no longer good are closed, the others get their new permissions."""
+        self.auth = self._authenticator(new)
+        self._permissions.clear()
+        self.clients.recheck()
 
     def apply_limits(self) -> None:
         """Tell the kernel the limits of the current options."""
@@ -335,6 +356,7 @@ class Server:
 
     def on_closed(self, conn: Connection, reason: Reason) -> None:
         """The end of a connection."""
+        self.source.ended(conn, reason)
         self._events(conn).on_closed(conn, reason)
 
     def on_trace(self, conn: Connection, direction: str, data: bytes) -> None:
@@ -342,7 +364,7 @@ class Server:
         text = data.decode(errors="backslashreplace")
         if direction == "MSG_PAYLOAD":
             limit = self.options.max_traced_msg_len
-            cut = f'{text[:limit]}...' if 0 < limit < len(text) else text
+            cut = f"{text[:limit]}..." if 0 < limit < len(text) else text
             log.log(5, '%s - <<- MSG_PAYLOAD: ["%s"]', conn.owner, cut)
         else:
             log.log(5, "%s - %s [%s]", conn.owner, direction, text)

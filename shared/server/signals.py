@@ -4,7 +4,6 @@ Running servers are found in /proc by their command line, so that no other progr
 is an error that names them all, unless the id was given as a pattern that ends in ``*``.
 """
 
-import itertools
 import os
 import signal
 from collections.abc import Callable
@@ -70,18 +69,19 @@ def _is_ours(words: list[str], command: str) -> bool:
 
     The real nats-server is no Python program and is never meant.
     """
-    if not os.path.basename(words[0]).startswith("python"):
+    interpreter, *rest = words
+    if not os.path.basename(interpreter).startswith("python"):
         return False
-    for word, behind in itertools.pairwise(words[1:]):
-        if word == "-m" and behind == "phloem":
-            continue  # the next round sees "phloem"
-        if word.startswith("-"):
-            continue
-        program = os.path.basename(word)
-        return (program == "phloem" and behind == command) or (
-            program == "nats-server" and command == "server"
-        )
-    return False
+    while rest and rest[0].startswith("-"):
+        option = rest.pop(0)
+        if option == "-m":
+            return rest[:2] == ["phloem", command]
+        if option in ("-X", "-W"):
+            del rest[:1]
+    script = os.path.basename(rest[0]) if rest else ""
+    return (script == "phloem" and rest[1:2] == [command]) or (
+        script == "nats-server" and command == "server"
+    )
 
 
 def _target(text: str) -> str:

@@ -41,10 +41,10 @@ class Connect(msgspec.Struct, kw_only=True):
             raise NoRespondersNeedsHeaders
 
 
-def decode_connect(body: bytes) -> Connect:
-    """The argument of CONNECT.
+def decode_connect(body: bytes, before: Connect | None = None) -> Connect:
+    """The argument of CONNECT; a second one keeps what it does not name.
 
     Raises:
         MalformedJSON: To be answered by closing without a word.
     """
-    return decode(body, Connect)
+    return decode(body, Connect, before)

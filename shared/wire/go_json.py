@@ -13,18 +13,20 @@ from phloem.shared.errors import MalformedJSON
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-def decode(body: bytes, kind: type[T]) -> T:
-    """``body`` as a ``kind``.
+def decode(body: bytes, kind: type[T], onto: T | None = None) -> T:
+    """``body`` as a ``kind``; what it does not name is as in ``onto``.
 
     Raises:
         MalformedJSON: No JSON object, or a value of the wrong type.
     """
     try:
         document = msgspec.json.decode(body.decode("utf-8", "replace"))
+        if document is None:
+            document = {}
         if not isinstance(document, dict):
             raise MalformedJSON
         known = {name.lower(): name for name in kind.__struct_encode_fields__}
-        fields: dict[str, Any] = {}
+        fields: dict[str, Any] = {} if onto is None else msgspec.to_builtins(onto)
         for key, value in document.items():
             name = known.get(key.lower())
             if name is not None and value is not None:

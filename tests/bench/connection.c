@@ -101,14 +101,16 @@ static long decimal(struct text digits) {
     long value = 0;
     for (size_t i = 0; i < digits.length; i++) {
         unsigned digit = (unsigned)(digits.bytes[i] - '0');
-        if (digit > 9 || digits.length > 9) fail(EXIT_BROKEN, "not a number: %.*s", (int)digits.length, digits.bytes);
+        if (digit > 9 || digits.length > 9)
+            fail(EXIT_BROKEN, "not a number: %.*s", (int)digits.length, digits.bytes);
         value = value * 10 + (long)digit;
     }
     return value;
 }
 
 /* `line` is what follows "MSG "; false where the payload is not there yet. */
-static bool take_message(struct connection *connection, const char *line, const char *line_end, struct message *message) {
+static bool take_message(struct connection *connection, const char *line, const char *line_end,
+                         struct message *message) {
     const char *at = line;
     message->subject = next_word(&at, line_end);
     message->sid = decimal(next_word(&at, line_end));
@@ -177,7 +179,8 @@ void confirm(struct connection *connection) {
 
 void open_connection(struct connection *connection, struct address address, const struct options *options) {
     struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons((uint16_t)address.port)};
-    if (inet_pton(AF_INET, address.host, &name.sin_addr) != 1) fail(EXIT_USAGE, "not an IPv4 address: %s", address.host);
+    if (inet_pton(AF_INET, address.host, &name.sin_addr) != 1)
+        fail(EXIT_USAGE, "not an IPv4 address: %s", address.host);
     *connection = (struct connection){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     if (connection->fd < 0) fail(EXIT_BROKEN, "socket: %s", strerror(errno));
     if (connect(connection->fd, (struct sockaddr *)&name, sizeof name) != 0)

@@ -44,10 +44,11 @@ static char *frame(const char *header, size_t *frame_bytes) {
     return bytes;
 }
 
-static struct pattern frames(const char *verb, size_t bytes_min) {
+static struct pattern frames(bool is_publish, size_t bytes_min) {
     char header[512];
     size_t frame_bytes;
-    snprintf(header, sizeof header, *verb == 'P' ? "PUB %s %ld\r\n" : "MSG %s 1 %ld\r\n", options->subject, options->size);
+    const char *format = is_publish ? "PUB %s %ld\r\n" : "MSG %s 1 %ld\r\n";
+    snprintf(header, sizeof header, format, options->subject, options->size);
     char *one = frame(header, &frame_bytes);
     struct pattern pattern = repeat_frame(one, frame_bytes, bytes_min);
     free(one);
@@ -71,7 +72,8 @@ static void probe_interest(void) {
     /* Sending counts as progress, so the watchdog does not see an interest that never comes: this deadline does. */
     uint64_t deadline_ns = now_ns() + (uint64_t)options->stall_s * 1000000000u;
     while (atomic_load(&probed) < options->subscriber_count) {
-        if (now_ns() > deadline_ns) fail(EXIT_STALLED, "no interest across the leaf link after %ld s", options->stall_s);
+        if (now_ns() > deadline_ns)
+            fail(EXIT_STALLED, "no interest across the leaf link after %ld s", options->stall_s);
         send_text(&prober, "PUB %s 1\r\n%c\r\n", options->subject, PROBE);
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     }
@@ -85,7 +87,7 @@ static void *receive(void *argument) {
     struct connection *connection = &subscriber->connection;
     open_connection(connection, options->subscribers, options);
     send_text(connection, "SUB %s %s %d\r\n", options->subject, options->queue ? options->queue : "", SID);
-    struct pattern expected = frames("MSG", 16 * 1024);
+    struct pattern expected = frames(false, 16 * 1024);
     if (across_leaf())
         await_probes_end(subscriber);
     else
@@ -110,7 +112,7 @@ static void *receive(void *argument) {
 static void *publish(void *argument) {
     struct publisher *publisher = argument;
     struct connection connection;
-    struct pattern batch = frames("PUB", BATCH_BYTES);
+    struct pattern batch = frames(true, BATCH_BYTES);
     long batch_messages = (long)(batch.bytes_total / batch.frame_bytes);
     long copies = tally.expected / (options->messages * options->publishers);
     open_connection(&connection, options->server, options);
@@ -142,8 +144,10 @@ static void check_counts(const struct subscriber *subscribers, long count) {
 void run_flow(const struct options *given) {
     options = given;
     long subscriber_count = strcmp(options->mode, "pub") == 0 ? 0 : options->subscriber_count;
-    if (across_leaf() && options->queue) fail(EXIT_USAGE, "leaf probes every subscriber, so --queue cannot be used with it");
-    tally.expected = options->messages * options->publishers * (options->queue && subscriber_count ? 1 : subscriber_count);
+    if (across_leaf() && options->queue)
+        fail(EXIT_USAGE, "leaf probes every subscriber, so --queue cannot be used with it");
+    long copies = options->queue && subscriber_count ? 1 : subscriber_count;
+    tally.expected = options->messages * options->publishers * copies;
     ahead = deliveries_ahead(options);
     struct subscriber *subscribers = allocate((size_t)subscriber_count * sizeof *subscribers);
     struct publisher *publishers = allocate((size_t)options->publishers * sizeof *publishers);

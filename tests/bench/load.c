@@ -10,7 +10,8 @@
  * --messages counts per publisher or per pair. Prints one JSON line. Exit codes: 1 the server or the count is wrong,
  * 2 usage, 3 nothing moved for --stall seconds.
  *
- * The modes are in flow.c, round_trips.c, subjects.c and idle.c; the protocol is in connection.c, the counts in tally.c.
+ * The modes are in flow.c, round_trips.c, subjects.c and idle.c; the protocol is in connection.c, the counts are in
+ * tally.c.
  *
  * The generator must not be what is measured: it sends large batches, reads into large buffers, and touches each
  * received byte once, to compare it with what must be there. */

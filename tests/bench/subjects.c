@@ -174,7 +174,7 @@ static void prepare(const struct options *given) {
     options = given;
     groups = options->wildcards ? options->wildcards : 1;
     if (options->wildcards > options->subjects || groups > 1000000 || options->subjects / groups >= 1000000)
-        fail(EXIT_USAGE, "want at most one wildcard for a subject, a million wildcards, and a million subjects for each");
+        fail(EXIT_USAGE, "want no more wildcards than subjects, and at most a million groups and items");
     received = allocate((size_t)(options->subjects + options->wildcards + 1) * sizeof *received);
     copies_max = options->wildcards ? 2 : 1;
     ahead = deliveries_ahead(options);

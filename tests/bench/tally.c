@@ -43,7 +43,8 @@ long deliveries_ahead(const struct options *options) {
 }
 
 void await_deliveries(void) {
-    while (tally.expected > 0 && atomic_load(&tally.end_ns) == 0) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    while (tally.expected > 0 && atomic_load(&tally.end_ns) == 0)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 }
 
 void print_rates(const struct options *options, uint64_t start_ns, uint64_t published_ns) {

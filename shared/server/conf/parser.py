@@ -10,9 +10,9 @@ grammar. ``used`` marks a value that a variable named: a key nobody knows is the
 
 import math
 import os
+from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from phloem.shared import limits
 from phloem.shared.errors import ConfigError
@@ -42,18 +42,38 @@ class Value:
         return ConfigError(text, file=self.file, line=self.line, column=self.column)
 
 
-def parse_file(path: str | Path) -> dict[str, Value]:
+def parse_file(path: str | os.PathLike[str]) -> dict[str, Value]:
     """Read and parse a file with everything it includes.
 
     Raises:
         ConfigError: The file cannot be read or is not in the grammar.
     """
-    return _Parser(_read(str(path)), str(path), includes=0).document()
+    return _Parser(_read(os.fspath(path)), os.fspath(path), includes=0).document()
 
 
 def parse_text(text: str, file: str = "") -> dict[str, Value]:
     """Parse text; ``file`` is named in messages, and includes are relative to its folder."""
     return _Parser(text, file, includes=0).document()
+
+
+def from_plain(config: Mapping[str, Any]) -> dict[str, Value]:
+    """The same for Python values: mappings, sequences, strings, numbers and bools, at no position.
+
+    Raises:
+        ConfigError: A value is of another type.
+    """
+    return {key: _plain(key, value) for key, value in config.items()}
+
+
+def _plain(key: str, value: Any) -> Value:
+    match value:
+        case str() | bool() | int() | float() | datetime():
+            return Value(value, "", 0, 0)
+        case Mapping():
+            return Value(from_plain(value), "", 0, 0)
+        case list() | tuple():
+            return Value([_plain(key, item) for item in value], "", 0, 0)
+    raise ConfigError(f'"{key}" cannot be configured with a {type(value).__name__}')
 
 
 def _read(path: str) -> str:
@@ -207,9 +227,6 @@ class _Parser:
         self._scopes.append(entries)
         while True:
             self._skip_space_and_comments()
-            if scan.peek() == "/":
-                scan.take()
-                continue
             if scan.peek() == "}":
                 scan.take()
                 self._scopes.pop()
@@ -233,6 +250,8 @@ class _Parser:
             which = "double quoted" if first == '"' else "quoted"
             key = scan.quoted_key(f"Unexpected EOF processing {which} map key.")
         else:
+            if first == "/":
+                scan.take()  # and the key begins behind it, whatever stands there
             key = scan.bare_key()
             if scan.peek() == END:
                 scan.fail("Unexpected EOF processing map key.")

@@ -79,7 +79,7 @@ def test_a_denied_subject_fails_with_the_servers_words() -> None:
         ("pubsub --port 1 --sub-port 2", "only leaf, wants --sub-port"),
         ("leaf --port 1", "wants --sub-port"),
         ("leaf --port 1 --sub-port 2 --queue q", "--queue cannot be used"),
-        ("subjects --port 1 --subjects 5 --wildcards 6", "at most one wildcard"),
+        ("subjects --port 1 --subjects 5 --wildcards 6", "no more wildcards than subjects"),
         ("fly --port 1", "no such mode"),
         ("--port 1", "want one mode"),
     ],

@@ -1,0 +1,101 @@
+"""What Python knows of one leaf link, and what ``/leafz`` shows of it; the kernel has the rest."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from phloem.shared.kernel import Connection, Reason
+
+if TYPE_CHECKING:
+    from phloem.shared.leaf.accept import LinkKey
+    from phloem.shared.server.leaf_remotes import Outgoing
+
+NO_COMPRESSION = "not supported"  # nats-server's word for a link whose ends have not agreed on any
+
+
+class Link:
+    """One link, from the TCP connection to its end."""
+
+    __slots__ = (
+        "account",
+        "cluster",
+        "conn",
+        "greeted",
+        "ip",
+        "isolated",
+        "key",
+        "name",
+        "outgoing",
+        "port",
+        "reached",
+        "spoke",
+        "start_wall_ns",
+        "up",
+        "user",
+    )
+
+    def __init__(self, conn: Connection, ip: str, port: int, account: str, start_wall_ns: int) -> None:
+        self.conn = conn
+        self.ip = ip
+        self.port = port
+        self.account = account
+        self.start_wall_ns = start_wall_ns
+        self.reached = ""  # our own address, as the peer reached it
+        self.greeted = False  # the peer's CONNECT was read
+        self.user = ""  # whom an accepted link logged in as
+        self.name = ""  # the peer's server name
+        self.cluster = ""  # the peer's cluster name; while the link is up, an origin is taken for it
+        self.spoke = False  # the peer is the hub
+        self.isolated = False
+        self.up = False
+        self.key: LinkKey | None = None
+        self.outgoing: Outgoing | None = None  # the handshake of a link that this side dialled
+
+    def __str__(self) -> str:
+        """The prefix of this link's log lines."""
+        return f"{self.ip}:{self.port} - lid:{self.conn.cid}"
+
+    def ending(self, reason: Reason) -> str:
+        """The end of this link, for the log."""
+        remote = f" - Remote: {self.name}" if self.name else ""
+        return f"Leafnode connection closed: {reason.text}{remote}"
+
+    def entry(self, *, subscriptions: bool) -> "LeafEntry":
+        """This link for ``/leafz``, with the subjects the peer subscribes to if asked for."""
+        stats = self.conn.stats
+        subjects = (s[0].decode(errors="replace") for s in self.conn.subscriptions()) if subscriptions else ()
+        return LeafEntry(
+            id=self.conn.cid,
+            name=self.name,
+            is_spoke=self.spoke,
+            is_isolated=self.isolated,
+            account=self.account,
+            ip=self.ip,
+            port=self.port,
+            rtt_ns=stats["rtt_ns"],
+            in_msgs=stats["in_msgs"],
+            out_msgs=stats["out_msgs"],
+            in_bytes=stats["in_bytes"],
+            out_bytes=stats["out_bytes"],
+            subscriptions=stats["subscriptions"],
+            subscriptions_list=tuple(subjects),
+            compression=NO_COMPRESSION,
+        )
+
+
+class LeafEntry(NamedTuple):
+    """One link as ``/leafz`` shows it; ``rtt_ns`` 0: not measured yet."""
+
+    id: int
+    name: str
+    is_spoke: bool
+    is_isolated: bool
+    account: str
+    ip: str
+    port: int
+    rtt_ns: int
+    in_msgs: int
+    out_msgs: int
+    in_bytes: int
+    out_bytes: int
+    subscriptions: int
+    subscriptions_list: tuple[str, ...]
+    compression: str

@@ -1,0 +1,200 @@
+"""The hubs that this server dials: one task for each remote of the configuration, which links for ever.
+
+Dial, hand the socket to the kernel, let the handshake run on the kernel's events, wait for the end of the
+link, pause, again. ``Outgoing`` is one attempt: it carries out what ``shared/leaf/solicit.py`` decides and
+holds the timer for the INFO that has to come next.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
+from phloem.shared.errors import ConfigError, LinkError
+from phloem.shared.kernel import Permissions, Reason
+from phloem.shared.leaf.reconnect import Redial
+from phloem.shared.leaf.solicit import Close, Discovered, LinkUp, SendConnect, Solicitor, Terms
+from phloem.shared.leaf.urls import HubURL
+from phloem.shared.net.dialer import dial
+from phloem.shared.wire.info import PROTOCOL_VERSION
+
+if TYPE_CHECKING:
+    from phloem.shared.server.leaf_link import Link
+    from phloem.shared.server.leafnodes import LeafLinks
+    from phloem.shared.server.options import Remote
+    from phloem.shared.server.server import Server
+
+log = logging.getLogger("phloem.leaf")
+
+
+class Outgoing:
+    """The handshake of one link that this side dialled, and its end."""
+
+    def __init__(self, links: "LeafLinks", link: "Link", solicitor: Solicitor, redial: Redial) -> None:
+        self._links = links
+        self._link = link
+        self._solicitor = solicitor
+        self._timer: asyncio.TimerHandle | None = None
+        self.redial = redial
+        self.ended = asyncio.Event()
+
+    def expect_info(self, within_ns: int) -> None:
+        """INFO has to be there in time, or the link ends; 0: nothing more has to come."""
+        if self._timer is not None:
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(within_ns / 1e9, self._late) if within_ns else None
+
+    def _late(self) -> None:
+        self._timer = None
+        self._close(self._solicitor.on_timeout())
+
+    def on_info(self, body: bytes) -> None:
+        """INFO from the hub."""
+        for step in self._solicitor.on_info(body):
+            match step:
+                case Close():
+                    self._close(step)
+                case Discovered(urls):
+                    self.redial.discovered(urls)
+                case SendConnect(data, timeout_ns):
+                    self._link.name = self._solicitor.remote_name
+                    self._link.conn.send(data)
+                    log.debug("%s - Remote leafnode connect msg sent", self._link)
+                    self.expect_info(timeout_ns)
+                case LinkUp():
+                    self._up(step)
+
+    def _up(self, step: LinkUp) -> None:
+        link = self._link
+        self.expect_info(0)
+        if step.spoke and self._links.is_known_cluster(step.origin, link.account):
+            self._links.loop(link)
+            return
+        link.cluster, link.spoke = step.origin, step.spoke
+        self._links.bring_up(
+            link, step.crossing, headers=step.headers, peer_max_payload=step.peer_max_payload
+        )
+
+    def _close(self, step: Close) -> None:
+        if step.text:
+            log.error("%s - %s", self._link, step.text)
+        self._link.conn.close(step.reason, step.text.encode() if step.wire else b"")
+
+    def on_closed(self) -> None:
+        """The link is over."""
+        self.expect_info(0)
+        self.ended.set()
+
+
+class Remotes:
+    """The remotes of the configuration, each with the task that keeps it linked."""
+
+    def __init__(self, server: "Server", links: "LeafLinks") -> None:
+        self._server = server
+        self._links = links
+        self._tasks: dict[Remote, asyncio.Task[None]] = {}
+        self._current: dict[Remote, Link] = {}
+
+    def apply(self, remotes: "Iterable[Remote]") -> None:
+        """Link to these and no others.
+
+        Raises:
+            ConfigError: A URL that cannot be used; nothing has changed then.
+        """
+        wanted = {remote: self._redial(remote) for remote in remotes if not remote.disabled}
+        for remote in list(self._tasks):
+            if remote not in wanted:
+                self._tasks.pop(remote).cancel()
+                if (link := self._current.pop(remote, None)) is not None:
+                    link.conn.close(Reason.CLIENT_CLOSED)
+        for remote, redial in wanted.items():
+            if remote not in self._tasks:
+                name = f"leafnode remote {remote.urls[0].rpartition('@')[2]}"
+                self._tasks[remote] = self._server.spawn(self._keep(remote, redial), name)
+
+    def is_up(self, remote: "Remote") -> bool:
+        """Whether the link to this remote is up."""
+        link = self._current.get(remote)
+        return link is not None and link.up
+
+    async def stop(self) -> None:
+        """End all tasks; links stay for the kernel to close."""
+        tasks, self._tasks = list(self._tasks.values()), {}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _redial(self, remote: "Remote") -> Redial:
+        try:
+            return Redial(
+                remote.urls,
+                self._server.rng,
+                reconnect_ns=self._server.options.leafnodes.reconnect_ns,
+                no_randomize=remote.no_randomize,
+                ignore_discovered=remote.ignore_discovered_servers,
+            )
+        except LinkError as error:
+            raise ConfigError(str(error)) from error
+
+    async def _keep(self, remote: "Remote", redial: Redial) -> None:
+        """Links, again and again, until cancelled."""
+        while True:
+            pause_ns = await self._once(remote, redial)
+            await asyncio.sleep(pause_ns / 1e9)
+
+    async def _once(self, remote: "Remote", redial: Redial) -> int:
+        """One link from dialling to its end, or one attempt; how long to pause after it."""
+        options, url = self._server.options, redial.next_url()
+        log.debug('Trying to connect as leafnode to remote server on "%s"', url.address)
+        try:
+            sock = await dial(url, remote.dial_timeout_ns or options.leafnodes.dial_timeout_ns)
+        except LinkError as error:
+            pause_ns = redial.failed()
+            loud = redial.worth_reporting(options.connect_error_reports, options.reconnect_error_reports)
+            log.log(
+                logging.ERROR if loud else logging.DEBUG,
+                'Error trying to connect as leafnode to remote server "%s" (attempt %d): %s',
+                url.address,
+                redial.attempts,
+                error,
+            )
+            return pause_ns
+        redial.connected()
+        peer = sock.getpeername() if url.scheme != "unix" else (url.host, 0)
+        link = self._links.attach(sock, peer[0], peer[1], remote.account or GLOBAL_ACCOUNT)
+        outgoing = self._begin(remote, redial, link, url)
+        self._current[remote] = link
+        await outgoing.ended.wait()
+        return redial.lost()
+
+    def _begin(self, remote: "Remote", redial: Redial, link: "Link", url: HubURL) -> Outgoing:
+        """The hub speaks first. Until it has said what is allowed nothing is."""
+        server = self._server
+        log.info("%s - Leafnode connection created for account: %s", link, link.account)
+        link.spoke = not remote.hub
+        link.isolated = server.options.leafnodes.isolate or remote.isolate
+        nothing = Permissions(server.kernel, pub_allow=(), sub_allow=())
+        link.conn.configure(permissions=nothing, echo=False, spoke=True)
+        outgoing = Outgoing(self._links, link, Solicitor(self._terms(remote), url), redial)
+        link.outgoing = outgoing
+        outgoing.expect_info(remote.first_info_timeout_ns)
+        return outgoing
+
+    def _terms(self, remote: "Remote") -> Terms:
+        server = self._server
+        account = remote.account or GLOBAL_ACCOUNT
+        return Terms(
+            server_id=server.server_id,
+            name=server.name,
+            cluster=self._links.own_cluster,
+            version=PROTOCOL_VERSION,
+            account=account,
+            headers=not server.options.no_header_support,
+            hub=remote.hub,
+            system=account == SYSTEM_ACCOUNT,
+            deny_imports=remote.deny_imports,
+            deny_exports=remote.deny_exports,
+            request_isolation=remote.request_isolation,
+        )

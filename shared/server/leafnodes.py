@@ -1,0 +1,369 @@
+"""Leaf links of a server: those it accepts, and the kernel's events for all of them (wire 2).
+
+``LeafLinks`` decides with the pure machines of ``shared/leaf`` and carries out what they say, always in this
+order: configure the connection, send INFO, bring the link up, let parsing go on. Interest therefore goes out
+behind the INFO that a real leaf waits for. What this server dials is in ``leaf_remotes.py``.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from phloem.shared import limits
+from phloem.shared.accounts.auth import (
+    GLOBAL_ACCOUNT,
+    LEAFNODE,
+    SYSTEM_ACCOUNT,
+    Authenticator,
+    Candidate,
+    Credentials,
+    Identity,
+    permission_lists,
+)
+from phloem.shared.errors import MalformedJSON
+from phloem.shared.kernel import KIND_LEAF, Connection, Permissions, Reason
+from phloem.shared.leaf import permits, solicit
+from phloem.shared.leaf.accept import DUPLICATE, LinkKey, judge, link_key, loop_text
+from phloem.shared.leaf.names import Origins
+from phloem.shared.server.leaf_link import LeafEntry, Link
+from phloem.shared.server.leaf_remotes import Remotes
+from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION
+from phloem.shared.wire.leaf import (
+    LEAF_PROTOCOL,
+    LeafConnect,
+    LeafInfo,
+    decode_leaf_connect,
+    encode_leaf_info,
+)
+
+if TYPE_CHECKING:
+    from phloem.shared.server.options import LeafAuthorization, LeafNodes
+    from phloem.shared.server.server import Server
+
+log = logging.getLogger("phloem.leaf")
+
+
+class _Login(NamedTuple):
+    """A user of ``leafnodes.authorization`` as the authenticator takes it."""
+
+    user: str
+    password: str
+    permissions: None = None
+    allowed_connection_types: Sequence[str] = ()
+
+
+class LeafLogins:
+    """``leafnodes.authorization``: who may link, and the account each user is bound to."""
+
+    def __init__(self, authorization: "LeafAuthorization") -> None:
+        a = authorization
+        entries = [(u.user, u.password, u.account) for u in a.users]
+        if a.user:
+            entries.append((a.user, a.password, a.account))
+        self._accounts = {user: account or GLOBAL_ACCOUNT for user, _, account in entries}
+        self._authenticator = Authenticator(users=[_Login(user, password) for user, password, _ in entries])
+
+    @property
+    def configured(self) -> bool:
+        """Whether leafs have users of their own; otherwise they log in as those of the whole server."""
+        return self._authenticator.configured
+
+    def find(self, shown: Credentials) -> Candidate | Identity:
+        """Like ``Authenticator.find``, with the account that the user's links are bound to."""
+        found = self._authenticator.find(shown, LEAFNODE)
+        if isinstance(found, Identity) or found.identity is None:
+            return found
+        account = self._accounts[found.identity.name]
+        return found._replace(identity=found.identity._replace(account=account))
+
+
+class LeafLinks:
+    """All leaf links of a server."""
+
+    def __init__(self, server: "Server") -> None:
+        self._server = server
+        self._logins = LeafLogins(server.options.leafnodes.authorization)
+        self._keys: dict[LinkKey, Link] = {}
+        self._origins = Origins()
+        self.open: dict[int, Link] = {}
+        self.total = 0
+        self.remotes = Remotes(server, self)
+
+    def start(self) -> None:
+        """Dial the remotes of the options.
+
+        Raises:
+            ConfigError: A URL that cannot be used.
+        """
+        self.remotes.apply(self._server.options.leafnodes.remotes)
+
+    def reload(self, old: "LeafNodes") -> None:
+        """The server's options are new: dial what is new in them, end what is gone or disabled."""
+        new = self._server.options.leafnodes
+        if new.remotes != old.remotes:
+            self.remotes.apply(new.remotes)
+
+    def relimit(self) -> None:
+        """New limits and log wishes (reload) for the links that are there."""
+        options = self._server.options
+        for link in self.open.values():
+            link.conn.limit(max_payload=options.max_payload, trace=options.trace)
+
+    async def stop(self) -> None:
+        """No more dialling; the kernel ends the links."""
+        await self.remotes.stop()
+
+    @property
+    def own_cluster(self) -> str:
+        """What this server calls its cluster: like nats-server, its configured name if it dials any hub."""
+        options = self._server.options
+        return options.server_name if options.leafnodes.remotes else ""
+
+    def leafz(self, *, account: str = "", subscriptions: bool = False) -> list[LeafEntry]:
+        """The links that are up, of one account if it is named."""
+        return [
+            link.entry(subscriptions=subscriptions)
+            for link in self.open.values()
+            if link.up and account in ("", link.account)
+        ]
+
+    # --- links come up and go --------------------------------------------------------------------
+
+    def accept(self, sock: socket.socket, ip: str, port: int) -> None:
+        """A connection from the listener for leafnodes."""
+        reached = sock.getsockname()[0].removeprefix("::ffff:") if port else ""
+        now = self._server.clock.monotonic_ns()
+        deadline_ns = now + self._server.options.leafnodes.authorization.timeout_ns
+        link = self.attach(sock, ip, port, GLOBAL_ACCOUNT, deadline_ns=deadline_ns)
+        link.reached = reached
+        log.info("%s - Leafnode connection created", link)
+        link.conn.send(encode_leaf_info(self._info(link)))
+        self._server.schedule()
+
+    def attach(self, sock: socket.socket, ip: str, port: int, account: str, *, deadline_ns: int = 0) -> Link:
+        """Hand the socket to the kernel; with a deadline, CONNECT has to come first and by then."""
+        server, options = self._server, self._server.options
+        conn = server.kernel.attach(
+            sock.detach(),
+            KIND_LEAF,
+            server.next_cid(),
+            server.account(account),
+            server.clock.monotonic_ns(),
+            must_auth=deadline_ns > 0,
+            deadline_ns=deadline_ns,
+            max_payload=options.max_payload,
+            max_subs=max(options.max_subscriptions, 0),
+            trace=options.trace,
+        )
+        link = Link(conn, ip, port, account, server.clock.wall_ns())
+        conn.owner = link
+        self.open[conn.cid] = link
+        self.total += 1
+        return link
+
+    def bring_up(
+        self,
+        link: Link,
+        crossing: permits.Crossing,
+        *,
+        headers: bool,
+        peer_max_payload: int = 0,
+        info: bytes = b"",
+    ) -> None:
+        """The handshake is over: permissions first, then the last INFO, then interest."""
+        server, options, conn = self._server, self._server.options, link.conn
+        conn.configure(
+            account=server.account(link.account),
+            permissions=Permissions(server.kernel, **crossing),
+            echo=False,
+            headers=headers and not options.no_header_support,
+            max_subs=max(options.max_subscriptions, 0),
+            max_payload=options.max_payload,
+            peer_max_payload=peer_max_payload,
+            ping_due_ns=server.clock.monotonic_ns() + server.first_ping_ns(limits.FIRST_PING_LEAF_NS),
+            origin=self._origins.take(link.cluster),
+            spoke=link.spoke,
+            isolated=link.isolated,
+        )
+        link.up = True
+        conn.send(info)
+        conn.link_up()
+        server.schedule()
+
+    def is_known_cluster(self, cluster: str, account: str) -> bool:
+        """Whether a leaf of this cluster has linked to us: a hub of the same name would close a loop."""
+        return bool(cluster) and any(
+            link.up and link.outgoing is None and not link.spoke
+            for link in self.open.values()
+            if link.cluster == cluster and link.account == account
+        )
+
+    def loop(self, link: Link) -> None:
+        """End a link that leads back to this server."""
+        text = loop_text(link.account, limits.LEAF_LOOP_DELAY_NS)
+        self._punish(link, limits.LEAF_LOOP_DELAY_NS)
+        log.error("%s - %s", link, text)
+        link.conn.close(Reason.LOOP_DETECTED, text.encode())
+
+    @staticmethod
+    def _punish(link: Link, delay_ns: int) -> None:
+        if link.outgoing is not None:
+            link.outgoing.redial.penalty(delay_ns)
+
+    # --- the hub's side of the handshake ---------------------------------------------------------
+
+    def _info(self, link: Link) -> LeafInfo:
+        """The first INFO. Without a configured address leafs are told the one under which they reached us."""
+        server, o = self._server, self._server.options
+        host, port = o.leafnodes.host, server.leaf_port
+        if o.leafnodes.advertise:
+            name, _, number = o.leafnodes.advertise.rpartition(":")
+            host, port = (name.strip("[]"), int(number)) if name else (number, port)
+        elif host in ("", "0.0.0.0", "::"):
+            host = link.reached
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return LeafInfo(
+            server_id=server.server_id,
+            server_name=server.name,
+            version=PROTOCOL_VERSION,
+            proto=LEAF_PROTOCOL,
+            host=host,
+            port=port,
+            headers=not o.no_header_support,
+            auth_required=True,
+            max_payload=o.max_payload,
+            ip=where,
+            client_id=link.conn.cid,
+            cluster=self.own_cluster,
+            api_lvl=API_LEVEL,
+            info_on_connect=True,
+            leafnode_urls=() if o.leafnodes.no_advertise else (where,),
+        )
+
+    def on_connect(self, conn: Connection, body: bytes) -> None:
+        """CONNECT: who is it, and what may it do."""
+        link = _link(conn)
+        if link.outgoing is not None or link.greeted:
+            conn.close(Reason.PARSE_ERROR, b"Unknown Protocol Operation")
+            return
+        link.greeted = True
+        try:
+            c = decode_leaf_connect(body)
+        except MalformedJSON:
+            conn.close(Reason.PARSE_ERROR)
+            return
+        shown = Credentials(c.user, c.password, c.auth_token)
+        find = self._logins.find if self._logins.configured else self._find_user
+        found = find(shown)
+        if isinstance(found, Identity):
+            self._decide(link, c, found)
+        elif found.slow:
+            conn.wait()
+            self._server.spawn(self._check_slowly(link, c, found), f"bcrypt lid:{conn.cid}")
+        else:
+            self._decide(link, c, found.identity if found.matches() else None)
+
+    def _find_user(self, shown: Credentials) -> Candidate | Identity:
+        return self._server.auth.find(shown, LEAFNODE)
+
+    async def _check_slowly(self, link: Link, connect: LeafConnect, candidate: Candidate) -> None:
+        """bcrypt on another thread; the connection stands still meanwhile, the server does not."""
+        right = await asyncio.get_running_loop().run_in_executor(None, candidate.matches)
+        if not link.conn.closed:
+            self._decide(link, connect, candidate.identity if right else None)
+            self._server.schedule()
+
+    def _decide(self, link: Link, c: LeafConnect, identity: Identity | None) -> None:
+        options = self._server.options.leafnodes
+        if identity is None:
+            log.error("%s - authentication error%s", link, f' - User "{c.user}"' if c.user else "")
+            link.conn.close(Reason.AUTHENTICATION_VIOLATION, b"Authorization Violation")
+            return
+        link.account, link.user, link.name = identity.account, identity.name, c.name
+        user = permission_lists(identity.permissions)
+        import_, export = permits.told_to_leaf(user)
+        info = msgspec.structs.replace(
+            self._info(link),
+            connect_info=True,
+            remote_account=identity.account,
+            acc_is_sys=identity.account == SYSTEM_ACCOUNT,
+            import_=import_,
+            export=export,
+        )
+        refusal = judge(c, own_cluster=self.own_cluster, min_version=options.min_version)
+        if refusal is not None:
+            log.error("%s - %s", link, refusal.text)
+            if refusal.info_first:
+                link.conn.send(encode_leaf_info(info))
+            link.conn.close(refusal.reason, refusal.text.encode())
+            return
+        self._replace(link, link_key(c, identity.account))
+        link.cluster, link.spoke, link.isolated = c.cluster, c.is_hub, options.isolate or c.isolate
+        crossing = permits.accepted(
+            user, deny_pub=c.deny_pub, spoke=c.is_hub, system=identity.account == SYSTEM_ACCOUNT
+        )
+        self.bring_up(link, crossing, headers=c.headers, info=encode_leaf_info(info))
+        link.conn.resume()
+
+    def _replace(self, link: Link, key: LinkKey | None) -> None:
+        """A peer that comes back before the end of its old link was noticed takes that one's place."""
+        link.key = key
+        if key is None:
+            return
+        old = self._keys.get(key)
+        self._keys[key] = link
+        if old is not None:
+            old.conn.close(Reason.DUPLICATE_REMOTE_LEAFNODE, DUPLICATE.encode())
+            log.warning("%s - Replacing connection from same server", link)
+
+    # --- the kernel's other events ---------------------------------------------------------------
+
+    def on_info(self, conn: Connection, body: bytes) -> None:
+        """INFO; one from a leaf says nothing that matters."""
+        link = _link(conn)
+        if link.outgoing is not None:
+            link.outgoing.on_info(body)
+        conn.resume()
+
+    def on_err(self, conn: Connection, text: bytes) -> None:
+        """-ERR from the peer: it closes the link if it wants to, but a loop is ended from both ends."""
+        link = _link(conn)
+        words = text.decode(errors="replace")
+        log.error("%s - Leafnode Error %s", link, words)
+        verdict = solicit.on_err(words)
+        self._punish(link, verdict.delay_ns)
+        if verdict.ends_link:
+            conn.close(Reason.LOOP_DETECTED)
+        else:
+            conn.resume()
+
+    def on_loop(self, conn: Connection) -> None:
+        """Our own loop detection subject came back."""
+        self.loop(_link(conn))
+
+    def on_closed(self, conn: Connection, reason: Reason) -> None:
+        """The end of a link, however far it came."""
+        link = _link(conn)
+        del self.open[conn.cid]
+        if link.up:
+            link.up = False
+            self._origins.give_back(link.cluster)
+        if link.key is not None and self._keys.get(link.key) is link:
+            del self._keys[link.key]
+        if reason is Reason.PROTOCOL_VIOLATION and not link.spoke:
+            self._punish(link, limits.LEAF_LOOP_DELAY_NS)  # the peer broke our permissions and would again
+        if reason is Reason.AUTHENTICATION_TIMEOUT:
+            log.error("%s - Authentication Timeout", link)
+        log.info("%s - %s", link, link.ending(reason))
+        if link.outgoing is not None:
+            link.outgoing.on_closed()
+
+
+def _link(conn: Connection) -> Link:
+    link = conn.owner
+    assert isinstance(link, Link)
+    return link

@@ -1,0 +1,121 @@
+"""A server as a process: logging, signals, pid and ports files, from start to exit code."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from phloem import __version__
+from phloem.shared.errors import PhloemError
+from phloem.shared.server import log as logs
+from phloem.shared.server.files import ports_file, remove_file, write_pid_file, write_ports_file
+from phloem.shared.server.load import start_warnings
+from phloem.shared.server.log_file import LogFile
+from phloem.shared.server.options import Options
+from phloem.shared.server.reload import reload
+from phloem.shared.server.server import Server
+from phloem.shared.wire.info import PROTOCOL_VERSION
+
+log = logging.getLogger("phloem.server")
+
+SIGNAL_NAMES = {  # as nats-server's log names them
+    signal.SIGHUP: "hangup",
+    signal.SIGINT: "interrupt",
+    signal.SIGTERM: "terminated",
+    signal.SIGUSR1: "user defined signal 1",
+    signal.SIGUSR2: "user defined signal 2",
+}
+
+Extension = Callable[[Server], "asyncio.Future[None] | None"]
+
+
+class Process(NamedTuple):
+    """What the signal handlers act on."""
+
+    server: Server
+    log_file: LogFile | None
+    reload_source: Callable[[], Options]
+
+
+def serve(
+    options: Options,
+    reload_source: Callable[[], Options],
+    make: Callable[[Options], Server] = Server,
+) -> int:
+    """Run until stopped by a signal; the exit code. ``make`` builds the server: products hand in their own."""
+    try:
+        log_file = logs.configure(options)
+    except OSError as error:
+        print(f"phloem: log file {options.log_file}: {error.strerror}", file=sys.stderr)
+        return 1
+    try:
+        return asyncio.run(_run(make(options), log_file, reload_source))
+    except KeyboardInterrupt:
+        return 0
+
+
+async def _run(server: Server, log_file: LogFile | None, reload_source: Callable[[], Options]) -> int:
+    _greet(server)
+    process = Process(server, log_file, reload_source)
+    loop = asyncio.get_running_loop()
+    for number in SIGNAL_NAMES:
+        loop.add_signal_handler(number, _on_signal, process, number)
+    written: Path | None = None
+    try:
+        if server.options.pid_file:
+            write_pid_file(server.options.pid_file)
+        await server.start()
+        if server.options.ports_file_dir:
+            written = ports_file(server.options.ports_file_dir)
+            write_ports_file(written, urls(server))
+        await server.wait_stopped()
+        await server.stop()
+    except (PhloemError, OSError) as error:
+        log.critical("%s", error)
+        return 1
+    finally:
+        if written is not None:
+            remove_file(written)
+        for number in SIGNAL_NAMES:
+            loop.remove_signal_handler(number)
+    return 0
+
+
+def _greet(server: Server) -> None:
+    options = server.options
+    log.info("Starting phloem")
+    log.info("  Version:  %s (speaks NATS %s, kernel: %s)", __version__, PROTOCOL_VERSION, server.build)
+    log.info("  Name:     %s", server.name)
+    log.info("  ID:       %s", server.server_id)
+    for warning in start_warnings(options):
+        log.warning("%s", warning)
+    if options.config_file:
+        log.info("Using configuration file: %s (%s)", options.config_file, options.config_digest)
+
+
+def urls(server: Server) -> dict[str, list[str]]:
+    """What the ports file says: URLs by kind."""
+    found = {"nats": [server.client_url]}
+    if server.leaf_port:
+        found["leafnodes"] = [f"nats-leaf://127.0.0.1:{server.leaf_port}"]
+    if server.monitor is not None:
+        found["monitoring"] = [f"http://127.0.0.1:{server.monitor.port}"]
+    return found
+
+
+def _on_signal(process: Process, number: signal.Signals) -> None:
+    log.info('Trapped "%s" signal', SIGNAL_NAMES[number])
+    server = process.server
+    if number == signal.SIGHUP:
+        reload(server, process.reload_source)
+    elif number == signal.SIGUSR1:
+        if process.log_file is not None:
+            process.log_file.reopen()
+            log.info("File log re-opened")
+    elif number == signal.SIGUSR2:
+        server.lame_duck()
+    else:
+        server.spawn(server.stop(), "stop")

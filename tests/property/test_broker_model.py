@@ -1,0 +1,87 @@
+"""The broker against the model: same operations, cut anywhere, every byte that anyone receives compared."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from tests.property.broker_driver import BrokerDriver, ServerDriver, config_for, frames
+from tests.property.model import Model, Operation, Pub, is_literal
+from tests.property.operations import CONNECTIONS, USERS, Script, scripts
+from tests.support.real_server import RealServer
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerDriver]:
+    """What the script runs on."""
+    with RealServer(config_for(USERS), tmp_path_factory.mktemp("model")) as server:
+        yield ServerDriver(server)
+
+
+def _is_pedantic_error(operation: Operation) -> bool:
+    """A publish that nats-server may complain about more than once."""
+    return isinstance(operation, Pub) and not is_literal(operation.subject)
+
+
+class Run:
+    """One script on one driver and one model."""
+
+    def __init__(self, driver: BrokerDriver, script: Script) -> None:
+        self._driver, self._model = driver, Model(USERS)
+        self._ids = [driver.open() for _ in range(CONNECTIONS)]
+        self._streams = []
+        for number, operations in zip(self._ids, script.operations, strict=True):
+            self._model.open(number)
+            encoded = [operation.encode() for operation in operations]
+            ends = [sum(map(len, encoded[: n + 1])) for n in range(len(encoded))]
+            self._streams.append((b"".join(encoded), list(zip(ends, operations, strict=True))))
+        self._sent = [0] * CONNECTIONS
+        self.over = False
+
+    def turn(self, who: int, size: int) -> None:
+        """Send the next ``size`` bytes; where the driver cannot stop there, on to the operation's end."""
+        stream, todo = self._streams[who]
+        number, start = self._ids[who], self._sent[who]
+        stop = min(start + size, len(stream))
+        if start == stop or self._model.clients[number].closed:
+            return
+        if self._driver.in_step:
+            self._driver.send(number, stream[start:stop])
+        else:
+            end = next(end for end, operation in todo if end >= stop or _is_pedantic_error(operation))
+            stop = min(stop, end)
+            self._driver.send(number, stream[start:stop])
+            self._driver.send(number, stream[stop:end])
+            stop = end
+        self._sent[who] = stop
+        self._compare(who)
+
+    def _compare(self, who: int) -> None:
+        sender = self._ids[who]
+        for number in [sender, *(n for n in self._ids if n != sender)]:
+            self._model.received.add(number, frames(self._driver.received(number)))
+        _, todo = self._streams[who]
+        while todo and todo[0][0] <= self._sent[who] and not self._model.clients[sender].closed:
+            self._model.apply(sender, todo.pop(0)[1])
+        self._model.received.expect_nothing()
+        for number in self._ids:
+            assert self._driver.closed(number) == self._model.clients[number].closed
+        # over TCP nobody can tell when the rest of the server has noticed that a connection is gone
+        self.over = self._model.clients[sender].closed and not self._driver.in_step
+
+
+def run(driver: BrokerDriver, script: Script) -> None:
+    try:
+        progress = Run(driver, script)
+        rest = tuple((who, 1 << 30) for who in range(CONNECTIONS))
+        for who, size in (*script.turns, *rest):
+            progress.turn(who, size)
+            if progress.over:
+                return
+    finally:
+        driver.close_all()
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(script=scripts)
+def test_every_byte_is_the_models(driver: BrokerDriver, script: Script) -> None:
+    run(driver, script)

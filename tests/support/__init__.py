@@ -1,0 +1,1 @@
+"""What the black-box tests share: servers as processes of their own, and a client that sees raw bytes."""

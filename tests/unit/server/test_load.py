@@ -1,0 +1,260 @@
+"""From text to Options: every kind of option, all mistakes at once, precedence, rules at start."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from phloem.shared.errors import ConfigError
+from phloem.shared.server.declare import declared, walk
+from phloem.shared.server.load import (
+    ConfigErrors,
+    Loaded,
+    load,
+    load_mapping,
+    merge,
+    start_warnings,
+    validate,
+)
+from phloem.shared.server.options import (
+    Authorization,
+    LeafNodes,
+    Options,
+    Permissions,
+    PhloemOptions,
+    Remote,
+    ResponsePermission,
+    Serial,
+    SubjectPermission,
+    User,
+)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    def writing(text: str) -> Loaded:
+        path = tmp_path / "x.conf"
+        path.write_text(text)
+        return load(path)
+
+    return writing
+
+
+@pytest.fixture
+def options(write: Any) -> Any:
+    return lambda text: merge(write(text), {})
+
+
+def test_nothing_set_is_all_defaults() -> None:
+    assert merge(None, {}) == Options()
+
+
+def test_defaults_can_be_built_for_every_struct() -> None:
+    for struct in {Options, *(option.struct for _, option in walk(Options) if option.struct)}:
+        assert struct() == struct()
+
+
+def test_no_key_means_two_options() -> None:
+    for struct in (Options, *(option.struct for _, option in walk(Options) if option.struct)):
+        keys = [key for option in declared(struct) for key in option.keys] + list(
+            getattr(struct, "ADDRESSES", {})
+        )
+        assert len(keys) == len(set(keys)), struct
+
+
+def test_no_flag_means_two_options() -> None:
+    flags = [flag for _, option in walk(Options) for flag in option.opt.flags.split()]
+    assert len(flags) == len(set(flags))
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("listen: 5000", {"port": 5000}),
+        ('listen: "[::1]:5000"', {"host": "::1", "port": 5000}),
+        ('listen: ":5000"', {"port": 5000}),
+        ("port: 0", {}),
+        ("PORT: 5000", {"port": 5000}),
+        ('http: "127.0.0.1:8222"', {"http_host": "127.0.0.1", "http_port": 8222}),
+        ("max_connections: 0", {"max_connections": -1}),
+        ("max_payload: 2MB", {"max_payload": 2 << 20}),
+        ("max_payload: 0", {}),
+        ('ping_interval: "1m30s"', {"ping_interval_ns": 90_000_000_000}),
+        ("trace_verbose: true", {"trace": True, "trace_verbose": True}),
+        ("server_tags: a", {"server_tags": ("a",)}),
+        ("server_metadata { a: b }", {"server_metadata": {"a": "b"}}),
+        ("x: 7000\nport: $x", {"port": 7000}),
+        ("authorization { user: a, pass: b, timeout: 1.5 }",
+         {"authorization": Authorization(user="a", password="b", timeout_ns=1_500_000_000)}),
+        ("leaf { port: 7422, advertise: h }", {"leafnodes": LeafNodes(port=7422, advertise="h")}),
+        ('leafnodes { remotes: [{url: "nats://h:1", isolate: yes, dont_randomize: on}] }',
+         {"leafnodes": LeafNodes(remotes=(Remote(urls=("nats://h:1",), isolate=True, no_randomize=True),))}),
+        ('phloem { unix_socket: "/x", unix_socket_mode: "0600", log_format: json }',
+         {"phloem": PhloemOptions(unix_socket="/x", unix_socket_mode=0o600, log_format="json")}),
+        ('serial { bench { device: "/dev/x", baud: 9600, subject: s.b, retry_min: 1s } }',
+         {"serial": (Serial(name="bench", device="/dev/x", baud=9600, subject="s.b", retry_min_ns=10**9),)}),
+    ],
+)  # fmt: skip
+def test_fields(options: Any, text: str, fields: dict[str, Any]) -> None:
+    got = options(text)
+    assert got == msgspec.structs.replace(
+        Options(),
+        **fields,
+        config_file=got.config_file,
+        config_digest=got.config_digest,
+        explicit=got.explicit,
+    )
+
+
+def test_explicit_names_what_was_set(write: Any) -> None:
+    assert merge(write("port: 1\nmax_payload: 0"), {("debug",): False}).explicit == {"port", "debug"}
+
+
+def test_permissions(options: Any) -> None:
+    got = options("""
+        authorization {
+          default_permissions { publish: { deny: [x] } }
+          users: [
+            { user: a }
+            { user: b, permissions { publish: [a.b, "c.>"], subscribe { allow: "q grp", deny: [d] } } }
+            { user: c, permissions { allow_responses { max: -1, ttl: "1s" } } }
+            { user: d, permissions { publish: p, allow_responses: true } }
+            { user: e, permissions { publish {}, allow_responses: false } }
+          ]
+        }""")
+    assert [user.permissions for user in got.authorization.users] == [
+        Permissions(publish=SubjectPermission(deny=("x",))),
+        Permissions(
+            publish=SubjectPermission(allow=("a.b", "c.>")),
+            subscribe=SubjectPermission(allow=("q grp",), deny=("d",)),
+        ),
+        Permissions(
+            publish=SubjectPermission(allow=()), allow_responses=ResponsePermission(max_msgs=-1, ttl_ns=10**9)
+        ),
+        Permissions(publish=SubjectPermission(allow=("p",)), allow_responses=ResponsePermission()),
+        Permissions(),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("serial { a { subject: s } }", 'serial "a" needs a device'),
+        ("serial { a { device: d } }", 'serial "a" needs a subject, a command_subject or both'),
+        ("serial { a { device: d, subject: s.* } }", 'cannot publish to "s.*"'),
+        ("serial { a { device: d, subject: s, parity: p } }", '"parity" expects one of none, even, odd'),
+        ("serial { a { device: d, subject: s, baud: 0 } }", "baud value must be 1 or more"),
+        ("serial { a { device: d, subject: s, retry_min: 1m30s } }", "retry_min must be above 0"),
+        ("serial { a: 5 }", "takes blocks, as serial { a { ... } }"),
+        ("phloem { unix_socket_mode: 0660 }", 'expects string, got the number 660; quote it'),
+        ('phloem { unix_socket_mode: "0888" }', 'expects an octal mode such as "0660", got "0888"'),
+        ('server_name: "\\xff"', '"server_name" is not UTF-8'),
+        ("authorization { user: 5 }", '"user" expects string, got the number 5; quote it'),
+        ('leafnodes { remotes: [{url: "tls://a:b@h:1"}] }', '"tls://[REDACTED]@h:1"]: phloem cannot link'),
+        ('leafnodes { remotes: [{url: "http://h:1"}] }', "the scheme must be one of nats, nats-leaf, leaf"),
+        ("jetstream: true", '1:0: "jetstream" is not supported by phloem'),
+        ("accounts { A { nope: 1 } }", 'unknown field "nope"'),
+        ("tls {}", '"tls" is not supported'),
+        ("leafnodes { tls { cert_fil: x } }", 'unknown field "cert_fil"'),
+    ],
+)  # fmt: skip
+def test_mistake(write: Any, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        write(text)
+    assert message in str(caught.value)
+
+
+def test_all_mistakes_at_once_in_order(write: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        write("port: x\nfoo: 1\nleafnodes {\n  bar: 2\n}\n")
+    path = tmp_path / "x.conf"
+    assert str(caught.value).splitlines() == [
+        f'{path}:1:0: "port" expects integer, got the string "x"',
+        f'{path}:2:1: unknown field "foo"',
+        f'{path}:4:3: unknown field "bar"',
+    ]
+
+
+def test_warnings_do_not_stop_loading(write: Any) -> None:
+    loaded = write("ping_interval: 5\nauthorization { timeout: 90 }")
+    assert loaded.fields["ping_interval_ns"] == 5 * 10**9
+    assert [line.partition(": invalid")[0][-4:] for line in loaded.warnings] == [":1:0", "2:17"]
+    assert write("").warnings[0].endswith("x.conf: config has no values or is empty")
+
+
+def test_flags_win_over_the_file(write: Any) -> None:
+    loaded = write("port: 1\nserver_name: a\nauthorization { user: a, password: b }")
+    got = merge(loaded, {("port",): 2, ("authorization", "password"): "c", ("phloem", "log_format"): "json"})
+    assert (got.port, got.server_name, got.phloem.log_format) == (2, "a", "json")
+    assert got.authorization == Authorization(user="a", password="c")
+    assert merge(loaded, {("port",): 0}).port == 4222
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_payload": 10, "max_pending": 9}, "max_payload (10) cannot be higher than max_pending (9)"),
+        (
+            {"lame_duck_duration_ns": 31 * 10**9, "lame_duck_grace_period_ns": 40 * 10**9},
+            "lame duck grace period (40s) should be strictly lower than lame duck duration (31s)",
+        ),
+        ({"server_name": "a b"}, "server name cannot contain spaces"),
+        ({"port": 70000}, "port 70000 is not between -1 and 65535"),
+        ({"http_port": -2}, "http port -2 is not between -1 and 65535"),
+        (
+            {"no_auth_user": "zz"},
+            'no_auth_user: "zz" not present as user or nkey in authorization block or account configuration',
+        ),
+        ({"authorization": Authorization(user="a", token="b")}, "Cannot have a user/pass and token"),
+        (
+            {"authorization": Authorization(users=(User(user="a"),), token="b")},
+            "Can not have a token and a users array",
+        ),
+        (
+            {"leafnodes": LeafNodes(remotes=(Remote(account="A"),))},
+            'cannot find local account "A" specified in leafnode remote',
+        ),
+    ],
+)
+def test_validate(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        validate(msgspec.structs.replace(Options(), **changes))
+    assert str(caught.value) == message
+
+
+def test_valid() -> None:
+    validate(Options())
+    validate(Options(no_auth_user="a", authorization=Authorization(users=(User(user="a"),))))
+
+
+def test_start_warnings() -> None:
+    assert start_warnings(Options()) == ()
+    assert start_warnings(Options(max_payload=9 << 20))[0].startswith("Maximum payloads over 8.00 MB")
+    secret = Options(authorization=Authorization(users=(User(user="a", password="b"),)))
+    assert start_warnings(secret) == ("Plaintext passwords detected, use nkeys or bcrypt",)
+    hashed = Options(authorization=Authorization(token="$2a$11$" + "x" * 53))
+    assert start_warnings(hashed) == ()
+
+
+def test_mapping_is_read_as_a_file_would_be() -> None:
+    config = {"port": -1, "server_tags": ("a", "b"), "leafnodes": {"remotes": [{"url": "nats://h:1"}]}}
+    got = merge(load_mapping(config), {})
+    assert (got.port, got.server_tags, got.config_file) == (-1, ("a", "b"), "")
+    assert got.leafnodes.remotes == (Remote(urls=("nats://h:1",)),)
+    assert load_mapping({}).warnings == ()
+    assert merge(load_mapping({"server_name": "\x01é"}), {}).server_name == "\x01é"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"port": None}, '"port" cannot be configured with a NoneType'),
+        ({"nope": 1}, 'unknown field "nope"'),
+        ({"leafnodes": {"port": "x"}}, '"port" expects integer, got the string "x"'),
+    ],
+)
+def test_mapping_with_a_mistake(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_mapping(config)
+    assert str(caught.value) == message
