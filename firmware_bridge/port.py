@@ -57,7 +57,7 @@ def open_serial(settings: SerialSettings) -> serial.Serial:
             settings.device,
             baudrate=settings.baud,
             bytesize=settings.bytesize,
-            parity=settings.parity,
+            parity=settings.parity[0].upper(),  # serial.PARITY_NONE is "N", and so on
             stopbits=settings.stopbits,
             exclusive=True,
             timeout=0,
