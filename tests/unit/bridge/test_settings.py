@@ -20,7 +20,7 @@ GOOD = {"device": "/dev/ttyUSB0", "subject": "tele.a"}
         ({"name": "é"}, "header"),
         ({"baud": 0}, "baud"),
         ({"bytesize": 9}, "bytesize 9 is none of 5, 6, 7, 8"),
-        ({"parity": "even"}, "parity"),
+        ({"parity": "E"}, "parity"),
         ({"stopbits": 3}, "stopbits"),
         ({"framing": "cobs"}, "line, raw"),
         ({"max_frame_bytes": 0}, "max_frame_bytes"),
