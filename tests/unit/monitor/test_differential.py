@@ -63,7 +63,14 @@ class Theirs:
     def client(self, *operations: str) -> socket.socket:
         """A client that has done ``operations``."""
         sock = socket.create_connection(("127.0.0.1", self.ports["client"]))
-        connect = {"user": "a", "pass": "p", "name": "n", "lang": "python3", "version": "2.16.0", "verbose": False}
+        connect = {
+            "user": "a",
+            "pass": "p",
+            "name": "n",
+            "lang": "python3",
+            "version": "2.16.0",
+            "verbose": False,
+        }
         lines = [f"CONNECT {json.dumps(connect)}", *operations, "PING", ""]
         sock.sendall("\r\n".join(lines).encode())
         with sock.makefile("rb") as file:
