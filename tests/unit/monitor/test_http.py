@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
@@ -85,7 +86,7 @@ async def test_a_whole_answer() -> None:
     async with serving() as server:
         answer = await exchange(server, b"GET /a%20b?c=%20d HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert answer == (
-        b"HTTP/1.1 200 \r\n"
+        b"HTTP/1.1 200 OK\r\n"
         b"Content-Type: text/plain; charset=utf-8\r\n"
         b"Date: Mon, 21 Sep 2026 15:13:20 GMT\r\n"
         b"Content-Length: 15\r\n"
@@ -268,6 +269,19 @@ async def test_stopping_cuts_every_connection_and_leaves_nothing() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert open_descriptors() == before
     await server.stop()
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_stopping_at_any_moment_leaves_nothing(turns: int) -> None:
+    before = open_descriptors()
+    server = HttpServer(echo, FakeClock())
+    server.start("127.0.0.1", 0)
+    with socket.create_connection(("127.0.0.1", server.port)):
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await server.stop()
+        assert open_descriptors() == before + 1
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_a_connection_that_ends_leaves_nothing() -> None:
