@@ -3,12 +3,10 @@
 ``pub_*`` is what the peer may send to us, and with it the interest it is told of; ``sub_*`` is what may go to
 the peer. Three sources meet here: the user that the dialling side logged in as, the ``deny_*`` lists of its
 configuration, and the JetStream subjects that never cross a link as they are, because the same subject names
-another server's JetStream over there (clients use ``$JS.<domain>.API.`` instead).
+another server's JetStream over there (clients use ``$JS.<domain>.API.`` instead). Both ends keep to those, so
+they are not mentioned in INFO.
 
 Lists from a peer may hold what is no subject. Such an entry matches nothing, so it is left out.
-
-The hub does not put the JetStream subjects into what the leaf may send: what is outside ``pub_*`` there ends
-the link, and nats-server serves ``$JS.API.`` requests that a leaf sends all the same.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,22 +34,19 @@ class Crossing(TypedDict):
 ALL = Crossing(pub_allow=None, pub_deny=(), sub_allow=None, sub_deny=(), response_max=0, response_ttl_ns=0)
 
 
-def accepted(user: Crossing | None, *, deny_pub: Sequence[str], spoke: bool, system: bool) -> Crossing:
+def accepted(user: Crossing | None, *, deny_pub: Sequence[str], system: bool) -> Crossing:
     """For a link that was accepted.
 
     Args:
         user: What the leaf's user may publish (``pub_*``) and subscribe to (``sub_*``); ``None``: everything.
         deny_pub: The leaf's own ``deny_imports``, from its CONNECT.
-        spoke: Whether the peer declared itself the hub.
         system: Whether the link is bound to the system account.
     """
     user = user or ALL
-    deny_pub = subjects(deny_pub)
     jetstream = JETSTREAM_SYSTEM if system else JETSTREAM
     crossing = user.copy()
-    crossing["sub_deny"] = (*user["sub_deny"], *deny_pub, *jetstream)
-    if spoke:
-        crossing["pub_deny"] = (*user["pub_deny"], *jetstream)
+    crossing["pub_deny"] = (*user["pub_deny"], *jetstream)
+    crossing["sub_deny"] = (*user["sub_deny"], *subjects(deny_pub), *jetstream)
     return crossing
 
 
@@ -61,7 +56,6 @@ def solicited(
     *,
     deny_imports: Sequence[str],
     deny_exports: Sequence[str],
-    spoke: bool,
     system: bool,
 ) -> Crossing:
     """For a link that this side dialled.
@@ -71,7 +65,6 @@ def solicited(
         export: What INFO says we may send.
         deny_imports: The remote's list of what must not come in.
         deny_exports: The remote's list of what must not go out.
-        spoke: Whether the peer is the hub (``hub: true`` turns that round).
         system: Whether the link is bound to the system account.
     """
     import_, export = import_ or SubjectRules(), export or SubjectRules()
@@ -80,7 +73,7 @@ def solicited(
         # an entry of ``import`` may be "subject queue": a message has no queue, so permission for a queue
         # lets the subject in, and denial for a queue keeps nothing out
         pub_allow=None if import_.allow is None else subjects(e.partition(" ")[0] for e in import_.allow),
-        pub_deny=(*subjects(import_.deny or ()), *subjects(deny_imports), *(jetstream if spoke else ())),
+        pub_deny=(*subjects(import_.deny or ()), *subjects(deny_imports), *jetstream),
         sub_allow=None if export.allow is None else subjects(export.allow),
         sub_deny=(*subjects(export.deny or ()), *subjects(deny_exports), *jetstream),
         response_max=0,

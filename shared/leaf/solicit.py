@@ -177,7 +177,6 @@ class Solicitor:
                 info.export,
                 deny_imports=t.deny_imports,
                 deny_exports=t.deny_exports,
-                spoke=not t.hub,
                 system=t.system,
             ),
             spoke=not t.hub,

@@ -6,6 +6,7 @@ behind the INFO that a real leaf waits for. What this server dials is in ``leaf_
 """
 
 import asyncio
+import base64
 import logging
 import socket
 from collections.abc import Sequence
@@ -43,6 +44,10 @@ from phloem.shared.wire.leaf import (
 if TYPE_CHECKING:
     from phloem.shared.server.options import LeafAuthorization, LeafNodes
     from phloem.shared.server.server import Server
+
+NONCE_BYTES = (
+    11  # 15 characters; a leaf that logs in with a key signs them, and would not know what else to sign
+)
 
 log = logging.getLogger("phloem.leaf")
 
@@ -141,7 +146,8 @@ class LeafLinks:
         link = self.attach(sock, ip, port, GLOBAL_ACCOUNT, deadline_ns=deadline_ns)
         link.reached = reached
         log.info("%s - Leafnode connection created", link)
-        link.conn.send(encode_leaf_info(self._info(link)))
+        nonce = base64.urlsafe_b64encode(self._server.rng.randbytes(NONCE_BYTES)).rstrip(b"=").decode()
+        link.conn.send(encode_leaf_info(msgspec.structs.replace(self._info(link), nonce=nonce)))
         self._server.schedule()
 
     def attach(self, sock: socket.socket, ip: str, port: int, account: str, *, deadline_ns: int = 0) -> Link:
@@ -279,7 +285,7 @@ class LeafLinks:
 
     def _decide(self, link: Link, c: LeafConnect, identity: Identity | None) -> None:
         options = self._server.options.leafnodes
-        if identity is None:
+        if identity is None or c.account:
             log.error("%s - authentication error%s", link, f' - User "{c.user}"' if c.user else "")
             link.conn.close(Reason.AUTHENTICATION_VIOLATION, b"Authorization Violation")
             return
@@ -303,9 +309,7 @@ class LeafLinks:
             return
         self._replace(link, link_key(c, identity.account))
         link.cluster, link.spoke, link.isolated = c.cluster, c.is_hub, options.isolate or c.isolate
-        crossing = permits.accepted(
-            user, deny_pub=c.deny_pub, spoke=c.is_hub, system=identity.account == SYSTEM_ACCOUNT
-        )
+        crossing = permits.accepted(user, deny_pub=c.deny_pub, system=identity.account == SYSTEM_ACCOUNT)
         self.bring_up(link, crossing, headers=c.headers, info=encode_leaf_info(info))
         link.conn.resume()
 

@@ -79,6 +79,7 @@ class LeafConnect(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True)
     compress_mode: str = ""
     gateway: str = ""  # only a gateway on the wrong port sends it
     lang: str = ""  # only a client on the wrong port sends it
+    account: str = ""  # nobody may choose an account this way
     remote_account: str = ""
     protocol: int = 0
 

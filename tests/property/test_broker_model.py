@@ -81,7 +81,7 @@ def run(driver: BrokerDriver, script: Script) -> None:
         driver.close_all()
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(script=scripts)
 def test_every_byte_is_the_models(driver: BrokerDriver, script: Script) -> None:
     run(driver, script)
