@@ -78,7 +78,7 @@ class Outgoing:
         )
 
     def _close(self, step: Close) -> None:
-        if step.text:
+        if not step.wire:  # what goes to the peer is logged where it is sent
             log.error("%s - %s", self._link, step.text)
         self._link.conn.close(step.reason, step.text.encode() if step.wire else b"")
 

@@ -210,9 +210,8 @@ class LeafLinks:
 
     def loop(self, link: Link) -> None:
         """End a link that leads back to this server."""
-        text = loop_text(link.account, limits.LEAF_LOOP_DELAY_NS)
         self._punish(link, limits.LEAF_LOOP_DELAY_NS)
-        log.error("%s - %s", link, text)
+        text = loop_text(link.account, limits.LEAF_LOOP_DELAY_NS)
         link.conn.close(Reason.LOOP_DETECTED, text.encode())
 
     @staticmethod
@@ -302,7 +301,6 @@ class LeafLinks:
         )
         refusal = judge(c, own_cluster=self.own_cluster, min_version=options.min_version)
         if refusal is not None:
-            log.error("%s - %s", link, refusal.text)
             if refusal.info_first:
                 link.conn.send(encode_leaf_info(info))
             link.conn.close(refusal.reason, refusal.text.encode())

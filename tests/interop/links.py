@@ -1,7 +1,7 @@
 """What the tests of leaf links share: brokers of both kinds, clients, probes and a cable that can be cut.
 
-Nothing here waits for time to pass. ``reachable`` asks until the other side answers, which also proves that all
-interest announced before it has arrived; a message that must *not* come is followed by one that must.
+Nothing here waits for time to pass. ``reachable`` asks until the other side answers, which also proves that
+all interest announced before it has arrived; a message that must *not* come is followed by one that must.
 """
 
 import asyncio
@@ -121,7 +121,7 @@ async def reachable(requester: Client, responder: Client) -> None:
     async with asyncio.timeout(TIMEOUT_S):
         while True:
             try:
-                await requester.request(subject, b"", timeout=1)
+                await requester.request(subject, b"", timeout=0.2)
                 break
             except (NoRespondersError, NatsTimeoutError):
                 continue

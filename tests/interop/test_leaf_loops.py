@@ -29,16 +29,12 @@ async def test_a_circle_with_a_real_server(world: World) -> None:
 
 async def test_a_circle_of_three(world: World) -> None:
     port = free_port()
-    one = await world.real(
-        f'leafnodes {{ listen: "127.0.0.1:-1", reconnect: 50ms, remotes: [ {{ url: "nats-leaf://127.0.0.1:{port}" }} ] }}',
-        "ONE",
-    )
+    block = f'listen: "127.0.0.1:-1", reconnect: 50ms, remotes: [ {{ url: "nats-leaf://127.0.0.1:{port}" }} ]'
+    one = await world.real(f"leafnodes {{ {block} }}", "ONE")
     two = await world.ours("TWO", leafnodes={"remotes": [{"url": leaf_url(one)}]})
-    three = await world.ours(
-        "THREE", leafnodes={"listen": f"127.0.0.1:{port}", "remotes": [{"url": leaf_url(two)}]}
-    )
+    await world.ours("THREE", leafnodes={"listen": f"127.0.0.1:{port}", "remotes": [{"url": leaf_url(two)}]})
     await world.log.line(LOOP)
-    await reachable(await world.client(three), await world.client(one))
+    await world.log.line("Leafnode connection closed: Protocol Violation")
 
 
 async def test_a_server_that_dials_itself(world: World) -> None:

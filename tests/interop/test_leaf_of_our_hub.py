@@ -23,16 +23,16 @@ async def test_requests_headers_and_queues_both_ways(world: World) -> None:
     hub = await world.ours("HUB")
     leaf = await world.real(remotes(leaf_url(hub)), "LEAF")
     up, down = await world.client(hub), await world.client(leaf)
-    for sender, receiver in ((up, down), (down, up)):
-        inbox = await Inbox.of(receiver, "head.ers")
-        workers = await Inbox.of(receiver, "jobs", queue="w")
-        await receiver.subscribe("echo", cb=echo)
+    for way, sender, receiver in (("down", up, down), ("up", down, up)):
+        inbox = await Inbox.of(receiver, f"{way}.headers")
+        workers = await Inbox.of(receiver, f"{way}.jobs", queue="w")
+        await receiver.subscribe(f"{way}.echo", cb=echo)
         await reachable(sender, receiver)
-        assert (await sender.request("echo", b"x", timeout=TIMEOUT_S)).data == b"x"
-        await sender.publish("head.ers", b"body", headers={"Key": "value"})
+        assert (await sender.request(f"{way}.echo", b"x", timeout=TIMEOUT_S)).data == b"x"
+        await sender.publish(f"{way}.headers", b"body", headers={"Key": "value"})
         msg = await inbox.next()
         assert (msg.data, msg.headers) == (b"body", {"Key": "value"})
-        await sender.publish("jobs", b"one")
+        await sender.publish(f"{way}.jobs", b"one")
         assert (await workers.next()).data == b"one"
 
 
@@ -71,17 +71,17 @@ async def chain(world: World, a: Any, b: Any, c: Any) -> None:
         for receiver in ends:
             if sender is not receiver:
                 await reachable(sender, receiver)
-    for sender, receiver in ((ends[0], ends[2]), (ends[2], ends[0])):
-        inbox = await Inbox.of(receiver, "far.*")
-        workers = await Inbox.of(receiver, "far.jobs", queue="w")
-        await receiver.subscribe("echo", cb=echo)
+    for way, sender, receiver in (("down", ends[0], ends[2]), ("up", ends[2], ends[0])):
+        inbox = await Inbox.of(receiver, f"{way}.*")
+        workers = await Inbox.of(receiver, f"{way}.jobs", queue="w")
+        await receiver.subscribe(f"echo.{way}", cb=echo)
         await reachable(sender, receiver)
-        assert (await sender.request("echo", b"x", timeout=TIMEOUT_S)).data == b"x"
-        await sender.publish("far.jobs", b"body", headers={"Key": "value"})
+        assert (await sender.request(f"echo.{way}", b"x", timeout=TIMEOUT_S)).data == b"x"
+        await sender.publish(f"{way}.jobs", b"body", headers={"Key": "value"})
         for message in (await inbox.next(), await workers.next()):
             assert (message.data, message.headers) == (b"body", {"Key": "value"})
-        await sender.publish("far.last")
-        assert await inbox.until("far.last") == [], "one copy only"
+        await sender.publish(f"{way}.last")
+        assert await inbox.until(f"{way}.last") == [], "one copy only"
 
 
 async def test_ours_between_two_real_ones(world: World) -> None:

@@ -109,7 +109,8 @@ async def test_a_large_message_and_many_small_ones(world: World) -> None:
 async def test_a_cut_link_comes_back(world: World) -> None:
     hub = await world.real()
     cable = await world.cable(hub.port("leafnodes"))
-    edge = await world.ours(leafnodes={"remotes": [{"url": f"nats-leaf://127.0.0.1:{cable.port}"}]})
+    remote = {"url": f"nats-leaf://127.0.0.1:{cable.port}", "ignore_discovered_servers": True}
+    edge = await world.ours(leafnodes={"remotes": [remote]})
     up, down = await world.client(hub), await world.client(edge)
     inbox = await Inbox.of(down, "news")
     await reachable(up, down)
@@ -126,6 +127,20 @@ async def test_a_cut_link_comes_back(world: World) -> None:
         await up.publish("news", str(number).encode())
         assert (await inbox.next()).data == str(number).encode()
     assert len(edge.leafs.leafz()) == 1
+
+
+async def test_a_cut_link_goes_another_way(world: World) -> None:
+    """The hub has told its own address, past the cable that is cut for good."""
+    hub = await world.real()
+    cable = await world.cable(hub.port("leafnodes"))
+    edge = await world.ours(leafnodes={"remotes": [{"url": f"nats-leaf://127.0.0.1:{cable.port}"}]})
+    up, down = await world.client(hub), await world.client(edge)
+    await reachable(up, down)
+    await cable.cut()
+    await reachable(up, down)
+    await reachable(down, up)
+    (entry,) = edge.leafs.leafz()
+    assert entry.port == hub.port("leafnodes")
 
 
 async def test_a_hub_that_comes_later(world: World) -> None:
