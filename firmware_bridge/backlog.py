@@ -23,6 +23,12 @@ class Message(NamedTuple):
         """Bytes that it takes while it waits, on the safe side."""
         return len(self.payload) + limits.PUBLISH_MESSAGE_OVERHEAD_BYTES
 
+    @property
+    def wire_size(self) -> int:
+        """Bytes that count against a server's ``max_payload``: the header block and the payload."""
+        lines = sum(len(f"{key}: {value}\r\n".encode()) for key, value in self.headers.items())
+        return len("NATS/1.0\r\n") + lines + len("\r\n") + len(self.payload)
+
 
 class Backlog:
     """The queue; ``len`` and ``size`` (bytes) do not count a batch that was taken out."""

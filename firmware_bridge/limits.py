@@ -12,6 +12,7 @@ READ_BYTES_MAX = 16 << 10  # one read; a pseudo-terminal holds at most this much
 WRITE_QUEUE_BYTES_MAX = 64 << 10  # commands waiting for a slow device: 5.7 s of 115,200 baud
 FRAME_BYTES = 4096  # the longest line of NMEA is 82 bytes, of JSON sensors a few hundred
 FRAME_BYTES_MAX = 64 << 10  # a "frame" that long is a wrong baud rate or the wrong framing
+SUBJECT_BYTES_MAX = 1024  # leaves room in a control line of 4,096 for a reply subject and sizes
 BAUD_MAX = 20_000_000  # beyond any UART; catches digits too many
 RETRY_MIN_NS = 200 * MILLISECOND_NS  # a USB device needs about this long to appear again
 RETRY_MAX_NS = 5 * SECOND_NS  # how long somebody who plugs a device in has to wait at worst
@@ -23,6 +24,7 @@ PUBLISH_BATCH_BYTES_MAX = 512 << 10  # sent before one confirmation; below nats-
 COMMANDS_PENDING_MAX = 1024  # messages of one command subject between nats-py and the port
 CONNECT_TIMEOUT_S = 2
 CONFIRM_TIMEOUT_S = 10  # a server that does not answer a PING for this long is gone
+CANCEL_AGAIN_S = 0.05  # a cancellation that got lost is repeated after this
 CLOSE_TIMEOUT_S = 2  # what is still queued at the end gets this long
 
 assert FRAME_BYTES <= FRAME_BYTES_MAX < MAX_PAYLOAD

@@ -44,8 +44,8 @@ class _Interest(NamedTuple):
 class NatsPublisher:
     """Use as ``async with NatsPublisher(["nats://127.0.0.1:4222"], rng) as publisher``.
 
-    Entering does not wait for the server. Leaving waits up to ``CLOSE_TIMEOUT_S`` for the backlog if a
-    server is connected.
+    Entering does not wait for the server. Leaving waits up to ``CLOSE_TIMEOUT_S`` for the backlog unless
+    the server is away. A bug in here ends the block with its error, as in ``asyncio.TaskGroup``.
     """
 
     def __init__(
@@ -63,13 +63,15 @@ class NatsPublisher:
         self._backoff = Backoff(limits.RETRY_MIN_NS, limits.RETRY_MAX_NS, rng)
         self._in_flight: list[Message] = []
         self._interests: set[_Interest] = set()
-        self._wake, self._empty, self._connected = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._warned_away = self._warned_full = False
+        self._wake, self._idle, self._connected = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._warned_away = self._warned_full = self._leaving = False
         self._reason = self._violation = ""
+        self._group = asyncio.TaskGroup()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "NatsPublisher":
-        self._task = asyncio.create_task(self._run(), name="bridge publisher")
+        await self._group.__aenter__()
+        self._task = self._group.create_task(self._run(), name="bridge publisher")
         return self
 
     async def __aexit__(
@@ -77,16 +79,20 @@ class NatsPublisher:
     ) -> None:
         assert self._task is not None
         try:
-            if self._connected.is_set():
+            waiting = self.backlog or self._in_flight
+            if waiting and not self._warned_away and not self._task.done():
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._empty.wait(), limits.CLOSE_TIMEOUT_S)
+                    await asyncio.wait_for(self._idle.wait(), limits.CLOSE_TIMEOUT_S)
         finally:
+            self._leaving = True  # for a cancellation that gets lost while connecting, see _end
             self._task.cancel()
-            await asyncio.wait({self._task})
+            await self._group.__aexit__(kind, error, trace)
             if self.backlog:
                 logger.warning("%d messages were not delivered", len(self.backlog))
-        if not self._task.cancelled():
-            self._task.result()
+
+    async def wait_idle(self) -> None:
+        """Return when a server has confirmed everything: messages, subscriptions and their ends."""
+        await self._idle.wait()
 
     async def wait_connected(self) -> None:
         """Return when a server is connected and has all subscriptions."""
@@ -96,7 +102,7 @@ class NatsPublisher:
         """Put a message into the backlog."""
         dropped = self.backlog.dropped
         self.backlog.put(Message(subject, payload, headers))
-        self._empty.clear()
+        self._idle.clear()
         self._wake.set()
         if self.backlog.dropped > dropped and not self._warned_full:
             self._warned_full = True
@@ -106,20 +112,23 @@ class NatsPublisher:
         """Ask for ``subject`` on this connection and every later one."""
         interest = _Interest(subject, callback)
         self._interests.add(interest)
+        self._idle.clear()
         self._wake.set()
 
         def unsubscribe() -> None:
             self._interests.discard(interest)
+            self._idle.clear()
             self._wake.set()
 
         return unsubscribe
 
     async def _run(self) -> None:
-        while True:
+        while not self._leaving:
             client, closed = Client(), asyncio.Event()
             try:
                 await self._connect(client, closed)
-                await self._serve(client, closed)
+                if not self._leaving:
+                    await self._serve(client, closed)
             except _LOST as error:
                 # nats-py ends with "no servers available" or "closed"; why, it said to on_error.
                 self._away(self._reason or str(error) or type(error).__name__)
@@ -127,7 +136,8 @@ class NatsPublisher:
                 self._connected.clear()
                 with suppress(*_LOST):
                     await client.close()
-            await pause(self._backoff.next_ns(), self._call_later)
+            if not self._leaving:
+                await pause(self._backoff.next_ns(), self._call_later)
 
     async def _connect(self, client: Client, closed: asyncio.Event) -> None:
         self._reason = ""
@@ -164,9 +174,8 @@ class NatsPublisher:
         try:
             await asyncio.wait({sending, ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            sending.cancel()
             ended.cancel()
-            await asyncio.wait({sending, ended})
+            await _end(sending)
             self.backlog.put_back(self._in_flight)
             self._in_flight = []
         if not sending.cancelled():
@@ -180,19 +189,22 @@ class NatsPublisher:
             await self._update(client, subscriptions)
             self._in_flight = self.backlog.take()
             for message in self._in_flight:
-                try:
-                    await client.publish(message.subject, message.payload, headers=dict(message.headers))
-                except nats.errors.MaxPayloadError:
+                # The server counts headers as well and ends the connection over it, every time again.
+                if message.wire_size > client.max_payload:
                     self._refuse(message, client.max_payload)
+                else:
+                    await client.publish(message.subject, message.payload, headers=dict(message.headers))
             # nats-py writes a PING past the commands it still has to write, so that the first PONG only
             # proves that those are on their way; the second one comes after them.
             await client.flush(limits.CONFIRM_TIMEOUT_S)
             await client.flush(limits.CONFIRM_TIMEOUT_S)
             self._in_flight = []
             self._works()
-            if not self.backlog:
-                self._warned_full = False
-                self._empty.set()
+            if self.backlog:
+                continue
+            self._warned_full = False
+            if not self._wake.is_set():
+                self._idle.set()
                 await self._wake.wait()
 
     async def _update(self, client: Client, subscriptions: dict[_Interest, Subscription]) -> None:
@@ -231,11 +243,22 @@ class NatsPublisher:
         self.refused += 1
         if self.refused == 1:
             logger.warning(
-                "%d bytes for %s dropped: this server takes %d at most; lower max_frame_bytes",
-                len(message.payload),
+                "%d bytes with headers for %s dropped: this server takes %d at most; lower max_frame_bytes",
+                message.wire_size,
                 message.subject,
                 payload_max,
             )
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    """Cancel ``task`` until it has ended.
+
+    Once is not enough: before Python 3.12 ``asyncio.wait_for``, which nats-py waits with, forgets a
+    cancellation that comes together with the result.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=limits.CANCEL_AGAIN_S)
 
 
 def _payload_to(callback: Callable[[bytes], None]) -> Callable[[Msg], Awaitable[None]]:

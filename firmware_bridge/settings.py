@@ -15,7 +15,7 @@ from phloem.firmware_bridge.framing import FRAMINGS
 from phloem.shared.errors import ConfigError
 
 BYTESIZES = (5, 6, 7, 8)
-PARITIES = {"N": "none", "E": "even", "O": "odd", "M": "mark", "S": "space"}
+PARITIES = ("none", "even", "odd", "mark", "space")
 STOPBITS = (1, 2)  # 2 means 1.5 with 5 bits, as the hardware does it
 
 _BAD_IN_SUBJECT = re.compile(r"[\x00-\x20\x7f]")
@@ -34,7 +34,7 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Payloads published here are written to the device as they are; may have wildcards; empty: none."""
     baud: int = 115_200
     bytesize: int = 8
-    parity: str = "N"
+    parity: str = "none"
     stopbits: int = 1
     framing: str = "line"
     max_frame_bytes: int = limits.FRAME_BYTES
@@ -60,7 +60,7 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if not 0 < self.baud <= limits.BAUD_MAX:
             raise ConfigError(f"baud {self.baud} is not between 1 and {limits.BAUD_MAX}")
         _check_choice("bytesize", self.bytesize, BYTESIZES)
-        _check_choice("parity", self.parity, tuple(PARITIES))
+        _check_choice("parity", self.parity, PARITIES)
         _check_choice("stopbits", self.stopbits, STOPBITS)
         if not 0 < self.retry_min_ns <= self.retry_max_ns:
             raise ConfigError("retry_min must be above 0 and not above retry_max")
@@ -94,7 +94,8 @@ def _check_choice(field: str, value: object, choices: tuple[object, ...]) -> Non
 
 def _check_subject(field: str, subject: str) -> None:
     tokens = subject.split(".")
-    if "" in tokens or _BAD_IN_SUBJECT.search(subject) or ">" in tokens[:-1]:
+    too_long = len(subject.encode()) > limits.SUBJECT_BYTES_MAX
+    if too_long or "" in tokens or _BAD_IN_SUBJECT.search(subject) or ">" in tokens[:-1]:
         raise ConfigError(f"{field} {subject!r} is not a valid subject")
 
 

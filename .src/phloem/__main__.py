@@ -27,9 +27,11 @@ class Commands(click.Group):
     """A group whose commands are imported when they are used, which keeps start-up short."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names, in the order in which a newcomer meets them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command of this name, imported now."""
         if name not in COMMANDS:
             return None
         module, attribute, _ = COMMANDS[name]
@@ -38,6 +40,7 @@ class Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in ``--help``, without importing anything."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
 

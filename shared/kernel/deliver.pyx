@@ -23,6 +23,7 @@ from .types cimport *
 
 cdef enum:
     EARLY_FLUSH = 1 << 18  # hand over what has gathered while it is still in the cache
+    LEAF_PENDING = 4  # a link gathers for everybody behind it: this many times max_pending
     INBOX_BYTES_MAX = 64 << 20  # messages for the server itself that wait for Python
 
 
@@ -39,8 +40,11 @@ cdef void _pressure(Core* k, Conn* src, Conn* c) noexcept nogil:
         flush(k, c)
     if c.flags & CLOSING or c.pending < EARLY_FLUSH:
         return
-    if c.kind == CLIENT and c.pending > k.max_pending:
-        k.slow_clients += 1
+    if c.pending > (k.max_pending if c.kind == CLIENT else k.max_pending * LEAF_PENDING):
+        if c.kind == CLIENT:
+            k.slow_clients += 1
+        else:
+            k.slow_leafs += 1
         doom(k, c, SLOW_CONSUMER_PENDING)
     elif c.pending > k.stall_bytes and src.kind != SYSTEM and src is not c:
         k.stall_on = c

@@ -165,6 +165,8 @@ cdef void _sent(Core* k, Conn* c, size_t n) noexcept nogil:
     cdef Chunk* t
     cdef size_t size
     c.pending -= n
+    if c.kind == LEAF:  # a slow link is kept as long as it moves; a client has to take each batch in time
+        c.blocked_ns = k.now_ns
     c.blocked_left = c.blocked_left - n if c.blocked_left > n else 0
     while n:
         t = c.out_head

@@ -156,7 +156,11 @@ cdef void _release_stalled(Core* k, bint all) noexcept nogil:
 
 
 cdef void _arm_stall_timer(Core* k) noexcept nogil:
+    """The longest stall begins with the first publisher that is held."""
     cdef itimerspec t
+    if k.timer_armed:
+        return
+    k.timer_armed = 1
     memset(&t, 0, sizeof(t))
     t.it_value.tv_nsec = <long>k.stall_ns
     timerfd_settime(k.timer_fd, 0, &t, NULL)
@@ -217,6 +221,7 @@ cdef size_t _round(Core* k) noexcept nogil:
         c = <Conn*>ready[i].data.ptr
         if c == NULL:
             if read(k.timer_fd, &ticks, 8) == 8:
+                k.timer_armed = 0
                 _release_stalled(k, True)
             continue
         if c.flags & CLOSING:

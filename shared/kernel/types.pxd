@@ -31,9 +31,7 @@ cdef enum Flag:  # of a Conn
     LINKED = 1 << 14  # leaf link whose handshake is over: interest is exchanged
     FIRST_PING = 1 << 15  # the first PING has been answered
     TRACE = 1 << 16
-    PEER_EOF = 1 << 17  # the peer has closed or reset
-    HELD = 1 << 18  # input arrived while parsing stood still
-    TRACK_REPLIES = 1 << 19  # allow_responses
+    TRACK_REPLIES = 1 << 17  # allow_responses
 
 cdef enum CloseReason:  # why a connection was closed; numbers shared with reasons.py (a test compares)
     CLIENT_CLOSED = 1
@@ -196,7 +194,6 @@ cdef struct Conn:
     uint64_t ping_due_ns
     uint64_t ping_sent_ns
     uint64_t rtt_ns
-    uint64_t stall_until_ns
     uint32_t pings_out
     uint32_t reason
     uint32_t stalls
@@ -356,6 +353,7 @@ cdef struct Core:
     char* plan_buf  # a plan that is used once is built here and not kept
     uint32_t plan_buf_cap
     uint16_t* seen  # fingerprints of subjects published recently: the second time is worth keeping
+    Msg express  # all zero but for the fields that the express lane sets
     char* scratch
     char* recv_buf
     int32_t* picks
@@ -375,8 +373,8 @@ cdef struct Core:
     uint64_t write_deadline_ns
     uint64_t ping_interval_ns
     uint32_t ping_max
-    uint8_t headers_supported
     uint8_t stall_enabled
+    uint8_t timer_armed
     # totals
     uint64_t in_msgs
     uint64_t in_bytes

@@ -6,7 +6,6 @@ What a client publishes and subscribes to is the kernel's business; here is deci
 import asyncio
 import logging
 import socket
-from collections import deque
 from typing import TYPE_CHECKING
 
 from phloem.shared import limits
@@ -24,7 +23,6 @@ from phloem.shared.wire.connect import Connect, decode_connect
 from phloem.shared.wire.info import encode_info
 
 if TYPE_CHECKING:
-    from phloem.shared.kernel import ConnectionStats
     from phloem.shared.server.server import Server
 
 log = logging.getLogger("phloem.client")
@@ -42,16 +40,13 @@ class Client:
     """What Python knows of one client; the kernel has the rest."""
 
     __slots__ = (
-        "connect",
         "conn",
-        "final",
+        "connect",
         "identity",
         "ip",
         "kind",
         "port",
-        "reason",
         "start_wall_ns",
-        "stop_wall_ns",
     )
 
     def __init__(self, conn: Connection, ip: str, port: int, kind: str, start_wall_ns: int) -> None:
@@ -60,16 +55,8 @@ class Client:
         self.port = port
         self.kind = kind
         self.start_wall_ns = start_wall_ns
-        self.stop_wall_ns = 0
         self.connect: Connect | None = None
         self.identity = Identity()
-        self.reason: Reason | None = None
-        self.final: ConnectionStats | None = None
-
-    @property
-    def stats(self) -> "ConnectionStats":
-        """Counters, also after the end."""
-        return self.final or self.conn.stats
 
     def __str__(self) -> str:
         """The prefix of this client's log lines."""
@@ -86,7 +73,6 @@ class Clients:
     def __init__(self, server: "Server") -> None:
         self._server = server
         self.open: dict[int, Client] = {}
-        self.closed: deque[Client] = deque(maxlen=server.options.max_closed_clients)
         self.total = 0
         self._checks: set[asyncio.Task[None]] = set()
 
@@ -209,10 +195,6 @@ class Clients:
         client = conn.owner
         assert isinstance(client, Client)
         del self.open[conn.cid]
-        client.reason = reason
-        client.final = conn.stats
-        client.stop_wall_ns = self._server.clock.wall_ns()
-        self.closed.append(client)
         if reason in (Reason.SLOW_CONSUMER_PENDING, Reason.SLOW_CONSUMER_DEADLINE):
             log.warning("%s - Slow Consumer Detected: %s", client, reason.text)
         elif reason is Reason.AUTHENTICATION_TIMEOUT:

@@ -16,7 +16,7 @@ class SocketPairTransport(TcpTransport):
     """nats-py's transport with the connection made by the server itself; reconnecting makes another one."""
 
     def __init__(self, clients: "Clients") -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # nats-py leaves it untyped
         self._clients = clients
 
     async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:

@@ -114,6 +114,11 @@ class Remotes:
                 name = f"leafnode remote {remote.urls[0].rpartition('@')[2]}"
                 self._tasks[remote] = self._server.spawn(self._keep(remote, redial), name)
 
+    def is_up(self, remote: "Remote") -> bool:
+        """Whether the link to this remote is up."""
+        link = self._current.get(remote)
+        return link is not None and link.up
+
     async def stop(self) -> None:
         """End all tasks; links stay for the kernel to close."""
         tasks, self._tasks = list(self._tasks.values()), {}

@@ -63,7 +63,9 @@ def differences(old: Options, new: Options) -> list[str]:
 
 def _only_live(before: Any, after: Any) -> bool:
     """Whether two blocks differ only in options that can change."""
-    live = {option.field: getattr(after, option.field) for option in declared(type(after)) if option.opt.reload}
+    live = {
+        option.field: getattr(after, option.field) for option in declared(type(after)) if option.opt.reload
+    }
     return bool(msgspec.structs.replace(before, **live) == after)
 
 

@@ -73,6 +73,7 @@ class Server:
         self.kernel: Kernel
         self.clients: Clients
         self.leafs: LeafLinks
+        self.source = ServerSource(self)
         self.monitor: Monitor | None = None
         self.auth = self._authenticator(self.options)
         self.ldm: LameDuck | None = None
@@ -82,6 +83,7 @@ class Server:
         self._permissions: dict[int, tuple[Rules, Permissions | None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cid = 0
+        self.accounts: dict[str, Account] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._stopped: asyncio.Event
@@ -110,7 +112,7 @@ class Server:
         self.account(GLOBAL_ACCOUNT)
         self.account(SYSTEM_ACCOUNT)
         if o.http_port:
-            self.monitor = Monitor(ServerSource(self))
+            self.monitor = Monitor(self.source)
             await self.monitor.start(o.http_host or o.host, max(o.http_port, 0))
             log.info("Starting http monitor on %s:%d", o.http_host or o.host, self.monitor.port)
         if o.leafnodes.port:
@@ -245,8 +247,9 @@ class Server:
 
     def account(self, name: str = GLOBAL_ACCOUNT) -> Account:
         """The account; on first use it gets this server's loop detection subject."""
-        account = self.kernel.account(name)
-        if account.stats["inserts"] == 0:
+        account = self.accounts.get(name)
+        if account is None:
+            account = self.accounts[name] = self.kernel.account(name)
             token = encode_public(SERVER_PREFIX, self.rng.randbytes(32))[1:23]
             account.set_loop_subject(f"$LDS.{token}".encode())
         return account
@@ -353,6 +356,7 @@ class Server:
 
     def on_closed(self, conn: Connection, reason: Reason) -> None:
         """The end of a connection."""
+        self.source.ended(conn, reason)
         self._events(conn).on_closed(conn, reason)
 
     def on_trace(self, conn: Connection, direction: str, data: bytes) -> None:
@@ -360,7 +364,7 @@ class Server:
         text = data.decode(errors="backslashreplace")
         if direction == "MSG_PAYLOAD":
             limit = self.options.max_traced_msg_len
-            cut = f'{text[:limit]}...' if 0 < limit < len(text) else text
+            cut = f"{text[:limit]}..." if 0 < limit < len(text) else text
             log.log(5, '%s - <<- MSG_PAYLOAD: ["%s"]', conn.owner, cut)
         else:
             log.log(5, "%s - %s [%s]", conn.owner, direction, text)

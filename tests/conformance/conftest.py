@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-
 from tests.support.brokers import Brokers
 
 IMPLEMENTATIONS = ("nats-server", "phloem")
@@ -15,3 +14,9 @@ def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     brokers = Brokers(request.param, tmp_path_factory.mktemp(request.param))
     yield brokers
     brokers.stop()
+
+
+@pytest.fixture(autouse=True)
+def _own_servers_end_with_the_test(broker: Brokers) -> Iterator[None]:
+    yield
+    broker.stop_own()

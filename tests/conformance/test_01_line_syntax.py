@@ -1,7 +1,6 @@
 """Line syntax of the client protocol (wire.md 1.1): verbs, blanks, line ends, sizes."""
 
 import pytest
-
 from tests.support.brokers import Brokers
 
 UNKNOWN = b"-ERR 'Unknown Protocol Operation'\r\n"
@@ -46,7 +45,9 @@ async def test_header_sizes_are_passed_on_as_written(broker: Brokers, sizes: byt
         await client.expect_silence_until_pong()
 
 
-@pytest.mark.parametrize("verb", [b"PING", b"ping", b"Ping", b"PING  ", b"PING and text up to LF", b"PING\tx"])
+@pytest.mark.parametrize(
+    "verb", [b"PING", b"ping", b"Ping", b"PING  ", b"PING and text up to LF", b"PING\tx"]
+)
 async def test_ping_forms(broker: Brokers, verb: bytes) -> None:
     async with await broker.shared().client() as client:
         client.send(verb + b"\r\n")
@@ -56,7 +57,9 @@ async def test_ping_forms(broker: Brokers, verb: bytes) -> None:
         await client.expect_silence_until_pong()
 
 
-@pytest.mark.parametrize("line", [b"PONG\r\n", b"pong\n", b"PONG text\r\n", b"INFO {}\r\n", b"+OK\r\n", b"+ok\r\n"])
+@pytest.mark.parametrize(
+    "line", [b"PONG\r\n", b"pong\n", b"PONG text\r\n", b"INFO {}\r\n", b"+OK\r\n", b"+ok\r\n"]
+)
 async def test_lines_without_effect(broker: Brokers, line: bytes) -> None:
     async with await broker.shared().client() as client:
         client.send(line)

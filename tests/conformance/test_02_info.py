@@ -4,7 +4,6 @@ import json
 import re
 
 import pytest
-
 from tests.support.brokers import Brokers
 from tests.support.rawclient import RawClient
 
@@ -25,10 +24,22 @@ ALWAYS = {
     "client_id": int,
     "client_ip": str,
 }
-ONLY_SOMETIMES = (
-    "auth_required tls_required tls_verify tls_available jetstream nonce cluster domain connect_urls ldm connect_info "
-    "remote_account acc_is_sys ws_connect_urls"
-).split()
+ONLY_SOMETIMES = [
+    "auth_required",
+    "tls_required",
+    "tls_verify",
+    "tls_available",
+    "jetstream",
+    "nonce",
+    "cluster",
+    "domain",
+    "connect_urls",
+    "ldm",
+    "connect_info",
+    "remote_account",
+    "acc_is_sys",
+    "ws_connect_urls",
+]
 
 
 async def first_info(broker: Brokers, config: str = "") -> dict[str, object]:

@@ -1,7 +1,6 @@
 """CONNECT (wire.md 1.3): defaults, each option, wrong values, and a second CONNECT."""
 
 import pytest
-
 from tests.support.brokers import Brokers
 from tests.support.rawclient import RawClient
 
@@ -63,9 +62,7 @@ async def test_verbose_hpub(broker: Brokers) -> None:
         await client.expect_silence_until_pong()
 
 
-@pytest.mark.parametrize(
-    "line", [b"SUB a..b 1\r\n", b"SUB a.>.b 1\r\n", b"SUB .a 1\r\n"]
-)
+@pytest.mark.parametrize("line", [b"SUB a..b 1\r\n", b"SUB a.>.b 1\r\n", b"SUB .a 1\r\n"])
 async def test_verbose_error_instead_of_ok(broker: Brokers, line: bytes) -> None:
     async with await opened(broker, "{}") as client:
         await client.expect(OK)
@@ -73,7 +70,9 @@ async def test_verbose_error_instead_of_ok(broker: Brokers, line: bytes) -> None
         await client.expect_error("Invalid Subject", closes=False)
 
 
-@pytest.mark.parametrize("connect", ['{"verbose":false}', '{"Verbose":false}', '{"unknown":[1,{}],"verbose":false}'])
+@pytest.mark.parametrize(
+    "connect", ['{"verbose":false}', '{"Verbose":false}', '{"unknown":[1,{}],"verbose":false}']
+)
 async def test_not_verbose(broker: Brokers, connect: str) -> None:
     async with await opened(broker, connect) as client:
         client.send(b"SUB q.1 1\r\nUNSUB 1\r\nPUB q.1 0\r\n\r\n")
@@ -250,7 +249,7 @@ async def test_second_connect_changes_options_and_drops_subscriptions(broker: Br
     ids=["no auth", "no_auth_user"],
 )
 async def test_a_late_connect(broker: Brokers, config: str, kept: bool) -> None:
-    """It keeps subscriptions; but for a no_auth_user the first line stood for a CONNECT, so this is the second."""
+    """It keeps subscriptions; but where a no_auth_user stood in, the first line counted as a CONNECT."""
     async with await broker.shared(config).connect() as client:
         await client.expect_info()
         client.send(b'SUB late 1\r\nCONNECT {"verbose":false}\r\nPUB late 1\r\nx\r\n')

@@ -1,7 +1,6 @@
-"""Limits and the error that each one gives (wire.md 1.4, 1.5): payload, connections, subscriptions, pending."""
+"""Limits and the errors they give (wire.md 1.4, 1.5): payload, connections, subscriptions, pending."""
 
 import pytest
-
 from tests.support.brokers import Brokers
 
 MAX_PAYLOAD = "max_payload: 100"
@@ -74,7 +73,9 @@ async def test_max_subscriptions_is_per_connection(broker: Brokers) -> None:
             await client.expect_silence_until_pong()
 
 
-@pytest.mark.parametrize(("subject", "fits"), [("a.b.c", True), ("a.b.>", True), ("a.b.c.d", False), ("*.*.*.*", False)])
+@pytest.mark.parametrize(
+    ("subject", "fits"), [("a.b.c", True), ("a.b.>", True), ("a.b.c.d", False), ("*.*.*.*", False)]
+)
 async def test_max_sub_tokens(broker: Brokers, subject: str, fits: bool) -> None:
     async with await broker.shared("max_sub_tokens: 3").client() as client:
         client.send(f"SUB {subject} 1\r\n")

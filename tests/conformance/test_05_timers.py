@@ -1,4 +1,4 @@
-"""What time does to a connection (wire.md 1.4, 1.5): the auth timeout, PING from the server, stale connections."""
+"""What time does to a connection (wire.md 1.4, 1.5): auth timeout, the server's PING, stale connections."""
 
 import asyncio
 import re
@@ -28,7 +28,10 @@ async def test_half_a_connect_does_not_stop_the_auth_timeout(broker: Brokers) ->
 async def test_who_has_connected_is_not_timed_out(broker: Brokers) -> None:
     """A second connection, opened later, runs into the timeout; the first is still there then."""
     shared = broker.shared(AUTH)
-    async with await shared.client('{"verbose":false,"user":"a","pass":"b"}') as client, await shared.connect() as late:
+    async with (
+        await shared.client('{"verbose":false,"user":"a","pass":"b"}') as client,
+        await shared.connect() as late,
+    ):
         await late.expect_info()
         await late.expect_error("Authentication Timeout", closes=True)
         await client.expect_silence_until_pong()

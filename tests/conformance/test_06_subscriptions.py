@@ -3,7 +3,6 @@
 import re
 
 import pytest
-
 from tests.support.brokers import Brokers
 
 ANSWERED = re.compile(rb"(?:HMSG [^\r]*\r\n.*?\r\n\r\n\r\n)?PONG\r\n", re.DOTALL)
@@ -92,7 +91,9 @@ async def test_max_ends_a_subscription(broker: Brokers, count: int) -> None:
 
 async def test_max_counts_from_the_subscribe(broker: Brokers) -> None:
     async with await broker.shared().client() as client:
-        client.send(b"SUB max.s 1\r\n" + b"PUB max.s 1\r\na\r\n" * 2 + b"UNSUB 1 3\r\n" + b"PUB max.s 1\r\nb\r\n" * 3)
+        client.send(
+            b"SUB max.s 1\r\n" + b"PUB max.s 1\r\na\r\n" * 2 + b"UNSUB 1 3\r\n" + b"PUB max.s 1\r\nb\r\n" * 3
+        )
         await client.expect(b"MSG max.s 1 1\r\na\r\n" * 2 + b"MSG max.s 1 1\r\nb\r\n")
         await client.expect_silence_until_pong()
 

@@ -1,7 +1,6 @@
 """The 503 that answers a request nobody can take (wire.md 1.7)."""
 
 import pytest
-
 from tests.support.brokers import Brokers
 
 WANTS = '{"verbose":false,"headers":true,"no_responders":true}'
@@ -50,7 +49,11 @@ async def test_a_queue_subscription_is_not_answered(broker: Brokers) -> None:
 
 async def test_the_answer_counts_towards_no_max(broker: Brokers) -> None:
     async with await broker.shared().client(WANTS) as client:
-        client.send(b"SUB in.max 9\r\nUNSUB 9 1\r\n" + b"PUB nobody in.max 0\r\n\r\n" * 2 + b"PUB in.max 0\r\n\r\n" * 2)
+        client.send(
+            b"SUB in.max 9\r\nUNSUB 9 1\r\n"
+            + b"PUB nobody in.max 0\r\n\r\n" * 2
+            + b"PUB in.max 0\r\n\r\n" * 2
+        )
         await client.expect(status("in.max", 9, "nobody") * 2 + "MSG in.max 9 0\r\n\r\n")
         await client.expect_silence_until_pong()
 

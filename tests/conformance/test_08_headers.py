@@ -1,7 +1,6 @@
-"""Messages with headers (wire.md 1.8): opaque bytes that are passed on, or cut off for who cannot take them."""
+"""Messages with headers (wire.md 1.8): opaque bytes, passed on or cut off for who cannot take them."""
 
 import pytest
-
 from tests.support.brokers import Brokers
 
 PLAIN = '{"verbose":false}'
@@ -18,7 +17,7 @@ BLOCKS = {
     "no header block at all": b"abcde",
     "binary": b"\0\xff\r\n",
     "not finished": b"NATS/1.0\r\nA: 1",
-    "traceparent": b"NATS/1.0\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00\r\n\r\n",
+    "traceparent": b"NATS/1.0\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b71692033-00\r\n\r\n",
 }
 
 
@@ -45,7 +44,9 @@ async def test_cut_off_for_who_cannot_take_them(broker: Brokers, name: str, payl
         client.send(b"HPUB strip " + body + b"HPUB strip re.ply " + body)
         await client.expect_silence_until_pong()
         size = len(payload)
-        await plain.expect(b"MSG strip 1 %d\r\n%s\r\nMSG strip 1 re.ply %d\r\n%s\r\n" % (size, payload, size, payload))
+        await plain.expect(
+            b"MSG strip 1 %d\r\n%s\r\nMSG strip 1 re.ply %d\r\n%s\r\n" % (size, payload, size, payload)
+        )
         await plain.expect_silence_until_pong()
 
 
@@ -72,7 +73,11 @@ async def test_lower_case_verb(broker: Brokers) -> None:
 
 async def test_each_receiver_gets_its_form(broker: Brokers) -> None:
     shared = broker.shared()
-    async with await shared.client() as able, await shared.client(PLAIN) as plain, await shared.client() as publisher:
+    async with (
+        await shared.client() as able,
+        await shared.client(PLAIN) as plain,
+        await shared.client() as publisher,
+    ):
         for client in (able, plain):
             client.send(b"SUB forms 1\r\nSUB forms.* 2\r\n")
             await client.expect_silence_until_pong()

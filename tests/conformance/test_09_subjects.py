@@ -1,7 +1,6 @@
 """Subjects, wildcards and what matches what (wire.md 1.11)."""
 
 import pytest
-
 from tests.support.brokers import Brokers
 
 # subscription, published subject, delivered?

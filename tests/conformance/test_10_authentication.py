@@ -6,7 +6,6 @@ import json
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from tests.support.brokers import Brokers
 from tests.support.rawclient import RawClient
 
@@ -113,7 +112,9 @@ async def test_refused(broker: Brokers, config: str, credentials: dict[str, str]
         await client.expect_error("Authorization Violation", closes=True)
 
 
-@pytest.mark.parametrize("first", [b"PING\r\n", b"PONG\r\n", b"SUB a 1\r\n", b"UNSUB 1\r\n", b"PUB a 1\r\nx\r\n", b"+OK\r\n"])
+@pytest.mark.parametrize(
+    "first", [b"PING\r\n", b"PONG\r\n", b"SUB a 1\r\n", b"UNSUB 1\r\n", b"PUB a 1\r\nx\r\n", b"+OK\r\n"]
+)
 async def test_connect_must_come_first(broker: Brokers, first: bytes) -> None:
     async with await broker.shared(ONE_USER).connect() as client:
         await client.expect_info()
@@ -155,7 +156,11 @@ async def test_nkey_refused(broker: Brokers, wrong: str) -> None:
     async with await broker.shared(NKEYS).connect() as client:
         nonce = str((await client.expect_info())["nonce"]).encode()
         signer = OTHER_KEY if wrong in ("key", "unknown nkey") else KEY
-        sig = base64.urlsafe_b64encode(signer.sign(b"another" if wrong == "nonce" else nonce)).decode().rstrip("=")
+        sig = (
+            base64.urlsafe_b64encode(signer.sign(b"another" if wrong == "nonce" else nonce))
+            .decode()
+            .rstrip("=")
+        )
         nkey = _user_nkey(OTHER_KEY if wrong == "unknown nkey" else KEY)
         sig = "!!!" if wrong == "not base64" else sig
         client.send(f'CONNECT {{"verbose":false,"nkey":"{nkey}","sig":"{sig}"}}\r\n')

@@ -4,7 +4,6 @@ import re
 from collections import Counter
 
 import pytest
-
 from tests.support.brokers import Brokers
 from tests.support.rawclient import RawClient
 
@@ -22,7 +21,9 @@ async def sids(client: RawClient, count: int) -> Counter[bytes]:
 
 async def test_one_member_gets_each_message(broker: Brokers) -> None:
     async with await broker.shared().client() as client:
-        client.send(b"SUB g.one grp 1\r\nSUB g.one grp 2\r\nSUB g.one grp 3\r\n" + b"PUB g.one 1\r\nx\r\n" * 200)
+        client.send(
+            b"SUB g.one grp 1\r\nSUB g.one grp 2\r\nSUB g.one grp 3\r\n" + b"PUB g.one 1\r\nx\r\n" * 200
+        )
         seen = await sids(client, 200)
         await client.expect_silence_until_pong()
         assert set(seen) == {b"1", b"2", b"3"}
@@ -40,7 +41,9 @@ async def test_members_on_different_connections(broker: Brokers) -> None:
         got = []
         for client in (first, second):
             client.send(b"PING\r\n")
-            got.append((await client.expect(re.compile(rb"(MSG g.conn 1 1\r\nx\r\n)*PONG\r\n"))).count(b"MSG"))
+            got.append(
+                (await client.expect(re.compile(rb"(MSG g.conn 1 1\r\nx\r\n)*PONG\r\n"))).count(b"MSG")
+            )
         assert sum(got) == 100
         assert min(got) > 10
 
@@ -55,7 +58,9 @@ async def test_groups_and_plain_subscriptions_side_by_side(broker: Brokers) -> N
 async def test_a_group_is_one_over_all_its_subjects(broker: Brokers) -> None:
     """``SUB a g`` and ``SUB * g`` are the same group."""
     async with await broker.shared().client() as client:
-        client.send(b"SUB g.over grp 1\r\nSUB g.* grp 2\r\nSUB g.> grp 3\r\n" + b"PUB g.over 1\r\nx\r\n" * 100)
+        client.send(
+            b"SUB g.over grp 1\r\nSUB g.* grp 2\r\nSUB g.> grp 3\r\n" + b"PUB g.over 1\r\nx\r\n" * 100
+        )
         seen = await sids(client, 100)
         await client.expect_silence_until_pong()
         assert set(seen) == {b"1", b"2", b"3"}

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 
 import pytest
-
 from tests.support.brokers import Brokers
 
 
@@ -135,7 +134,7 @@ async def test_all_at_once(broker: Brokers) -> None:
 
 
 async def test_every_single_cut(broker: Brokers) -> None:
-    """Two pieces, cut at each place once; the first is known to have arrived when a second connection is answered."""
+    """Two pieces, cut at each place once; another connection's PONG keeps them apart."""
     shared = broker.shared("# cuts")
     async with await shared.client() as other:
         for cut in range(1, len(SCRIPT)):

@@ -5,7 +5,6 @@ import json
 import re
 
 import pytest
-
 from tests.support.brokers import Brokers
 from tests.support.rawleaf import RawLeaf
 
@@ -49,8 +48,13 @@ async def test_info_line_form(broker: Brokers) -> None:
     assert line.endswith(b"} \r\n")
 
 
-@pytest.mark.parametrize("connect", ["{}", '{"name":"L"}', '{"version":"2.15.1","server_id":"NX","name":"L","cluster":"L",'
-    '"headers":true,"compress_mode":"off","remote_account":"$G","protocol":3}', '{"unknown":1}'])  # fmt: skip
+AS_CAPTURED = (
+    '{"version":"2.15.1","server_id":"NX","name":"L","cluster":"L","headers":true,"compress_mode":"off",'
+    '"remote_account":"$G","protocol":3}'
+)
+
+
+@pytest.mark.parametrize("connect", ["{}", '{"name":"L"}', AS_CAPTURED, '{"unknown":1}'])
 async def test_connect_info_then_interest(broker: Brokers, connect: str) -> None:
     async with await dial(broker) as leaf:
         first = leaf.info
@@ -59,7 +63,16 @@ async def test_connect_info_then_interest(broker: Brokers, connect: str) -> None
         await leaf.sync()
     assert {key: info[key] for key in CONNECT_ONLY} == CONNECT_ONLY
     assert not FIRST_ONLY & info.keys()
-    for same in ("server_id", "server_name", "host", "port", "ip", "client_id", "leafnode_urls", "max_payload"):
+    for same in (
+        "server_id",
+        "server_name",
+        "host",
+        "port",
+        "ip",
+        "client_id",
+        "leafnode_urls",
+        "max_payload",
+    ):
         assert info[same] == first[same]
     assert re.fullmatch(r"\$LDS\.[A-Za-z0-9]{22}", leaf.loop_subject)
 
@@ -86,7 +99,9 @@ async def test_pipelined_handshake(broker: Brokers) -> None:
 async def test_interest_that_is_there_already_is_announced(broker: Brokers) -> None:
     world = broker.world()
     async with await world.client() as client:
-        client.send(b"SUB there.a 1\r\nSUB there.a 2\r\nSUB there.* 3\r\nSUB there.q g 4\r\nSUB there.q g 5\r\n")
+        client.send(
+            b"SUB there.a 1\r\nSUB there.a 2\r\nSUB there.* 3\r\nSUB there.q g 4\r\nSUB there.q g 5\r\n"
+        )
         await client.expect_silence_until_pong()
         async with await world.leaf() as leaf:
             seen = sorted(line for line in leaf.announced if line.startswith("there"))
@@ -111,14 +126,18 @@ async def test_refused_connect(broker: Brokers, connect: str, text: str) -> None
         await leaf.expect_error(text, closes=True)
 
 
-@pytest.mark.parametrize("connect", ['{"headers":1}', '{"name":5}', "{", "x", '{"protocol":"3"}', '{"is_hub":"yes"}'])
+@pytest.mark.parametrize(
+    "connect", ['{"headers":1}', '{"name":5}', "{", "x", '{"protocol":"3"}', '{"is_hub":"yes"}']
+)
 async def test_bad_json_closes_without_a_word(broker: Brokers, connect: str) -> None:
     async with await dial(broker) as leaf:
         leaf.send(f"CONNECT {connect}\r\n")
         await leaf.expect_close()
 
 
-@pytest.mark.parametrize("line", [b"LS+ a\r\n", b"PING\r\n", b"LMSG a 0\r\n\r\n", b"PUB a 0\r\n\r\n", b"SUB a 1\r\n"])
+@pytest.mark.parametrize(
+    "line", [b"LS+ a\r\n", b"PING\r\n", b"LMSG a 0\r\n\r\n", b"PUB a 0\r\n\r\n", b"SUB a 1\r\n"]
+)
 async def test_connect_must_come_first(broker: Brokers, line: bytes) -> None:
     async with await dial(broker) as leaf:
         leaf.send(line)
@@ -145,7 +164,9 @@ accounts {
   B { users: [ { user: cb, password: p } ] }
 }"""
 CREDENTIALS = 'leafnodes { listen: "127.0.0.1:-1", compression: off, authorization { user: l, password: p } }'
-CLIENT_USERS = 'leafnodes { listen: "127.0.0.1:-1", compression: off }\nauthorization { user: u, password: p }'
+CLIENT_USERS = (
+    'leafnodes { listen: "127.0.0.1:-1", compression: off }\nauthorization { user: u, password: p }'
+)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +178,9 @@ CLIENT_USERS = 'leafnodes { listen: "127.0.0.1:-1", compression: off }\nauthoriz
         (CLIENT_USERS, '{"user":"u","pass":"p"}', "$G"),
     ],
 )
-async def test_accepted_credentials_bind_to_an_account(broker: Brokers, config: str, connect: str, account: str) -> None:
+async def test_accepted_credentials_bind_to_an_account(
+    broker: Brokers, config: str, connect: str, account: str
+) -> None:
     async with await dial(broker, config) as leaf:
         leaf.send(f"CONNECT {connect}\r\n")
         assert (await leaf.expect_info())["remote_account"] == account
@@ -209,7 +232,9 @@ async def test_duplicate_link_ends_the_older(broker: Brokers) -> None:
         await newer.expect_silence_until_pong()
 
 
-@pytest.mark.parametrize("change", [{"name": "L2"}, {"cluster": "L2"}, {"remote_account": "X"}, {"remote_account": ""}])
+@pytest.mark.parametrize(
+    "change", [{"name": "L2"}, {"cluster": "L2"}, {"remote_account": "X"}, {"remote_account": ""}]
+)
 async def test_not_a_duplicate(broker: Brokers, change: dict[str, str]) -> None:
     shared = broker.own(HUB)
     one, two = json.dumps(DUPLICATE), json.dumps({**DUPLICATE, **change})

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-
 from tests.support.brokers import Brokers, World
 from tests.support.rawclient import RawClient
 from tests.support.rawleaf import RawLeaf
@@ -216,8 +215,14 @@ UP = {
         b"LMSG u.box $JS.ACK.T.C1.1.1.1.1795453739738808567.0@a@b 0\r\n\r\n",
         b"MSG a@b 1 $JS.ACK.T.C1.1.1.1.1795453739738808567.0 0\r\n\r\n",
     ),
-    "too few dots": (b"LMSG u.box $JS.ACK.T.C1.1.1.1@t.a 0\r\n\r\n", b"MSG u.box 1 $JS.ACK.T.C1.1.1.1@t.a 0\r\n\r\n"),
-    "another prefix": (b"LMSG u.box x.1.2.3.4.5.6.7.8.9@t.a 0\r\n\r\n", b"MSG u.box 1 x.1.2.3.4.5.6.7.8.9@t.a 0\r\n\r\n"),
+    "too few dots": (
+        b"LMSG u.box $JS.ACK.T.C1.1.1.1@t.a 0\r\n\r\n",
+        b"MSG u.box 1 $JS.ACK.T.C1.1.1.1@t.a 0\r\n\r\n",
+    ),
+    "another prefix": (
+        b"LMSG u.box x.1.2.3.4.5.6.7.8.9@t.a 0\r\n\r\n",
+        b"MSG u.box 1 x.1.2.3.4.5.6.7.8.9@t.a 0\r\n\r\n",
+    ),
 }
 
 
@@ -365,7 +370,8 @@ async def test_one_byte_at_a_time(link: Link) -> None:
     await link.client_says(b"SUB slow.> 1\r\n")
     await link.leaf.expect(b"LS+ slow.>\r\n")
     await link.leaf.send_bytewise(
-        b"LS+ slow.a\r\nLMSG slow.a | g 2\r\nhi\r\nHMSG slow.b + re g h 12 14\r\nNATS/1.0\r\n\r\nyo\r\nLS- slow.a\r\n"
+        b"LS+ slow.a\r\nLMSG slow.a | g 2\r\nhi\r\n"
+        b"HMSG slow.b + re g h 12 14\r\nNATS/1.0\r\n\r\nyo\r\nLS- slow.a\r\n"
     )
     await link.client.expect(b"MSG slow.a 1 2\r\nhi\r\nHMSG slow.b 1 re 12 14\r\nNATS/1.0\r\n\r\nyo\r\n")
     await link.leaf.expect_silence_until_pong()

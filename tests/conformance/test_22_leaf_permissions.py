@@ -1,7 +1,6 @@
-"""What may cross a leaf link (wire.md 2.6, 2.7, 5.5): users' permissions, ``deny_pub``, JetStream's own subjects."""
+"""What may cross a leaf link (wire.md 2.6, 2.7, 5.5): permissions, ``deny_pub``, JetStream's subjects."""
 
 import pytest
-
 from tests.support.brokers import Broker, Brokers
 from tests.support.rawclient import RawClient
 from tests.support.rawleaf import RawLeaf
@@ -119,7 +118,8 @@ async def test_literal_interest_in_jetstream_subjects(broker: Brokers, subject: 
 
 
 @pytest.mark.parametrize(
-    ("interest", "subject"), [("$KV.b.*", "$KV.b.k"), ("$OBJ.>", "$OBJ.x"), ("$JS.>", "$JS.API.INFO"), (">", "$KV.b.k")]
+    ("interest", "subject"),
+    [("$KV.b.*", "$KV.b.k"), ("$OBJ.>", "$OBJ.x"), ("$JS.>", "$JS.API.INFO"), (">", "$KV.b.k")],
 )
 async def test_wildcard_interest_in_jetstream_subjects(broker: Brokers, interest: str, subject: str) -> None:
     """Accepted, and never served."""

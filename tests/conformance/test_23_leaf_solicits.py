@@ -5,7 +5,6 @@ import re
 from collections.abc import AsyncIterator
 
 import pytest
-
 from tests.support.brokers import Brokers
 from tests.support.fake_hub import FIRST_INFO, FakeHub
 
@@ -21,7 +20,14 @@ def info_with(**fields: object) -> str:
     return f"INFO {json.dumps({**json.loads(FIRST_INFO), **fields})}\r\n"
 
 
-CONNECT_TYPES = {"version": str, "server_id": str, "name": str, "headers": bool, "remote_account": str, "protocol": int}
+CONNECT_TYPES = {
+    "version": str,
+    "server_id": str,
+    "name": str,
+    "headers": bool,
+    "remote_account": str,
+    "protocol": int,
+}
 
 
 async def test_connect(broker: Brokers, hub: FakeHub) -> None:
@@ -37,7 +43,18 @@ async def test_connect(broker: Brokers, hub: FakeHub) -> None:
     assert connect["protocol"] in (1, 3)
     assert connect.get("cluster", "LEAF") == "LEAF"
     assert re.fullmatch(r"N[A-Z2-7]{55}", connect["server_id"])
-    for absent in ("lang", "gateway", "user", "pass", "auth_token", "jwt", "nkey", "sig", "is_hub", "deny_pub"):
+    for absent in (
+        "lang",
+        "gateway",
+        "user",
+        "pass",
+        "auth_token",
+        "jwt",
+        "nkey",
+        "sig",
+        "is_hub",
+        "deny_pub",
+    ):
         assert absent not in connect
 
 
@@ -98,7 +115,7 @@ async def test_connect_info_that_never_comes(broker: Brokers, hub: FakeHub) -> N
 
 
 async def test_user_and_password_of_the_url(broker: Brokers, hub: FakeHub) -> None:
-    broker.own(f'server_name: L\nleafnodes {{ remotes: [ {{ url: "nats-leaf://user:pass@127.0.0.1:{hub.port}" }} ] }}')
+    broker.own(f'leafnodes {{ remotes: [ {{ url: "nats-leaf://user:pass@127.0.0.1:{hub.port}" }} ] }}')
     link = await hub.dialled()
     link.send(f"INFO {FIRST_INFO}\r\n")
     connect = await link.expect_connect()
@@ -147,7 +164,10 @@ DOWN = {
     "reply": (b"LMSG d.1 re.ply 5\r\nhello\r\n", b"MSG d.1 1 re.ply 5\r\nhello\r\n"),
     "headers": (b"HMSG d.1 12 14\r\nNATS/1.0\r\n\r\nhi\r\n", b"HMSG d.1 1 12 14\r\nNATS/1.0\r\n\r\nhi\r\n"),
     "queue named that nobody is in": (b"LMSG d.1 + re g 2\r\nhi\r\n", b"MSG d.1 1 re 2\r\nhi\r\n"),
-    "JetStream": (b"LMSG d.9 $JS.ACK.T.C.1.1.1.1795.0@x.y 0\r\n\r\n", b"MSG x.y 1 $JS.ACK.T.C.1.1.1.1795.0 0\r\n\r\n"),
+    "JetStream": (
+        b"LMSG d.9 $JS.ACK.T.C.1.1.1.1795.0@x.y 0\r\n\r\n",
+        b"MSG x.y 1 $JS.ACK.T.C.1.1.1.1795.0 0\r\n\r\n",
+    ),
 }
 
 
@@ -180,8 +200,16 @@ async def test_queue_groups_get_what_names_them(broker: Brokers, hub: FakeHub) -
 UP = {
     "plain": (b"LS+ u.1\r\n", b"PUB u.1 2\r\nyo\r\n", b"LMSG u.1 2\r\nyo\r\n"),
     "reply": (b"LS+ u.2\r\n", b"PUB u.2 re.ply 2\r\nyo\r\n", b"LMSG u.2 re.ply 2\r\nyo\r\n"),
-    "wildcards, once": (b"LS+ u.3\r\nLS+ u.3.>\r\nLS+ *.3\r\n", b"PUB u.3 2\r\nyo\r\n", b"LMSG u.3 2\r\nyo\r\n"),
-    "headers": (b"LS+ u.4\r\n", b"HPUB u.4 12 14\r\nNATS/1.0\r\n\r\nhi\r\n", b"HMSG u.4 12 14\r\nNATS/1.0\r\n\r\nhi\r\n"),
+    "wildcards, once": (
+        b"LS+ u.3\r\nLS+ u.3.>\r\nLS+ *.3\r\n",
+        b"PUB u.3 2\r\nyo\r\n",
+        b"LMSG u.3 2\r\nyo\r\n",
+    ),
+    "headers": (
+        b"LS+ u.4\r\n",
+        b"HPUB u.4 12 14\r\nNATS/1.0\r\n\r\nhi\r\n",
+        b"HMSG u.4 12 14\r\nNATS/1.0\r\n\r\nhi\r\n",
+    ),
     "queue": (b"LS+ u.5 g 2\r\n", b"PUB u.5 1\r\na\r\n", b"LMSG u.5 | g 1\r\na\r\n"),
     "queue and reply": (b"LS+ u.6 g 2\r\n", b"PUB u.6 re 1\r\na\r\n", b"LMSG u.6 + re g 1\r\na\r\n"),
     "nobody": (b"", b"PUB u.7 1\r\na\r\n", b""),
@@ -233,7 +261,7 @@ async def test_what_came_over_the_link_does_not_go_back(broker: Brokers, hub: Fa
 
 
 async def test_permissions_of_the_hub_are_kept(broker: Brokers, hub: FakeHub) -> None:
-    """Told in the connect INFO: neither interest nor messages outside them go up, nothing outside comes in."""
+    """Told in the connect INFO: nothing outside them goes up, interest or message, and nothing comes in."""
     server = hub.leaf_server(broker)
     link = await hub.dialled()
     link.send(info_with(info_on_connect=True))
@@ -281,8 +309,8 @@ async def test_jetstream_subjects_stay_at_home(broker: Brokers, hub: FakeHub) ->
         await link.expect_silence_until_pong()
 
 
-async def test_two_remotes_are_not_echoed_to_each_other_wrongly(broker: Brokers, hub: FakeHub) -> None:
-    """A leaf hands on between its hubs: from a hub's link to other leaf links (wire.md 2.5)."""
+async def test_a_leaf_hands_on_between_its_hubs(broker: Brokers, hub: FakeHub) -> None:
+    """What comes from one hub goes to the other leaf links too (wire.md 2.5)."""
     async with FakeHub() as second:
         remotes = ", ".join(f'{{ url: "nats-leaf://127.0.0.1:{port}" }}' for port in (hub.port, second.port))
         broker.own(f"server_name: L\nleafnodes {{ remotes: [ {remotes} ] }}")

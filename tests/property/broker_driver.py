@@ -54,12 +54,22 @@ def config_for(users: dict[str, Permissions]) -> str:
     lines = []
     for name, rights in users.items():
         allow_publish = "" if rights.publish_allow is None else f"allow: {_array(rights.publish_allow)}, "
-        allow_subscribe = "" if rights.subscribe_allow is None else f"allow: {_array(rights.subscribe_allow)}, "
+        allow_subscribe = (
+            "" if rights.subscribe_allow is None else f"allow: {_array(rights.subscribe_allow)}, "
+        )
         publish = f"{{ {allow_publish}deny: {_array(rights.publish_deny)} }}"
         subscribe = f"{{ {allow_subscribe}deny: {_array(rights.subscribe_deny)} }}"
-        block = f", permissions: {{ publish: {publish}, subscribe: {subscribe} }}" if rights != Permissions() else ""
+        block = (
+            f", permissions: {{ publish: {publish}, subscribe: {subscribe} }}"
+            if rights != Permissions()
+            else ""
+        )
         lines.append(f'  {{ user: "{name or "nobody"}", password: {PASSWORD}{block} }}')
-    return "authorization { users: [\n" + "\n".join(lines) + "\n] }\nno_auth_user: nobody\nhttp: \"127.0.0.1:-1\"\n"
+    return (
+        "authorization { users: [\n"
+        + "\n".join(lines)
+        + '\n] }\nno_auth_user: nobody\nhttp: "127.0.0.1:-1"\n'
+    )
 
 
 def _array(subjects: tuple[str, ...]) -> str:
@@ -155,4 +165,3 @@ def frames(data: bytes) -> list[bytes]:
             found.append(data[at:end])
         at = end
     return found
-

@@ -23,7 +23,7 @@ class Mismatch(AssertionError):
 
 
 def matches(pattern: str, subject: str) -> bool:
-    """True if a subscription to ``pattern`` gets ``subject``; the subject's own ``*`` and ``>`` are plain text."""
+    """True if ``pattern`` gets ``subject``, whose own ``*`` and ``>`` are plain text."""
     want, have = pattern.split("."), subject.split(".")
     if "" in have:
         return False
@@ -33,6 +33,21 @@ def matches(pattern: str, subject: str) -> bool:
             return False
         have = have[: len(want)]
     return len(want) == len(have) and all(w in ("*", h) for w, h in zip(want, have, strict=True))
+
+
+def covers(entry: str, pattern: str) -> bool:
+    """True if ``entry`` matches all that ``pattern`` can match; nothing covers a malformed one."""
+    outer, inner = entry.split("."), pattern.split(".")
+    if "" in inner:
+        return False
+    if outer[-1] == ">":
+        outer = outer[:-1]
+        if len(inner) <= len(outer):
+            return False
+        inner = inner[: len(outer)]
+    return len(outer) == len(inner) and all(
+        o == i or (o == "*" and i != ">") for o, i in zip(outer, inner, strict=True)
+    )
 
 
 def is_valid(subject: str) -> bool:
@@ -57,19 +72,18 @@ class Permissions:
     subscribe_deny: tuple[str, ...] = ()
 
     def may_publish(self, subject: str) -> bool:
-        return _permitted(subject, self.publish_allow, self.publish_deny)
+        allowed = self.publish_allow is None or any(matches(entry, subject) for entry in self.publish_allow)
+        return allowed and not any(matches(entry, subject) for entry in self.publish_deny)
 
     def may_subscribe(self, subject: str) -> bool:
-        return _permitted(subject, self.subscribe_allow, self.subscribe_deny)
+        allowed = self.subscribe_allow is None or any(
+            covers(entry, subject) for entry in self.subscribe_allow
+        )
+        return allowed and not any(covers(entry, subject) for entry in self.subscribe_deny)
 
     def may_receive(self, subject: str) -> bool:
         """The deny list again, for what a wider subscription lets through."""
-        return _permitted(subject, None, self.subscribe_deny)
-
-
-def _permitted(subject: str, allow: Iterable[str] | None, deny: Iterable[str]) -> bool:
-    allowed = allow is None or any(matches(entry, subject) for entry in allow)
-    return allowed and not any(matches(entry, subject) for entry in deny)
+        return not any(matches(entry, subject) for entry in self.subscribe_deny)
 
 
 @dataclass(frozen=True)
@@ -224,7 +238,7 @@ class Model:
         self.clients[number] = Client(number, self._users[""])
 
     def apply(self, number: int, operation: Operation) -> None:
-        """Carry ``operation`` out and account for the frames that it causes; Mismatch if that cannot be done."""
+        """Carry ``operation`` out and account for the frames it causes; Mismatch if that cannot be done."""
         client = self.clients[number]
         match operation:
             case Connect():
@@ -308,7 +322,7 @@ class Model:
                 del subscription.client.subscriptions[subscription.sid]
 
     def _receivers(self, sender: Client, subject: str) -> tuple[list[Subscription], list[list[Subscription]]]:
-        """Plain subscriptions, and the members of each queue group, that may get ``subject`` from ``sender``."""
+        """Plain subscriptions and the members of each queue group that may get ``subject``."""
         plain: list[Subscription] = []
         groups: dict[str, list[Subscription]] = {}
         for subscription in self._all_subscriptions():
@@ -318,7 +332,9 @@ class Model:
                 and (client is not sender or client.options["echo"])
                 and client.permissions.may_receive(subject)
             ):
-                (groups.setdefault(subscription.queue, []) if subscription.queue else plain).append(subscription)
+                (groups.setdefault(subscription.queue, []) if subscription.queue else plain).append(
+                    subscription
+                )
         return plain, list(groups.values())
 
     def _all_subscriptions(self) -> Iterator[Subscription]:
@@ -334,7 +350,9 @@ class Model:
             chosen = [*plain, *members]
             frames: dict[int, Counter[bytes]] = {}
             for subscription in chosen:
-                frames.setdefault(subscription.client.number, Counter())[subscription.frame(message, headers)] += 1
+                frames.setdefault(subscription.client.number, Counter())[
+                    subscription.frame(message, headers)
+                ] += 1
             if all(self.received.first(number, want.total()) == want for number, want in frames.items()):
                 for number, want in frames.items():
                     self.received.take(number, want.total())

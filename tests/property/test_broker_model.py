@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-
 from tests.property.broker_driver import BrokerDriver, ServerDriver, config_for, frames
 from tests.property.model import Model, Operation, Pub, is_literal
 from tests.property.operations import CONNECTIONS, USERS, Script, scripts
@@ -39,7 +38,7 @@ class Run:
         self.over = False
 
     def turn(self, who: int, size: int) -> None:
-        """Send the next ``size`` bytes of a connection; where the driver cannot stop there, on to the operation's end."""
+        """Send the next ``size`` bytes; where the driver cannot stop there, on to the operation's end."""
         stream, todo = self._streams[who]
         number, start = self._ids[who], self._sent[who]
         stop = min(start + size, len(stream))
@@ -82,7 +81,7 @@ def run(driver: BrokerDriver, script: Script) -> None:
         driver.close_all()
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(script=scripts)
 def test_every_byte_is_the_models(driver: BrokerDriver, script: Script) -> None:
     run(driver, script)

@@ -2,10 +2,11 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.property.model import is_literal, is_valid, matches
 
-words = st.text(st.characters(blacklist_characters=" .*>\t\r\n\f", blacklist_categories=["Cs"]), min_size=1, max_size=4)
+words = st.text(
+    st.characters(blacklist_characters=" .*>\t\r\n\f", blacklist_categories=["Cs"]), min_size=1, max_size=4
+)
 tokens = st.one_of(st.sampled_from(["a", "b"]), words)
 literals = st.lists(tokens, min_size=1, max_size=5)
 patterns = st.lists(st.one_of(tokens, st.just("*")), min_size=1, max_size=5)

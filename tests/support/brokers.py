@@ -5,6 +5,7 @@ until the session ends; tests keep apart by using subjects of their own. ``Broke
 for a test that changes or ends its server.
 """
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -56,14 +57,20 @@ class Broker:
 
 
 class World:
-    """An account that one test has for itself: no interest that another test left behind can be seen in it."""
+    """An account that one test has for itself: nothing that another test left behind can be seen in it."""
 
     def __init__(self, broker: Broker, number: int) -> None:
         self._broker, self._number = broker, number
 
     async def client(self, **connect: object) -> RawClient:
         """A client of this account, with headers unless ``connect`` says otherwise."""
-        fields = {"verbose": False, "pedantic": False, "headers": True, "user": f"c{self._number}", "pass": "p"}
+        fields = {
+            "verbose": False,
+            "pedantic": False,
+            "headers": True,
+            "user": f"c{self._number}",
+            "pass": "p",
+        }
         return await self._broker.client(json.dumps({**fields, **connect}))
 
     async def leaf(self, **connect: object) -> RawLeaf:
@@ -75,16 +82,18 @@ class Brokers:
     """All servers of one implementation that a session has started."""
 
     def __init__(self, implementation: str, folder: Path) -> None:
-        self._start = IMPLEMENTATIONS[implementation]
+        self.implementation = implementation
+        self._start_process = IMPLEMENTATIONS[implementation]
         self._folder = folder
+        self._numbers = itertools.count()
         self._shared: dict[str, Broker] = {}
-        self._started: list[ServerProcess] = []
+        self._own: list[Broker] = []
         self._worlds = iter(_NUMBERS)
 
     def shared(self, config: str = "") -> Broker:
         """The server with this configuration that the whole session shares."""
         if config not in self._shared:
-            self._shared[config] = self.own(config)
+            self._shared[config] = self._start(config)
         return self._shared[config]
 
     def world(self) -> World:
@@ -92,11 +101,20 @@ class Brokers:
         return World(self.shared(WORLDS_CONFIG), next(self._worlds))
 
     def own(self, config: str = "") -> Broker:
-        """A server for one test alone."""
-        process = self._start(config, self._folder / f"server{len(self._started)}")
-        self._started.append(process)
-        return Broker(process)
+        """A server for one test alone, ended after it."""
+        self._own.append(self._start(config))
+        return self._own[-1]
+
+    def stop_own(self) -> None:
+        """End the servers that a test had for itself."""
+        while self._own:
+            self._own.pop().process.stop()
 
     def stop(self) -> None:
-        for process in self._started:
-            process.stop()
+        """End every server."""
+        self.stop_own()
+        for broker in self._shared.values():
+            broker.process.stop()
+
+    def _start(self, config: str) -> Broker:
+        return Broker(self._start_process(config, self._folder / f"server{next(self._numbers)}"))

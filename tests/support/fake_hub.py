@@ -13,7 +13,10 @@ from tests.support.rawclient import TIMEOUT_S, Incoming
 from tests.support.rawleaf import RawLeaf
 
 # The least a leaf accepts as the first INFO of a hub (wire.md 2.2).
-FIRST_INFO = '{"client_id":1,"leafnode_urls":[],"headers":true,"max_payload":1048576,"server_id":"NHUB","server_name":"HUB"}'
+FIRST_INFO = (
+    '{"client_id":1,"leafnode_urls":[],"headers":true,"max_payload":1048576,'
+    '"server_id":"NHUB","server_name":"HUB"}'
+)
 
 
 class FakeHub:
@@ -29,7 +32,9 @@ class FakeHub:
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
         self._server.close()
         for link in self._open:
             link.close()

@@ -8,7 +8,6 @@ a slow machine does not change a result. Nothing else is taken out.
 
 import asyncio
 import json
-import os.path
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -47,6 +46,12 @@ class Incoming(asyncio.Protocol):
         self.news.set()
 
 
+def _common_length(one: bytes, two: bytes) -> int:
+    """How many bytes from the start are the same."""
+    shorter = min(len(one), len(two))
+    return next((at for at in range(shorter) if one[at] != two[at]), shorter)
+
+
 class RawClient:
     """One connection. ``info`` is the last INFO read by :meth:`expect_info`."""
 
@@ -71,7 +76,9 @@ class RawClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     @property
@@ -186,7 +193,7 @@ class RawClient:
     async def _take_out_noise(self, expected: bytes, wanted: object = None, else_wait: bool = False) -> None:
         """Take out the line at which the stream leaves ``expected``, if such a line may come unasked."""
         data = bytes(self._in.data)
-        line_start = data.rfind(b"\r\n", 0, len(os.path.commonprefix([data, expected])))
+        line_start = data.rfind(b"\r\n", 0, _common_length(data, expected))
         at = line_start + 2 if line_start >= 0 else 0
         if b"\n" not in data[at:]:
             await self._more(wanted or expected)

@@ -37,7 +37,7 @@ class RawLeaf(RawClient):
         return dict(json.loads(line[8:]))
 
     async def sync(self) -> None:
-        """Read the peer's interest until it has answered a PING; taking back what it announced is noise from here on."""
+        """Read the peer's interest until it has answered a PING; taking that back is noise from here on."""
         self.noise = ()
         self.send(b"PING\r\n")
         seen = await self.expect(re.compile(rb"(?:(?:LS[+-] [^\r]*|PING)\r\n)*?PONG\r\n"))

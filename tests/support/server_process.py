@@ -54,7 +54,7 @@ class ServerProcess:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         self.stop()
 
     @property
@@ -68,7 +68,7 @@ class ServerProcess:
             return "".join(self._lines)
 
     def configure(self, config: str) -> None:
-        """Write the configuration file: ``config`` plus where the ports file goes and, unless said, the port."""
+        """Write the configuration file: ``config``, the ports file and, unless said, the port."""
         listen = "" if re.search(r"^\s*(listen|port)\b", config, re.MULTILINE) else 'listen: "127.0.0.1:-1"\n'
         self.config_file.write_text(f'{listen}ports_file_dir: "{self.folder}"\n{config}\n')
 
@@ -76,9 +76,9 @@ class ServerProcess:
         """The port of ``listener`` ("nats" or "leafnodes"), as the server logged it."""
         return int(self.wait_for_log(rf"Listening for {LISTENING_FOR[listener]} on \S*:(\d+)")[1])
 
-    def ports_file(self) -> Path:
-        """Where this server writes its ports file."""
-        return self.folder / f"{Path(self._process.args[0]).name}_{self.pid}.ports"  # type: ignore[index]
+    def ports_files(self) -> list[Path]:
+        """The ports files of this server: none or one, named ``<program>_<pid>.ports``."""
+        return list(self.folder.glob(f"*_{self.pid}.ports"))
 
     def wait_for_log(self, pattern: str, timeout_s: float = 5.0) -> re.Match[str]:
         """The first match of ``pattern`` in the log; TimeoutError if it does not come or the server ends."""

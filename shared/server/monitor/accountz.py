@@ -1,0 +1,160 @@
+"""/accountz and /accstatz: accounts (security_ops 4.4)."""
+
+import msgspec
+
+from phloem.shared.server.monitor.query import BadParameter, Query
+from phloem.shared.server.monitor.records import AccountRecord, ConnRecord, MonitorSource, Traffic
+from phloem.shared.server.monitor.render import date
+from phloem.shared.server.monitor.subsz import SublistStats, sublist_stats
+
+
+class AccountDetail(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One account; it is as old as the configuration, never expires, and has nothing to be completed."""
+
+    account_name: str
+    update_time: str
+    is_system: bool = False
+    expired: bool
+    complete: bool
+    jetstream_enabled: bool
+    leafnode_connections: int
+    client_connections: int
+    subscriptions: int
+    name_tag: str
+    sublist_stats: SublistStats
+
+
+class Accountz(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The page: names, or one account with ``acc``."""
+
+    server_id: str
+    now: str
+    system_account: str = ""
+    accounts: list[str] = []
+    account_detail: AccountDetail | None = None
+
+
+class MsgBytes(msgspec.Struct):
+    """A number of messages and their bytes."""
+
+    msgs: int = 0
+    bytes: int = 0
+
+
+class DataStats(msgspec.Struct, kw_only=True):
+    """One direction: all of it, then the part of each kind of link between servers."""
+
+    msgs: int
+    bytes: int
+    gateways: MsgBytes
+    routes: MsgBytes
+    leafs: MsgBytes
+
+
+class AccountStat(msgspec.Struct, kw_only=True):
+    """What one account carried since the start; ``total_conns`` is clients and leaf links that are open."""
+
+    acc: str
+    name: str
+    conns: int
+    leafnodes: int
+    total_conns: int
+    num_subscriptions: int
+    sent: DataStats
+    received: DataStats
+    slow_consumers: int
+
+
+class AccountStatz(msgspec.Struct, kw_only=True):
+    """The page."""
+
+    server_id: str
+    now: str
+    account_statz: list[AccountStat]
+
+
+def accountz(source: MonitorSource, query: Query) -> Accountz:
+    """The page.
+
+    Raises:
+        BadParameter: There is no such account.
+    """
+    settings, accounts = source.settings(), sorted(source.accounts(), key=lambda account: account.name)
+    page = Accountz(
+        server_id=settings.server_id,
+        now=date(source.clock.wall_ns()),
+        system_account=settings.system_account,
+    )
+    wanted = query.text("acc")
+    if not wanted:
+        page.accounts = [account.name for account in accounts]
+        return page
+    for account in accounts:
+        if account.name == wanted:
+            clients, leafs = _connected(account, list(source.connections()))
+            page.account_detail = AccountDetail(
+                account_name=wanted,
+                update_time=date(settings.config_load_wall_ns),
+                is_system=wanted == settings.system_account,
+                expired=False,
+                complete=True,
+                jetstream_enabled=False,
+                leafnode_connections=len(leafs),
+                client_connections=len(clients),
+                subscriptions=account.stats["subscriptions"],
+                name_tag=wanted,
+                sublist_stats=sublist_stats([account]),
+            )
+            return page
+    raise BadParameter(f"Account {wanted} does not exist")
+
+
+def accstatz(source: MonitorSource, query: Query) -> AccountStatz:
+    """The page; accounts without a connection with ``unused=1`` only.
+
+    Raises:
+        BadParameter: ``unused`` is no boolean.
+    """
+    unused, connections = query.flag("unused"), list(source.connections())
+    stats = [_stat(account, connections) for account in sorted(source.accounts(), key=lambda a: a.name)]
+    return AccountStatz(
+        server_id=source.settings().server_id,
+        now=date(source.clock.wall_ns()),
+        account_statz=[stat for stat in stats if unused or stat.total_conns],
+    )
+
+
+def _connected(
+    account: AccountRecord, connections: list[ConnRecord]
+) -> tuple[list[ConnRecord], list[ConnRecord]]:
+    """The account's clients and its leaf links."""
+    own = [record for record in connections if record.account == account.name]
+    clients = [record for record in own if record.kind == "Client"]
+    return clients, [record for record in own if record.kind == "Leafnode"]
+
+
+def _stat(account: AccountRecord, connections: list[ConnRecord]) -> AccountStat:
+    clients, leafs = _connected(account, connections)
+    links, everything = Traffic(), Traffic()
+    links.add(account.ended_leafs)
+    for record in leafs:
+        links.add(record.stats)
+    everything.add(links)
+    everything.add(account.ended_clients)
+    for record in clients:
+        everything.add(record.stats)
+    return AccountStat(
+        acc=account.name,
+        name=account.name,
+        conns=len(clients),
+        leafnodes=len(leafs),
+        total_conns=len(clients) + len(leafs),
+        num_subscriptions=account.stats["subscriptions"],
+        sent=_direction(everything.out_msgs, everything.out_bytes, MsgBytes(links.out_msgs, links.out_bytes)),
+        received=_direction(everything.in_msgs, everything.in_bytes, MsgBytes(links.in_msgs, links.in_bytes)),
+        slow_consumers=account.slow_consumers,
+    )
+
+
+def _direction(msgs: int, size: int, leafs: MsgBytes) -> DataStats:
+    return DataStats(msgs=msgs, bytes=size, gateways=MsgBytes(), routes=MsgBytes(), leafs=leafs)

@@ -1,0 +1,118 @@
+"""/metrics: the figures of the other pages for Prometheus, in its text format 0.0.4.
+
+Names are phloem's own (``phloem_...``), in base units. Links are labelled with names that stay the same when
+they reconnect. Sums over labels are left to the reader.
+"""
+
+import platform
+from collections.abc import Iterable, Iterator
+
+from phloem.shared.server.monitor.process import Process
+from phloem.shared.server.monitor.records import ConnRecord, MonitorSource, Settings, leaf_traffic
+from phloem.shared.server.monitor.render import SECOND_NS, number
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Labels = dict[str, str]
+Samples = Iterable[tuple[Labels, float]]
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+
+
+def metrics(source: MonitorSource, process: Process) -> bytes:
+    """The page."""
+    families = (*_server(source, process), *_messages(source), *_links(source))
+    return "".join(families).encode("utf-8", "replace")
+
+
+def _family(name: str, kind: str, about: str, samples: Samples) -> str:
+    """One metric: what it is, then its values."""
+    lines = [f"# HELP phloem_{name} {about}", f"# TYPE phloem_{name} {kind}"]
+    for labels, value in samples:
+        shown = ",".join(f'{label}="{text.translate(_ESCAPES)}"' for label, text in labels.items())
+        braces = f"{{{shown}}}" if shown else ""
+        lines.append(f"phloem_{name}{braces} {number(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _one(name: str, kind: str, about: str, value: float) -> str:
+    return _family(name, kind, about, [({}, value)])
+
+
+def _server(source: MonitorSource, process: Process) -> Iterator[str]:
+    settings, connections = source.settings(), list(source.connections())
+    start_s = settings.start_wall_ns / SECOND_NS
+    up_s = (source.clock.monotonic_ns() - settings.start_ns) / SECOND_NS
+    subscriptions = sum(account.stats["subscriptions"] for account in source.accounts())
+    leafs = sum(record.kind == "Leafnode" for record in connections)
+    yield _family("build_info", "gauge", "Always 1; the labels say what runs.", [(_build(settings), 1)])
+    yield _one("start_time_seconds", "gauge", "When the server started, Unix time.", start_s)
+    yield _one("uptime_seconds", "gauge", "How long the server has been running.", up_s)
+    yield _one("memory_bytes", "gauge", "Resident memory of the process.", process.memory_bytes())
+    yield _one("cpu_seconds_total", "counter", "Processor time of the process.", process.cpu_ns() / SECOND_NS)
+    yield _one("cores", "gauge", "Cores the process may run on.", process.cores())
+    yield _one("connections", "gauge", "Clients that are connected.", len(connections) - leafs)
+    yield _one("connections_total", "counter", "Clients accepted.", source.total_connections())
+    yield _one("max_connections", "gauge", "Clients allowed, 0 for any number.", settings.max_connections)
+    yield _one("subscriptions", "gauge", "Subscriptions of all accounts.", subscriptions)
+
+
+def _build(settings: Settings) -> Labels:
+    return {
+        "version": settings.build,
+        "protocol": settings.version,
+        "python": platform.python_version(),
+        "server_name": settings.server_name,
+        "server_id": settings.server_id,
+    }
+
+
+def _messages(source: MonitorSource) -> Iterator[str]:
+    totals, leafs = source.totals(), leaf_traffic(source.accounts(), source.connections())
+    for name, about, samples in (
+        ("in_messages", "Messages received.", _both(totals["in_msgs"] - leafs.in_msgs, leafs.in_msgs)),
+        ("in_bytes", "Payload received.", _both(totals["in_bytes"] - leafs.in_bytes, leafs.in_bytes)),
+        ("out_messages", "Messages sent.", _both(totals["out_msgs"] - leafs.out_msgs, leafs.out_msgs)),
+        ("out_bytes", "Payload sent.", _both(totals["out_bytes"] - leafs.out_bytes, leafs.out_bytes)),
+        (
+            "slow_consumers",
+            "Connections cut off for not keeping up.",
+            _both(totals["slow_clients"], totals["slow_leafs"]),
+        ),
+        (
+            "stale_connections",
+            "Connections cut off for not answering PING.",
+            _both(totals["stale_clients"], totals["stale_leafs"]),
+        ),
+        ("stalls", "Times a publisher had to wait for a slow subscriber.", [({}, totals["stalled_clients"])]),
+    ):
+        yield _family(f"{name}_total", "counter", about, samples)
+
+
+def _both(clients: int, leafs: int) -> Samples:
+    return [({"kind": "client"}, clients), ({"kind": "leaf"}, leafs)]
+
+
+def _links(source: MonitorSource) -> Iterator[str]:
+    links = _by_name(source.connections())
+    measured = [(labels, record) for labels, record in links if record.stats["rtt_ns"]]
+    remotes = {(remote.url, remote.account): remote.up for remote in source.remotes()}
+    up: Samples = [({"url": url, "account": account}, is_up) for (url, account), is_up in remotes.items()]
+    yield _one("leaf_links", "gauge", "Leaf links that are up, dialled or accepted.", len(links))
+    yield _family("leaf_remote_up", "gauge", "1 if the configured link to a hub is up.", up)
+    rtts = [(labels, record.stats["rtt_ns"] / SECOND_NS) for labels, record in measured]
+    yield _family("leaf_rtt_seconds", "gauge", "Last measured round trip of a link.", rtts)
+    pending = [(labels, record.stats["pending_bytes"]) for labels, record in links]
+    yield _family("leaf_pending_bytes", "gauge", "Bytes waiting to leave over a link.", pending)
+    received = [(labels, record.stats["in_msgs"]) for labels, record in links]
+    yield _family("leaf_in_messages_total", "counter", "Messages received since the link is up.", received)
+    sent = [(labels, record.stats["out_msgs"]) for labels, record in links]
+    yield _family("leaf_out_messages_total", "counter", "Messages sent since the link is up.", sent)
+
+
+def _by_name(connections: Iterable[ConnRecord]) -> list[tuple[Labels, ConnRecord]]:
+    """Links by peer and account; of two alike the newer, because Prometheus takes no sample twice."""
+    links: dict[tuple[str, str], ConnRecord] = {}
+    for record in sorted(connections, key=lambda record: record.cid):
+        if record.kind == "Leafnode":
+            links[record.name, record.account] = record
+    return [({"name": name, "account": account}, record) for (name, account), record in links.items()]

@@ -1,0 +1,201 @@
+"""What the pages are made from: records that the server fills, and ``MonitorSource``, which hands them out.
+
+Durations are worked out from monotonic time, dates from wall time, so that setting the clock of a device does
+not make its connections thirty years old.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
+
+from phloem.shared.clock import Clock
+
+if TYPE_CHECKING:
+    from phloem.shared.kernel.reactor import AccountStats, ConnectionStats, Subscription, Totals
+
+GLOBAL_ACCOUNT = "$G"
+
+
+class ConnRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One connection, open or closed.
+
+    ``stats`` has its times from the monotonic clock. For a closed connection ``stop_wall_ns`` (date) and
+    ``stop_ns`` (monotonic) are set, and ``stats`` are the last ones. ``subscriptions`` is called only when a
+    page lists them.
+    """
+
+    cid: int
+    kind: Literal["Client", "Leafnode"]
+    ip: str
+    port: int
+    start_wall_ns: int
+    stats: "ConnectionStats"
+    subscriptions: "Callable[[], Sequence[Subscription]]"
+    account: str = GLOBAL_ACCOUNT
+    user: str = ""  # "[REDACTED]" for a token
+    name: str = ""
+    lang: str = ""
+    version: str = ""
+    stop_wall_ns: int = 0
+    stop_ns: int = 0
+    reason: str = ""
+    is_spoke: bool = False  # leaf links: the other end is the hub
+    is_isolated: bool = False
+    compression: str = ""
+
+    def last_wall_ns(self) -> int:
+        """The date of the last activity."""
+        return self.start_wall_ns + self.stats["last_ns"] - self.stats["start_ns"]
+
+    def uptime_ns(self, now_ns: int) -> int:
+        """How long it has been, or was, open."""
+        return (self.stop_ns or now_ns) - self.stats["start_ns"]
+
+    def idle_ns(self, now_ns: int) -> int:
+        """How long nothing has come or gone; for a closed connection, at its end."""
+        return (self.stop_ns or now_ns) - self.stats["last_ns"]
+
+
+class Traffic(msgspec.Struct, kw_only=True):
+    """Messages and bytes in both directions, seen from the server."""
+
+    in_msgs: int = 0
+    in_bytes: int = 0
+    out_msgs: int = 0
+    out_bytes: int = 0
+
+    def add(self, other: "ConnectionStats | Traffic") -> None:
+        """Counts what a connection, or several, had."""
+        stats = msgspec.structs.asdict(other) if isinstance(other, Traffic) else other
+        self.in_msgs += stats["in_msgs"]
+        self.in_bytes += stats["in_bytes"]
+        self.out_msgs += stats["out_msgs"]
+        self.out_bytes += stats["out_bytes"]
+
+
+class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One account. ``ended_*`` is what connections carried that are gone; pages add those that are open."""
+
+    name: str
+    stats: "AccountStats"
+    ended_clients: Traffic
+    ended_leafs: Traffic
+    slow_consumers: int = 0  # since the start
+
+
+class RemoteRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One configured link to a hub, up or not. ``url`` without credentials: ``host:port``."""
+
+    url: str
+    account: str
+    up: bool
+
+
+class DenyRules(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Subjects that do not cross a link."""
+
+    exports: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+
+
+class RemoteOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``leaf.remotes[]`` of /varz; URLs as ``host:port``."""
+
+    local_account: str = ""
+    urls: tuple[str, ...] = ()
+    deny: DenyRules | None = None
+
+
+class LeafOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``leaf`` of /varz: all defaults (shown as ``{}``) without leafnodes."""
+
+    host: str = ""
+    port: int = 0
+    auth_timeout: int | float = 0  # seconds
+    remotes: tuple[RemoteOptions, ...] = ()
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the server is and how it is configured: what stays the same between two reloads."""
+
+    server_id: str
+    server_name: str
+    version: str  # of the protocol, as in INFO
+    build: str  # of phloem
+    go: str  # as in INFO
+    host: str
+    port: int  # the one that was bound
+    auth_required: bool
+    max_connections: int
+    max_subscriptions: int  # 0: no bound
+    ping_interval_ns: int
+    ping_max: int
+    http_host: str
+    http_port: int  # the one that was bound
+    http_base_path: str
+    auth_timeout_ns: int
+    max_control_line: int
+    max_payload: int
+    max_pending: int
+    write_deadline_ns: int
+    leaf: LeafOptions
+    start_wall_ns: int
+    start_ns: int
+    config_load_wall_ns: int
+    config_digest: str
+    system_account: str = ""
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = {}
+
+
+class MonitorSource(Protocol):
+    """What the pages ask the server. Called on the loop's thread; nothing here waits."""
+
+    @property
+    def clock(self) -> Clock:
+        """The server's clock."""
+        ...
+
+    def settings(self) -> Settings:
+        """As they are in force now."""
+        ...
+
+    def totals(self) -> "Totals":
+        """The kernel's counters."""
+        ...
+
+    def total_connections(self) -> int:
+        """Clients accepted since the start."""
+        ...
+
+    def connections(self) -> Iterable[ConnRecord]:
+        """Everything that is open: clients and leaf links, in any order."""
+        ...
+
+    def closed(self) -> Sequence[ConnRecord]:
+        """The ring of closed connections, oldest first."""
+        ...
+
+    def accounts(self) -> Sequence[AccountRecord]:
+        """All accounts, also those that nobody uses."""
+        ...
+
+    def remotes(self) -> Sequence[RemoteRecord]:
+        """The configured links to hubs."""
+        ...
+
+    def unready(self) -> str:
+        """Why clients cannot connect; empty when they can."""
+        ...
+
+
+def leaf_traffic(accounts: Iterable[AccountRecord], connections: Iterable[ConnRecord]) -> Traffic:
+    """All that leaf links carried since the start."""
+    traffic = Traffic()
+    for account in accounts:
+        traffic.add(account.ended_leafs)
+    for record in connections:
+        if record.kind == "Leafnode":
+            traffic.add(record.stats)
+    return traffic

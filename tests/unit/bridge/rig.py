@@ -1,0 +1,175 @@
+"""What the tests hand in: a clock that stands, timers fired by hand, a publisher that remembers."""
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import nats
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+
+WAIT_S = 10  # a bound for what takes milliseconds; reached only by a failing test
+
+
+class StandingClock:
+    def __init__(self) -> None:
+        self.now_ns = 1_000_000_000
+
+    def monotonic_ns(self) -> int:
+        return self.now_ns
+
+    def wall_ns(self) -> int:
+        return 1_800_000_000_000_000_000 + self.now_ns
+
+
+class ManualTimer:
+    def __init__(self, delay_ns: int, callback: Callable[[], None]) -> None:
+        self.delay_ns, self.callback, self.cancelled = delay_ns, callback, False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class ManualTimers:
+    """A ``CallLater`` whose timers fire when the test says so, moving the clock if one is given."""
+
+    def __init__(self, clock: StandingClock | None = None) -> None:
+        self.delays_ns: list[int] = []
+        self._clock = clock
+        self._made: asyncio.Queue[ManualTimer] = asyncio.Queue()
+        self._next: ManualTimer | None = None
+
+    def __call__(self, delay_ns: int, callback: Callable[[], None]) -> ManualTimer:
+        timer = ManualTimer(delay_ns, callback)
+        self.delays_ns.append(delay_ns)
+        self._made.put_nowait(timer)
+        return timer
+
+    async def waiting(self) -> ManualTimer:
+        """Wait until somebody waits for a timer: whatever came before it has been done."""
+        while self._next is None or self._next.cancelled:
+            self._next = await asyncio.wait_for(self._made.get(), WAIT_S)
+        return self._next
+
+    async def fire(self, after_ns: int | None = None) -> ManualTimer:
+        """Fire the next timer that nobody cancelled, waiting for it; ``after_ns`` replaces its delay."""
+        timer, self._next = await self.waiting(), None
+        if self._clock is not None:
+            self._clock.now_ns += timer.delay_ns if after_ns is None else after_ns
+        timer.callback()
+        return timer
+
+
+class Published(NamedTuple):
+    subject: str
+    payload: bytes
+    headers: Mapping[str, str]
+
+    @property
+    def seq(self) -> int:
+        return int(self.headers["Phloem-Seq"])
+
+
+class MemoryPublisher:
+    def __init__(self) -> None:
+        self._published: asyncio.Queue[Published] = asyncio.Queue()
+        self.callbacks: dict[str, Callable[[bytes], None]] = {}
+
+    def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
+        self._published.put_nowait(Published(subject, payload, headers))
+
+    def subscribe(self, subject: str, callback: Callable[[bytes], None]) -> Callable[[], None]:
+        self.callbacks[subject] = callback
+        return lambda: self.callbacks.pop(subject, None) and None
+
+    async def next(self) -> Published:
+        return await asyncio.wait_for(self._published.get(), WAIT_S)
+
+    @property
+    def quiet(self) -> bool:
+        return self._published.empty()
+
+
+class Heard:
+    """What a subscriber of a real server got."""
+
+    def __init__(self, client: Client, subscription: Subscription) -> None:
+        self.client, self._subscription = client, subscription
+
+    async def next(self) -> Published:
+        message = await self._subscription.next_msg(WAIT_S)
+        return Published(message.subject, message.data, message.headers or {})
+
+
+@asynccontextmanager
+async def listen(url: str, subject: str) -> AsyncIterator[Heard]:
+    """A client with a subscription that the server knows of."""
+    async with await nats.connect(url, allow_reconnect=False) as client:
+        subscription = await client.subscribe(subject)
+        await client.flush()
+        yield Heard(client, subscription)
+
+
+class Bytes:
+    """Collects what a simulated device receives; ``read`` waits for an exact amount."""
+
+    def __init__(self) -> None:
+        self._pieces: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def __call__(self, data: bytes) -> None:
+        self._pieces.put_nowait(data)
+
+    async def read(self, size: int) -> bytes:
+        got = b""
+        while len(got) < size:
+            got += await asyncio.wait_for(self._pieces.get(), WAIT_S)
+        return got
+
+
+def open_files() -> set[str]:
+    """Serial devices, pseudo-terminals, pipes and sockets that this process has open."""
+    found = set()
+    for entry in os.listdir("/proc/self/fd"):
+        try:
+            found.add(f"{entry} {os.readlink(f'/proc/self/fd/{entry}')}")
+        except FileNotFoundError:  # the descriptor that read the folder
+            continue
+    return found
+
+
+class NatsServer:
+    """The real nats-server on loopback. ``start`` a second time takes the same port again."""
+
+    def __init__(self) -> None:
+        self.port = -1
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    async def start(self, *flags: str) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            str(Path(sys.executable).parent / "nats-server"),
+            *("-a", "127.0.0.1", "-p", str(self.port), *flags),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert self._process.stderr is not None
+        while line := await asyncio.wait_for(self._process.stderr.readline(), WAIT_S):
+            if found := re.search(rb"Listening for client connections on 127.0.0.1:(\d+)", line):
+                self.port = int(found[1])
+            if b"Server is ready" in line:
+                return
+        raise AssertionError("nats-server ended")
+
+    async def stop(self) -> None:
+        """Kill it as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            await self._process.communicate()
+            self._process = None

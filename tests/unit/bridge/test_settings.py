@@ -1,0 +1,60 @@
+"""Settings that cannot work say so when they are made, whichever way they are made."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from phloem.firmware_bridge.settings import SerialSettings
+from phloem.shared.errors import ConfigError
+
+GOOD = {"device": "/dev/ttyUSB0", "subject": "tele.a"}
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"device": "ttyUSB0"}, "absolute path"),
+        ({"device": "/dev/"}, "folder"),
+        ({"name": "a\r\nX: y"}, "header"),
+        ({"name": "é"}, "header"),
+        ({"baud": 0}, "baud"),
+        ({"bytesize": 9}, "bytesize 9 is none of 5, 6, 7, 8"),
+        ({"parity": "E"}, "parity"),
+        ({"stopbits": 3}, "stopbits"),
+        ({"framing": "cobs"}, "line, raw"),
+        ({"max_frame_bytes": 0}, "max_frame_bytes"),
+        ({"max_frame_bytes": 1 << 20}, "max_frame_bytes"),
+        ({"idle_gap_ns": -1}, "idle_gap"),
+        ({"retry_min_ns": 0}, "retry_min"),
+        ({"retry_min_ns": 2, "retry_max_ns": 1}, "retry_min"),
+        ({"subject": ""}, "not a valid subject"),
+        ({"subject": "a..b"}, "not a valid subject"),
+        ({"subject": "a" * 1025}, "not a valid subject"),
+        ({"subject": "a b"}, "not a valid subject"),
+        ({"subject": "a\r\nPUB x 0"}, "not a valid subject"),
+        ({"subject": "a.*"}, "wildcard"),
+        ({"command_subject": "a.>.b"}, "not a valid subject"),
+        ({"command_subject": "tele.a"}, "its own output"),
+        ({"command_subject": "tele.*"}, "its own output"),
+        ({"command_subject": ">"}, "its own output"),
+    ],
+)
+def test_refused(change: dict[str, Any], text: str) -> None:
+    fields = {**GOOD, **change}
+    with pytest.raises(ConfigError, match=text):
+        SerialSettings(**fields)
+    with pytest.raises(ConfigError, match=text):
+        msgspec.convert(fields, SerialSettings)
+
+
+def test_unknown_fields_are_refused() -> None:
+    with pytest.raises(msgspec.ValidationError, match="bauds"):
+        msgspec.convert({**GOOD, "bauds": 9600}, SerialSettings)
+
+
+@pytest.mark.parametrize("command_subject", ["", "cmd.a", "cmd.>", "tele", "tele.a.>", "tele.*.x", "tele.b"])
+def test_accepted(command_subject: str) -> None:
+    settings = SerialSettings(**GOOD, command_subject=command_subject)  # type: ignore[arg-type]
+    assert settings.command_subject == command_subject
+    assert settings.name == "ttyUSB0"
