@@ -1,10 +1,14 @@
-"""Loops through nats-server and phloem are noticed and ended."""
+"""Loops through nats-server and phloem are noticed and ended.
+
+Every server on a circle may notice at the same moment and end a link of its own, so what is left of the circle is
+not asserted: the links come back after 30 s.
+"""
 
 import asyncio
 import socket
 
 from phloem.shared.server.server import Server
-from tests.interop.links import World, leaf_url, reachable
+from tests.interop.links import World, leaf_url
 
 LOOP = r"Loop detected for leafnode account="
 
@@ -20,11 +24,11 @@ async def test_a_circle_with_a_real_server(world: World) -> None:
     port = free_port()
     block = f'listen: "127.0.0.1:-1", reconnect: 50ms, remotes: [ {{ url: "nats-leaf://127.0.0.1:{port}" }} ]'
     hub = await world.real(f"leafnodes {{ {block} }}")
-    edge = await world.ours(leafnodes={"listen": f"127.0.0.1:{port}", "remotes": [{"url": leaf_url(hub)}]})
+    await world.ours(leafnodes={"listen": f"127.0.0.1:{port}", "remotes": [{"url": leaf_url(hub)}]})
     ours = asyncio.create_task(world.log.line(LOOP))
     theirs = asyncio.create_task(asyncio.to_thread(hub.wait_for_log, LOOP, 10.0))
     await asyncio.gather(ours, theirs)
-    await reachable(await world.client(edge), await world.client(hub))
+    await world.log.line("Leafnode connection closed: Protocol Violation")
 
 
 async def test_a_circle_of_three(world: World) -> None:

@@ -29,7 +29,7 @@ def listening(family: int, address: object) -> socket.socket:
 async def test_tcp(family: int, host: str) -> None:
     with listening(family, (host, 0)) as listener:
         port = listener.getsockname()[1]
-        with await dial(HubURL("nats-leaf", host, port), TIMEOUT_NS) as sock:
+        with (await dial(HubURL("nats-leaf", host, port), TIMEOUT_NS)).sock as sock:
             assert sock.getpeername()[:2] == (host, port)
             assert not sock.getblocking()
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -51,13 +51,14 @@ async def test_every_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch)
             ]
 
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two)
-        with await dial(parse_url("nats-leaf://hub"), TIMEOUT_NS) as sock:
-            assert sock.getpeername() == ("127.0.0.1", port)
+        dialled = await dial(parse_url("nats-leaf://hub"), TIMEOUT_NS)
+        with dialled.sock as sock:
+            assert sock.getpeername() == (dialled.ip, dialled.port) == ("127.0.0.1", port)
 
 
 async def test_unix(tmp_path: Path) -> None:
     path = str(tmp_path / "hub.sock")
-    with listening(socket.AF_UNIX, path), await dial(parse_url(f"unix://{path}"), TIMEOUT_NS) as sock:
+    with listening(socket.AF_UNIX, path), (await dial(parse_url(f"unix://{path}"), TIMEOUT_NS)).sock as sock:
         assert sock.getpeername() == path
 
 
