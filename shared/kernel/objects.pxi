@@ -317,7 +317,8 @@ cdef class Kernel:
         self.set_limits()
 
     def set_limits(self, *, uint32_t max_control_line=4096, uint32_t max_sub_tokens=0, size_t max_pending=64 << 20,
-                   uint64_t write_deadline_ns=10_000_000_000, uint64_t ping_interval_ns=120_000_000_000,
+                   uint64_t write_deadline_ns=10_000_000_000, uint64_t leaf_write_deadline_ns=10_000_000_000,
+                   uint64_t ping_interval_ns=120_000_000_000,
                    uint32_t ping_max=2, bint stall=True, size_t stall_bytes=4 << 20, uint64_t stall_ns=5_000_000,
                    size_t plan_bytes_max=48 << 20):
         cdef Core* k = &self.k
@@ -327,6 +328,7 @@ cdef class Kernel:
         k.max_sub_tokens = max_sub_tokens
         k.max_pending = max_pending
         k.write_deadline_ns = write_deadline_ns
+        k.leaf_write_deadline_ns = leaf_write_deadline_ns
         k.ping_interval_ns = ping_interval_ns
         k.ping_max = ping_max
         k.stall_enabled = stall

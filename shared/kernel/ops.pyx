@@ -368,15 +368,24 @@ cdef inline bint _reserved_reply(Msg* m) noexcept nogil:
     return m.reply[0] == c'$' and starts_with(m.reply, m.reply_len, b"$JS.ACK.", 8)
 
 
+cdef inline bint _servers_reply(const char* subject, uint32_t n) noexcept nogil:
+    """Replies between servers pass every list: to service imports, and acknowledgements."""
+    return starts_with(subject, n, b"_R_.", 4) or starts_with(subject, n, b"$JS.ACK.", 8)
+
+
+cdef inline bint _stays_home(Msg* m) noexcept nogil:
+    """JetStream's own subjects belong to one server and do not cross links (wire 2.7)."""
+    return starts_with(m.subject, m.subject_len, b"$JS.API.", 8) or starts_with(m.subject, m.subject_len, b"$KV.", 4) \
+        or starts_with(m.subject, m.subject_len, b"$OBJ.", 5)
+
+
 cdef void _from_leaf(Core* k, Conn* c, Msg* m) noexcept nogil:
     cdef Plan* plan = plan_for(k, c.account, c, m.subject, m.subject_len)
-    if not may_publish(k, c, m.subject, m.subject_len, plan):
-        if c.flags & SPOKE:  # what the hub sends against our own rules is dropped, the link is fine
-            return
-        if not starts_with(m.subject, m.subject_len, b"_R_.", 4) \
-                and not starts_with(m.subject, m.subject_len, b"$JS.ACK.", 8):
+    if not may_publish(k, c, m.subject, m.subject_len, plan) and not _servers_reply(m.subject, m.subject_len):
+        # what a hub sends against our own rules is dropped, and so is what links never carry; the link is fine
+        if not c.flags & SPOKE and not _stays_home(m):
             _deny(k, c, b"Publish to ", 11, m.subject, m.subject_len, b"", 0, True)
-            return
+        return
     if m.reply_len > 8 and m.reply[0] == c'$':
         _jetstream_reply(m)
     deliver(k, c, m, plan)

@@ -2,7 +2,7 @@
 
 from libc.string cimport memcpy
 
-from .types cimport Chunk, Conn, Core
+from .types cimport LEAF, Chunk, Conn, Core
 
 cdef void out_slow(Core* k, Conn* c, const char* p, size_t n) noexcept nogil
 cdef void mark_dirty(Core* k, Conn* c) noexcept nogil
@@ -16,6 +16,11 @@ cdef void emit(Core* k, Conn* c, int type, const char* data, size_t n) noexcept 
 cdef void finish(Core* k, Conn* c) noexcept nogil
 cdef void release_output(Core* k, Conn* c) noexcept nogil
 cdef void release_pools(Core* k) noexcept nogil
+
+
+cdef inline unsigned long long write_deadline(Core* k, Conn* c) noexcept nogil:
+    """When a socket that has been full since ``blocked_ns`` has been so for too long."""
+    return c.blocked_ns + (k.leaf_write_deadline_ns if c.kind == LEAF else k.write_deadline_ns)
 
 
 cdef inline void due(Core* k, unsigned long long when) noexcept nogil:

@@ -175,6 +175,7 @@ class Kernel:
         max_sub_tokens: int = 0,
         max_pending: int = ...,
         write_deadline_ns: int = ...,
+        leaf_write_deadline_ns: int = ...,
         ping_interval_ns: int = ...,
         ping_max: int = 2,
         stall: bool = True,

@@ -371,6 +371,7 @@ cdef struct Core:
     size_t stall_bytes
     uint64_t stall_ns
     uint64_t write_deadline_ns
+    uint64_t leaf_write_deadline_ns
     uint64_t ping_interval_ns
     uint32_t ping_max
     uint8_t stall_enabled

@@ -79,6 +79,7 @@ def _apply(server: "Server", new: Options, changed: list[str]) -> None:
     server.config_load_wall_ns = server.clock.wall_ns()
     server.apply_limits()
     server.clients.relimit()
+    server.leafs.relimit()
     if "authorization" in changed:
         server.use_authorization(new)
     if "leafnodes" in changed:

@@ -305,6 +305,7 @@ class Server:
             max_sub_tokens=o.max_sub_tokens,
             max_pending=o.max_pending,
             write_deadline_ns=o.write_deadline_ns,
+            leaf_write_deadline_ns=o.leafnodes.write_deadline_ns or o.write_deadline_ns,
             ping_interval_ns=o.ping_interval_ns,
             ping_max=o.ping_max,
             stall=not o.no_fast_producer_stall,
