@@ -337,7 +337,7 @@ cdef class Kernel:
     def fileno(self):
         return self.k.epoll_fd
 
-    def account(self, str name not None):
+    def account(self, str name not None, *, bint system=False):
         cdef Account account = self.accounts.get(name)
         if account is None:
             account = Account.__new__(Account)
@@ -345,7 +345,7 @@ cdef class Kernel:
             sublist_init(&account.a.subs, self.k.seed)
             account.a.generation = 1
             account.a.index = <uint32_t>len(self.accounts)
-            account.a.is_system = name == "$SYS"
+            account.a.is_system = system
             account.kernel = self
             account.name = name
             self.accounts[name] = account

@@ -184,8 +184,8 @@ class Kernel:
     ) -> None:
         """Replaces all limits. Raises ValueError for a control line outside 1 to 65,000."""
     def fileno(self) -> int: ...
-    def account(self, name: str) -> Account:
-        """The account of this name, made on first use."""
+    def account(self, name: str, *, system: bool = False) -> Account:
+        """The account of this name, made on first use; whether it is the system account is said then."""
     def attach(
         self,
         fd: int,

@@ -9,7 +9,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from phloem.shared import limits
-from phloem.shared.accounts.auth import IN_PROCESS, STANDARD, SYSTEM_ACCOUNT, Candidate, Credentials, Identity
+from phloem.shared.accounts.auth import IN_PROCESS, STANDARD, Candidate, Credentials, Identity
 from phloem.shared.errors import (
     AuthorizationViolation,
     InvalidClientProtocol,
@@ -169,7 +169,7 @@ class Clients:
                     client_ip=client.ip if client.port else "",
                     connect_info=True,
                     remote_account=identity.account,
-                    acc_is_sys=identity.account == SYSTEM_ACCOUNT,
+                    acc_is_sys=server.is_system(identity.account),
                 )
             )
         conn.configure(

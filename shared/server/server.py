@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from nats.aio.client import Client as NatsClient
 
-from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT, Authenticator, Rules, permission_lists
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, Authenticator, Rules, permission_lists
 from phloem.shared.clock import Clock, SystemClock
 from phloem.shared.kernel import BUILD, KIND_LEAF, Account, Connection, Kernel, Permissions, Reason
 from phloem.shared.net.listener import Listener
@@ -109,8 +109,8 @@ class Server:
 
     async def _open(self) -> None:
         o = self.options
-        self.account(GLOBAL_ACCOUNT)
-        self.account(SYSTEM_ACCOUNT)
+        for name in o.account_names:
+            self.account(name)
         if o.http_port:
             self.monitor = Monitor(self.source)
             await self.monitor.start(o.http_host or o.host, max(o.http_port, 0))
@@ -249,10 +249,14 @@ class Server:
         """The account; on first use it gets this server's loop detection subject."""
         account = self.accounts.get(name)
         if account is None:
-            account = self.accounts[name] = self.kernel.account(name)
+            account = self.accounts[name] = self.kernel.account(name, system=self.is_system(name))
             token = encode_public(SERVER_PREFIX, self.rng.randbytes(32))[1:23]
             account.set_loop_subject(f"$LDS.{token}".encode())
         return account
+
+    def is_system(self, account: str) -> bool:
+        """Whether this is the system account."""
+        return account == self.options.system_account
 
     def permissions(self, rules: Rules | None) -> Permissions | None:
         """``rules`` compiled; users share one compiled set as long as the configuration lasts."""
@@ -283,7 +287,7 @@ class Server:
     def _authenticator(o: Options) -> Authenticator:
         a = o.authorization
         return Authenticator(
-            users=a.users,
+            users=o.users,
             user=a.user,
             password=a.password,
             token=a.token,
@@ -295,6 +299,8 @@ class Server:
         """Reload: clients whose credentials are no longer good are closed, the others get their new permissions."""
         self.auth = self._authenticator(new)
         self._permissions.clear()
+        for name in new.account_names:
+            self.account(name)
         self.clients.recheck()
 
     def apply_limits(self) -> None:
