@@ -78,9 +78,10 @@ class Clients:
 
     def accept(self, sock: socket.socket, ip: str, port: int) -> None:
         """A connection from the listener: greeted with INFO, or refused when there are too many."""
-        self._attach(sock.detach(), ip, port, STANDARD)
+        self.attach(sock.detach(), ip, port, STANDARD)
 
-    def _attach(self, fd: int, ip: str, port: int, kind: str) -> Client:
+    def attach(self, fd: int, ip: str, port: int, kind: str) -> Client:
+        """A new client on ``fd`` (-1: none, see ``Kernel.attach``); ``kind`` is its connection type."""
         server, options = self._server, self._server.options
         now = server.clock.monotonic_ns()
         required = server.auth.required
@@ -110,7 +111,7 @@ class Clients:
 
     def adopt(self, sock: socket.socket) -> None:
         """One end of a socket pair becomes a client of this very process."""
-        self._attach(sock.detach(), "in-process", 0, IN_PROCESS)
+        self.attach(sock.detach(), "in-process", 0, IN_PROCESS)
 
     def _refuse(self, client: Client, error: ProtocolError) -> None:
         if isinstance(error, AuthorizationViolation):

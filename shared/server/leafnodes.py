@@ -29,7 +29,7 @@ from phloem.shared.kernel import KIND_LEAF, Connection, Permissions, Reason
 from phloem.shared.leaf import permits, solicit
 from phloem.shared.leaf.accept import DUPLICATE, LinkKey, judge, link_key, loop_text
 from phloem.shared.leaf.names import Origins
-from phloem.shared.server.leaf_link import LeafEntry, Link
+from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leaf_remotes import Remotes
 from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION
 from phloem.shared.wire.leaf import (
@@ -123,13 +123,10 @@ class LeafLinks:
         options = self._server.options
         return options.server_name if options.leafnodes.remotes else ""
 
-    def leafz(self, *, account: str = "", subscriptions: bool = False) -> list[LeafEntry]:
-        """The links that are up, of one account if it is named."""
-        return [
-            link.entry(subscriptions=subscriptions)
-            for link in self.open.values()
-            if link.up and account in ("", link.account)
-        ]
+    @property
+    def up(self) -> list[Link]:
+        """The links whose handshake is over, oldest first."""
+        return [link for link in self.open.values() if link.up]
 
     # --- links come up and go --------------------------------------------------------------------
 
@@ -205,9 +202,8 @@ class LeafLinks:
 
     def loop(self, link: Link) -> None:
         """End a link that leads back to this server."""
-        text = loop_text(link.account, limits.LEAF_LOOP_DELAY_NS)
         self._punish(link, limits.LEAF_LOOP_DELAY_NS)
-        log.error("%s - %s", link, text)
+        text = loop_text(link.account, limits.LEAF_LOOP_DELAY_NS)
         link.conn.close(Reason.LOOP_DETECTED, text.encode())
 
     @staticmethod
@@ -300,7 +296,6 @@ class LeafLinks:
         )
         refusal = judge(c, own_cluster=self.own_cluster, min_version=options.min_version)
         if refusal is not None:
-            log.error("%s - %s", link, refusal.text)
             if refusal.info_first:
                 link.conn.send(encode_leaf_info(info))
             link.conn.close(refusal.reason, refusal.text.encode())

@@ -59,7 +59,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     Raises:
         ConfigError: For the only mistake, or ``ConfigErrors`` for several.
     """
-    return _loaded(parse_file(path), str(path))
+    return read(parse_file(path), str(path))
 
 
 def load_mapping(config: Mapping[str, Any]) -> Loaded:
@@ -68,10 +68,15 @@ def load_mapping(config: Mapping[str, Any]) -> Loaded:
     Raises:
         ConfigError: As ``load``.
     """
-    return _loaded(from_plain(config), "")
+    return read(from_plain(config), "")
 
 
-def _loaded(top: dict[str, Value], path: str) -> Loaded:
+def read(top: dict[str, Value], path: str = "") -> Loaded:
+    """The same for what the grammar made of a text.
+
+    Raises:
+        ConfigError: As ``load``.
+    """
     reading = Reading()
     if not top and path:
         reading.warnings.append(f"{path}: config has no values or is empty")
