@@ -160,13 +160,18 @@ class Authenticator:
         token: str = "",
         no_auth_user: str = "",
         permissions: Rules | None = None,
+        anonymous: bool = False,
     ) -> None:
-        """``user``/``password`` or ``token`` are the single secret; ``permissions`` are its holder's."""
+        """``user``/``password`` or ``token`` are the single secret; ``permissions`` are its holder's.
+
+        ``anonymous``: who shows nothing is let into ``$G``, although INFO asks for credentials.
+        """
         self._users = {entry.user: entry for entry in users}
         self._single = (user, password) if user or password else None
         self._token = token
         self._no_auth_user = no_auth_user
         self._permissions = permissions
+        self._anonymous = anonymous
         self._decoy = next((u.password for u in self._users.values() if _BCRYPT.match(u.password)), "")
 
     @property
@@ -183,10 +188,8 @@ class Authenticator:
         """Who ``shown`` claims to be: an Identity at once, or a Candidate whose secret has to match."""
         if not self.configured:
             return Identity(permissions=self._permissions)
-        if self._no_auth_user and not shown.any:
-            entry = self._users.get(self._no_auth_user)
-            if entry is not None and _may_connect(entry, connection_type):
-                return Identity(entry.user, entry.account, entry.permissions)
+        if not shown.any and (stand_in := self.stand_in(connection_type)) is not None:
+            return stand_in
         if self._users:
             entry = self._users.get(shown.user)
             if entry is None:
@@ -202,6 +205,15 @@ class Authenticator:
         right = hmac.compare_digest(name.encode(), shown.user.encode())
         return Candidate(identity if right else None, password, shown.password)
 
+    def stand_in(self, connection_type: str) -> Identity | None:
+        """Who someone is that shows no credentials where they are configured; ``None``: nobody."""
+        if self._anonymous:
+            return Identity()
+        entry = self._users.get(self._no_auth_user) if self._no_auth_user else None
+        if entry is None or not _may_connect(entry, connection_type):
+            return None
+        return Identity(entry.user, entry.account, entry.permissions)
+
     def renew(self, identity: Identity) -> Identity | None:
         """What an ``identity`` of an earlier configuration is now; ``None``: log in again.
 
@@ -209,6 +221,8 @@ class Authenticator:
         """
         if not self.configured:
             return Identity(permissions=self._permissions)
+        if self._anonymous and identity == Identity():
+            return identity
         entry = self._users.get(identity.name)
         if entry is not None:
             no_secret = identity.name == self._no_auth_user and not identity.secret

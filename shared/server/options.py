@@ -491,6 +491,20 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return (*self.authorization.users, *(user for account in self.accounts for user in account.users))
 
     @property
+    def anonymous(self) -> bool:
+        """Whether clients need no credentials although there are users, because only the system account has any.
+
+        That is nats-server's rule: giving operators a login must not lock everybody else out.
+        """
+        return (
+            {account.name for account in self.accounts} == {self.system_account}
+            and self.system_account != GLOBAL_ACCOUNT
+            and not self.no_auth_user
+            and "authorization" not in self.explicit
+            and self.authorization == Authorization()
+        )
+
+    @property
     def account_names(self) -> tuple[str, ...]:
         """Every account that exists, each once: ``$G``, the system account, those with a block."""
         return tuple(

@@ -293,6 +293,7 @@ class Server:
             token=a.token,
             no_auth_user=o.no_auth_user,
             permissions=a.default_permissions,
+            anonymous=o.anonymous,
         )
 
     def use_authorization(self, new: Options) -> None:
