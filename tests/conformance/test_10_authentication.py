@@ -53,6 +53,23 @@ RESTRICTED = """authorization { users: [
   { user: guest, password: x, permissions { publish: guest.say, subscribe: guest.> } }
 ] }
 no_auth_user: guest"""
+NAMES = {
+    ONE_USER: "one user",
+    ONE_HASHED: "one user, hashed",
+    TOKEN: "token",
+    TOKEN_HASHED: "token, hashed",
+    USERS: "users",
+    NO_AUTH_USER: "no_auth_user",
+    NKEYS: "nkeys",
+    MIXED: "users and nkeys",
+    ACCOUNTS: "accounts",
+    SYSTEM_ONLY: "system account",
+}
+
+
+def _name(value: str | dict[str, str]) -> str:
+    return json.dumps(value) if isinstance(value, dict) else NAMES.get(value, "other")
+
 
 ACCEPTED = [
     (ONE_USER, {"user": "alice", "pass": "secret"}),
@@ -108,7 +125,7 @@ async def connected(broker: Brokers, config: str, credentials: dict[str, str]) -
     return client
 
 
-@pytest.mark.parametrize(("config", "credentials"), ACCEPTED)
+@pytest.mark.parametrize(("config", "credentials"), ACCEPTED, ids=_name)
 async def test_accepted(broker: Brokers, config: str, credentials: dict[str, str]) -> None:
     async with await connected(broker, config, credentials) as client:
         client.send(b"SUB auth.ok 1\r\nPUB auth.ok 0\r\n\r\n")
@@ -116,7 +133,7 @@ async def test_accepted(broker: Brokers, config: str, credentials: dict[str, str
         await client.expect_silence_until_pong()
 
 
-@pytest.mark.parametrize(("config", "credentials"), REFUSED)
+@pytest.mark.parametrize(("config", "credentials"), REFUSED, ids=_name)
 async def test_refused(broker: Brokers, config: str, credentials: dict[str, str]) -> None:
     async with await connected(broker, config, credentials) as client:
         await client.expect_error("Authorization Violation", closes=True)
