@@ -574,12 +574,24 @@ cdef inline size_t _line_max(Core* k, Conn* c, const char* p, const char* e) noe
     return INFO_LINE_MAX if is_verb(p, e, b"INFO", 4) else LEAF_LINE_MAX
 
 
+cdef inline bint _may_begin(Core* k, Conn* c, const char* p) noexcept nogil:
+    """Whether this verb may come now; before CONNECT, if that is needed, none may."""
+    if not c.flags & (MUST_AUTH | STAND_IN) or c.flags & CONNECTED or p[0] == c'C' or p[0] == c'c':
+        return True
+    if c.flags & MUST_AUTH:
+        fail(k, c, b"Authorization Violation", 23, AUTHENTICATION_VIOLATION)
+        return False
+    c.flags |= CONNECTED
+    c.deadline_ns = 0
+    return True
+
+
 cdef void _partial(Core* k, Conn* c, const char* p, const char* e) noexcept nogil:
     """Input without an end of line: hopeless verbs and endless lines are refused now."""
     cdef const char* at = p
-    if c.flags & MUST_AUTH and not c.flags & CONNECTED and p[0] != c'C' and p[0] != c'c':
-        fail(k, c, b"Authorization Violation", 23, AUTHENTICATION_VIOLATION)
-    elif not _possible(c, p, e):
+    if not _may_begin(k, c, p):
+        return
+    if not _possible(c, p, e):
         _unknown(k, c)
     else:
         while at < e and not is_blank(at[0]):
@@ -600,8 +612,7 @@ cdef const char* _operation(Core* k, Conn* c, const char* p, const char* e) noex
     if nl == NULL:
         _partial(k, c, p, e)
         return NULL
-    if c.flags & MUST_AUTH and not c.flags & CONNECTED and p[0] != c'C' and p[0] != c'c':
-        fail(k, c, b"Authorization Violation", 23, AUTHENTICATION_VIOLATION)
+    if not _may_begin(k, c, p):
         return NULL
     line = nl - 1 if nl > p and (nl - 1)[0] == c'\r' else nl
     a = p

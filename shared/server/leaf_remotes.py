@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
 from phloem.shared.errors import ConfigError, LinkError
 from phloem.shared.kernel import Permissions, Reason
 from phloem.shared.leaf.reconnect import Redial
@@ -192,7 +192,7 @@ class Remotes:
             account=account,
             headers=not server.options.no_header_support,
             hub=remote.hub,
-            system=account == SYSTEM_ACCOUNT,
+            system=server.is_system(account),
             deny_imports=remote.deny_imports,
             deny_exports=remote.deny_exports,
             request_isolation=remote.request_isolation,

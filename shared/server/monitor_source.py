@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from phloem import __version__
-from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
 from phloem.shared.clock import Clock
 from phloem.shared.kernel import KIND_LEAF, Connection, Reason
 from phloem.shared.leaf.urls import parse_url
@@ -100,7 +100,7 @@ class ServerSource:
             start_ns=s.start_ns,
             config_load_wall_ns=s.config_load_wall_ns,
             config_digest=o.config_digest,
-            system_account=SYSTEM_ACCOUNT,
+            system_account=o.system_account,
             tags=o.server_tags,
             metadata=o.server_metadata,
         )
