@@ -161,6 +161,7 @@ cdef class Connection:
         cdef Core* k = &self.kernel.k
         cdef Sub* s
         cdef uint8_t filtered
+        cdef bytes text
         self.permissions = permissions
         c.permits = NULL if permissions is None else &permissions.p
         c.flags &= ~<uint32_t>TRACK_REPLIES
@@ -175,8 +176,9 @@ cdef class Connection:
             text = b'Permissions Violation for Subscription to "%b"' % subject
             if queue:
                 text += b' using queue "%b"' % queue
-            self.complain(text + b' (sid "%b")' % sid)
-            sub_remove(k, s)
+            text += b' (sid "%b")' % sid
+            complain(k, c, text, len(text))
+            sub_remove(k, s)  # nothing is flushed or told before all are looked at: that may end the connection
         self.kernel._after()
 
     def link_up(self):
