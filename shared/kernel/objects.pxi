@@ -117,7 +117,8 @@ cdef class Connection:
         cdef Conn* c = self._live()
         cdef Core* k = &self.kernel.k
         cdef uint32_t on = CONNECTED
-        if c.flags & CONNECTED:  # a second CONNECT starts over
+        # a second CONNECT starts over; subscriptions of a peer that spoke before CONNECT stay in their account
+        if c.flags & CONNECTED or (account is not None and account.a != c.account):
             link_down(k, c)
             subs_clear(k, c)
             forget_replies(c)

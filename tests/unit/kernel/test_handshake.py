@@ -1,0 +1,26 @@
+"""CONNECT early, late, twice, decided at once or later."""
+
+from tests.unit.kernel.rig import Rig
+
+
+def test_connect_to_another_account_ends_earlier_subscriptions(rig: Rig) -> None:
+    """They belong to the account that the connection leaves."""
+    peer = rig.attach()
+    peer.say(b"SUB a 1\r\nSUB a.> q 2\r\n")
+    other = rig.kernel.account("B")
+    peer.conn.configure(account=other)
+    assert peer.conn.subscriptions() == []
+    assert rig.account.stats["subscriptions"] == other.stats["subscriptions"] == 0
+    peer.say(b"SUB b 1\r\n")
+    peer.conn.close(1)
+    assert other.stats["subscriptions"] == 0
+
+
+def test_connect_moves_a_link_that_is_up(rig: Rig) -> None:
+    link = rig.attach(2)
+    link.conn.link_up()
+    other = rig.kernel.account("B")
+    link.conn.configure(account=other)
+    assert rig.account.stats["links"] == 0
+    link.conn.close(1)
+    rig.client().say(b"SUB a 1\r\n")
