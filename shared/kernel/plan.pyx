@@ -283,7 +283,7 @@ cdef void _fill(Core* k, Plan* p, uint32_t nodes, bint texts) noexcept nogil:
     memcpy(p.text, b"LMSG ", 5)
     memcpy(p.text + 5, &p.subject[0], p.subject_len)
     p.text[5 + p.subject_len] = c' '
-    p.link_head_len = <uint16_t>(6 + p.subject_len)
+    p.link_head_len = 6 + p.subject_len
     text = p.link_head_len
     for i in range(nodes):
         node = k.plan_nodes[i]

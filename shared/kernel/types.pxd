@@ -233,7 +233,7 @@ cdef struct Plan:  # who gets a message on this subject, and in which form
     uint64_t generation
     uint32_t hash
     uint16_t subject_len
-    uint16_t link_head_len
+    uint32_t link_head_len
     uint32_t ntargets  # plain receivers; group members follow them in the array
     uint32_t nlinks
     uint32_t ngroups
