@@ -301,6 +301,7 @@ cdef void no_responders(Core* k, Conn* src, Msg* m) noexcept nogil:
     cdef uint32_t n
     cdef uint32_t at
     cdef char* block
+    src.last_plan = NULL  # nobody has asked whether src may publish to its reply subject
     for i in range(p.ntargets):
         if p.targets[i].conn is src:
             break
