@@ -334,7 +334,7 @@ cdef class Kernel:
         k.ping_max = ping_max
         k.stall_enabled = stall
         k.stall_bytes = min(stall_bytes, max_pending * 3 // 4)
-        k.stall_ns = stall_ns
+        k.stall_ns = stall_ns if stall_ns else 1  # a timer set to 0 would never end it
         k.plan_bytes_max = plan_bytes_max
 
     def fileno(self):

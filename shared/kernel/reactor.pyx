@@ -138,21 +138,22 @@ cdef size_t _receive(Core* k, Conn* c) noexcept nogil:
 
 cdef void _release_stalled(Core* k, bint all) noexcept nogil:
     """Lets publishers go on whose receiver has drained or whose time is over."""
-    cdef uint32_t i = 0
+    cdef uint32_t held = k.nstalled
+    cdef uint32_t kept = 0
+    cdef uint32_t i
     cdef Conn* c
-    while i < k.nstalled:
+    for i in range(held):
         c = k.stalled[i]
         if all or c.flags & CLOSING or c.stall_for == NULL or c.stall_for.pending < k.stall_bytes // 2:
-            k.nstalled -= 1
-            k.stalled[i] = k.stalled[k.nstalled]
             c.flags &= ~<uint32_t>STALLED
             c.stall_for = NULL
             watch(k, c)
             _parse_kept(k, c)  # may stall again: appended behind, seen by a later call
-            if c.flags & STALLED:
-                return
         else:
-            i += 1
+            k.stalled[kept] = c
+            kept += 1
+    memmove(k.stalled + kept, k.stalled + held, (k.nstalled - held) * sizeof(Conn*))
+    k.nstalled -= held - kept
 
 
 cdef void _arm_stall_timer(Core* k) noexcept nogil:
@@ -162,7 +163,8 @@ cdef void _arm_stall_timer(Core* k) noexcept nogil:
         return
     k.timer_armed = 1
     memset(&t, 0, sizeof(t))
-    t.it_value.tv_nsec = <long>k.stall_ns
+    t.it_value.tv_sec = <long>(k.stall_ns // 1_000_000_000)
+    t.it_value.tv_nsec = <long>(k.stall_ns % 1_000_000_000)
     timerfd_settime(k.timer_fd, 0, &t, NULL)
 
 
