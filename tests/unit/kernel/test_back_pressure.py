@@ -2,6 +2,9 @@
 
 import select
 
+import pytest
+
+from phloem.shared.kernel import Reason
 from tests.unit.kernel.rig import Rig
 
 MESSAGE = b"PUB a 1000\r\n%b\r\n" % (b"x" * 1000)
@@ -43,3 +46,45 @@ def test_any_stall_time_ends(rig: Rig) -> None:
         assert peer.conn.stats["in_msgs"] > before
         peer.conn.close(1)
         receiver.conn.close(1)
+
+
+@pytest.mark.parametrize("asked", [b"PING\r\n", b"PUB $NRG.x 0\r\n\r\n", b"UNSUB 1\r\n"], ids=["pong", "error", "ok"])
+def test_who_asks_and_does_not_read_is_cut_off(rig: Rig, asked: bytes) -> None:
+    """Answers wait for the peer like messages do, and count like them."""
+    rig.kernel.set_limits(max_pending=1 << 20)
+    peer = rig.pair(send_buffer=4096)
+    peer.conn.configure(verbose=True)
+    assert peer.sock
+    for _ in range(100):
+        try:
+            peer.sock.send(asked * 10_000)
+        except (BlockingIOError, BrokenPipeError):
+            pass
+        rig.tick()
+        if peer.conn.closed:
+            break
+        assert peer.conn.stats["pending_bytes"] <= 1 << 20
+    assert rig.events.closed == [(1, Reason.SLOW_CONSUMER_PENDING)]
+    assert rig.kernel.totals["slow_clients"] == 1
+
+
+def test_interest_that_a_link_does_not_read(rig: Rig) -> None:
+    """A client's subscriptions come and go; a link that takes no news of them does not gather it for ever."""
+    rig.kernel.set_limits(max_pending=1 << 18)
+    link, peer = rig.leaf(), rig.client()
+    for _ in range(100):
+        peer.say(b"SUB a 1\r\nUNSUB 1\r\n" * 1_000)
+    assert rig.events.closed == [(1, Reason.SLOW_CONSUMER_PENDING)]
+    assert rig.kernel.totals["slow_leafs"] == 1
+    assert link.take() == b""
+
+
+@pytest.mark.parametrize("limit", [1, 1_000, 100_000])
+def test_small_limit_counts(rig: Rig, limit: int) -> None:
+    """What is over at the end of a tick is too much, however small the limit is."""
+    rig.kernel.set_limits(max_pending=limit, stall=False)
+    receiver, peer = rig.client(), rig.client()
+    receiver.say(b"SUB a 1\r\n")
+    peer.pub(b"a", b"x" * (limit + 1))
+    assert rig.events.closed == [(1, Reason.SLOW_CONSUMER_PENDING)]
+    assert not peer.conn.closed
