@@ -48,6 +48,11 @@ cdef bint _tells(Conn* link, Conn* owner, bint lds) noexcept nogil:
 cdef bint _other_plain(Conn* link, Node* node, Sub* but, bint lds) noexcept nogil:
     """Whether a plain subscription besides ``but`` gives ``link`` a reason to know this subject."""
     cdef uint32_t i
+    cdef uint32_t ours = 1 if but != NULL and but.conn.kind != LEAF else 0
+    if node.nlocal > ours:
+        return True
+    if link.flags & ISOLATED:
+        return False
     for i in range(node.nsubs):
         if node.subs[i] is not but and _tells(link, node.subs[i].conn, lds):
             return True
@@ -60,6 +65,8 @@ cdef uint64_t _weight(Conn* link, Group* g, Sub* but) noexcept nogil:
     cdef uint32_t i
     if g == NULL:
         return 0
+    if g.nlocal == g.count:  # a local member counts 1 and every link knows of it
+        return g.count - (but != NULL)
     for i in range(g.count):
         if g.members[i] is not but and _tells(link, g.members[i].conn, False):
             total += g.members[i].weight
@@ -142,7 +149,7 @@ cdef Sub* sub_add(Core* k, Conn* c, const char* subject, size_t n, const char* q
     cdef AccountState* a = c.account
     cdef Sub* s = <Sub*>must(calloc(1, sizeof(Sub) + sn))
     cdef Node* node = sublist_node(&a.subs, subject, n, True)
-    cdef Group* group = node_group(node, queue, qn, True) if qn else NULL
+    cdef Group* group = node_group(&a.subs, node, queue, qn, True) if qn else NULL
     s.conn = c
     s.weight = weight
     s.sid_len = <unsigned short>sn

@@ -202,7 +202,7 @@ cdef void permits_add(Permits* p, int which, const char* subject, size_t n, cons
             _remember(&p.sub_deny_patterns, subject, n)
     node = sublist_node(s, subject, n, True)
     if qn:
-        node_group(node, queue, qn, True)
+        node_group(s, node, queue, qn, True)
     else:
         node.nsubs = node.nlocal = 1  # a mark only: no Sub hangs here
 
