@@ -127,6 +127,7 @@ cdef bint _args(Msg* m, const char* p, const char* e, bint with_header, bint lea
     """Subject, reply, queue names and sizes of a message in any legal spacing; False if they are not that."""
     cdef const char* at = p
     cdef const char* end = e
+    cdef const char* ahead
     cdef Slice s
     if not _sizes(m, p, &end, with_header):
         return False
@@ -135,7 +136,8 @@ cdef bint _args(Msg* m, const char* p, const char* e, bint with_header, bint lea
     if s.n == 0:
         return False
     s = _next(&at, end)
-    if leaf and s.n == 1 and (s.p[0] == c'|' or s.p[0] == c'+'):
+    ahead = at
+    if leaf and s.n == 1 and (s.p[0] == c'|' or s.p[0] == c'+') and _next(&ahead, end).n:  # alone it is a reply
         m.has_queues = 1
         if s.p[0] == c'+':
             s = _next(&at, end)
@@ -211,7 +213,7 @@ cdef void _jetstream_reply(Msg* m) noexcept nogil:
         if m.reply[i] == c'.':
             dots += 1
         elif m.reply[i] == c'@':
-            if dots >= 8:
+            if dots >= 8 and i + 1 < m.reply_len:
                 m.deliver_subject = m.reply + i + 1
                 m.deliver_subject_len = m.reply_len - i - 1
                 m.client_reply_len = i

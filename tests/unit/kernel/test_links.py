@@ -1,5 +1,7 @@
 """Leaf links: what they are told, what crosses them."""
 
+import pytest
+
 from tests.unit.kernel.rig import Rig
 
 
@@ -11,3 +13,25 @@ def test_longest_subject_crosses_whole(rig: Rig) -> None:
         line = b"LMSG %b 0\r\n\r\n" % (b"s" * length)
         near.say(line)
         assert far.take() == line
+
+
+@pytest.mark.parametrize("reply", [b"+", b"|"])
+def test_reply_that_looks_like_a_queue_mark(rig: Rig, reply: bytes) -> None:
+    """Any client may ask for its answer there; the link that carries it has to live on."""
+    link, peer, watcher = rig.leaf(), rig.client(), rig.client()
+    link.say(b"LS+ a\r\n")
+    peer.pub(b"a", b"hi", reply)
+    assert link.take() == b"LMSG a %b 2\r\nhi\r\n" % reply
+    watcher.say(b"SUB b 1\r\n")
+    link.say(b"LMSG b %b 2\r\nhi\r\n" % reply)
+    assert watcher.take() == b"MSG b 1 %b 2\r\nhi\r\n" % reply
+
+
+def test_delivery_with_an_empty_subject_behind_the_at(rig: Rig) -> None:
+    """A MSG without a subject would be read as another operation: the reply is left as it is."""
+    link, watcher = rig.leaf(), rig.client()
+    watcher.say(b"SUB in 1\r\n")
+    link.say(b"LMSG in $JS.ACK.S.C.1.2.3.4.5.6@ 2\r\nhi\r\n")
+    assert watcher.take() == b"MSG in 1 $JS.ACK.S.C.1.2.3.4.5.6@ 2\r\nhi\r\n"
+    link.say(b"LMSG in $JS.ACK.S.C.1.2.3.4.5.6@t.a 2\r\nhi\r\n")
+    assert watcher.take() == b"MSG t.a 1 $JS.ACK.S.C.1.2.3.4.5.6 2\r\nhi\r\n"
