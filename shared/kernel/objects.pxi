@@ -84,11 +84,6 @@ cdef class Connection:
     def __init__(self):
         raise TypeError("use Kernel.attach")
 
-    cdef Conn* _live(self) except NULL:
-        if self.c == NULL:
-            raise ValueError("the connection is closed")
-        return self.c
-
     @property
     def closed(self):
         return self.c == NULL or self.c.flags & CLOSING != 0
@@ -114,9 +109,11 @@ cdef class Connection:
                   bint echo=True, bint headers=False, bint no_responders=False, uint32_t max_subs=0,
                   uint32_t max_payload=0, uint32_t peer_max_payload=0, bytes first_info=None, uint64_t ping_due_ns=0,
                   uint32_t origin=0, bint spoke=False, bint isolated=False):
-        cdef Conn* c = self._live()
+        cdef Conn* c = self.c
         cdef Core* k = &self.kernel.k
         cdef uint32_t on = CONNECTED
+        if self.closed:
+            return
         # a second CONNECT starts over; subscriptions of a peer that spoke before CONNECT stay in their account
         if c.flags & CONNECTED or (account is not None and account.a != c.account):
             link_down(k, c)
@@ -158,11 +155,13 @@ cdef class Connection:
 
     def set_permissions(self, Permissions permissions):
         """Reload: subscriptions that are no longer allowed end with an -ERR."""
-        cdef Conn* c = self._live()
+        cdef Conn* c = self.c
         cdef Core* k = &self.kernel.k
         cdef Sub* s
         cdef uint8_t filtered
         cdef bytes text
+        if self.closed:
+            return
         self.permissions = permissions
         c.permits = NULL if permissions is None else &permissions.p
         c.flags &= ~<uint32_t>TRACK_REPLIES
@@ -183,18 +182,20 @@ cdef class Connection:
         self.kernel._after()
 
     def link_up(self):
-        link_up(&self.kernel.k, self._live())
-        self.kernel._after()
+        if not self.closed:
+            link_up(&self.kernel.k, self.c)
+            self.kernel._after()
 
     def set_deadline(self, uint64_t deadline_ns):
-        self._live().deadline_ns = deadline_ns
-        due(&self.kernel.k, deadline_ns)
+        if not self.closed:
+            self.c.deadline_ns = deadline_ns
+            due(&self.kernel.k, deadline_ns)
 
     def wait(self):
         """Parsing stands still until ``resume``."""
-        cdef Conn* c = self._live()
-        c.flags |= WAITING
-        watch(&self.kernel.k, c)
+        if not self.closed:
+            self.c.flags |= WAITING
+            watch(&self.kernel.k, self.c)
 
     def resume(self):
         if self.closed or not self.c.flags & WAITING:
@@ -206,11 +207,10 @@ cdef class Connection:
         self.kernel._after()
 
     def feed(self, bytes data not None):
-        cdef Conn* c = self._live()
-        cdef const char* left
+        cdef Conn* c = self.c
         cdef const char* p = data
         cdef size_t n = len(data)
-        if c.flags & CLOSING:
+        if self.closed:
             return
         c.buf = <char*>must(realloc(c.buf, c.buf_len + n + 1))
         memcpy(c.buf + c.buf_len, p, n)
@@ -232,7 +232,7 @@ cdef class Connection:
             parts.append(PyBytes_FromStringAndSize(<char*>(t + 1) + t.start, t.end - t.start))
             t = t.next
         release_output(&self.kernel.k, self.c)
-        if self.c.flags & CLOSING:
+        if self.c.flags & CLOSING or self.kernel.k.nstalled:  # whoever was held for this one may go on
             self.kernel._after()
         return b"".join(parts)
 

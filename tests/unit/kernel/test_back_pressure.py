@@ -5,7 +5,7 @@ import select
 import pytest
 
 from phloem.shared.kernel import Reason
-from tests.unit.kernel.rig import Rig
+from tests.unit.kernel.rig import SECOND, Rig
 
 MESSAGE = b"PUB a 1000\r\n%b\r\n" % (b"x" * 1000)
 
@@ -88,3 +88,16 @@ def test_small_limit_counts(rig: Rig, limit: int) -> None:
     peer.pub(b"a", b"x" * (limit + 1))
     assert rig.events.closed == [(1, Reason.SLOW_CONSUMER_PENDING)]
     assert not peer.conn.closed
+
+
+def test_taking_output_lets_the_publisher_go_on(rig: Rig) -> None:
+    """Without a socket nobody else would notice before the stall is over."""
+    rig.kernel.set_limits(stall_bytes=300_000, stall_ns=3_600 * SECOND)
+    receiver, peer = rig.client(), rig.client()
+    receiver.say(b"SUB a 1\r\n")
+    peer.say(MESSAGE * 1_000)
+    assert peer.conn.stats["in_msgs"] < 400
+    received = b""
+    while more := receiver.take():
+        received += more
+    assert received.count(b"MSG a 1 1000") == 1_000

@@ -24,3 +24,24 @@ def test_connect_moves_a_link_that_is_up(rig: Rig) -> None:
     assert rig.account.stats["links"] == 0
     link.conn.close(1)
     rig.client().say(b"SUB a 1\r\n")
+
+
+def test_decision_after_the_end(rig: Rig) -> None:
+    """Who decided took longer than the connection lived: what it then does has no effect."""
+    peer = rig.attach()
+    peer.say(b"CONNECT {}\r\n")
+    peer.conn.close(1)
+    peer.conn.configure(account=rig.kernel.account("B"))
+    peer.conn.set_permissions(rig.permissions(sub_allow=[]))
+    peer.conn.link_up()
+    peer.conn.set_deadline(5)
+    peer.conn.limit(max_payload=1, trace=True)
+    peer.conn.wait()
+    peer.conn.resume()
+    peer.conn.feed(b"PING\r\n")
+    peer.conn.send(b"x")
+    peer.conn.complain(b"x")
+    peer.conn.close(2)
+    assert peer.take() == b""
+    assert [cid for cid, _ in rig.events.closed] == [1]
+    assert peer.conn.subscriptions() == []
