@@ -462,19 +462,20 @@ cdef class Kernel:
         cdef Event* list = self.k.events
         cdef uint32_t count = self.k.nevents
         cdef uint32_t i
-        cdef Connection conn
         problem = None
+        told = []
         self.k.events = NULL
         self.k.nevents = self.k.event_cap = 0
-        for i in range(count):
+        for i in range(count):  # all first: whoever is told may close the kernel, and the Conns with it
             data = PyBytes_FromStringAndSize(list[i].data, list[i].length)
             free(list[i].data)
-            conn = <Connection>list[i].conn.owner
+            told.append((list[i].type, <Connection>list[i].conn.owner, data))
+        free(list)
+        for kind, conn, data in told:
             try:
-                self._tell_one(list[i].type, conn, data)
+                self._tell_one(kind, conn, data)
             except Exception as error:
                 problem = error
-        free(list)
         if problem is not None:
             raise problem
 

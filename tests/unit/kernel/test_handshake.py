@@ -45,3 +45,13 @@ def test_decision_after_the_end(rig: Rig) -> None:
     assert peer.take() == b""
     assert [cid for cid, _ in rig.events.closed] == [1]
     assert peer.conn.subscriptions() == []
+
+
+def test_kernel_closed_by_the_first_of_several_that_are_told(rig: Rig) -> None:
+    rig.events.connect = lambda conn, body: rig.kernel.close()
+    for _ in range(5):
+        peer = rig.pair(configured=False)
+        assert peer.sock
+        peer.sock.send(b"CONNECT {}\r\n")
+    rig.tick()
+    assert sorted(cid for cid, _ in rig.events.closed) == [1, 2, 3, 4, 5]
