@@ -31,6 +31,8 @@ cdef class Permissions:
     cdef _add(self, int which, entry):
         cdef bytes subject
         cdef bytes queue
+        if len(entry) > NAME_MAX:
+            raise ValueError("the entry is too long")
         subject, _, queue = (entry if isinstance(entry, bytes) else entry.encode()).partition(b" ")
         queue = queue.strip()
         permits_add(&self.p, which, subject, len(subject), queue, len(queue))
@@ -555,6 +557,8 @@ cdef class Kernel:
         cdef bytes whole = header + body
         cdef bytes sizes
         cdef uint32_t done
+        if max(len(subject), len(reply)) > NAME_MAX or len(whole) >= 1 << 31:
+            raise ValueError("subject, reply or message is too long")
         memset(&m, 0, sizeof(Msg))
         m.subject, m.subject_len = subject, <uint32_t>len(subject)
         m.reply, m.reply_len = reply, <uint32_t>len(reply)
@@ -576,6 +580,8 @@ cdef class Kernel:
     def subscribe(self, Account account not None, bytes subject not None, bytes queue, callback):
         cdef bytes sid
         cdef Sub* s
+        if not valid_subject(subject, len(subject), False) or max(len(subject), len(queue or b"")) > NAME_MAX:
+            raise ValueError(f"not a subject to subscribe to: {subject!r}")
         self.callbacks_made += 1
         sid = b"%d" % self.callbacks_made
         self.k.internal.account = account.a

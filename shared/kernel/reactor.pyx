@@ -24,7 +24,7 @@ from .output cimport complain, doom, due, fail, finish, flush, flush_dirty, out,
 from .permits cimport forget_replies, may_subscribe, permits_add, permits_clear
 from .plan cimport plan_for, plans_clear
 from .sublist cimport must, node_subject, sublist_clear, sublist_init
-from .text cimport has_wildcard, next_random
+from .text cimport has_wildcard, next_random, valid_subject
 from .types cimport *
 
 from phloem.shared.kernel.reasons import Reason
@@ -69,6 +69,7 @@ cdef enum:
     TICK_BYTES = 8 << 20  # then asyncio gets its turn
     TICK_ROUNDS = 64
     SCRATCH = 1 << 18  # the largest control line and then some
+    NAME_MAX = 65000  # bytes of a subject or queue; lengths in the sublist are 16 bits wide
 
 KIND_CLIENT = CLIENT
 KIND_LEAF = LEAF
