@@ -86,6 +86,11 @@ cdef bint may_subscribe(Core* k, Permits* p, const char* subject, size_t n, cons
     return True
 
 
+cdef bint is_denied(Core* k, Permits* p, const char* subject, size_t n) noexcept nogil:
+    """Whether a deny entry keeps this literal subject from a subscription that was itself allowed."""
+    return p != NULL and p.has_sub_deny and _listed(k, &p.sub_deny, subject, n, b"", 0)
+
+
 cdef bint may_receive(Core* k, Permits* p, const char* subject, size_t n) noexcept nogil:
     """Whether a message on this literal subject may go to the peer."""
     if p == NULL:

@@ -13,7 +13,7 @@ from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
-from .permits cimport may_receive
+from .permits cimport is_denied, may_receive
 from .sublist cimport grow, must, sublist_match
 from .text cimport equals, has_wildcard, hash_bytes
 from .types cimport *
@@ -250,7 +250,7 @@ cdef uint32_t _head(Plan* p, Sub* sub, uint32_t at, Target* t) noexcept nogil:
 cdef bint _wanted(Core* k, Plan* p, Sub* sub) noexcept nogil:
     if sub.gone or sub.conn.flags & CLOSING:
         return False
-    return not sub.filtered or may_receive(k, sub.conn.permits, &p.subject[0], p.subject_len)
+    return not sub.filtered or not is_denied(k, sub.conn.permits, &p.subject[0], p.subject_len)
 
 
 cdef int32_t _link(Core* k, Plan* p, Conn* c) noexcept nogil:

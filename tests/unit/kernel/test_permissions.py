@@ -34,3 +34,13 @@ def test_a_complaint_may_end_the_connection(rig: Rig) -> None:
     rig.events.on_complaint = lambda conn, text: conn.close(Reason.KICKED)  # type: ignore[method-assign]
     peer.conn.set_permissions(rig.permissions(sub_allow=[]))
     assert rig.events.closed == [(1, Reason.KICKED)]
+
+
+def test_deny_inside_what_is_allowed_to_one_queue_only(rig: Rig) -> None:
+    """The allow entry has been asked when the subscription was made; its queue is not known to a message."""
+    peer = rig.client(rig.permissions(sub_allow=[b"foo.> q"], sub_deny=[b"foo.secret"]))
+    peer.say(b"SUB foo.> q 1\r\n")
+    other = rig.client()
+    other.pub(b"foo.open")
+    other.pub(b"foo.secret")
+    assert peer.take() == b"MSG foo.open 1 0\r\n\r\n"
