@@ -113,10 +113,11 @@ cdef void plans_clear(AccountState* a) noexcept nogil:
     a.plan_epoch += 1
 
 
-cdef void _make_room(Core* k, AccountState* a) noexcept nogil:
-    """Frees a quarter of the cache, walking on from where the last sweep stopped."""
+cdef void _make_room(Core* k, AccountState* a, size_t want) noexcept nogil:
+    """Frees a quarter of the cache and as much as ``want`` needs, walking on from where the last sweep stopped."""
     cdef Plan* p
-    cdef size_t bytes = a.plan_bytes - a.plan_bytes // 4
+    cdef size_t fits = k.plan_bytes_max - want if want < k.plan_bytes_max else 0
+    cdef size_t bytes = min(a.plan_bytes - a.plan_bytes // 4, fits)
     cdef uint32_t count = a.plan_count - a.plan_count // 4
     cdef uint32_t left = a.plan_cap
     while left and (a.plan_bytes > bytes or a.plan_count > count):
@@ -149,7 +150,7 @@ cdef void _rehash(AccountState* a, uint32_t cap) noexcept nogil:
 cdef Plan* _keep(Core* k, AccountState* a, Plan* p) noexcept nogil:
     if a.plan_count >= PLANS_MAX or a.plan_bytes + p.size > k.plan_bytes_max:
         if a.plan_count:
-            _make_room(k, a)
+            _make_room(k, a, p.size)
     if a.plan_count >= a.plan_cap:
         _rehash(a, a.plan_cap * 2 if a.plan_cap else 256)
     p.chain = a.plans[p.hash & (a.plan_cap - 1)]

@@ -91,7 +91,8 @@ cdef void _keep(Conn* c, const char* p, size_t n) noexcept nogil:
         c.buf_len = c.buf_cap = 0
         return
     if c.buf != NULL and p >= c.buf and p < c.buf + c.buf_cap:
-        memmove(c.buf, p, n)
+        if p != c.buf:  # a large payload gets here with each piece of it
+            memmove(c.buf, p, n)
     else:
         if n > c.buf_cap:
             free(c.buf)
