@@ -109,6 +109,12 @@ cdef void _changed(Core* k, AccountState* a, Sub* sub, const char* subject, size
             _say(k, link, weight > 0, subject, n, sub.group, weight)
 
 
+cdef inline uint32_t _hash(Core* k, const char* sid, size_t n) noexcept nogil:
+    """Not the sublist's hash: a sid often equals a token of its subject, and a connection's subscriptions would then
+    leave a Node's table in the order of its slots, which piles up what remains when the table shrinks."""
+    return hash_bytes(sid, n, ~k.seed)
+
+
 cdef inline uint32_t _bucket(Conn* c, uint32_t h) noexcept nogil:
     return h & (c.sid_cap - 1)
 
@@ -118,7 +124,7 @@ cdef Sub* sub_find(Core* k, Conn* c, const char* sid, size_t n) noexcept nogil:
     cdef Sub* s
     if c.sid_cap == 0:
         return NULL
-    h = hash_bytes(sid, n, k.seed)
+    h = _hash(k, sid, n)
     s = c.sids[_bucket(c, h)]
     while s != NULL:
         if s.sid_hash == h and equals(&s.sid[0], s.sid_len, sid, n):
@@ -153,7 +159,7 @@ cdef Sub* sub_add(Core* k, Conn* c, const char* subject, size_t n, const char* q
     s.conn = c
     s.weight = weight
     s.sid_len = <unsigned short>sn
-    s.sid_hash = hash_bytes(sid, sn, k.seed)
+    s.sid_hash = _hash(k, sid, sn)
     memcpy(&s.sid[0], sid, sn)
     if c.sub_count >= c.sid_cap * FEW_SIDS or c.sid_cap == 0:
         _sid_table(c, c.sid_cap * 8 if c.sid_cap else 1)
