@@ -89,10 +89,12 @@ cdef void _say(Core* k, Conn* link, bint on, const char* subject, size_t n, Grou
     out(k, link, b"\r\n", 2, b"", 0)
 
 
-cdef void _changed(Core* k, AccountState* a, Sub* sub, const char* subject, size_t n, bint added) noexcept nogil:
-    """Tells the links of a subscription that was just added or is about to be removed."""
+cdef void _changed(Core* k, AccountState* a, Sub* sub, const char* subject, size_t n, uint32_t old,
+                   uint32_t new) noexcept nogil:
+    """Tells the links of a subscription that was just added (``old`` 0), is about to be removed (``new`` 0) or has
+    another weight. A weight of 0 is told to nobody."""
     cdef uint32_t i
-    cdef uint64_t weight
+    cdef uint64_t others
     cdef Conn* link
     cdef bint lds = _is_lds(subject, n)
     for i in range(a.nlinks):
@@ -103,10 +105,10 @@ cdef void _changed(Core* k, AccountState* a, Sub* sub, const char* subject, size
             continue
         if sub.group == NULL:
             if not _other_plain(link, sub.node, sub, lds):
-                _say(k, link, added, subject, n, NULL, 0)
-        else:
-            weight = _weight(link, sub.group, NULL if added else sub)
-            _say(k, link, weight > 0, subject, n, sub.group, weight)
+                _say(k, link, new > 0, subject, n, NULL, 0)
+        elif old != new:
+            others = _weight(link, sub.group, sub)
+            _say(k, link, others + new > 0, subject, n, sub.group, others + new)
 
 
 cdef inline uint32_t _hash(Core* k, const char* sid, size_t n) noexcept nogil:
@@ -171,7 +173,7 @@ cdef Sub* sub_add(Core* k, Conn* c, const char* subject, size_t n, const char* q
     sublist_insert(&a.subs, s, node, group, c.kind != LEAF)
     plans_stale(a, subject, n)
     if a.nlinks:
-        _changed(k, a, s, subject, n, True)
+        _changed(k, a, s, subject, n, 0, weight)
     return s
 
 
@@ -195,7 +197,7 @@ cdef void sub_remove(Core* k, Sub* s) noexcept nogil:
     a.removes += 1
     plans_stale(a, subject, n)
     if a.nlinks:
-        _changed(k, a, s, subject, n, False)
+        _changed(k, a, s, subject, n, s.weight, 0)
     sublist_remove(&a.subs, s, c.kind != LEAF)
     sublist_prune(&a.subs, node)
     free(s)
@@ -207,13 +209,14 @@ cdef void sub_weight(Core* k, Sub* s, uint32_t weight) noexcept nogil:
     """A link has told a new weight for a queue group it already named."""
     cdef char* subject
     cdef size_t n
-    if s.weight == weight:
+    cdef uint32_t old = s.weight
+    if old == weight:
         return
     subject = <char*>must(malloc(SUBJECT_MAX))
     n = node_subject(s.node, subject, SUBJECT_MAX)
     s.weight = weight
     plans_stale(s.conn.account, subject, n)
-    _changed(k, s.conn.account, s, subject, n, True)
+    _changed(k, s.conn.account, s, subject, n, old, weight)
     free(subject)
 
 

@@ -35,3 +35,15 @@ def test_delivery_with_an_empty_subject_behind_the_at(rig: Rig) -> None:
     assert watcher.take() == b"MSG in 1 $JS.ACK.S.C.1.2.3.4.5.6@ 2\r\nhi\r\n"
     link.say(b"LMSG in $JS.ACK.S.C.1.2.3.4.5.6@t.a 2\r\nhi\r\n")
     assert watcher.take() == b"MSG t.a 1 $JS.ACK.S.C.1.2.3.4.5.6 2\r\nhi\r\n"
+
+
+def test_weight_of_nothing_is_no_news(rig: Rig) -> None:
+    """Queue interest is told when its weight changes; 0 to 0 is no change, and nothing to take back."""
+    link, other = rig.leaf(), rig.leaf()
+    link.say(b"LS+ a q 0\r\n")
+    assert other.take() == b""
+    link.say(b"LS+ a q 3\r\nLS+ a q 3\r\n")
+    assert other.take() == b"LS+ a q 3\r\n"
+    link.say(b"LS+ a q 0\r\nLS- a q\r\n")
+    assert other.take() == b"LS- a q\r\n"
+    assert link.take() == b""
