@@ -550,13 +550,16 @@ cdef bint _possible(Conn* c, const char* p, const char* e) noexcept nogil:
         return True
     if c.kind == LEAF:
         return _known(c, p, e, b"LMSG ", 5) or _known(c, p, e, b"HMSG ", 5) or _known(c, p, e, b"LS+ ", 4) \
-            or _known(c, p, e, b"LS- ", 4)
+            or _known(c, p, e, b"LS- ", 4) or _tabbed(c, p, e)
     return _known(c, p, e, b"PUB ", 4) or _known(c, p, e, b"HPUB ", 5) or _known(c, p, e, b"SUB ", 4) \
-        or _known(c, p, e, b"UNSUB ", 6) or _tabbed(p, e)
+        or _known(c, p, e, b"UNSUB ", 6) or _tabbed(c, p, e)
 
 
-cdef bint _tabbed(const char* p, const char* e) noexcept nogil:
+cdef bint _tabbed(Conn* c, const char* p, const char* e) noexcept nogil:
     """A TAB may follow a verb, too; rare enough to look only when nothing else fits."""
+    if c.kind == LEAF:
+        return is_verb(p, e, b"LMSG\t", 5) or is_verb(p, e, b"HMSG\t", 5) or is_verb(p, e, b"LS+\t", 4) \
+            or is_verb(p, e, b"LS-\t", 4)
     return is_verb(p, e, b"PUB\t", 4) or is_verb(p, e, b"HPUB\t", 5) or is_verb(p, e, b"SUB\t", 4) \
         or is_verb(p, e, b"UNSUB\t", 6)
 

@@ -47,3 +47,12 @@ def test_weight_of_nothing_is_no_news(rig: Rig) -> None:
     link.say(b"LS+ a q 0\r\nLS- a q\r\n")
     assert other.take() == b"LS- a q\r\n"
     assert link.take() == b""
+
+
+@pytest.mark.parametrize("data", [b"LS+\ta\r\n", b"LS-\ta\r\n", b"LMSG\ta 1\r\nx\r\n", b"HMSG\ta 1 2\r\nhx\r\n"])
+def test_tab_behind_a_verb_may_be_cut_off(rig: Rig, data: bytes) -> None:
+    """A line that is still on its way is judged like a whole one."""
+    link = rig.leaf()
+    link.say(*(data[n : n + 1] for n in range(len(data))))
+    assert not link.conn.closed
+    assert rig.events.complaints == []
