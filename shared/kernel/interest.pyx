@@ -6,8 +6,8 @@ and the link alone, so it is worked out from there and kept nowhere.
 
 Which interest a link is told of (wire 2.5): all local interest; that of other leaf links, except of the same
 origin cluster, towards an isolated link, or, where the peer is the hub, what was learned from another hub. Loop
-detection subjects (``$LDS.``) pass every filter but the origin. Interest goes out before any message that could
-be answered on it, because both are written to the link in the order in which they happen.
+detection subjects (``$LDS.``) of no queue pass every filter but the origin. Interest goes out before any message
+that could be answered on it, because both are written to the link in the order in which they happen.
 """
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -96,7 +96,7 @@ cdef void _changed(Core* k, AccountState* a, Sub* sub, const char* subject, size
     cdef uint32_t i
     cdef uint64_t others
     cdef Conn* link
-    cdef bint lds = _is_lds(subject, n)
+    cdef bint lds = sub.group == NULL and _is_lds(subject, n)
     for i in range(a.nlinks):
         link = a.links[i]
         if link.flags & CLOSING or not _tells(link, sub.conn, lds):
@@ -243,11 +243,10 @@ cdef void _tell_node(Core* k, Conn* link, Node* node, char* subject) noexcept no
     cdef bint lds = _is_lds(subject, n)
     cdef Group* g = node.groups
     cdef uint64_t weight
-    if not lds and not may_advertise(k, link.permits, subject, n):
-        return
-    if _other_plain(link, node, NULL, lds):
+    cdef bint allowed = may_advertise(k, link.permits, subject, n)
+    if (lds or allowed) and _other_plain(link, node, NULL, lds):
         _say(k, link, True, subject, n, NULL, 0)
-    while g != NULL:
+    while g != NULL and allowed:
         weight = _weight(link, g, NULL)
         if weight:
             _say(k, link, True, subject, n, g, weight)

@@ -56,3 +56,12 @@ def test_tab_behind_a_verb_may_be_cut_off(rig: Rig, data: bytes) -> None:
     link.say(*(data[n : n + 1] for n in range(len(data))))
     assert not link.conn.closed
     assert rig.events.complaints == []
+
+
+def test_queue_interest_in_a_loop_subject_is_like_any_other(rig: Rig) -> None:
+    """Only the plain form is loop detection; what was not told of when the link came up is not taken back."""
+    hub = rig.leaf(spoke=True)
+    hub.say(b"LS+ $LDS.x q 2\r\n")
+    late = rig.leaf(spoke=True)
+    hub.say(b"LS+ $LDS.x\r\nLS- $LDS.x q\r\n")
+    assert late.take() == b"LS+ $LDS.x\r\n"
