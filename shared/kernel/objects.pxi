@@ -59,6 +59,8 @@ cdef class Account:
 
     def __dealloc__(self):
         if self.a != NULL:
+            plans_clear(self.a)
+            sublist_clear(&self.a.subs)
             free(self.a.lds)
             free(self.a.links)
             free(self.a)
@@ -678,6 +680,8 @@ cdef class Kernel:
         k.ndirty = k.nevents = k.ninbox = k.nexpired = k.nstalled = 0
 
     def __dealloc__(self):
+        self._free_scratch()
         if self.k.epoll_fd >= 0:
             close(self.k.epoll_fd)
+        if self.k.timer_fd >= 0:
             close(self.k.timer_fd)

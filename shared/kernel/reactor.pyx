@@ -117,7 +117,8 @@ cdef size_t _receive(Core* k, Conn* c) noexcept nogil:
     cdef ssize_t n
     cdef const char* left
     if c.buf_len <= CARRY_MAX:
-        memcpy(k.recv_buf, c.buf, c.buf_len)
+        if c.buf_len:
+            memcpy(k.recv_buf, c.buf, c.buf_len)
         at = k.recv_buf + c.buf_len
         room = READ_MAX
     else:  # a large payload on its way: it grows in place, with what really arrives

@@ -1,8 +1,12 @@
 """What the server itself publishes and subscribes to."""
 
+import gc
+import os
+
 import pytest
 
-from tests.unit.kernel.rig import Rig
+from phloem.shared.kernel import Kernel
+from tests.unit.kernel.rig import Recorder, Rig
 
 Heard = list[tuple[bytes, bytes, bytes, bytes]]
 
@@ -61,3 +65,13 @@ def test_answer_from_within_a_callback(rig: Rig) -> None:
     peer.say(b"SUB r 1\r\n")
     peer.pub(b"s", reply=b"r")
     assert peer.take() == b"MSG r 1 3\r\nyes\r\n"
+
+
+def test_kernel_that_is_dropped_without_closing_leaves_no_descriptor(rig: Rig) -> None:
+    before = os.listdir("/proc/self/fd")
+    kernel = Kernel(Recorder(), seed=1)
+    kernel.account("A")
+    assert len(os.listdir("/proc/self/fd")) == len(before) + 2
+    del kernel
+    gc.collect()
+    assert os.listdir("/proc/self/fd") == before
