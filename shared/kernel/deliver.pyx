@@ -14,7 +14,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from .output cimport doom, emit, flush, out
+from .output cimport cut_off, emit, flush, out, pending_max
 from .permits cimport track_reply
 from .sublist cimport grow, must, sublist_match
 from .text cimport equals, next_random, put_number, random_below
@@ -22,7 +22,6 @@ from .types cimport *
 
 cdef enum:
     EARLY_FLUSH = 1 << 18  # hand over what has gathered while it is still in the cache
-    LEAF_PENDING = 4  # a link gathers for everybody behind it: this many times max_pending
     INBOX_BYTES_MAX = 64 << 20  # messages for the server itself that wait for Python
 
 
@@ -39,12 +38,8 @@ cdef void _pressure(Core* k, Conn* src, Conn* c) noexcept nogil:
         flush(k, c)
     if c.flags & CLOSING or c.pending < EARLY_FLUSH:
         return
-    if c.pending > (k.max_pending if c.kind == CLIENT else k.max_pending * LEAF_PENDING):
-        if c.kind == CLIENT:
-            k.slow_clients += 1
-        else:
-            k.slow_leafs += 1
-        doom(k, c, SLOW_CONSUMER_PENDING)
+    if c.pending > pending_max(k, c):
+        cut_off(k, c)
     elif c.pending > k.stall_bytes and src.kind != SYSTEM and src is not c:
         k.stall_on = c
 

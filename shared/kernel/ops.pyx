@@ -127,6 +127,7 @@ cdef bint _args(Msg* m, const char* p, const char* e, bint with_header, bint lea
     """Subject, reply, queue names and sizes of a message in any legal spacing; False if they are not that."""
     cdef const char* at = p
     cdef const char* end = e
+    cdef const char* ahead
     cdef Slice s
     if not _sizes(m, p, &end, with_header):
         return False
@@ -135,7 +136,8 @@ cdef bint _args(Msg* m, const char* p, const char* e, bint with_header, bint lea
     if s.n == 0:
         return False
     s = _next(&at, end)
-    if leaf and s.n == 1 and (s.p[0] == c'|' or s.p[0] == c'+'):
+    ahead = at
+    if leaf and s.n == 1 and (s.p[0] == c'|' or s.p[0] == c'+') and _next(&ahead, end).n:  # alone it is a reply
         m.has_queues = 1
         if s.p[0] == c'+':
             s = _next(&at, end)
@@ -211,7 +213,7 @@ cdef void _jetstream_reply(Msg* m) noexcept nogil:
         if m.reply[i] == c'.':
             dots += 1
         elif m.reply[i] == c'@':
-            if dots >= 8:
+            if dots >= 8 and i + 1 < m.reply_len:
                 m.deliver_subject = m.reply + i + 1
                 m.deliver_subject_len = m.reply_len - i - 1
                 m.client_reply_len = i
@@ -557,13 +559,16 @@ cdef bint _possible(Conn* c, const char* p, const char* e) noexcept nogil:
         return True
     if c.kind == LEAF:
         return _known(c, p, e, b"LMSG ", 5) or _known(c, p, e, b"HMSG ", 5) or _known(c, p, e, b"LS+ ", 4) \
-            or _known(c, p, e, b"LS- ", 4)
+            or _known(c, p, e, b"LS- ", 4) or _tabbed(c, p, e)
     return _known(c, p, e, b"PUB ", 4) or _known(c, p, e, b"HPUB ", 5) or _known(c, p, e, b"SUB ", 4) \
-        or _known(c, p, e, b"UNSUB ", 6) or _tabbed(p, e)
+        or _known(c, p, e, b"UNSUB ", 6) or _tabbed(c, p, e)
 
 
-cdef bint _tabbed(const char* p, const char* e) noexcept nogil:
+cdef bint _tabbed(Conn* c, const char* p, const char* e) noexcept nogil:
     """A TAB may follow a verb, too; rare enough to look only when nothing else fits."""
+    if c.kind == LEAF:
+        return is_verb(p, e, b"LMSG\t", 5) or is_verb(p, e, b"HMSG\t", 5) or is_verb(p, e, b"LS+\t", 4) \
+            or is_verb(p, e, b"LS-\t", 4)
     return is_verb(p, e, b"PUB\t", 4) or is_verb(p, e, b"HPUB\t", 5) or is_verb(p, e, b"SUB\t", 4) \
         or is_verb(p, e, b"UNSUB\t", 6)
 

@@ -90,6 +90,11 @@ cdef bint may_subscribe(Core* k, Permits* p, const char* subject, size_t n, cons
     return True
 
 
+cdef bint is_denied(Core* k, Permits* p, const char* subject, size_t n) noexcept nogil:
+    """Whether a deny entry keeps this literal subject from a subscription that was itself allowed."""
+    return p != NULL and p.has_sub_deny and _listed(k, &p.sub_deny, subject, n, b"", 0, False)
+
+
 cdef bint may_receive(Core* k, Permits* p, const char* subject, size_t n) noexcept nogil:
     """Whether a message on this literal subject may go to the peer."""
     if p == NULL:
@@ -206,7 +211,7 @@ cdef void permits_add(Permits* p, int which, const char* subject, size_t n, cons
             _remember(&p.sub_deny_patterns, subject, n)
     node = sublist_node(s, subject, n, True)
     if qn:
-        node_group(node, queue, qn, True)
+        node_group(s, node, queue, qn, True)
     else:
         node.nsubs = node.nlocal = 1  # a mark only: no Sub hangs here
 

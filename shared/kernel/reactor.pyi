@@ -218,7 +218,8 @@ class Kernel:
     def publish(
         self, account: Account, subject: bytes, reply: bytes = b"", header: bytes = b"", body: bytes = b""
     ) -> int:
-        """A message from the server itself; the number of receivers."""
+        """A message from the server itself; the number of receivers. Raises ValueError for a subject or reply of more
+        than 65,000 bytes or a message of 2 GiB."""
     def subscribe(
         self,
         account: Account,
@@ -226,7 +227,8 @@ class Kernel:
         queue: bytes | None,
         callback: Callable[[bytes, bytes, bytes, bytes], None] | None,
     ) -> int:
-        """Interest of the server itself. ``callback(subject, reply, header, body)`` runs at the end of the tick."""
+        """Interest of the server itself. ``callback(subject, reply, header, body)`` runs at the end of the tick.
+        Raises ValueError for what is no subject."""
     def unsubscribe(self, ident: int) -> None: ...
     @property
     def totals(self) -> Totals: ...
