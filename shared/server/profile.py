@@ -34,6 +34,7 @@ def describe(defaults: Sequence[Default]) -> str:
     lines = []
     for each in defaults:
         first, *more = textwrap.wrap(each.why, WIDTH - COLUMN)
-        lines.append(f"{f'    {each.field}: {each.shown}':<{COLUMN}}{first}")
+        key = f"    {each.field.removesuffix('_ns')}: {each.shown}"
+        lines.append(f"{key:<{COLUMN}}{first}")
         lines += [" " * COLUMN + line for line in more]
     return "\n".join(lines) + "\n"
