@@ -15,10 +15,12 @@ import random
 import socket
 from collections.abc import Coroutine, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from phloem.shared import limits
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, Authenticator, Rules, permission_lists
 from phloem.shared.clock import Clock, SystemClock
+from phloem.shared.errors import ConfigError
 from phloem.shared.kernel import BUILD, KIND_LEAF, Account, Connection, Kernel, Permissions, Reason
 from phloem.shared.net.listener import Listener
 from phloem.shared.server.clients import Client, Clients
@@ -56,6 +58,10 @@ class Server:
         PortInUse: An address to listen on is taken.
     """
 
+    # What products change beside the options.
+    plan_bytes_max: ClassVar[int] = limits.PLAN_BYTES
+    serves_serial_ports: ClassVar[bool] = False
+
     def __init__(
         self,
         config: Options | str | os.PathLike[str] | dict[str, Any] | None = None,
@@ -88,14 +94,17 @@ class Server:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._stopped: asyncio.Event
+        self._gone: asyncio.Event
 
     # --- life cycle --------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Open everything; on return clients are served."""
         validate(self.options)
+        if self.options.serial and not self.serves_serial_ports:
+            raise ConfigError('serial devices are served by "phloem edge" and "phloem bridge" only')
         self._loop = asyncio.get_running_loop()
-        self._stopped = asyncio.Event()
+        self._stopped, self._gone = asyncio.Event(), asyncio.Event()
         self.start_wall_ns, self.start_ns = self.clock.wall_ns(), self.clock.monotonic_ns()
         self.kernel = Kernel(self, seed=self.rng.getrandbits(64))
         self.apply_limits()
@@ -133,11 +142,19 @@ class Server:
         log.info("Server is ready")
 
     async def stop(self) -> None:
-        """Close everything. May be called more than once."""
+        """Close everything. May be called more than once; each call returns when everything is closed."""
         if self._stopped.is_set():
+            await self._gone.wait()
             return
         self._stopped.set()
         log.info("Initiating Shutdown...")
+        try:
+            await self._close()
+        finally:
+            self._gone.set()
+        log.info("Server Exiting..")
+
+    async def _close(self) -> None:
         if self.ldm is not None:
             self.ldm.cancel()
         self.stop_accepting()
@@ -154,7 +171,6 @@ class Server:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        log.info("Server Exiting..")
 
     async def wait_stopped(self) -> None:
         """Until ``stop`` has begun, by whom ever."""
@@ -321,6 +337,7 @@ class Server:
             ping_interval_ns=o.ping_interval_ns,
             ping_max=o.ping_max,
             stall=not o.no_fast_producer_stall,
+            plan_bytes_max=self.plan_bytes_max,
         )
 
     # --- the kernel's events -----------------------------------------------------------------------

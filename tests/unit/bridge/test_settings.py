@@ -28,7 +28,7 @@ GOOD = {"device": "/dev/ttyUSB0", "subject": "tele.a"}
         ({"idle_gap_ns": -1}, "idle_gap"),
         ({"retry_min_ns": 0}, "retry_min"),
         ({"retry_min_ns": 2, "retry_max_ns": 1}, "retry_min"),
-        ({"subject": ""}, "not a valid subject"),
+        ({"subject": ""}, "needs a subject"),
         ({"subject": "a..b"}, "not a valid subject"),
         ({"subject": "a" * 1025}, "not a valid subject"),
         ({"subject": "a b"}, "not a valid subject"),
