@@ -18,17 +18,19 @@ from phloem.shared.server.load import (
     validate,
 )
 from phloem.shared.server.options import (
-    Account,
-    Authorization,
     LeafAuthorization,
     LeafNodes,
     LeafUser,
     Options,
-    Permissions,
     PhloemOptions,
     Remote,
-    ResponsePermission,
     Serial,
+)
+from phloem.shared.server.options_auth import (
+    Account,
+    Authorization,
+    Permissions,
+    ResponsePermission,
     SubjectPermission,
     User,
 )
