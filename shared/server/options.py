@@ -302,7 +302,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     max_control_line: Annotated[
         Size,
         Opt(
-            "Bytes of one operation without its payload.", empty_is_default=True, reload=True, most=INT32_MAX
+            "Bytes of one operation without its payload, at most 65,000.",
+            empty_is_default=True,
+            reload=True,
+            least=0,
+            most=limits.MAX_CONTROL_LINE_MOST,
         ),
     ] = limits.MAX_CONTROL_LINE
     max_payload: Annotated[
