@@ -6,8 +6,8 @@ and the link alone, so it is worked out from there and kept nowhere.
 
 Which interest a link is told of (wire 2.5): all local interest; that of other leaf links, except of the same
 origin cluster, towards an isolated link, or, where the peer is the hub, what was learned from another hub. Loop
-detection subjects (``$LDS.``) pass every filter but the origin. Interest goes out before any message that could
-be answered on it, because both are written to the link in the order in which they happen.
+detection subjects (``$LDS.``) of no queue pass every filter but the origin. Interest goes out before any message
+that could be answered on it, because both are written to the link in the order in which they happen.
 """
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -48,6 +48,11 @@ cdef bint _tells(Conn* link, Conn* owner, bint lds) noexcept nogil:
 cdef bint _other_plain(Conn* link, Node* node, Sub* but, bint lds) noexcept nogil:
     """Whether a plain subscription besides ``but`` gives ``link`` a reason to know this subject."""
     cdef uint32_t i
+    cdef uint32_t ours = 1 if but != NULL and but.conn.kind != LEAF else 0
+    if node.nlocal > ours:
+        return True
+    if link.flags & ISOLATED:
+        return False
     for i in range(node.nsubs):
         if node.subs[i] is not but and _tells(link, node.subs[i].conn, lds):
             return True
@@ -60,6 +65,8 @@ cdef uint64_t _weight(Conn* link, Group* g, Sub* but) noexcept nogil:
     cdef uint32_t i
     if g == NULL:
         return 0
+    if g.nlocal == g.count:  # a local member counts 1 and every link knows of it
+        return g.count - (but != NULL)
     for i in range(g.count):
         if g.members[i] is not but and _tells(link, g.members[i].conn, False):
             total += g.members[i].weight
@@ -82,12 +89,14 @@ cdef void _say(Core* k, Conn* link, bint on, const char* subject, size_t n, Grou
     out(k, link, b"\r\n", 2, b"", 0)
 
 
-cdef void _changed(Core* k, AccountState* a, Sub* sub, const char* subject, size_t n, bint added) noexcept nogil:
-    """Tells the links of a subscription that was just added or is about to be removed."""
+cdef void _changed(Core* k, AccountState* a, Sub* sub, const char* subject, size_t n, uint32_t old,
+                   uint32_t new) noexcept nogil:
+    """Tells the links of a subscription that was just added (``old`` 0), is about to be removed (``new`` 0) or has
+    another weight. A weight of 0 is told to nobody."""
     cdef uint32_t i
-    cdef uint64_t weight
+    cdef uint64_t others
     cdef Conn* link
-    cdef bint lds = _is_lds(subject, n)
+    cdef bint lds = sub.group == NULL and _is_lds(subject, n)
     for i in range(a.nlinks):
         link = a.links[i]
         if link.flags & CLOSING or not _tells(link, sub.conn, lds):
@@ -96,10 +105,16 @@ cdef void _changed(Core* k, AccountState* a, Sub* sub, const char* subject, size
             continue
         if sub.group == NULL:
             if not _other_plain(link, sub.node, sub, lds):
-                _say(k, link, added, subject, n, NULL, 0)
-        else:
-            weight = _weight(link, sub.group, NULL if added else sub)
-            _say(k, link, weight > 0, subject, n, sub.group, weight)
+                _say(k, link, new > 0, subject, n, NULL, 0)
+        elif old != new:
+            others = _weight(link, sub.group, sub)
+            _say(k, link, others + new > 0, subject, n, sub.group, others + new)
+
+
+cdef inline uint32_t _hash(Core* k, const char* sid, size_t n) noexcept nogil:
+    """Not the sublist's hash: a sid often equals a token of its subject, and a connection's subscriptions would then
+    leave a Node's table in the order of its slots, which piles up what remains when the table shrinks."""
+    return hash_bytes(sid, n, ~k.seed)
 
 
 cdef inline uint32_t _bucket(Conn* c, uint32_t h) noexcept nogil:
@@ -111,7 +126,7 @@ cdef Sub* sub_find(Core* k, Conn* c, const char* sid, size_t n) noexcept nogil:
     cdef Sub* s
     if c.sid_cap == 0:
         return NULL
-    h = hash_bytes(sid, n, k.seed)
+    h = _hash(k, sid, n)
     s = c.sids[_bucket(c, h)]
     while s != NULL:
         if s.sid_hash == h and equals(&s.sid[0], s.sid_len, sid, n):
@@ -142,11 +157,11 @@ cdef Sub* sub_add(Core* k, Conn* c, const char* subject, size_t n, const char* q
     cdef AccountState* a = c.account
     cdef Sub* s = <Sub*>must(calloc(1, sizeof(Sub) + sn))
     cdef Node* node = sublist_node(&a.subs, subject, n, True)
-    cdef Group* group = node_group(node, queue, qn, True) if qn else NULL
+    cdef Group* group = node_group(&a.subs, node, queue, qn, True) if qn else NULL
     s.conn = c
     s.weight = weight
     s.sid_len = <unsigned short>sn
-    s.sid_hash = hash_bytes(sid, sn, k.seed)
+    s.sid_hash = _hash(k, sid, sn)
     memcpy(&s.sid[0], sid, sn)
     if c.sub_count >= c.sid_cap * FEW_SIDS or c.sid_cap == 0:
         _sid_table(c, c.sid_cap * 8 if c.sid_cap else 1)
@@ -158,7 +173,7 @@ cdef Sub* sub_add(Core* k, Conn* c, const char* subject, size_t n, const char* q
     sublist_insert(&a.subs, s, node, group, c.kind != LEAF)
     plans_stale(a, subject, n)
     if a.nlinks:
-        _changed(k, a, s, subject, n, True)
+        _changed(k, a, s, subject, n, 0, weight)
     return s
 
 
@@ -182,7 +197,7 @@ cdef void sub_remove(Core* k, Sub* s) noexcept nogil:
     a.removes += 1
     plans_stale(a, subject, n)
     if a.nlinks:
-        _changed(k, a, s, subject, n, False)
+        _changed(k, a, s, subject, n, s.weight, 0)
     sublist_remove(&a.subs, s, c.kind != LEAF)
     sublist_prune(&a.subs, node)
     free(s)
@@ -194,13 +209,14 @@ cdef void sub_weight(Core* k, Sub* s, uint32_t weight) noexcept nogil:
     """A link has told a new weight for a queue group it already named."""
     cdef char* subject
     cdef size_t n
-    if s.weight == weight:
+    cdef uint32_t old = s.weight
+    if old == weight:
         return
     subject = <char*>must(malloc(SUBJECT_MAX))
     n = node_subject(s.node, subject, SUBJECT_MAX)
     s.weight = weight
     plans_stale(s.conn.account, subject, n)
-    _changed(k, s.conn.account, s, subject, n, True)
+    _changed(k, s.conn.account, s, subject, n, old, weight)
     free(subject)
 
 
@@ -227,11 +243,10 @@ cdef void _tell_node(Core* k, Conn* link, Node* node, char* subject) noexcept no
     cdef bint lds = _is_lds(subject, n)
     cdef Group* g = node.groups
     cdef uint64_t weight
-    if not lds and not may_advertise(k, link.permits, subject, n):
-        return
-    if _other_plain(link, node, NULL, lds):
+    cdef bint allowed = may_advertise(k, link.permits, subject, n)
+    if (lds or allowed) and _other_plain(link, node, NULL, lds):
         _say(k, link, True, subject, n, NULL, 0)
-    while g != NULL:
+    while g != NULL and allowed:
         weight = _weight(link, g, NULL)
         if weight:
             _say(k, link, True, subject, n, g, weight)

@@ -31,6 +31,8 @@ cdef class Permissions:
     cdef _add(self, int which, entry):
         cdef bytes subject
         cdef bytes queue
+        if len(entry) > NAME_MAX:
+            raise ValueError("the entry is too long")
         subject, _, queue = (entry if isinstance(entry, bytes) else entry.encode()).partition(b" ")
         queue = queue.strip()
         permits_add(&self.p, which, subject, len(subject), queue, len(queue))
@@ -57,6 +59,8 @@ cdef class Account:
 
     def __dealloc__(self):
         if self.a != NULL:
+            plans_clear(self.a)
+            sublist_clear(&self.a.subs)
             free(self.a.lds)
             free(self.a.links)
             free(self.a)
@@ -84,11 +88,6 @@ cdef class Connection:
     def __init__(self):
         raise TypeError("use Kernel.attach")
 
-    cdef Conn* _live(self) except NULL:
-        if self.c == NULL:
-            raise ValueError("the connection is closed")
-        return self.c
-
     @property
     def closed(self):
         return self.c == NULL or self.c.flags & CLOSING != 0
@@ -113,11 +112,14 @@ cdef class Connection:
     def configure(self, *, Account account=None, Permissions permissions=None, bint verbose=False, bint pedantic=False,
                   bint echo=True, bint headers=False, bint no_responders=False, uint32_t max_subs=0,
                   uint32_t max_payload=0, uint32_t peer_max_payload=0, bytes first_info=None, uint64_t ping_due_ns=0,
-                  uint32_t origin=0, bint spoke=False, bint isolated=False):
-        cdef Conn* c = self._live()
+                  uint32_t origin=0, bint spoke=False, bint isolated=False, bint stand_in=False):
+        cdef Conn* c = self.c
         cdef Core* k = &self.kernel.k
-        cdef uint32_t on = CONNECTED
-        if c.flags & CONNECTED:  # a second CONNECT starts over
+        cdef uint32_t on = STAND_IN if stand_in else CONNECTED
+        if self.closed:
+            return
+        # a second CONNECT starts over; subscriptions of a peer that spoke before CONNECT stay in their account
+        if c.flags & CONNECTED or (account is not None and account.a != c.account):
             link_down(k, c)
             subs_clear(k, c)
             forget_replies(c)
@@ -133,14 +135,16 @@ cdef class Connection:
                 on |= <uint32_t>flag
         if permissions is not None and permissions.p.response_max:
             on |= TRACK_REPLIES
-        c.flags &= ~<uint32_t>(VERBOSE | PEDANTIC | ECHO | HEADERS | NO_RESPONDERS | SPOKE | ISOLATED | TRACK_REPLIES)
+        c.flags &= ~<uint32_t>(VERBOSE | PEDANTIC | ECHO | HEADERS | NO_RESPONDERS | SPOKE | ISOLATED | TRACK_REPLIES
+                                       | STAND_IN)
         c.flags |= on
         c.max_subs = max_subs
         if max_payload:
             c.max_payload = max_payload
         c.peer_max_payload = peer_max_payload
         c.origin = origin
-        c.deadline_ns = 0
+        if not stand_in:
+            c.deadline_ns = 0
         c.ping_due_ns = ping_due_ns
         due(k, ping_due_ns)
         if first_info is not None and not c.flags & FIRST_PING:
@@ -157,10 +161,13 @@ cdef class Connection:
 
     def set_permissions(self, Permissions permissions):
         """Reload: subscriptions that are no longer allowed end with an -ERR."""
-        cdef Conn* c = self._live()
+        cdef Conn* c = self.c
         cdef Core* k = &self.kernel.k
         cdef Sub* s
         cdef uint8_t filtered
+        cdef bytes text
+        if self.closed:
+            return
         self.permissions = permissions
         c.permits = NULL if permissions is None else &permissions.p
         c.flags &= ~<uint32_t>TRACK_REPLIES
@@ -175,23 +182,26 @@ cdef class Connection:
             text = b'Permissions Violation for Subscription to "%b"' % subject
             if queue:
                 text += b' using queue "%b"' % queue
-            self.complain(text + b' (sid "%b")' % sid)
-            sub_remove(k, s)
+            text += b' (sid "%b")' % sid
+            complain(k, c, text, len(text))
+            sub_remove(k, s)  # nothing is flushed or told before all are looked at: that may end the connection
         self.kernel._after()
 
     def link_up(self):
-        link_up(&self.kernel.k, self._live())
-        self.kernel._after()
+        if not self.closed:
+            link_up(&self.kernel.k, self.c)
+            self.kernel._after()
 
     def set_deadline(self, uint64_t deadline_ns):
-        self._live().deadline_ns = deadline_ns
-        due(&self.kernel.k, deadline_ns)
+        if not self.closed:
+            self.c.deadline_ns = deadline_ns
+            due(&self.kernel.k, deadline_ns)
 
     def wait(self):
         """Parsing stands still until ``resume``."""
-        cdef Conn* c = self._live()
-        c.flags |= WAITING
-        watch(&self.kernel.k, c)
+        if not self.closed:
+            self.c.flags |= WAITING
+            watch(&self.kernel.k, self.c)
 
     def resume(self):
         if self.closed or not self.c.flags & WAITING:
@@ -203,11 +213,10 @@ cdef class Connection:
         self.kernel._after()
 
     def feed(self, bytes data not None):
-        cdef Conn* c = self._live()
-        cdef const char* left
+        cdef Conn* c = self.c
         cdef const char* p = data
         cdef size_t n = len(data)
-        if c.flags & CLOSING:
+        if self.closed:
             return
         c.buf = <char*>must(realloc(c.buf, c.buf_len + n + 1))
         memcpy(c.buf + c.buf_len, p, n)
@@ -229,7 +238,7 @@ cdef class Connection:
             parts.append(PyBytes_FromStringAndSize(<char*>(t + 1) + t.start, t.end - t.start))
             t = t.next
         release_output(&self.kernel.k, self.c)
-        if self.c.flags & CLOSING:
+        if self.c.flags & CLOSING or self.kernel.k.nstalled:  # whoever was held for this one may go on
             self.kernel._after()
         return b"".join(parts)
 
@@ -317,7 +326,8 @@ cdef class Kernel:
         self.set_limits()
 
     def set_limits(self, *, uint32_t max_control_line=4096, uint32_t max_sub_tokens=0, size_t max_pending=64 << 20,
-                   uint64_t write_deadline_ns=10_000_000_000, uint64_t ping_interval_ns=120_000_000_000,
+                   uint64_t write_deadline_ns=10_000_000_000, uint64_t leaf_write_deadline_ns=10_000_000_000,
+                   uint64_t ping_interval_ns=120_000_000_000,
                    uint32_t ping_max=2, bint stall=True, size_t stall_bytes=4 << 20, uint64_t stall_ns=5_000_000,
                    size_t plan_bytes_max=48 << 20):
         cdef Core* k = &self.k
@@ -327,17 +337,18 @@ cdef class Kernel:
         k.max_sub_tokens = max_sub_tokens
         k.max_pending = max_pending
         k.write_deadline_ns = write_deadline_ns
+        k.leaf_write_deadline_ns = leaf_write_deadline_ns
         k.ping_interval_ns = ping_interval_ns
         k.ping_max = ping_max
         k.stall_enabled = stall
         k.stall_bytes = min(stall_bytes, max_pending * 3 // 4)
-        k.stall_ns = stall_ns
+        k.stall_ns = stall_ns if stall_ns else 1  # a timer set to 0 would never end it
         k.plan_bytes_max = plan_bytes_max
 
     def fileno(self):
         return self.k.epoll_fd
 
-    def account(self, str name not None):
+    def account(self, str name not None, *, bint system=False):
         cdef Account account = self.accounts.get(name)
         if account is None:
             account = Account.__new__(Account)
@@ -345,7 +356,7 @@ cdef class Kernel:
             sublist_init(&account.a.subs, self.k.seed)
             account.a.generation = 1
             account.a.index = <uint32_t>len(self.accounts)
-            account.a.is_system = name == "$SYS"
+            account.a.is_system = system
             account.kernel = self
             account.name = name
             self.accounts[name] = account
@@ -459,19 +470,20 @@ cdef class Kernel:
         cdef Event* list = self.k.events
         cdef uint32_t count = self.k.nevents
         cdef uint32_t i
-        cdef Connection conn
         problem = None
+        told = []
         self.k.events = NULL
         self.k.nevents = self.k.event_cap = 0
-        for i in range(count):
+        for i in range(count):  # all first: whoever is told may close the kernel, and the Conns with it
             data = PyBytes_FromStringAndSize(list[i].data, list[i].length)
             free(list[i].data)
-            conn = <Connection>list[i].conn.owner
+            told.append((list[i].type, <Connection>list[i].conn.owner, data))
+        free(list)
+        for kind, conn, data in told:
             try:
-                self._tell_one(list[i].type, conn, data)
+                self._tell_one(kind, conn, data)
             except Exception as error:
                 problem = error
-        free(list)
         if problem is not None:
             raise problem
 
@@ -551,6 +563,8 @@ cdef class Kernel:
         cdef bytes whole = header + body
         cdef bytes sizes
         cdef uint32_t done
+        if max(len(subject), len(reply)) > NAME_MAX or len(whole) >= 1 << 31:
+            raise ValueError("subject, reply or message is too long")
         memset(&m, 0, sizeof(Msg))
         m.subject, m.subject_len = subject, <uint32_t>len(subject)
         m.reply, m.reply_len = reply, <uint32_t>len(reply)
@@ -572,6 +586,8 @@ cdef class Kernel:
     def subscribe(self, Account account not None, bytes subject not None, bytes queue, callback):
         cdef bytes sid
         cdef Sub* s
+        if not valid_subject(subject, len(subject), False) or max(len(subject), len(queue or b"")) > NAME_MAX:
+            raise ValueError(f"not a subject to subscribe to: {subject!r}")
         self.callbacks_made += 1
         sid = b"%d" % self.callbacks_made
         self.k.internal.account = account.a
@@ -668,6 +684,8 @@ cdef class Kernel:
         k.ndirty = k.nevents = k.ninbox = k.nexpired = k.nstalled = 0
 
     def __dealloc__(self):
+        self._free_scratch()
         if self.k.epoll_fd >= 0:
             close(self.k.epoll_fd)
+        if self.k.timer_fd >= 0:
             close(self.k.timer_fd)

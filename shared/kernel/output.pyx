@@ -128,7 +128,8 @@ cdef void out_slow(Core* k, Conn* c, const char* p, size_t n) noexcept nogil:
 
 
 cdef void mark_dirty(Core* k, Conn* c) noexcept nogil:
-    if c.flags & (DIRTY | ARMED):
+    """``c`` is looked at by the end of the tick: flushed, or cut off if too much waits for a full socket."""
+    if c.flags & DIRTY or (c.flags & ARMED and c.pending <= pending_max(k, c)):
         return
     c.flags |= DIRTY
     k.dirty = <Conn**>grow(k.dirty, &k.dirty_cap, k.ndirty + 1, sizeof(Conn*))
@@ -213,7 +214,7 @@ cdef void flush(Core* k, Conn* c) noexcept nogil:
                 elif c.blocked_left == 0:  # that batch is out, the next one's time begins
                     c.blocked_ns = k.now_ns
                     c.blocked_left = c.pending
-                due(k, c.blocked_ns + k.write_deadline_ns)
+                due(k, write_deadline(k, c))
                 watch(k, c)
                 return
             release_output(k, c)
@@ -233,8 +234,21 @@ cdef void flush_dirty(Core* k) noexcept nogil:
         c.flags &= ~<uint32_t>DIRTY
         if not c.flags & ARMED:
             flush(k, c)
+        if c.pending > pending_max(k, c):  # answers and interest count, too: who asks has to read
+            cut_off(k, c)
         i += 1
     k.ndirty = 0
+
+
+cdef void cut_off(Core* k, Conn* c) noexcept nogil:
+    """Too much waits for ``c``."""
+    if c.flags & CLOSING:
+        return
+    if c.kind == CLIENT:
+        k.slow_clients += 1
+    else:
+        k.slow_leafs += 1
+    doom(k, c, SLOW_CONSUMER_PENDING)
 
 
 cdef void doom(Core* k, Conn* c, unsigned int reason) noexcept nogil:

@@ -13,7 +13,7 @@ from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
-from .permits cimport may_receive
+from .permits cimport is_denied, may_receive
 from .sublist cimport grow, must, sublist_match
 from .text cimport equals, has_wildcard, hash_bytes
 from .types cimport *
@@ -113,10 +113,11 @@ cdef void plans_clear(AccountState* a) noexcept nogil:
     a.plan_epoch += 1
 
 
-cdef void _make_room(Core* k, AccountState* a) noexcept nogil:
-    """Frees a quarter of the cache, walking on from where the last sweep stopped."""
+cdef void _make_room(Core* k, AccountState* a, size_t want) noexcept nogil:
+    """Frees a quarter of the cache and as much as ``want`` needs, walking on from where the last sweep stopped."""
     cdef Plan* p
-    cdef size_t bytes = a.plan_bytes - a.plan_bytes // 4
+    cdef size_t fits = k.plan_bytes_max - want if want < k.plan_bytes_max else 0
+    cdef size_t bytes = min(a.plan_bytes - a.plan_bytes // 4, fits)
     cdef uint32_t count = a.plan_count - a.plan_count // 4
     cdef uint32_t left = a.plan_cap
     while left and (a.plan_bytes > bytes or a.plan_count > count):
@@ -149,7 +150,7 @@ cdef void _rehash(AccountState* a, uint32_t cap) noexcept nogil:
 cdef Plan* _keep(Core* k, AccountState* a, Plan* p) noexcept nogil:
     if a.plan_count >= PLANS_MAX or a.plan_bytes + p.size > k.plan_bytes_max:
         if a.plan_count:
-            _make_room(k, a)
+            _make_room(k, a, p.size)
     if a.plan_count >= a.plan_cap:
         _rehash(a, a.plan_cap * 2 if a.plan_cap else 256)
     p.chain = a.plans[p.hash & (a.plan_cap - 1)]
@@ -250,7 +251,7 @@ cdef uint32_t _head(Plan* p, Sub* sub, uint32_t at, Target* t) noexcept nogil:
 cdef bint _wanted(Core* k, Plan* p, Sub* sub) noexcept nogil:
     if sub.gone or sub.conn.flags & CLOSING:
         return False
-    return not sub.filtered or may_receive(k, sub.conn.permits, &p.subject[0], p.subject_len)
+    return not sub.filtered or not is_denied(k, sub.conn.permits, &p.subject[0], p.subject_len)
 
 
 cdef int32_t _link(Core* k, Plan* p, Conn* c) noexcept nogil:
@@ -283,7 +284,7 @@ cdef void _fill(Core* k, Plan* p, uint32_t nodes, bint texts) noexcept nogil:
     memcpy(p.text, b"LMSG ", 5)
     memcpy(p.text + 5, &p.subject[0], p.subject_len)
     p.text[5 + p.subject_len] = c' '
-    p.link_head_len = <uint16_t>(6 + p.subject_len)
+    p.link_head_len = 6 + p.subject_len
     text = p.link_head_len
     for i in range(nodes):
         node = k.plan_nodes[i]

@@ -20,11 +20,11 @@ from libc.string cimport memcpy, memmove, memset
 from .deliver cimport deliver
 from .interest cimport link_down, link_up, sub_add, sub_find, sub_remove, subs_clear, subs_expire
 from .ops cimport parse
-from .output cimport complain, doom, due, fail, finish, flush, flush_dirty, out, release_output, release_pools, watch
+from .output cimport complain, doom, due, fail, finish, flush, flush_dirty, out, release_output, release_pools, watch, write_deadline
 from .permits cimport forget_replies, may_subscribe, permits_add, permits_clear
 from .plan cimport plan_for, plans_clear
 from .sublist cimport must, node_subject, sublist_clear, sublist_init
-from .text cimport has_wildcard, next_random
+from .text cimport has_wildcard, next_random, valid_subject
 from .types cimport *
 
 from phloem.shared.kernel.reasons import Reason
@@ -69,6 +69,7 @@ cdef enum:
     TICK_BYTES = 8 << 20  # then asyncio gets its turn
     TICK_ROUNDS = 64
     SCRATCH = 1 << 18  # the largest control line and then some
+    NAME_MAX = 65000  # bytes of a subject or queue; lengths in the sublist are 16 bits wide
 
 KIND_CLIENT = CLIENT
 KIND_LEAF = LEAF
@@ -90,7 +91,8 @@ cdef void _keep(Conn* c, const char* p, size_t n) noexcept nogil:
         c.buf_len = c.buf_cap = 0
         return
     if c.buf != NULL and p >= c.buf and p < c.buf + c.buf_cap:
-        memmove(c.buf, p, n)
+        if p != c.buf:  # a large payload gets here with each piece of it
+            memmove(c.buf, p, n)
     else:
         if n > c.buf_cap:
             free(c.buf)
@@ -115,7 +117,8 @@ cdef size_t _receive(Core* k, Conn* c) noexcept nogil:
     cdef ssize_t n
     cdef const char* left
     if c.buf_len <= CARRY_MAX:
-        memcpy(k.recv_buf, c.buf, c.buf_len)
+        if c.buf_len:
+            memcpy(k.recv_buf, c.buf, c.buf_len)
         at = k.recv_buf + c.buf_len
         room = READ_MAX
     else:  # a large payload on its way: it grows in place, with what really arrives
@@ -138,21 +141,22 @@ cdef size_t _receive(Core* k, Conn* c) noexcept nogil:
 
 cdef void _release_stalled(Core* k, bint all) noexcept nogil:
     """Lets publishers go on whose receiver has drained or whose time is over."""
-    cdef uint32_t i = 0
+    cdef uint32_t held = k.nstalled
+    cdef uint32_t kept = 0
+    cdef uint32_t i
     cdef Conn* c
-    while i < k.nstalled:
+    for i in range(held):
         c = k.stalled[i]
         if all or c.flags & CLOSING or c.stall_for == NULL or c.stall_for.pending < k.stall_bytes // 2:
-            k.nstalled -= 1
-            k.stalled[i] = k.stalled[k.nstalled]
             c.flags &= ~<uint32_t>STALLED
             c.stall_for = NULL
             watch(k, c)
             _parse_kept(k, c)  # may stall again: appended behind, seen by a later call
-            if c.flags & STALLED:
-                return
         else:
-            i += 1
+            k.stalled[kept] = c
+            kept += 1
+    memmove(k.stalled + kept, k.stalled + held, (k.nstalled - held) * sizeof(Conn*))
+    k.nstalled -= held - kept
 
 
 cdef void _arm_stall_timer(Core* k) noexcept nogil:
@@ -162,7 +166,8 @@ cdef void _arm_stall_timer(Core* k) noexcept nogil:
         return
     k.timer_armed = 1
     memset(&t, 0, sizeof(t))
-    t.it_value.tv_nsec = <long>k.stall_ns
+    t.it_value.tv_sec = <long>(k.stall_ns // 1_000_000_000)
+    t.it_value.tv_nsec = <long>(k.stall_ns % 1_000_000_000)
     timerfd_settime(k.timer_fd, 0, &t, NULL)
 
 
@@ -277,11 +282,11 @@ cdef void _sweep(Core* k, uint64_t now) noexcept nogil:
         following = c.next
         if c.flags & CLOSING:
             if c.reaped:
-                if now >= c.blocked_ns + k.write_deadline_ns:
+                if now >= write_deadline(k, c):
                     release_output(k, c)
                     _last_words(k, c)
                 else:
-                    due(k, c.blocked_ns + k.write_deadline_ns)
+                    due(k, write_deadline(k, c))
             c = following
             continue
         if c.deadline_ns and now >= c.deadline_ns:
@@ -290,14 +295,14 @@ cdef void _sweep(Core* k, uint64_t now) noexcept nogil:
         if c.ping_due_ns and now >= c.ping_due_ns and not c.flags & CLOSING:
             _ping_due(k, c, now)
         if c.flags & ARMED and not c.flags & CLOSING:
-            if now >= c.blocked_ns + k.write_deadline_ns:
+            if now >= write_deadline(k, c):
                 if c.kind == CLIENT:
                     k.slow_clients += 1
                 else:
                     k.slow_leafs += 1
                 doom(k, c, SLOW_CONSUMER_DEADLINE)
             else:
-                due(k, c.blocked_ns + k.write_deadline_ns)
+                due(k, write_deadline(k, c))
         due(k, c.deadline_ns)
         due(k, c.ping_due_ns)
         c = following

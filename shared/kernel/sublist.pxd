@@ -10,7 +10,7 @@ cdef void sublist_init(Sublist* s, unsigned long long seed) noexcept nogil
 cdef void sublist_clear(Sublist* s) noexcept nogil
 cdef Node* sublist_node(Sublist* s, const char* subject, size_t n, bint create) noexcept nogil
 cdef void sublist_prune(Sublist* s, Node* node) noexcept nogil
-cdef Group* node_group(Node* node, const char* name, size_t n, bint create) noexcept nogil
+cdef Group* node_group(Sublist* s, Node* node, const char* name, size_t n, bint create) noexcept nogil
 cdef void sublist_insert(Sublist* s, Sub* sub, Node* node, Group* group, bint local) noexcept nogil
 cdef void sublist_remove(Sublist* s, Sub* sub, bint local) noexcept nogil
 cdef uint32_t sublist_match(Core* k, Sublist* s, const char* subject, size_t n, bint subset) noexcept nogil

@@ -32,6 +32,7 @@ cdef enum Flag:  # of a Conn
     FIRST_PING = 1 << 15  # the first PING has been answered
     TRACE = 1 << 16
     TRACK_REPLIES = 1 << 17  # allow_responses
+    STAND_IN = 1 << 18  # configured for whoever shows nothing: another first verb counts as CONNECT
 
 cdef enum CloseReason:  # why a connection was closed; numbers shared with reasons.py (a test compares)
     CLIENT_CLOSED = 1
@@ -75,13 +76,19 @@ cdef struct Node:  # one token of the sublist's trie
     uint32_t nsubs
     uint32_t sub_cap
     uint32_t nlocal  # of them, not from a leaf link
-    Group* groups
+    Group* groups  # newest first
+    Group** group_table  # by name, from the FEW_GROUPS-th on
+    uint32_t group_cap
+    uint32_t group_count
     uint32_t hash
     uint16_t token_len
     char token[1]
 
 cdef struct Group:  # members of one queue group on one Node
     Group* next
+    Group** at  # what points at this one in the list
+    Group* chain  # in the Node's table
+    uint32_t hash
     Sub** members
     uint32_t count
     uint32_t cap
@@ -233,7 +240,7 @@ cdef struct Plan:  # who gets a message on this subject, and in which form
     uint64_t generation
     uint32_t hash
     uint16_t subject_len
-    uint16_t link_head_len
+    uint32_t link_head_len
     uint32_t ntargets  # plain receivers; group members follow them in the array
     uint32_t nlinks
     uint32_t ngroups
@@ -371,6 +378,7 @@ cdef struct Core:
     size_t stall_bytes
     uint64_t stall_ns
     uint64_t write_deadline_ns
+    uint64_t leaf_write_deadline_ns
     uint64_t ping_interval_ns
     uint32_t ping_max
     uint8_t stall_enabled

@@ -15,26 +15,27 @@ import random
 import socket
 from collections.abc import Coroutine, Mapping
 from types import TracebackType
-from typing import Any, ClassVar, Self
-
-from nats.aio.client import Client as NatsClient
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from phloem.shared import limits
-from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT, Authenticator, Rules, permission_lists
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, Authenticator, Rules, permission_lists
 from phloem.shared.clock import Clock, SystemClock
 from phloem.shared.errors import ConfigError
 from phloem.shared.kernel import BUILD, KIND_LEAF, Account, Connection, Kernel, Permissions, Reason
 from phloem.shared.net.listener import Listener
 from phloem.shared.server.clients import Client, Clients
-from phloem.shared.server.in_process import connect_in_process
 from phloem.shared.server.lame_duck import LameDuck
 from phloem.shared.server.leafnodes import LeafLinks
 from phloem.shared.server.load import load, load_mapping, merge, validate
-from phloem.shared.server.monitor.pages import Monitor
 from phloem.shared.server.monitor_source import ServerSource
 from phloem.shared.server.options import Options
 from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION, Info
 from phloem.shared.wire.nkey import SERVER_PREFIX, encode_public
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client as NatsClient
+
+    from phloem.shared.server.monitor.pages import Monitor
 
 log = logging.getLogger("phloem.server")
 
@@ -118,9 +119,11 @@ class Server:
 
     async def _open(self) -> None:
         o = self.options
-        self.account(GLOBAL_ACCOUNT)
-        self.account(SYSTEM_ACCOUNT)
+        for name in o.account_names:
+            self.account(name)
         if o.http_port:
+            from phloem.shared.server.monitor.pages import Monitor  # noqa: PLC0415  (nor for HTTP without a port)
+
             self.monitor = Monitor(self.source)
             await self.monitor.start(o.http_host or o.host, max(o.http_port, 0))
             log.info("Starting http monitor on %s:%d", o.http_host or o.host, self.monitor.port)
@@ -194,8 +197,10 @@ class Server:
     ) -> None:
         await self.stop()
 
-    async def connect(self, **options: Any) -> NatsClient:
+    async def connect(self, **options: Any) -> "NatsClient":
         """A nats-py client of this server that does without TCP; ``options`` are those of ``nats.connect``."""
+        from phloem.shared.server.in_process import connect_in_process  # noqa: PLC0415  (a broker has no use for nats-py)
+
         return await connect_in_process(self.clients, **options)
 
     def connect_socket(self) -> socket.socket:
@@ -265,10 +270,14 @@ class Server:
         """The account; on first use it gets this server's loop detection subject."""
         account = self.accounts.get(name)
         if account is None:
-            account = self.accounts[name] = self.kernel.account(name)
+            account = self.accounts[name] = self.kernel.account(name, system=self.is_system(name))
             token = encode_public(SERVER_PREFIX, self.rng.randbytes(32))[1:23]
             account.set_loop_subject(f"$LDS.{token}".encode())
         return account
+
+    def is_system(self, account: str) -> bool:
+        """Whether this is the system account."""
+        return account == self.options.system_account
 
     def permissions(self, rules: Rules | None) -> Permissions | None:
         """``rules`` compiled; users share one compiled set as long as the configuration lasts."""
@@ -299,18 +308,21 @@ class Server:
     def _authenticator(o: Options) -> Authenticator:
         a = o.authorization
         return Authenticator(
-            users=a.users,
+            users=o.users,
             user=a.user,
             password=a.password,
             token=a.token,
             no_auth_user=o.no_auth_user,
             permissions=a.default_permissions,
+            anonymous=o.anonymous,
         )
 
     def use_authorization(self, new: Options) -> None:
         """Reload: clients whose credentials are no longer good are closed, the others get their new permissions."""
         self.auth = self._authenticator(new)
         self._permissions.clear()
+        for name in new.account_names:
+            self.account(name)
         self.clients.recheck()
 
     def apply_limits(self) -> None:
@@ -321,6 +333,7 @@ class Server:
             max_sub_tokens=o.max_sub_tokens,
             max_pending=o.max_pending,
             write_deadline_ns=o.write_deadline_ns,
+            leaf_write_deadline_ns=o.leafnodes.write_deadline_ns or o.write_deadline_ns,
             ping_interval_ns=o.ping_interval_ns,
             ping_max=o.ping_max,
             stall=not o.no_fast_producer_stall,
