@@ -39,7 +39,7 @@ Example configuration, edge.conf:
 {EXAMPLE}
     phloem bridge --list                        # which serial devices are there?
     phloem edge -c edge.conf -t                 # is the file right?
-    phloem edge -c edge.conf                    # run; devices may be unplugged and come back at any time
+    phloem edge -c edge.conf                    # run; devices may come and go at any time
     nats -s hub.example.com sub 'greenhouse-1.>'                      # the readings, at the hub
     nats -s hub.example.com pub greenhouse-1.climate.set $'led on\\n'  # a command, from the hub
 

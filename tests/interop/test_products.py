@@ -17,10 +17,10 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from tests.support.server_process import ServerProcess, StartFailed
 
 from phloem.firmware_bridge.simulate import SimulatedSensor
 from phloem.shared.clock import SystemClock
+from tests.support.server_process import ServerProcess, StartFailed
 
 WAIT_S, KNOCK_AGAIN_S = 10.0, 0.05
 LINES, BATCH = 600, 60  # a batch fits into the 4 KiB of a tty

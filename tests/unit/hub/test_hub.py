@@ -66,3 +66,4 @@ def test_help_teaches() -> None:
     assert EXAMPLE in done.stdout
     assert "    leafnodes.port: 7422  " in done.stdout
     assert "    write_deadline: 30s  " in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
