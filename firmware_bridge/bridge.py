@@ -8,10 +8,9 @@ from types import TracebackType
 from phloem.firmware_bridge.decoder import Decoder, as_bytes
 from phloem.firmware_bridge.publisher import Publisher
 from phloem.firmware_bridge.session import Session
-from phloem.firmware_bridge.settings import SerialSettings
+from phloem.firmware_bridge.settings import SerialSettings, check_distinct
 from phloem.firmware_bridge.timers import CallLater, loop_call_later
 from phloem.shared.clock import Clock
-from phloem.shared.errors import ConfigError
 
 
 class Bridge:
@@ -32,11 +31,7 @@ class Bridge:
         call_later: CallLater = loop_call_later,
         decode: Decoder = as_bytes,
     ) -> None:
-        for field in ("name", "device"):
-            values = [getattr(port, field) for port in settings]
-            for value in values:
-                if values.count(value) > 1:
-                    raise ConfigError(f"two serial ports have the {field} {value!r}")
+        check_distinct(settings)
         self.boot = f"{rng.getrandbits(64):016x}"
         self.sessions = [
             Session(port, publisher, clock, rng, self.boot, call_later=call_later, decode=decode)

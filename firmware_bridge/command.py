@@ -63,12 +63,7 @@ def _check_servers(_ctx: click.Context, _param: click.Parameter, servers: tuple[
 )
 @click.option("--baud", type=int, default=_DEFAULTS["baud"], help="Speed of the line.")
 @click.option("--bytesize", type=click.Choice(BYTESIZES), default=_DEFAULTS["bytesize"], help="Data bits.")
-@click.option(
-    "--parity",
-    type=click.Choice(list(PARITIES)),
-    default=_DEFAULTS["parity"],
-    help=", ".join(f"{key}: {name}" for key, name in PARITIES.items()) + ".",
-)
+@click.option("--parity", type=click.Choice(PARITIES), default=_DEFAULTS["parity"], help="Parity bit.")
 @click.option("--stopbits", type=click.Choice(STOPBITS), default=_DEFAULTS["stopbits"], help="Stop bits.")
 @click.option(
     "--framing",

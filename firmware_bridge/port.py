@@ -6,8 +6,8 @@ on the file descriptor is driven here, because pyserial's own read and write wai
 * A port that is gone says so once, through ``on_gone``, and is closed by then.
 * Bytes to the device wait in a queue of at most ``WRITE_QUEUE_BYTES_MAX``; what does not fit is
   refused whole, never cut.
-* Pseudo-terminals have no modem lines, no baud rate and no exclusive mode worth having; what answers
-  ENOTTY is done without.
+* The lock is advisory (``flock``): a second bridge is kept out, a program that ignores locks is not.
+* A pseudo-terminal has no modem lines and answers ENOTTY to them; pyserial goes on without.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ def open_serial(settings: SerialSettings) -> serial.Serial:
             settings.device,
             baudrate=settings.baud,
             bytesize=settings.bytesize,
-            parity=settings.parity,
+            parity=settings.parity[0].upper(),  # serial.PARITY_NONE is "N", and so on
             stopbits=settings.stopbits,
             exclusive=True,
             timeout=0,

@@ -184,6 +184,8 @@ class Session:
         now = str(self._clock.wall_ns())
         for frame in frames:
             self._counters.frames += 1
+            if not self.settings.subject:
+                continue
             decoded = self._decode(frame)
             headers = {
                 **decoded.headers,

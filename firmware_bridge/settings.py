@@ -6,6 +6,7 @@ cannot work raises ``ConfigError`` when the settings are made, not when the devi
 
 import os.path
 import re
+from collections.abc import Sequence
 from itertools import zip_longest
 
 import msgspec
@@ -15,7 +16,7 @@ from phloem.firmware_bridge.framing import FRAMINGS
 from phloem.shared.errors import ConfigError
 
 BYTESIZES = (5, 6, 7, 8)
-PARITIES = {"N": "none", "E": "even", "O": "odd", "M": "mark", "S": "space"}
+PARITIES = ("none", "even", "odd", "mark", "space")
 STOPBITS = (1, 2)  # 2 means 1.5 with 5 bits, as the hardware does it
 
 _BAD_IN_SUBJECT = re.compile(r"[\x00-\x20\x7f]")
@@ -26,15 +27,15 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     device: str
     """Path of the device; ``/dev/serial/by-id/...`` stays the same whatever else is plugged in."""
-    subject: str
-    """Every frame is published here."""
+    subject: str = ""
+    """Every frame is published here; empty: nowhere, for a device that only takes commands."""
     name: str = ""
     """Goes into ``Phloem-Port`` and the log; the last part of ``device`` unless given."""
     command_subject: str = ""
     """Payloads published here are written to the device as they are; may have wildcards; empty: none."""
     baud: int = 115_200
     bytesize: int = 8
-    parity: str = "N"
+    parity: str = "none"
     stopbits: int = 1
     framing: str = "line"
     max_frame_bytes: int = limits.FRAME_BYTES
@@ -60,18 +61,21 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if not 0 < self.baud <= limits.BAUD_MAX:
             raise ConfigError(f"baud {self.baud} is not between 1 and {limits.BAUD_MAX}")
         _check_choice("bytesize", self.bytesize, BYTESIZES)
-        _check_choice("parity", self.parity, tuple(PARITIES))
+        _check_choice("parity", self.parity, PARITIES)
         _check_choice("stopbits", self.stopbits, STOPBITS)
         if not 0 < self.retry_min_ns <= self.retry_max_ns:
             raise ConfigError("retry_min must be above 0 and not above retry_max")
 
     def _check_subjects(self) -> None:
-        _check_subject("subject", self.subject)
+        if not (self.subject or self.command_subject):
+            raise ConfigError("a serial port needs a subject, a command_subject or both")
+        if self.subject:
+            _check_subject("subject", self.subject)
         if any(token in ("*", ">") for token in self.subject.split(".")):
             raise ConfigError(f"subject {self.subject!r} has a wildcard; frames go to one subject")
         if self.command_subject:
             _check_subject("command_subject", self.command_subject)
-            if _matches(self.command_subject, self.subject):
+            if self.subject and _matches(self.command_subject, self.subject):
                 raise ConfigError(
                     f"command_subject {self.command_subject!r} includes subject {self.subject!r}: "
                     "the device would be sent its own output"
@@ -85,6 +89,15 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             )
         if self.idle_gap_ns < 0:
             raise ConfigError("idle_gap must not be below 0")
+
+
+def check_distinct(ports: Sequence[SerialSettings]) -> None:
+    """Raise ConfigError if two of ``ports`` have the same name or device."""
+    for field in ("name", "device"):
+        values = [getattr(port, field) for port in ports]
+        for value in values:
+            if values.count(value) > 1:
+                raise ConfigError(f"two serial ports have the {field} {value!r}")
 
 
 def _check_choice(field: str, value: object, choices: tuple[object, ...]) -> None:

@@ -41,6 +41,7 @@ class SimulatedSensor:
     ) -> None:
         self.link, self.name, self.interval_ns = link, name, interval_ns
         self.sent = 0
+        self.bytes_sent = 0
         self.lost = 0
         self._clock, self._rng, self._call_later = clock, rng, call_later
         self._on_bytes = on_bytes
@@ -103,6 +104,7 @@ class SimulatedSensor:
         line = f"{self.name} seq={self._seq} t={self._clock.wall_ns()} v={self._value:.3f}\n"
         if self.write(line.encode()):
             self.sent += 1
+            self.bytes_sent += len(line)
         else:
             self.lost += 1
         return self._seq

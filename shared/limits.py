@@ -14,6 +14,7 @@ MAX_PAYLOAD_CEILING = (1 << 31) - 1  # sizes are int32 on the wire of other impl
 MAX_PENDING = 64 << 20  # bytes waiting for one client before it is cut off
 MAX_CONNECTIONS = 65536
 MAX_CLOSED_CLIENTS = 10_000  # ring of closed connections kept for /connz
+PLAN_BYTES = 48 << 20  # of one account: who gets what, by subject; about 100,000 subjects that are in use
 
 PING_INTERVAL_NS = 120 * SECOND_NS
 PING_MAX = 2  # unanswered PINGs before a connection is stale

@@ -13,8 +13,6 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol, TypedDict
 
-import bcrypt
-
 GLOBAL_ACCOUNT = "$G"
 SYSTEM_ACCOUNT = "$SYS"
 
@@ -66,6 +64,8 @@ class ConfiguredUser(Protocol):
     def permissions(self) -> Rules | None: ...  # noqa: D102
     @property
     def allowed_connection_types(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def account(self) -> str: ...  # noqa: D102
 
 
 class Credentials(NamedTuple):
@@ -114,6 +114,8 @@ def secret_matches(secret: str, given: str) -> bool:
     """Compares in constant time, a bcrypt hash by bcrypt."""
     if not _BCRYPT.match(secret):
         return hmac.compare_digest(secret.encode(), given.encode())
+    import bcrypt  # noqa: PLC0415  (half a megabyte that servers without hashed secrets do not need)
+
     try:
         return bcrypt.checkpw(given.encode()[:_BCRYPT_BYTES_MAX], secret.encode())
     except ValueError:  # a hash that only looks like one
@@ -158,13 +160,18 @@ class Authenticator:
         token: str = "",
         no_auth_user: str = "",
         permissions: Rules | None = None,
+        anonymous: bool = False,
     ) -> None:
-        """``user``/``password`` or ``token`` are the single secret; ``permissions`` are its holder's."""
+        """``user``/``password`` or ``token`` are the single secret; ``permissions`` are its holder's.
+
+        ``anonymous``: who shows nothing is let into ``$G``, although INFO asks for credentials.
+        """
         self._users = {entry.user: entry for entry in users}
         self._single = (user, password) if user or password else None
         self._token = token
         self._no_auth_user = no_auth_user
         self._permissions = permissions
+        self._anonymous = anonymous
         self._decoy = next((u.password for u in self._users.values() if _BCRYPT.match(u.password)), "")
 
     @property
@@ -181,15 +188,13 @@ class Authenticator:
         """Who ``shown`` claims to be: an Identity at once, or a Candidate whose secret has to match."""
         if not self.configured:
             return Identity(permissions=self._permissions)
-        if self._no_auth_user and not shown.any:
-            entry = self._users.get(self._no_auth_user)
-            if entry is not None and _may_connect(entry, connection_type):
-                return Identity(entry.user, permissions=entry.permissions)
+        if not shown.any and (stand_in := self.stand_in(connection_type)) is not None:
+            return stand_in
         if self._users:
             entry = self._users.get(shown.user)
             if entry is None:
                 return Candidate(None, self._decoy or "\0", shown.password)
-            identity = Identity(entry.user, permissions=entry.permissions, secret=entry.password)
+            identity = Identity(entry.user, entry.account, entry.permissions, entry.password)
             allowed = _may_connect(entry, connection_type)
             return Candidate(identity if allowed else None, entry.password, shown.password)
         if self._token:
@@ -200,14 +205,28 @@ class Authenticator:
         right = hmac.compare_digest(name.encode(), shown.user.encode())
         return Candidate(identity if right else None, password, shown.password)
 
+    def stand_in(self, connection_type: str) -> Identity | None:
+        """Who someone is that shows no credentials where they are configured; ``None``: nobody."""
+        if self._anonymous:
+            return Identity()
+        entry = self._users.get(self._no_auth_user) if self._no_auth_user else None
+        if entry is None or not _may_connect(entry, connection_type):
+            return None
+        return Identity(entry.user, entry.account, entry.permissions)
+
     def renew(self, identity: Identity) -> Identity | None:
-        """What an ``identity`` of an earlier configuration is now; ``None``: its credentials are no longer good."""
+        """What an ``identity`` of an earlier configuration is now; ``None``: log in again.
+
+        That is so when its credentials are no longer good, or lead to another account.
+        """
         if not self.configured:
             return Identity(permissions=self._permissions)
+        if self._anonymous and identity == Identity():
+            return identity
         entry = self._users.get(identity.name)
         if entry is not None:
             no_secret = identity.name == self._no_auth_user and not identity.secret
-            good = no_secret or entry.password == identity.secret
+            good = (no_secret or entry.password == identity.secret) and entry.account == identity.account
             return identity._replace(permissions=entry.permissions) if good else None
         single = self._single or ("[REDACTED]", self._token)
         good = not self._users and bool(identity.secret) and single == (identity.name, identity.secret)

@@ -12,12 +12,11 @@ from a link reaches only the groups it names (wire 4.2).
 
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from .output cimport cut_off, emit, flush, out, pending_max
 from .permits cimport track_reply
-from .plan cimport plan_for
-from .sublist cimport grow, must
+from .sublist cimport grow, must, sublist_match
 from .text cimport equals, next_random, put_number, random_below
 from .types cimport *
 
@@ -68,9 +67,11 @@ cdef void _compose(Core* k, Plan* p, Target* t, Msg* m) noexcept nogil:
     cdef Conn* c = t.conn
     cdef Sub* sub = t.sub
     cdef bint headers = c.flags & HEADERS and m.header_len
-    cdef const char* subject = m.deliver_subject if m.deliver_subject != NULL else &p.subject[0]
-    cdef uint32_t n = m.deliver_subject_len if m.deliver_subject != NULL else p.subject_len
+    cdef const char* subject = m.deliver_subject
+    cdef uint32_t n = m.deliver_subject_len
     cdef uint32_t skip = 0 if headers else m.header_len
+    if subject == NULL:
+        subject, n = &p.subject[0], p.subject_len
     if headers:
         out(k, c, b"HMSG ", 5, subject, n)
     else:
@@ -194,6 +195,8 @@ cdef void _to_link(Core* k, Conn* src, Plan* p, LinkTarget* l, Msg* m) noexcept 
             out(k, c, m.sizes, m.sizes_len, b"\r\n", 2)
         out(k, c, m.body + skip, m.size - skip, b"\r\n", 2)
     _count_in(k, c, m)
+    if m.client_reply_len and c.flags & TRACK_REPLIES:
+        track_reply(k, c, m.reply, m.client_reply_len)
     if c.pending >= EARLY_FLUSH:
         _pressure(k, src, c)
 
@@ -289,37 +292,42 @@ cdef uint32_t deliver(Core* k, Conn* src, Msg* m, Plan* p) noexcept nogil:
     return done
 
 
+cdef Sub* _own_subscription(Core* k, Conn* c, const char* subject, uint32_t n) noexcept nogil:
+    """A plain subscription of ``c`` that matches; what ``c`` may receive otherwise does not matter here."""
+    cdef uint32_t i, j
+    cdef Node* node
+    for i in range(sublist_match(k, &c.account.subs, subject, n, False)):
+        node = k.matched[i]
+        for j in range(node.nsubs):
+            if node.subs[j].conn is c:
+                return node.subs[j]
+    return NULL
+
+
 cdef void no_responders(Core* k, Conn* src, Msg* m) noexcept nogil:
-    """503 on the requester's own subscription to the reply subject, if it has one (wire 1.7)."""
-    cdef Plan* p = plan_for(k, src.account, src, m.reply, m.reply_len)
+    """503 on the requester's own subscription to the reply subject, if it has one; past echo and max, because it is
+    an answer of the server and no message (wire 1.7)."""
+    cdef Target t
     cdef Msg answer
-    cdef uint32_t i
-    cdef uint32_t n
+    cdef char* block = k.scratch + 2048  # composing the delivery uses the front, the sizes come next
+    cdef uint32_t n = 28 + m.subject_len
     cdef uint32_t at
-    cdef char* block
-    src.last_plan = NULL  # nobody has asked whether src may publish to its reply subject
-    for i in range(p.ntargets):
-        if p.targets[i].conn is src:
-            break
-    else:
+    t.conn = src
+    t.sub = _own_subscription(k, src, m.reply, m.reply_len)
+    if t.sub == NULL:
         return
-    at = <uint32_t>put_number(k.scratch + 1024, 32 + m.subject_len)
-    k.scratch[1024 + at] = c' '
-    at += 1 + <uint32_t>put_number(k.scratch + 1025 + at, 32 + m.subject_len)
-    block = k.scratch + 2048  # composing the delivery uses the front
     memcpy(block, b"NATS/1.0 503\r\nNats-Subject: ", 28)
     memcpy(block + 28, m.subject, m.subject_len)
-    n = 28 + m.subject_len
     memcpy(block + n, b"\r\n\r\n", 4)
     n += 4
-    answer = m[0]
-    answer.subject, answer.subject_len = m.reply, m.reply_len
-    answer.reply_len = answer.client_reply_len = 0
-    answer.tail = NULL
-    answer.deliver_subject = NULL
+    at = <uint32_t>put_number(k.scratch + 1024, n)
+    k.scratch[1024 + at] = c' '
+    at += 1 + <uint32_t>put_number(k.scratch + 1025 + at, n)
+    memset(&answer, 0, sizeof(Msg))
+    answer.deliver_subject, answer.deliver_subject_len = m.reply, m.reply_len
     answer.sizes, answer.sizes_len = k.scratch + 1024, at
     answer.body = block
     answer.header_len = answer.size = n
     answer.has_header = 1
-    _compose(k, p, &p.targets[i], &answer)  # past echo and max: it is an answer, not a message
+    _compose(k, NULL, &t, &answer)
     _count_in(k, src, &answer)

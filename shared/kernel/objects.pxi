@@ -112,10 +112,10 @@ cdef class Connection:
     def configure(self, *, Account account=None, Permissions permissions=None, bint verbose=False, bint pedantic=False,
                   bint echo=True, bint headers=False, bint no_responders=False, uint32_t max_subs=0,
                   uint32_t max_payload=0, uint32_t peer_max_payload=0, bytes first_info=None, uint64_t ping_due_ns=0,
-                  uint32_t origin=0, bint spoke=False, bint isolated=False):
+                  uint32_t origin=0, bint spoke=False, bint isolated=False, bint stand_in=False):
         cdef Conn* c = self.c
         cdef Core* k = &self.kernel.k
-        cdef uint32_t on = CONNECTED
+        cdef uint32_t on = STAND_IN if stand_in else CONNECTED
         if self.closed:
             return
         # a second CONNECT starts over; subscriptions of a peer that spoke before CONNECT stay in their account
@@ -135,14 +135,16 @@ cdef class Connection:
                 on |= <uint32_t>flag
         if permissions is not None and permissions.p.response_max:
             on |= TRACK_REPLIES
-        c.flags &= ~<uint32_t>(VERBOSE | PEDANTIC | ECHO | HEADERS | NO_RESPONDERS | SPOKE | ISOLATED | TRACK_REPLIES)
+        c.flags &= ~<uint32_t>(VERBOSE | PEDANTIC | ECHO | HEADERS | NO_RESPONDERS | SPOKE | ISOLATED | TRACK_REPLIES
+                                       | STAND_IN)
         c.flags |= on
         c.max_subs = max_subs
         if max_payload:
             c.max_payload = max_payload
         c.peer_max_payload = peer_max_payload
         c.origin = origin
-        c.deadline_ns = 0
+        if not stand_in:
+            c.deadline_ns = 0
         c.ping_due_ns = ping_due_ns
         due(k, ping_due_ns)
         if first_info is not None and not c.flags & FIRST_PING:
@@ -324,7 +326,8 @@ cdef class Kernel:
         self.set_limits()
 
     def set_limits(self, *, uint32_t max_control_line=4096, uint32_t max_sub_tokens=0, size_t max_pending=64 << 20,
-                   uint64_t write_deadline_ns=10_000_000_000, uint64_t ping_interval_ns=120_000_000_000,
+                   uint64_t write_deadline_ns=10_000_000_000, uint64_t leaf_write_deadline_ns=10_000_000_000,
+                   uint64_t ping_interval_ns=120_000_000_000,
                    uint32_t ping_max=2, bint stall=True, size_t stall_bytes=4 << 20, uint64_t stall_ns=5_000_000,
                    size_t plan_bytes_max=48 << 20):
         cdef Core* k = &self.k
@@ -334,6 +337,7 @@ cdef class Kernel:
         k.max_sub_tokens = max_sub_tokens
         k.max_pending = max_pending
         k.write_deadline_ns = write_deadline_ns
+        k.leaf_write_deadline_ns = leaf_write_deadline_ns
         k.ping_interval_ns = ping_interval_ns
         k.ping_max = ping_max
         k.stall_enabled = stall
@@ -344,7 +348,7 @@ cdef class Kernel:
     def fileno(self):
         return self.k.epoll_fd
 
-    def account(self, str name not None):
+    def account(self, str name not None, *, bint system=False):
         cdef Account account = self.accounts.get(name)
         if account is None:
             account = Account.__new__(Account)
@@ -352,7 +356,7 @@ cdef class Kernel:
             sublist_init(&account.a.subs, self.k.seed)
             account.a.generation = 1
             account.a.index = <uint32_t>len(self.accounts)
-            account.a.is_system = name == "$SYS"
+            account.a.is_system = system
             account.kernel = self
             account.name = name
             self.accounts[name] = account

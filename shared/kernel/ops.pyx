@@ -370,15 +370,24 @@ cdef inline bint _reserved_reply(Msg* m) noexcept nogil:
     return m.reply[0] == c'$' and starts_with(m.reply, m.reply_len, b"$JS.ACK.", 8)
 
 
+cdef inline bint _servers_reply(const char* subject, uint32_t n) noexcept nogil:
+    """Replies between servers pass every list: to service imports, and acknowledgements."""
+    return starts_with(subject, n, b"_R_.", 4) or starts_with(subject, n, b"$JS.ACK.", 8)
+
+
+cdef inline bint _stays_home(Msg* m) noexcept nogil:
+    """JetStream's own subjects belong to one server and do not cross links (wire 2.7)."""
+    return starts_with(m.subject, m.subject_len, b"$JS.API.", 8) or starts_with(m.subject, m.subject_len, b"$KV.", 4) \
+        or starts_with(m.subject, m.subject_len, b"$OBJ.", 5)
+
+
 cdef void _from_leaf(Core* k, Conn* c, Msg* m) noexcept nogil:
     cdef Plan* plan = plan_for(k, c.account, c, m.subject, m.subject_len)
-    if not may_publish(k, c, m.subject, m.subject_len, plan):
-        if c.flags & SPOKE:  # what the hub sends against our own rules is dropped, the link is fine
-            return
-        if not starts_with(m.subject, m.subject_len, b"_R_.", 4) \
-                and not starts_with(m.subject, m.subject_len, b"$JS.ACK.", 8):
+    if not may_publish(k, c, m.subject, m.subject_len, plan) and not _servers_reply(m.subject, m.subject_len):
+        # what a hub sends against our own rules is dropped, and so is what links never carry; the link is fine
+        if not c.flags & SPOKE and not _stays_home(m):
             _deny(k, c, b"Publish to ", 11, m.subject, m.subject_len, b"", 0, True)
-            return
+        return
     if m.reply_len > 8 and m.reply[0] == c'$':
         _jetstream_reply(m)
     deliver(k, c, m, plan)
@@ -570,12 +579,24 @@ cdef inline size_t _line_max(Core* k, Conn* c, const char* p, const char* e) noe
     return INFO_LINE_MAX if is_verb(p, e, b"INFO", 4) else LEAF_LINE_MAX
 
 
+cdef inline bint _may_begin(Core* k, Conn* c, const char* p) noexcept nogil:
+    """Whether this verb may come now; before CONNECT, if that is needed, none may."""
+    if not c.flags & (MUST_AUTH | STAND_IN) or c.flags & CONNECTED or p[0] == c'C' or p[0] == c'c':
+        return True
+    if c.flags & MUST_AUTH:
+        fail(k, c, b"Authorization Violation", 23, AUTHENTICATION_VIOLATION)
+        return False
+    c.flags |= CONNECTED
+    c.deadline_ns = 0
+    return True
+
+
 cdef void _partial(Core* k, Conn* c, const char* p, const char* e) noexcept nogil:
     """Input without an end of line: hopeless verbs and endless lines are refused now."""
     cdef const char* at = p
-    if c.flags & MUST_AUTH and not c.flags & CONNECTED and p[0] != c'C' and p[0] != c'c':
-        fail(k, c, b"Authorization Violation", 23, AUTHENTICATION_VIOLATION)
-    elif not _possible(c, p, e):
+    if not _may_begin(k, c, p):
+        return
+    if not _possible(c, p, e):
         _unknown(k, c)
     else:
         while at < e and not is_blank(at[0]):
@@ -596,8 +617,7 @@ cdef const char* _operation(Core* k, Conn* c, const char* p, const char* e) noex
     if nl == NULL:
         _partial(k, c, p, e)
         return NULL
-    if c.flags & MUST_AUTH and not c.flags & CONNECTED and p[0] != c'C' and p[0] != c'c':
-        fail(k, c, b"Authorization Violation", 23, AUTHENTICATION_VIOLATION)
+    if not _may_begin(k, c, p):
         return NULL
     line = nl - 1 if nl > p and (nl - 1)[0] == c'\r' else nl
     a = p

@@ -2,7 +2,7 @@
 
 from libc.string cimport memcpy
 
-from .types cimport CLIENT, Chunk, Conn, Core
+from .types cimport CLIENT, LEAF, Chunk, Conn, Core
 
 cdef enum:
     LEAF_PENDING = 4  # a link gathers for everybody behind it: this many times max_pending
@@ -20,6 +20,11 @@ cdef void emit(Core* k, Conn* c, int type, const char* data, size_t n) noexcept 
 cdef void finish(Core* k, Conn* c) noexcept nogil
 cdef void release_output(Core* k, Conn* c) noexcept nogil
 cdef void release_pools(Core* k) noexcept nogil
+
+
+cdef inline unsigned long long write_deadline(Core* k, Conn* c) noexcept nogil:
+    """When a socket that has been full since ``blocked_ns`` has been so for too long."""
+    return c.blocked_ns + (k.leaf_write_deadline_ns if c.kind == LEAF else k.write_deadline_ns)
 
 
 cdef inline size_t pending_max(Core* k, Conn* c) noexcept nogil:

@@ -214,7 +214,7 @@ cdef void flush(Core* k, Conn* c) noexcept nogil:
                 elif c.blocked_left == 0:  # that batch is out, the next one's time begins
                     c.blocked_ns = k.now_ns
                     c.blocked_left = c.pending
-                due(k, c.blocked_ns + k.write_deadline_ns)
+                due(k, write_deadline(k, c))
                 watch(k, c)
                 return
             release_output(k, c)

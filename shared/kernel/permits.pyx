@@ -19,11 +19,15 @@ cdef enum:
     RESPONSES_MAX = 65536  # replies one responder may owe; beyond that the oldest of a bucket is forgotten
 
 
-cdef bint _listed(Core* k, Sublist* s, const char* subject, size_t n, const char* queue, size_t qn) noexcept nogil:
-    """Whether an entry covers ``subject`` (and the queue, where the entry names one)."""
+cdef bint _listed(Core* k, Sublist* s, const char* subject, size_t n, const char* queue, size_t qn,
+                  bint subset) noexcept nogil:
+    """Whether an entry covers ``subject`` (and the queue, where the entry names one).
+
+    ``subset``: the subject is a pattern and all of it has to be covered. What is published is literal, ``>`` is then
+    text like any other."""
     cdef uint32_t i
     cdef Group* g
-    for i in range(sublist_match(k, s, subject, n, True)):
+    for i in range(sublist_match(k, s, subject, n, subset)):
         if k.matched[i].nlocal:
             return True
         if qn:
@@ -36,9 +40,9 @@ cdef bint _listed(Core* k, Sublist* s, const char* subject, size_t n, const char
 
 
 cdef bint _pub_listed(Core* k, Permits* p, const char* subject, size_t n) noexcept nogil:
-    if p.has_pub_allow and not _listed(k, &p.pub_allow, subject, n, b"", 0):
+    if p.has_pub_allow and not _listed(k, &p.pub_allow, subject, n, b"", 0, False):
         return False
-    return not (p.has_pub_deny and _listed(k, &p.pub_deny, subject, n, b"", 0))
+    return not (p.has_pub_deny and _listed(k, &p.pub_deny, subject, n, b"", 0, False))
 
 
 cdef bint may_publish(Core* k, Conn* c, const char* subject, size_t n, Plan* plan) noexcept nogil:
@@ -71,10 +75,10 @@ cdef bint may_subscribe(Core* k, Permits* p, const char* subject, size_t n, cons
         return True
     if leaf and has_wildcard(subject, n):
         return True
-    if p.has_sub_allow and not _listed(k, &p.sub_allow, subject, n, queue, qn):
+    if p.has_sub_allow and not _listed(k, &p.sub_allow, subject, n, queue, qn, True):
         return False
     if p.has_sub_deny:
-        if _listed(k, &p.sub_deny, subject, n, queue, qn):
+        if _listed(k, &p.sub_deny, subject, n, queue, qn, True):
             return False
         if has_wildcard(subject, n):
             d = p.sub_deny_patterns
@@ -88,16 +92,16 @@ cdef bint may_subscribe(Core* k, Permits* p, const char* subject, size_t n, cons
 
 cdef bint is_denied(Core* k, Permits* p, const char* subject, size_t n) noexcept nogil:
     """Whether a deny entry keeps this literal subject from a subscription that was itself allowed."""
-    return p != NULL and p.has_sub_deny and _listed(k, &p.sub_deny, subject, n, b"", 0)
+    return p != NULL and p.has_sub_deny and _listed(k, &p.sub_deny, subject, n, b"", 0, False)
 
 
 cdef bint may_receive(Core* k, Permits* p, const char* subject, size_t n) noexcept nogil:
     """Whether a message on this literal subject may go to the peer."""
     if p == NULL:
         return True
-    if p.has_sub_allow and not _listed(k, &p.sub_allow, subject, n, b"", 0):
+    if p.has_sub_allow and not _listed(k, &p.sub_allow, subject, n, b"", 0, False):
         return False
-    return not (p.has_sub_deny and _listed(k, &p.sub_deny, subject, n, b"", 0))
+    return not (p.has_sub_deny and _listed(k, &p.sub_deny, subject, n, b"", 0, False))
 
 
 cdef bint may_advertise(Core* k, Permits* p, const char* subject, size_t n) noexcept nogil:
@@ -105,9 +109,9 @@ cdef bint may_advertise(Core* k, Permits* p, const char* subject, size_t n) noex
     cdef Pattern* a
     if p == NULL:
         return True
-    if p.has_pub_deny and _listed(k, &p.pub_deny, subject, n, b"", 0):
+    if p.has_pub_deny and _listed(k, &p.pub_deny, subject, n, b"", 0, True):
         return False
-    if not p.has_pub_allow or _listed(k, &p.pub_allow, subject, n, b"", 0):
+    if not p.has_pub_allow or _listed(k, &p.pub_allow, subject, n, b"", 0, True):
         return True
     if has_wildcard(subject, n):
         a = p.pub_allow_patterns

@@ -139,6 +139,7 @@ class Connection:
         origin: int = 0,
         spoke: bool = False,
         isolated: bool = False,
+        stand_in: bool = False,
     ) -> None:
         """The outcome of CONNECT: drops earlier subscriptions, ends the authentication deadline.
 
@@ -146,6 +147,8 @@ class Connection:
         ``max_payload`` 0 keeps the limit. Leaf links: ``origin`` numbers the peer's cluster name (0: none; messages
         and interest never go from one link to another of the same origin), ``spoke``: the peer is the hub,
         ``isolated``: not told of other leafs' interest, ``peer_max_payload``: larger messages are not sent.
+        ``stand_in``: not CONNECT's outcome but what holds if another verb comes first, which then counts as CONNECT;
+        the deadline holds until then.
         """
     def limit(self, *, max_payload: int, trace: bool) -> None: ...
     def set_permissions(self, permissions: Permissions | None) -> None:
@@ -175,6 +178,7 @@ class Kernel:
         max_sub_tokens: int = 0,
         max_pending: int = ...,
         write_deadline_ns: int = ...,
+        leaf_write_deadline_ns: int = ...,
         ping_interval_ns: int = ...,
         ping_max: int = 2,
         stall: bool = True,
@@ -184,8 +188,8 @@ class Kernel:
     ) -> None:
         """Replaces all limits. Raises ValueError for a control line outside 1 to 65,000."""
     def fileno(self) -> int: ...
-    def account(self, name: str) -> Account:
-        """The account of this name, made on first use."""
+    def account(self, name: str, *, system: bool = False) -> Account:
+        """The account of this name, made on first use; whether it is the system account is said then."""
     def attach(
         self,
         fd: int,

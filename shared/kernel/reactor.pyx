@@ -20,7 +20,7 @@ from libc.string cimport memcpy, memmove, memset
 from .deliver cimport deliver
 from .interest cimport link_down, link_up, sub_add, sub_find, sub_remove, subs_clear, subs_expire
 from .ops cimport parse
-from .output cimport complain, doom, due, fail, finish, flush, flush_dirty, out, release_output, release_pools, watch
+from .output cimport complain, doom, due, fail, finish, flush, flush_dirty, out, release_output, release_pools, watch, write_deadline
 from .permits cimport forget_replies, may_subscribe, permits_add, permits_clear
 from .plan cimport plan_for, plans_clear
 from .sublist cimport must, node_subject, sublist_clear, sublist_init
@@ -282,11 +282,11 @@ cdef void _sweep(Core* k, uint64_t now) noexcept nogil:
         following = c.next
         if c.flags & CLOSING:
             if c.reaped:
-                if now >= c.blocked_ns + k.write_deadline_ns:
+                if now >= write_deadline(k, c):
                     release_output(k, c)
                     _last_words(k, c)
                 else:
-                    due(k, c.blocked_ns + k.write_deadline_ns)
+                    due(k, write_deadline(k, c))
             c = following
             continue
         if c.deadline_ns and now >= c.deadline_ns:
@@ -295,14 +295,14 @@ cdef void _sweep(Core* k, uint64_t now) noexcept nogil:
         if c.ping_due_ns and now >= c.ping_due_ns and not c.flags & CLOSING:
             _ping_due(k, c, now)
         if c.flags & ARMED and not c.flags & CLOSING:
-            if now >= c.blocked_ns + k.write_deadline_ns:
+            if now >= write_deadline(k, c):
                 if c.kind == CLIENT:
                     k.slow_clients += 1
                 else:
                     k.slow_leafs += 1
                 doom(k, c, SLOW_CONSUMER_DEADLINE)
             else:
-                due(k, c.blocked_ns + k.write_deadline_ns)
+                due(k, write_deadline(k, c))
         due(k, c.deadline_ns)
         due(k, c.ping_due_ns)
         c = following

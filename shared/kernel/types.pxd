@@ -32,6 +32,7 @@ cdef enum Flag:  # of a Conn
     FIRST_PING = 1 << 15  # the first PING has been answered
     TRACE = 1 << 16
     TRACK_REPLIES = 1 << 17  # allow_responses
+    STAND_IN = 1 << 18  # configured for whoever shows nothing: another first verb counts as CONNECT
 
 cdef enum CloseReason:  # why a connection was closed; numbers shared with reasons.py (a test compares)
     CLIENT_CLOSED = 1
@@ -377,6 +378,7 @@ cdef struct Core:
     size_t stall_bytes
     uint64_t stall_ns
     uint64_t write_deadline_ns
+    uint64_t leaf_write_deadline_ns
     uint64_t ping_interval_ns
     uint32_t ping_max
     uint8_t stall_enabled

@@ -7,7 +7,7 @@ When ``dial`` does not return a socket, for whatever reason, it leaves no descri
 import asyncio
 import os
 import socket
-from typing import Any
+from typing import Any, NamedTuple
 
 from phloem.shared.errors import LinkError
 from phloem.shared.leaf.urls import HubURL
@@ -15,8 +15,16 @@ from phloem.shared.leaf.urls import HubURL
 KEEPALIVE_IDLE_S = 15  # a peer that vanished without a word is noticed even when PINGs are far apart
 
 
-async def dial(url: HubURL, timeout_ns: int) -> socket.socket:
-    """A connected, non-blocking socket.
+class Dialled(NamedTuple):
+    """A connected, non-blocking socket and whom it leads to; ``port`` is 0 and ``ip`` a path for a Unix socket."""
+
+    sock: socket.socket
+    ip: str
+    port: int
+
+
+async def dial(url: HubURL, timeout_ns: int) -> Dialled:
+    """A connection to the hub.
 
     Args:
         url: Where to; its credentials are not used here.
@@ -28,7 +36,7 @@ async def dial(url: HubURL, timeout_ns: int) -> socket.socket:
     if url.tls:
         raise LinkError("TLS is not in phloem yet")
     if url.scheme == "unix":
-        return await _connect(socket.AF_UNIX, url.host, timeout_ns)
+        return Dialled(await _connect(socket.AF_UNIX, url.host, timeout_ns), url.host, 0)
     problem = LinkError(f"{url.host} has no address")
     for family, address in await _addresses(url, timeout_ns):
         try:
@@ -36,10 +44,7 @@ async def dial(url: HubURL, timeout_ns: int) -> socket.socket:
         except LinkError as error:
             problem = error
             continue
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
-        return sock
+        return Dialled(sock, address[0], address[1])
     raise problem
 
 
@@ -58,6 +63,10 @@ async def _connect(family: int, address: Any, timeout_ns: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
         await asyncio.wait_for(asyncio.get_running_loop().sock_connect(sock, address), timeout_ns / 1e9)
     except TimeoutError:
         sock.close()

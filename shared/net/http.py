@@ -14,6 +14,7 @@ RFC 9110, RFC 9112.
 
 import asyncio
 import contextlib
+import functools
 import socket
 from collections.abc import Callable
 from email.utils import formatdate
@@ -112,9 +113,10 @@ class HttpServer:
             return
         task = asyncio.get_running_loop().create_task(self._serve(sock), name=f"http {ip}:{port}")
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(functools.partial(self._ended, sock))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
+        sock.close()  # for a task that was cancelled before it began
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             task.get_loop().call_exception_handler(
@@ -122,11 +124,7 @@ class HttpServer:
             )
 
     async def _serve(self, sock: socket.socket) -> None:
-        try:
-            reader, writer = await asyncio.open_connection(sock=sock, limit=READ_BYTES)
-        except BaseException:
-            sock.close()
-            raise
+        reader, writer = await asyncio.open_connection(sock=sock, limit=READ_BYTES)
         try:
             with contextlib.suppress(OSError):  # TimeoutError is one
                 await _Exchanges(self, reader, writer).run()
@@ -209,7 +207,8 @@ class _Exchanges:
             ("X-Content-Type-Options", "nosniff"),  # error texts repeat what the peer sent
             *([("Connection", "close")] if close else []),
         ]
-        parts = [self._http.send(h11.Response(status_code=response.status, headers=headers))]
+        reason = HTTPStatus(response.status).phrase
+        parts = [self._http.send(h11.Response(status_code=response.status, headers=headers, reason=reason))]
         if method != "HEAD":
             parts.append(self._http.send(h11.Data(data=response.body)))
         parts.append(self._http.send(h11.EndOfMessage()))

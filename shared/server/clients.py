@@ -9,7 +9,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from phloem.shared import limits
-from phloem.shared.accounts.auth import IN_PROCESS, STANDARD, SYSTEM_ACCOUNT, Candidate, Credentials, Identity
+from phloem.shared.accounts.auth import IN_PROCESS, STANDARD, Candidate, Credentials, Identity
 from phloem.shared.errors import (
     AuthorizationViolation,
     InvalidClientProtocol,
@@ -78,19 +78,20 @@ class Clients:
 
     def accept(self, sock: socket.socket, ip: str, port: int) -> None:
         """A connection from the listener: greeted with INFO, or refused when there are too many."""
-        self._attach(sock.detach(), ip, port, STANDARD)
+        self.attach(sock.detach(), ip, port, STANDARD)
 
-    def _attach(self, fd: int, ip: str, port: int, kind: str) -> Client:
+    def attach(self, fd: int, ip: str, port: int, kind: str) -> Client:
+        """A new client on ``fd`` (-1: none, see ``Kernel.attach``); ``kind`` is its connection type."""
         server, options = self._server, self._server.options
         now = server.clock.monotonic_ns()
-        required = server.auth.required
+        stand_in, required = server.auth.stand_in(kind), server.auth.configured
         conn = server.kernel.attach(
             fd,
             KIND_CLIENT,
             server.next_cid(),
             server.account(),
             now,
-            must_auth=required,
+            must_auth=required and stand_in is None,
             deadline_ns=now + options.authorization.timeout_ns if required else 0,
             max_payload=options.max_payload,
             max_subs=max(options.max_subscriptions, 0),
@@ -98,6 +99,8 @@ class Clients:
             ping_due_ns=0 if required else now + server.first_ping_ns(limits.FIRST_PING_CLIENT_NS),
         )
         client = Client(conn, ip, port, kind, server.clock.wall_ns())
+        if stand_in is not None:
+            self._prepare(client, stand_in)
         conn.owner = client
         self.open[conn.cid] = client
         self.total += 1
@@ -108,9 +111,23 @@ class Clients:
         server.schedule()
         return client
 
+    def _prepare(self, client: Client, stand_in: Identity) -> None:
+        """CONNECT may be left out: whoever speaks without it is the user that stands in for those without a name."""
+        server = self._server
+        client.identity = stand_in
+        client.conn.configure(
+            account=server.account(stand_in.account),
+            permissions=server.permissions(stand_in.permissions),
+            verbose=True,
+            pedantic=True,
+            max_subs=max(server.options.max_subscriptions, 0),
+            ping_due_ns=server.clock.monotonic_ns() + server.first_ping_ns(limits.FIRST_PING_CLIENT_NS),
+            stand_in=True,
+        )
+
     def adopt(self, sock: socket.socket) -> None:
         """One end of a socket pair becomes a client of this very process."""
-        self._attach(sock.detach(), "in-process", 0, IN_PROCESS)
+        self.attach(sock.detach(), "in-process", 0, IN_PROCESS)
 
     def _refuse(self, client: Client, error: ProtocolError) -> None:
         if isinstance(error, AuthorizationViolation):
@@ -124,12 +141,15 @@ class Clients:
         """CONNECT: who is it, and what may it do."""
         client = conn.owner
         assert isinstance(client, Client)
+        before = client.connect
         try:
-            client.connect = decode_connect(body, client.connect)
+            c = client.connect = decode_connect(body, before)
         except MalformedJSON as error:
             self._refuse(client, error)
             return
-        c = client.connect
+        if before is not None and c.user == before.user and not (c.password or c.auth_token):
+            self._decide(client, client.identity)  # a second CONNECT without secrets: these were shown before
+            return
         found = self._server.auth.find(Credentials(c.user, c.password, c.auth_token), client.kind)
         if isinstance(found, Candidate) and found.slow:
             conn.wait()
@@ -169,7 +189,7 @@ class Clients:
                     client_ip=client.ip if client.port else "",
                     connect_info=True,
                     remote_account=identity.account,
-                    acc_is_sys=identity.account == SYSTEM_ACCOUNT,
+                    acc_is_sys=server.is_system(identity.account),
                 )
             )
         conn.configure(
@@ -211,9 +231,7 @@ class Clients:
         """The users have changed (reload): who is no longer known goes, the others get their permissions of now."""
         server = self._server
         for client in list(self.open.values()):
-            if client.connect is None and not server.auth.configured:
-                continue
-            identity = server.auth.renew(client.identity) if client.connect is not None else None
+            identity = server.auth.renew(client.identity)
             if identity is None:
                 self._refuse(client, AuthorizationViolation())
             else:

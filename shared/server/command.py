@@ -7,6 +7,7 @@ shows the usage and ends with 0; what cannot be used is one line on stderr and 1
 import os.path
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -18,18 +19,45 @@ from phloem.shared.server.options import Options
 from phloem.shared.server.signals import send_signal
 from phloem.shared.server.usage import usage
 
+if TYPE_CHECKING:
+    from phloem.shared.server.server import Server
+
 NATS_VERSION = "2.15.1"  # the nats-server whose behaviour this is
 NO_FILE_TO_RELOAD = "can only reload config when a file is provided using -c or --config"
 
 Adjust = Callable[[Options], Options]
+Make = Callable[[Options], "Server"]
+
+
+class Product(NamedTuple):
+    """What makes one command different from another; see ``server_command``."""
+
+    name: str
+    about: str
+    adjust: Adjust
+    make: Make | None
+    lesson: str
+
+    @property
+    def program(self) -> str:
+        """How messages and usage call the program: as the user did."""
+        called = os.path.basename(sys.argv[0])
+        return called if called == "nats-server" and self.name == "server" else f"phloem {self.name}"
+
+    @property
+    def usage(self) -> str:
+        """What ``--help`` prints."""
+        text = usage(self.program, self.about)
+        return f"{text}\n{self.lesson}" if self.lesson else text
 
 
 class ServerCommand(click.Command):
     """A click command that leaves its words to ``flags.py``."""
 
-    def __init__(self, name: str, about: str, adjust: Adjust) -> None:
-        super().__init__(name, help=about, short_help=about.splitlines()[0], add_help_option=False)
-        self.about, self.adjust = about, adjust
+    def __init__(self, product: Product) -> None:
+        about = product.about
+        super().__init__(product.name, help=about, short_help=about.splitlines()[0], add_help_option=False)
+        self.product = product
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Keep the words as they are."""
@@ -38,57 +66,54 @@ class ServerCommand(click.Command):
 
     def invoke(self, ctx: click.Context) -> None:
         """Run, and end the process with the command's exit code."""
-        ctx.exit(execute(self.name or "server", self.about, self.adjust, ctx.args))
+        ctx.exit(execute(self.product, ctx.args))
 
     def get_help(self, ctx: click.Context) -> str:
         """The same text as ``--help``."""
-        return usage(program(self.name or "server"), self.about)
+        return self.product.usage
 
 
-def server_command(name: str, about: str, adjust: Adjust) -> click.Command:
+def server_command(
+    name: str, about: str, adjust: Adjust, *, make: Make | None = None, lesson: str = ""
+) -> click.Command:
     """A command ``phloem <name>`` with all flags of the server.
 
     ``adjust`` applies a product's profile to options made of defaults, file and flags; what the user set
-    himself is named in ``Options.explicit`` and should stay. It runs again on every reload.
+    himself is named in ``Options.explicit`` and should stay. It runs again on every reload. ``make`` builds
+    the product's server from its options, ``lesson`` is printed below the usage.
     """
-    return ServerCommand(name, about, adjust)
+    return ServerCommand(Product(name, about, adjust, make, lesson))
 
 
-def program(name: str) -> str:
-    """How messages and usage call the program: as the user did."""
-    called = os.path.basename(sys.argv[0])
-    return called if called == "nats-server" and name == "server" else f"phloem {name}"
-
-
-def execute(name: str, about: str, adjust: Adjust, args: Sequence[str]) -> int:
+def execute(product: Product, args: Sequence[str]) -> int:
     """Do what the words ask for; the exit code."""
-    called = program(name)
+    called = product.program
     try:
         flags = parse_flags(args)
     except UsageError as error:
         click.echo(error, err=True)
-        click.echo(usage(called, about))
+        click.echo(product.usage)
         return 0
     ask = _asked(flags)
     if ask == "version":
         click.echo(_version(called))
         return 0
     if ask == "help":
-        click.echo(usage(called, about))
+        click.echo(product.usage)
         return 0
     try:
-        return _act(name, called, adjust, flags)
+        return _act(product, flags)
     except ConfigError as error:
         for line in str(error).splitlines():
             click.echo(f"{called}: {line}", err=True)
         return 1
 
 
-def run(options: Options, reload_source: Callable[[], Options]) -> int:
+def run(options: Options, reload_source: Callable[[], Options], make: Make | None) -> int:
     """Run a server until it ends; the exit code. The server is imported here, after the flags are right."""
     from phloem.shared.server.run import serve  # noqa: PLC0415  (keeps --help and -t quick)
 
-    return serve(options, reload_source)
+    return serve(options, reload_source, make) if make else serve(options, reload_source)
 
 
 def _asked(flags: Flags) -> str:
@@ -106,28 +131,28 @@ def _version(called: str) -> str:
     return f"phloem: v{phloem.__version__} (speaks NATS {NATS_VERSION})"
 
 
-def _act(name: str, called: str, adjust: Adjust, flags: Flags) -> int:
+def _act(product: Product, flags: Flags) -> int:
     missing = [*flags.missing, *([("-help_tls", "TLS")] if "help_tls" in flags.asks else [])]
     for flag, feature in missing:
         raise ConfigError(f"{flag}: {feature} is not in phloem {phloem.__version__} yet")
     if flags.words:
         raise ConfigError(f'unrecognized command: "{flags.words[0]}"')
     if flags.signal:
-        send_signal(flags.signal, name)
+        send_signal(flags.signal, product.name)
         return 0
     if "test" in flags.asks:
-        return _check_file(called, flags.config)
+        return _check_file(product, flags.config)
     loaded = load(flags.config) if flags.config else None
     for warning in loaded.warnings if loaded else ():
-        click.echo(f"{called}: {warning}", err=True)
-    options = _finish(loaded, flags, adjust)
+        click.echo(f"{product.program}: {warning}", err=True)
+    options = _finish(loaded, flags, product.adjust)
 
     def reload_source() -> Options:
         if not flags.config:
             raise ConfigError(NO_FILE_TO_RELOAD)
-        return _finish(load(flags.config), flags, adjust)
+        return _finish(load(flags.config), flags, product.adjust)
 
-    return run(options, reload_source)
+    return run(options, reload_source, product.make)
 
 
 def _finish(loaded: Loaded | None, flags: Flags, adjust: Adjust) -> Options:
@@ -136,14 +161,18 @@ def _finish(loaded: Loaded | None, flags: Flags, adjust: Adjust) -> Options:
     return options
 
 
-def _check_file(called: str, path: str) -> int:
-    """``-t``: like nats-server, a warning counts as a mistake, and rules between options do not count."""
+def _check_file(product: Product, path: str) -> int:
+    """``-t``: like nats-server, a warning counts as a mistake, and rules between options do not count.
+
+    What the product itself refuses does count.
+    """
     if not path:
         raise ConfigError("must specify [-c, --config] option to check configuration file syntax")
     loaded = load(path)
     if loaded.warnings:
         raise ConfigError("\n".join(loaded.warnings))
-    click.echo(f"{called}: configuration file {path} is valid ({loaded.digest})", err=True)
+    product.adjust(merge(loaded, {}))
+    click.echo(f"{product.program}: configuration file {path} is valid ({loaded.digest})", err=True)
     return 0
 
 

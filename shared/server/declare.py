@@ -44,6 +44,7 @@ class Kind(enum.Enum):
     BLOCK = "block"
     BLOCKS = "array of blocks"
     NAMED_BLOCKS = "block of named blocks"
+    ACCOUNTS = "block of named blocks, or array of names"
 
 
 Size = Annotated[int, Kind.SIZE]

@@ -23,6 +23,8 @@ ALTERNATIVES: dict[type[msgspec.Struct], tuple[str, ...]] = {
     LeafAuthorization: ("user", "password"),
 }
 SIZES = ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB"))
+TAILS = {Kind.BLOCK: "", Kind.BLOCKS: "[]", Kind.NAMED_BLOCKS: ".NAME", Kind.ACCOUNTS: ".NAME"}
+EXAMPLE_NAMES = {Kind.NAMED_BLOCKS: "bench", Kind.ACCOUNTS: "PLANT"}
 WIDTH = 100
 
 TABLE_HEAD = """\
@@ -54,7 +56,10 @@ These keys of nats-server are known and refused, except with values that mean th
 def configuration_page() -> str:
     """All options as tables, and the keys of nats-server that are missing."""
     parts = [TABLE_HEAD]
-    parts += [_table(title, struct) for title, struct in _blocks("", Options)]
+    first: dict[type[msgspec.Struct], str] = {}  # where a block was shown already
+    for title, struct in _blocks("", Options):
+        shown_at = first.setdefault(struct, title)
+        parts.append(_table(title, struct) if shown_at == title else f"## {title}\n\nAs `{shown_at}`.\n")
     parts.append(MISSING_HEAD)
     for title, struct in _blocks("", Options):
         keys = sorted(f"`{row.keys.split()[0]}`" for row in UNSUPPORTED.get(struct, ()))
@@ -95,8 +100,8 @@ def _blocks(title: str, struct: type[msgspec.Struct]) -> Iterator[tuple[str, typ
     """A struct and the blocks in it, with how one writes the way there."""
     yield title or "Top level", struct
     for option in declared(struct):
-        if option.struct and option.kind in (Kind.BLOCK, Kind.BLOCKS, Kind.NAMED_BLOCKS):
-            tail = {Kind.BLOCK: "", Kind.BLOCKS: "[]", Kind.NAMED_BLOCKS: ".NAME"}[option.kind]
+        if option.struct and option.kind in TAILS:
+            tail = TAILS[option.kind]
             yield from _blocks(f"{title}.{option.key}{tail}".lstrip("."), option.struct)
 
 
@@ -127,7 +132,9 @@ def _example(struct: type[msgspec.Struct], indent: str) -> Iterator[str]:
             continue
         yield f"{indent}# {option.opt.doc}"
         mark = "# " if option.field in ALTERNATIVES.get(struct, ()) else "#"
-        if option.kind is Kind.BLOCK and option.struct:
+        if option.opt.example:  # a block, too, if its keys are shown elsewhere
+            yield f"{indent}{mark}{option.key}: {option.opt.example}"
+        elif option.kind is Kind.BLOCK and option.struct:
             yield f"{indent}{mark}{option.key} {{"
             yield from _example(option.struct, indent + "  ")
             yield f"{indent}{mark}}}"
@@ -137,14 +144,14 @@ def _example(struct: type[msgspec.Struct], indent: str) -> Iterator[str]:
             yield from _example(option.struct, indent + "    ")
             yield f"{indent}  {mark}}}"
             yield f"{indent}{mark}]"
-        elif option.kind is Kind.NAMED_BLOCKS and option.struct:
+        elif option.kind in EXAMPLE_NAMES and option.struct:
             yield f"{indent}{mark}{option.key} {{"
-            yield f"{indent}  {mark}bench {{"
+            yield f"{indent}  {mark}{EXAMPLE_NAMES[option.kind]} {{"
             yield from _example(option.struct, indent + "    ")
             yield f"{indent}  {mark}}}"
             yield f"{indent}{mark}}}"
         else:
-            yield f"{indent}{mark}{option.key}: {option.opt.example or shown(option, option.default)}"
+            yield f"{indent}{mark}{option.key}: {shown(option, option.default)}"
         if not indent:
             yield ""
 

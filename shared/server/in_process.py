@@ -19,6 +19,10 @@ class SocketPairTransport(TcpTransport):
         super().__init__()  # type: ignore[no-untyped-call]  # nats-py leaves it untyped
         self._clients = clients
 
+    def __bool__(self) -> bool:
+        """nats-py replaces a transport that is false, as one is before it is connected."""
+        return True
+
     async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
         """Called by nats-py instead of dialling ``uri``."""
         ours, theirs = socket.socketpair()

@@ -1,6 +1,6 @@
-"""What Python knows of one leaf link, and what ``/leafz`` shows of it; the kernel has the rest."""
+"""What Python knows of one leaf link; the kernel has the rest."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from phloem.shared.kernel import Connection, Reason
 
@@ -57,45 +57,3 @@ class Link:
         """The end of this link, for the log."""
         remote = f" - Remote: {self.name}" if self.name else ""
         return f"Leafnode connection closed: {reason.text}{remote}"
-
-    def entry(self, *, subscriptions: bool) -> "LeafEntry":
-        """This link for ``/leafz``, with the subjects the peer subscribes to if asked for."""
-        stats = self.conn.stats
-        subjects = (s[0].decode(errors="replace") for s in self.conn.subscriptions()) if subscriptions else ()
-        return LeafEntry(
-            id=self.conn.cid,
-            name=self.name,
-            is_spoke=self.spoke,
-            is_isolated=self.isolated,
-            account=self.account,
-            ip=self.ip,
-            port=self.port,
-            rtt_ns=stats["rtt_ns"],
-            in_msgs=stats["in_msgs"],
-            out_msgs=stats["out_msgs"],
-            in_bytes=stats["in_bytes"],
-            out_bytes=stats["out_bytes"],
-            subscriptions=stats["subscriptions"],
-            subscriptions_list=tuple(subjects),
-            compression=NO_COMPRESSION,
-        )
-
-
-class LeafEntry(NamedTuple):
-    """One link as ``/leafz`` shows it; ``rtt_ns`` 0: not measured yet."""
-
-    id: int
-    name: str
-    is_spoke: bool
-    is_isolated: bool
-    account: str
-    ip: str
-    port: int
-    rtt_ns: int
-    in_msgs: int
-    out_msgs: int
-    in_bytes: int
-    out_bytes: int
-    subscriptions: int
-    subscriptions_list: tuple[str, ...]
-    compression: str

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
 from phloem.shared.errors import ConfigError, LinkError
 from phloem.shared.kernel import Permissions, Reason
 from phloem.shared.leaf.reconnect import Redial
@@ -78,7 +78,7 @@ class Outgoing:
         )
 
     def _close(self, step: Close) -> None:
-        if step.text:
+        if not step.wire:  # what goes to the peer is logged where it is sent
             log.error("%s - %s", self._link, step.text)
         self._link.conn.close(step.reason, step.text.encode() if step.wire else b"")
 
@@ -149,7 +149,7 @@ class Remotes:
         options, url = self._server.options, redial.next_url()
         log.debug('Trying to connect as leafnode to remote server on "%s"', url.address)
         try:
-            sock = await dial(url, remote.dial_timeout_ns or options.leafnodes.dial_timeout_ns)
+            sock, ip, port = await dial(url, remote.dial_timeout_ns or options.leafnodes.dial_timeout_ns)
         except LinkError as error:
             pause_ns = redial.failed()
             loud = redial.worth_reporting(options.connect_error_reports, options.reconnect_error_reports)
@@ -162,8 +162,7 @@ class Remotes:
             )
             return pause_ns
         redial.connected()
-        peer = sock.getpeername() if url.scheme != "unix" else (url.host, 0)
-        link = self._links.attach(sock, peer[0], peer[1], remote.account or GLOBAL_ACCOUNT)
+        link = self._links.attach(sock, ip, port, remote.account or GLOBAL_ACCOUNT)
         outgoing = self._begin(remote, redial, link, url)
         self._current[remote] = link
         await outgoing.ended.wait()
@@ -193,7 +192,7 @@ class Remotes:
             account=account,
             headers=not server.options.no_header_support,
             hub=remote.hub,
-            system=account == SYSTEM_ACCOUNT,
+            system=server.is_system(account),
             deny_imports=remote.deny_imports,
             deny_exports=remote.deny_exports,
             request_isolation=remote.request_isolation,

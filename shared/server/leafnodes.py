@@ -18,7 +18,6 @@ from phloem.shared import limits
 from phloem.shared.accounts.auth import (
     GLOBAL_ACCOUNT,
     LEAFNODE,
-    SYSTEM_ACCOUNT,
     Authenticator,
     Candidate,
     Credentials,
@@ -30,7 +29,7 @@ from phloem.shared.kernel import KIND_LEAF, Connection, Permissions, Reason
 from phloem.shared.leaf import permits, solicit
 from phloem.shared.leaf.accept import DUPLICATE, LinkKey, judge, link_key, loop_text
 from phloem.shared.leaf.names import Origins
-from phloem.shared.server.leaf_link import LeafEntry, Link
+from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leaf_remotes import Remotes
 from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION
 from phloem.shared.wire.leaf import (
@@ -57,6 +56,7 @@ class _Login(NamedTuple):
 
     user: str
     password: str
+    account: str
     permissions: None = None
     allowed_connection_types: Sequence[str] = ()
 
@@ -66,11 +66,10 @@ class LeafLogins:
 
     def __init__(self, authorization: "LeafAuthorization") -> None:
         a = authorization
-        entries = [(u.user, u.password, u.account) for u in a.users]
+        logins = [_Login(u.user, u.password, u.account or GLOBAL_ACCOUNT) for u in a.users]
         if a.user:
-            entries.append((a.user, a.password, a.account))
-        self._accounts = {user: account or GLOBAL_ACCOUNT for user, _, account in entries}
-        self._authenticator = Authenticator(users=[_Login(user, password) for user, password, _ in entries])
+            logins.append(_Login(a.user, a.password, a.account or GLOBAL_ACCOUNT))
+        self._authenticator = Authenticator(users=logins)
 
     @property
     def configured(self) -> bool:
@@ -78,12 +77,8 @@ class LeafLogins:
         return self._authenticator.configured
 
     def find(self, shown: Credentials) -> Candidate | Identity:
-        """Like ``Authenticator.find``, with the account that the user's links are bound to."""
-        found = self._authenticator.find(shown, LEAFNODE)
-        if isinstance(found, Identity) or found.identity is None:
-            return found
-        account = self._accounts[found.identity.name]
-        return found._replace(identity=found.identity._replace(account=account))
+        """As ``Authenticator.find``."""
+        return self._authenticator.find(shown, LEAFNODE)
 
 
 class LeafLinks:
@@ -128,13 +123,10 @@ class LeafLinks:
         options = self._server.options
         return options.server_name if options.leafnodes.remotes else ""
 
-    def leafz(self, *, account: str = "", subscriptions: bool = False) -> list[LeafEntry]:
-        """The links that are up, of one account if it is named."""
-        return [
-            link.entry(subscriptions=subscriptions)
-            for link in self.open.values()
-            if link.up and account in ("", link.account)
-        ]
+    @property
+    def up(self) -> list[Link]:
+        """The links whose handshake is over, oldest first."""
+        return [link for link in self.open.values() if link.up]
 
     # --- links come up and go --------------------------------------------------------------------
 
@@ -210,9 +202,8 @@ class LeafLinks:
 
     def loop(self, link: Link) -> None:
         """End a link that leads back to this server."""
-        text = loop_text(link.account, limits.LEAF_LOOP_DELAY_NS)
         self._punish(link, limits.LEAF_LOOP_DELAY_NS)
-        log.error("%s - %s", link, text)
+        text = loop_text(link.account, limits.LEAF_LOOP_DELAY_NS)
         link.conn.close(Reason.LOOP_DETECTED, text.encode())
 
     @staticmethod
@@ -274,7 +265,10 @@ class LeafLinks:
             self._decide(link, c, found.identity if found.matches() else None)
 
     def _find_user(self, shown: Credentials) -> Candidate | Identity:
-        return self._server.auth.find(shown, LEAFNODE)
+        auth, own = self._server.auth, self._server.options.leafnodes.authorization
+        if not auth.configured:
+            return Identity(account=own.account or GLOBAL_ACCOUNT)
+        return auth.find(shown, LEAFNODE)
 
     async def _check_slowly(self, link: Link, connect: LeafConnect, candidate: Candidate) -> None:
         """bcrypt on another thread; the connection stands still meanwhile, the server does not."""
@@ -296,20 +290,19 @@ class LeafLinks:
             self._info(link),
             connect_info=True,
             remote_account=identity.account,
-            acc_is_sys=identity.account == SYSTEM_ACCOUNT,
+            acc_is_sys=self._server.is_system(identity.account),
             import_=import_,
             export=export,
         )
         refusal = judge(c, own_cluster=self.own_cluster, min_version=options.min_version)
         if refusal is not None:
-            log.error("%s - %s", link, refusal.text)
             if refusal.info_first:
                 link.conn.send(encode_leaf_info(info))
             link.conn.close(refusal.reason, refusal.text.encode())
             return
         self._replace(link, link_key(c, identity.account))
         link.cluster, link.spoke, link.isolated = c.cluster, c.is_hub, options.isolate or c.isolate
-        crossing = permits.accepted(user, deny_pub=c.deny_pub, system=identity.account == SYSTEM_ACCOUNT)
+        crossing = permits.accepted(user, deny_pub=c.deny_pub, system=info.acc_is_sys)
         self.bring_up(link, crossing, headers=c.headers, info=encode_leaf_info(info))
         link.conn.resume()
 

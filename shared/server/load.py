@@ -12,12 +12,13 @@ import msgspec
 
 from phloem.shared import limits
 from phloem.shared.errors import ConfigError
-from phloem.shared.server import load_auth
+from phloem.shared.server import load_accounts, load_auth
 from phloem.shared.server.conf import Value, config_digest, from_plain, parse_file
 from phloem.shared.server.declare import Declared, Kind, declared
 from phloem.shared.server.durations import format_duration
 from phloem.shared.server.load_values import CONVERTERS, Converter, Reading, address, describe, wrong_type
 from phloem.shared.server.options import (
+    Account,
     Authorization,
     LeafAuthorization,
     Options,
@@ -58,7 +59,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     Raises:
         ConfigError: For the only mistake, or ``ConfigErrors`` for several.
     """
-    return _loaded(parse_file(path), str(path))
+    return read(parse_file(path), str(path))
 
 
 def load_mapping(config: Mapping[str, Any]) -> Loaded:
@@ -67,14 +68,20 @@ def load_mapping(config: Mapping[str, Any]) -> Loaded:
     Raises:
         ConfigError: As ``load``.
     """
-    return _loaded(from_plain(config), "")
+    return read(from_plain(config), "")
 
 
-def _loaded(top: dict[str, Value], path: str) -> Loaded:
+def read(top: dict[str, Value], path: str = "") -> Loaded:
+    """The same for what the grammar made of a text.
+
+    Raises:
+        ConfigError: As ``load``.
+    """
     reading = Reading()
     if not top and path:
         reading.warnings.append(f"{path}: config has no values or is empty")
     fields = _read_entries(reading, Options, top)
+    reading.errors += load_accounts.mistakes(top, fields)
     if reading.errors:
         raise reading.errors[0] if len(reading.errors) == 1 else ConfigErrors(reading.errors)
     return Loaded(path, fields, config_digest(top), tuple(reading.warnings))
@@ -128,7 +135,7 @@ def validate(options: Options) -> None:
         if not -1 <= port <= 65535:
             raise ConfigError(f"{name}port {port} is not between -1 and 65535")
     _validate_users(options)
-    _validate_accounts(options)
+    load_accounts.validate(options)
 
 
 def start_warnings(options: Options) -> tuple[str, ...]:
@@ -150,24 +157,11 @@ def _validate_users(options: Options) -> None:
     if auth.users and (auth.user or auth.token):
         raise ConfigError(f"Can not have a {'single user/pass' if auth.user else 'token'} and a users array")
     wanted = options.no_auth_user
-    if wanted and wanted not in {user.user for user in auth.users}:
+    if wanted and wanted not in {user.user for user in options.users}:
         raise ConfigError(
             f'no_auth_user: "{wanted}" not present as user or nkey in authorization block '
             "or account configuration"
         )
-
-
-def _validate_accounts(options: Options) -> None:
-    """Only ``$G`` and ``$SYS`` exist as long as accounts cannot be configured."""
-    leaf = options.leafnodes
-    used = [
-        ("authorization", name)
-        for name in (leaf.authorization.account, *(u.account for u in leaf.authorization.users))
-    ]
-    used += [("remote", remote.account) for remote in leaf.remotes]
-    for where, name in used:
-        if name not in ("", "$G", "$SYS"):
-            raise ConfigError(f'cannot find local account "{name}" specified in leafnode {where}')
 
 
 # --- reading structs ------------------------------------------------------------------------------
@@ -217,6 +211,8 @@ def _convert(reading: Reading, key: str, value: Value, option: Declared) -> Any:
             return _read_blocks(reading, key, value, option)
         case Kind.NAMED_BLOCKS:
             return _read_named_blocks(reading, key, value, option)
+        case Kind.ACCOUNTS:
+            return _read_accounts(reading, key, value, option)
         case kind:
             return _CONVERTERS[kind](reading, key, value, option)
 
@@ -262,10 +258,28 @@ def _read_named_blocks(
             raise item.error(
                 f'"{key}" takes blocks, as {key} {{ {name} {{ ... }} }}, got {describe(item.data)}'
             )
-        before = len(reading.errors)
-        fields = _read_entries(reading, struct, item.data)
-        if len(reading.errors) == before:
-            blocks.append(_finish(item, struct(name=name, **fields)))
+        blocks += _read_named_block(reading, struct, name, item, item.data)
+    return tuple(blocks)
+
+
+def _read_named_block(
+    reading: Reading, struct: type[msgspec.Struct], name: str, value: Value, entries: Mapping[str, Value]
+) -> list[msgspec.Struct]:
+    """The block, unless something in it is wrong."""
+    before = len(reading.errors)
+    fields = _read_entries(reading, struct, entries)
+    return [_finish(value, struct(name=name, **fields))] if len(reading.errors) == before else []
+
+
+def _read_accounts(reading: Reading, key: str, value: Value, option: Declared) -> tuple[msgspec.Struct, ...]:
+    """Blocks by name, or names of accounts without users."""
+    if isinstance(value.data, list):
+        return load_accounts.named(reading, key, value)
+    if not isinstance(value.data, dict):
+        raise wrong_type(key, value, option.kind.value)
+    blocks = list[msgspec.Struct]()
+    for name, item, entries in load_accounts.blocks(reading, value.data):
+        blocks += _read_named_block(reading, _struct_of(option), name, item, entries)
     return tuple(blocks)
 
 
@@ -276,6 +290,8 @@ def _finish(value: Value, block: msgspec.Struct) -> msgspec.Struct:
             return load_auth.finish_permissions(block)
         case Authorization():
             return load_auth.finish_authorization(value, block)
+        case Account():
+            return load_accounts.finish(block)
         case LeafAuthorization():
             return load_auth.finish_leaf_authorization(value, block)
         case User(user=""):

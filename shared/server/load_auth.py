@@ -21,6 +21,7 @@ from phloem.shared.server.options import (
     Permissions,
     ResponsePermission,
     SubjectPermission,
+    User,
 )
 
 BCRYPT = re.compile(r"\$2[abxy]\$\d{2}\$.*", re.DOTALL)
@@ -109,14 +110,16 @@ def finish_authorization(value: Value, authorization: Authorization) -> Authoriz
         raise value.error("Can not have a token and a users array")
     if duplicate := _duplicate(user.user for user in authorization.users):
         raise value.error(f'Duplicate user "{duplicate}" detected')
-    default = authorization.default_permissions
-    if default is None:
-        return authorization
-    users = tuple(
-        user if user.permissions is not None else msgspec.structs.replace(user, permissions=default)
-        for user in authorization.users
-    )
+    users = with_default_permissions(authorization.users, authorization.default_permissions)
     return msgspec.structs.replace(authorization, users=users)
+
+
+def with_default_permissions(users: tuple[User, ...], default: Permissions | None) -> tuple[User, ...]:
+    """The same users; those without permissions have the default ones."""
+    return tuple(
+        user if user.permissions is not None else msgspec.structs.replace(user, permissions=default)
+        for user in users
+    )
 
 
 def finish_leaf_authorization(value: Value, authorization: LeafAuthorization) -> LeafAuthorization:
@@ -132,7 +135,7 @@ def has_plaintext_secret(options: Options) -> bool:
     """Whether any password or token is written as it is instead of as a bcrypt hash."""
     leaf = options.leafnodes.authorization
     secrets = [options.authorization.password, options.authorization.token, leaf.password]
-    secrets += [user.password for user in options.authorization.users]
+    secrets += [user.password for user in options.users]
     secrets += [user.password for user in leaf.users]
     return any(secret and not BCRYPT.fullmatch(secret) for secret in secrets)
 

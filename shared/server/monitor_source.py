@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from phloem import __version__
-from phloem.shared.accounts.auth import SYSTEM_ACCOUNT
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
 from phloem.shared.clock import Clock
 from phloem.shared.kernel import KIND_LEAF, Connection, Reason
 from phloem.shared.leaf.urls import parse_url
@@ -84,7 +84,7 @@ class ServerSource:
             port=s.port,
             auth_required=s.auth.required,
             max_connections=o.max_connections,
-            max_subscriptions=o.max_subscriptions,
+            max_subscriptions=max(o.max_subscriptions, 0),
             ping_interval_ns=o.ping_interval_ns,
             ping_max=o.ping_max,
             http_host=o.http_host or o.host,
@@ -100,7 +100,7 @@ class ServerSource:
             start_ns=s.start_ns,
             config_load_wall_ns=s.config_load_wall_ns,
             config_digest=o.config_digest,
-            system_account=SYSTEM_ACCOUNT,
+            system_account=o.system_account,
             tags=o.server_tags,
             metadata=o.server_metadata,
         )
@@ -141,7 +141,9 @@ class ServerSource:
         leafs = self._server.leafs
         return [
             RemoteRecord(
-                url=_host_port(remote.urls[0]), account=remote.account, up=leafs.remotes.is_up(remote)
+                url=_host_port(remote.urls[0]),
+                account=remote.account or GLOBAL_ACCOUNT,
+                up=leafs.remotes.is_up(remote),
             )
             for remote in self._server.options.leafnodes.remotes
             if remote.urls
@@ -204,7 +206,7 @@ def _leaf_options(o: "LeafNodes", port: int) -> LeafOptions:
         auth_timeout=o.authorization.timeout_ns / 1e9 if port else 0,
         remotes=tuple(
             RemoteOptions(
-                local_account=remote.account,
+                local_account=remote.account or GLOBAL_ACCOUNT,
                 urls=tuple(map(_host_port, remote.urls)),
                 deny=DenyRules(exports=remote.deny_exports, imports=remote.deny_imports)
                 if remote.deny_exports or remote.deny_imports

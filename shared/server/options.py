@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar
 import msgspec
 
 from phloem.shared import limits
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
 from phloem.shared.server.declare import Duration, Kind, Opt, Seconds, Size
 
 INT32_MAX = (1 << 31) - 1
@@ -85,6 +86,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             reload=True,
         ),
     ] = ()
+    account: str = GLOBAL_ACCOUNT  # the account in whose block the user is
 
 
 class Authorization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -111,6 +113,19 @@ class Authorization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             aliases="default_permission permissions",
             reload=True,
         ),
+    ] = None
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A world of subjects of its own, and who may enter it."""
+
+    name: Annotated[str, Opt("The block's name.", key="")] = ""
+    users: Annotated[
+        tuple[User, ...],
+        Opt("Users of this account.", example='[ { user: "operator", password: "secret" } ]', reload=True),
+    ] = ()
+    default_permissions: Annotated[
+        Permissions | None, Opt("For its users without permissions of their own.", reload=True)
     ] = None
 
 
@@ -450,6 +465,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     # who may connect
     authorization: Annotated[Authorization, Opt("Who may connect.", reload=True)] = Authorization()
     no_auth_user: Annotated[str, Opt("User for clients that send no credentials.")] = ""
+    accounts: Annotated[
+        tuple[Account, ...],
+        Kind.ACCOUNTS,
+        Opt("Accounts by name; who is in none of them is in $G.", reload=True),
+    ] = ()
+    system_account: Annotated[
+        str, Opt("Account for the server's own subjects.", aliases="system", empty_is_default=True)
+    ] = SYSTEM_ACCOUNT
 
     leafnodes: Annotated[LeafNodes, Opt("Links to and from other servers.", aliases="leaf")] = LeafNodes()
     serial: Annotated[
@@ -461,3 +484,29 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     config_file: str = ""
     config_digest: str = ""  # "sha256:..." of the parsed file, as nats-server computes it
     explicit: frozenset[str] = frozenset()  # top-level fields that the file or a flag set
+
+    @property
+    def users(self) -> tuple[User, ...]:
+        """Everyone who may log in by name, of whatever account."""
+        return (*self.authorization.users, *(user for account in self.accounts for user in account.users))
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether clients need no credentials although there are users, because only the system account has any.
+
+        That is nats-server's rule: giving operators a login must not lock everybody else out.
+        """
+        return (
+            {account.name for account in self.accounts} == {self.system_account}
+            and self.system_account != GLOBAL_ACCOUNT
+            and not self.no_auth_user
+            and "authorization" not in self.explicit
+            and self.authorization == Authorization()
+        )
+
+    @property
+    def account_names(self) -> tuple[str, ...]:
+        """Every account that exists, each once: ``$G``, the system account, those with a block."""
+        return tuple(
+            dict.fromkeys((GLOBAL_ACCOUNT, self.system_account, *(account.name for account in self.accounts)))
+        )

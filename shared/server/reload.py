@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("phloem.server")
 
-SECRETS = {"authorization", "leafnodes"}  # not shown by value
+SECRETS = {"authorization", "accounts", "leafnodes"}  # not shown by value
 LOGGING = {"debug", "trace", "logtime", "logtime_utc", "log_file", "phloem"}
 
 
@@ -79,7 +79,8 @@ def _apply(server: "Server", new: Options, changed: list[str]) -> None:
     server.config_load_wall_ns = server.clock.wall_ns()
     server.apply_limits()
     server.clients.relimit()
-    if "authorization" in changed:
+    server.leafs.relimit()
+    if {"authorization", "accounts"} & set(changed):
         server.use_authorization(new)
     if "leafnodes" in changed:
         server.leafs.reload(old.leafnodes)

@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import resource
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,10 +53,18 @@ def serve(
     except OSError as error:
         print(f"phloem: log file {options.log_file}: {error.strerror}", file=sys.stderr)
         return 1
+    allow_open_files()
     try:
         return asyncio.run(_run(make(options), log_file, reload_source))
     except KeyboardInterrupt:
         return 0
+
+
+def allow_open_files() -> None:
+    """As many as the system lets us have, as Go programs do: the usual 1,024 are fewer than a hub's connections."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # a container may forbid it; then the limit stays as it is
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _run(server: Server, log_file: LogFile | None, reload_source: Callable[[], Options]) -> int:

@@ -15,24 +15,27 @@ import random
 import socket
 from collections.abc import Coroutine, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from nats.aio.client import Client as NatsClient
-
-from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT, Authenticator, Rules, permission_lists
+from phloem.shared import limits
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, Authenticator, Rules, permission_lists
 from phloem.shared.clock import Clock, SystemClock
+from phloem.shared.errors import ConfigError
 from phloem.shared.kernel import BUILD, KIND_LEAF, Account, Connection, Kernel, Permissions, Reason
 from phloem.shared.net.listener import Listener
 from phloem.shared.server.clients import Client, Clients
-from phloem.shared.server.in_process import connect_in_process
 from phloem.shared.server.lame_duck import LameDuck
 from phloem.shared.server.leafnodes import LeafLinks
 from phloem.shared.server.load import load, load_mapping, merge, validate
-from phloem.shared.server.monitor.pages import Monitor
 from phloem.shared.server.monitor_source import ServerSource
 from phloem.shared.server.options import Options
 from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION, Info
 from phloem.shared.wire.nkey import SERVER_PREFIX, encode_public
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client as NatsClient
+
+    from phloem.shared.server.monitor.pages import Monitor
 
 log = logging.getLogger("phloem.server")
 
@@ -54,6 +57,10 @@ class Server:
         ConfigError: The configuration cannot be used.
         PortInUse: An address to listen on is taken.
     """
+
+    # What products change beside the options.
+    plan_bytes_max: ClassVar[int] = limits.PLAN_BYTES
+    serves_serial_ports: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -87,14 +94,17 @@ class Server:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._stopped: asyncio.Event
+        self._gone: asyncio.Event
 
     # --- life cycle --------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Open everything; on return clients are served."""
         validate(self.options)
+        if self.options.serial and not self.serves_serial_ports:
+            raise ConfigError('serial devices are served by "phloem edge" and "phloem bridge" only')
         self._loop = asyncio.get_running_loop()
-        self._stopped = asyncio.Event()
+        self._stopped, self._gone = asyncio.Event(), asyncio.Event()
         self.start_wall_ns, self.start_ns = self.clock.wall_ns(), self.clock.monotonic_ns()
         self.kernel = Kernel(self, seed=self.rng.getrandbits(64))
         self.apply_limits()
@@ -109,9 +119,11 @@ class Server:
 
     async def _open(self) -> None:
         o = self.options
-        self.account(GLOBAL_ACCOUNT)
-        self.account(SYSTEM_ACCOUNT)
+        for name in o.account_names:
+            self.account(name)
         if o.http_port:
+            from phloem.shared.server.monitor.pages import Monitor  # noqa: PLC0415  (nor for HTTP without a port)
+
             self.monitor = Monitor(self.source)
             await self.monitor.start(o.http_host or o.host, max(o.http_port, 0))
             log.info("Starting http monitor on %s:%d", o.http_host or o.host, self.monitor.port)
@@ -130,11 +142,19 @@ class Server:
         log.info("Server is ready")
 
     async def stop(self) -> None:
-        """Close everything. May be called more than once."""
+        """Close everything. May be called more than once; each call returns when everything is closed."""
         if self._stopped.is_set():
+            await self._gone.wait()
             return
         self._stopped.set()
         log.info("Initiating Shutdown...")
+        try:
+            await self._close()
+        finally:
+            self._gone.set()
+        log.info("Server Exiting..")
+
+    async def _close(self) -> None:
         if self.ldm is not None:
             self.ldm.cancel()
         self.stop_accepting()
@@ -151,7 +171,6 @@ class Server:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        log.info("Server Exiting..")
 
     async def wait_stopped(self) -> None:
         """Until ``stop`` has begun, by whom ever."""
@@ -178,8 +197,10 @@ class Server:
     ) -> None:
         await self.stop()
 
-    async def connect(self, **options: Any) -> NatsClient:
+    async def connect(self, **options: Any) -> "NatsClient":
         """A nats-py client of this server that does without TCP; ``options`` are those of ``nats.connect``."""
+        from phloem.shared.server.in_process import connect_in_process  # noqa: PLC0415  (a broker has no use for nats-py)
+
         return await connect_in_process(self.clients, **options)
 
     def connect_socket(self) -> socket.socket:
@@ -249,10 +270,14 @@ class Server:
         """The account; on first use it gets this server's loop detection subject."""
         account = self.accounts.get(name)
         if account is None:
-            account = self.accounts[name] = self.kernel.account(name)
+            account = self.accounts[name] = self.kernel.account(name, system=self.is_system(name))
             token = encode_public(SERVER_PREFIX, self.rng.randbytes(32))[1:23]
             account.set_loop_subject(f"$LDS.{token}".encode())
         return account
+
+    def is_system(self, account: str) -> bool:
+        """Whether this is the system account."""
+        return account == self.options.system_account
 
     def permissions(self, rules: Rules | None) -> Permissions | None:
         """``rules`` compiled; users share one compiled set as long as the configuration lasts."""
@@ -283,18 +308,21 @@ class Server:
     def _authenticator(o: Options) -> Authenticator:
         a = o.authorization
         return Authenticator(
-            users=a.users,
+            users=o.users,
             user=a.user,
             password=a.password,
             token=a.token,
             no_auth_user=o.no_auth_user,
             permissions=a.default_permissions,
+            anonymous=o.anonymous,
         )
 
     def use_authorization(self, new: Options) -> None:
         """Reload: clients whose credentials are no longer good are closed, the others get their new permissions."""
         self.auth = self._authenticator(new)
         self._permissions.clear()
+        for name in new.account_names:
+            self.account(name)
         self.clients.recheck()
 
     def apply_limits(self) -> None:
@@ -305,9 +333,11 @@ class Server:
             max_sub_tokens=o.max_sub_tokens,
             max_pending=o.max_pending,
             write_deadline_ns=o.write_deadline_ns,
+            leaf_write_deadline_ns=o.leafnodes.write_deadline_ns or o.write_deadline_ns,
             ping_interval_ns=o.ping_interval_ns,
             ping_max=o.ping_max,
             stall=not o.no_fast_producer_stall,
+            plan_bytes_max=self.plan_bytes_max,
         )
 
     # --- the kernel's events -----------------------------------------------------------------------

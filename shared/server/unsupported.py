@@ -14,6 +14,7 @@ import phloem
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.conf.parser import Data, Value
 from phloem.shared.server.options import (
+    Account,
     Authorization,
     LeafAuthorization,
     LeafNodes,
@@ -82,35 +83,24 @@ TLS = _block(
     """
 )
 PERMISSIONS = _block("publish pub import subscribe sub export allow_responses publish_allow_responses")
-USERS = _block(
+SIMPLE_AUTH = _block("user username pass password token timeout")
+IMPORT = _block("stream service prefix to share allow_trace")
+EXPORT = _block(
     """
-    user username password pass nkey permission permissions authorization allowed_connection_types
-    connection_types clients proxy_required account
+    stream service response response_type threshold response_threshold response_max_time response_time
+    accounts latency account_token_position allow_trace
     """
 )
-SIMPLE_AUTH = _block("user username pass password token timeout")
-ACCOUNT = _block(
-    "nkey mappings maps msg_trace trace_dest",
-    users=USERS,
-    imports=_block("stream service prefix to share allow_trace"),
-    exports=_block(
-        """
-        stream service response response_type threshold response_threshold response_max_time response_time
-        accounts latency account_token_position allow_trace
-        """
-    ),
-    jetstream=_block(
-        """
-        enabled enable disabled disable max_memory max_mem mem memory max_store max_file max_disk store disk
-        max_streams streams max_consumers consumers max_bytes_required max_stream_bytes max_bytes
-        mem_max_stream_bytes memory_max_stream_bytes disk_max_stream_bytes store_max_stream_bytes
-        max_ack_pending cluster_traffic
-        """
-    ),
-    default_permissions=PERMISSIONS,
-    limits=_block(
-        "max_connections max_conn max_subscriptions max_subs max_payload max_pay max_leafnodes max_leafs"
-    ),
+ACCOUNT_JETSTREAM = _block(
+    """
+    enabled enable disabled disable max_memory max_mem mem memory max_store max_file max_disk store disk
+    max_streams streams max_consumers consumers max_bytes_required max_stream_bytes max_bytes
+    mem_max_stream_bytes memory_max_stream_bytes disk_max_stream_bytes store_max_stream_bytes
+    max_ack_pending cluster_traffic
+    """
+)
+ACCOUNT_LIMITS = _block(
+    "max_connections max_conn max_subscriptions max_subs max_payload max_pay max_leafnodes max_leafs"
 )
 CALLOUT = _block("issuer account acc auth_users users xkey key allowed_accounts")
 CLUSTER = _block(
@@ -170,7 +160,6 @@ PROXY_REQUIRED = Unsupported("proxy_required")
 NKEY = Unsupported("nkey")
 UNSUPPORTED: dict[type[msgspec.Struct], tuple[Unsupported, ...]] = {
     Options: (
-        Unsupported("accounts", _empty, {"*": ACCOUNT}),
         Unsupported("allow_non_tls"),
         Unsupported("cluster", _no_listener, CLUSTER),
         Unsupported("default_js_domain"),
@@ -198,7 +187,6 @@ UNSUPPORTED: dict[type[msgspec.Struct], tuple[Unsupported, ...]] = {
         Unsupported("resolver_tls", _never, TLS),
         Unsupported("store_dir storedir"),
         Unsupported("syslog"),
-        Unsupported("system_account system", _word("", "$sys")),
         Unsupported("tls", _never, TLS),
         Unsupported("trusted trusted_keys"),
         Unsupported("websocket ws", _no_listener, WEBSOCKET),
@@ -206,6 +194,15 @@ UNSUPPORTED: dict[type[msgspec.Struct], tuple[Unsupported, ...]] = {
     ),
     Authorization: (Unsupported("auth_callout auth_hook", _never, CALLOUT), PROXY_REQUIRED),
     User: (NKEY, PROXY_REQUIRED),
+    Account: (
+        NKEY,
+        Unsupported("imports", _empty, IMPORT),
+        Unsupported("exports", _empty, EXPORT),
+        Unsupported("jetstream", _jetstream_off, ACCOUNT_JETSTREAM),
+        Unsupported("limits", _empty, ACCOUNT_LIMITS),
+        Unsupported("mappings maps"),
+        Unsupported("msg_trace trace_dest"),
+    ),
     LeafNodes: (
         Unsupported("tls", _never, TLS),
         Unsupported("write_timeout", _word("default", "retry")),  # what links get anyway

@@ -1,11 +1,39 @@
-"""The servers that every conformance case runs against. ``IMPLEMENTATIONS`` is the one switch."""
+"""The servers that every conformance case runs against. ``IMPLEMENTATIONS`` is the one switch.
+
+``NOT_YET`` is the one place that names what phloem does not have yet. Its cases are expected to fail on phloem
+and are listed at the end of a run with the feature that is missing; one that passes is an error, so that
+whoever builds the feature deletes its rows.
+"""
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 
 import pytest
 from tests.support.brokers import Brokers
 
 IMPLEMENTATIONS = ("nats-server", "phloem")
+NKEY = "users with nkeys"
+NOT_YET = {  # case, as shell patterns know it, except that brackets stand for themselves: what is missing
+    "test_xkey_is_a_curve_key[phloem]": "xkey in INFO",
+    "test_configuration_shows[phloem-*nkey:*": NKEY,
+    "test_nonce_comes_with_nkeys[phloem]": NKEY,
+    "test_accepted[phloem-*nkey*": NKEY,
+    "test_refused[phloem-*nkey*": NKEY,
+    "test_nkey[phloem-*": NKEY,
+    "test_nkey_refused[phloem-*": NKEY,
+}
+
+
+def missing_feature(case: str) -> str | None:
+    """What phloem would need for this case; ``None``: it has everything."""
+    patterns = ((pattern.replace("[", "[[]"), feature) for pattern, feature in NOT_YET.items())
+    return next((feature for pattern, feature in patterns if fnmatchcase(case, pattern)), None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if feature := missing_feature(item.name):
+            item.add_marker(pytest.mark.xfail(strict=True, reason=f"not in phloem yet: {feature}"))
 
 
 @pytest.fixture(scope="session", params=IMPLEMENTATIONS)

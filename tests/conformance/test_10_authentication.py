@@ -48,6 +48,29 @@ ACCOUNTS = """accounts {
   B { users: [ { user: b, password: x } ] }
 }"""
 
+SYSTEM_ONLY = 'accounts { "$SYS" { users: [ { user: admin, password: x } ] } }'
+RESTRICTED = """authorization { users: [
+  { user: guest, password: x, permissions { publish: guest.say, subscribe: guest.> } }
+] }
+no_auth_user: guest"""
+NAMES = {
+    ONE_USER: "one user",
+    ONE_HASHED: "one user, hashed",
+    TOKEN: "token",
+    TOKEN_HASHED: "token, hashed",
+    USERS: "users",
+    NO_AUTH_USER: "no_auth_user",
+    NKEYS: "nkeys",
+    MIXED: "users and nkeys",
+    ACCOUNTS: "accounts",
+    SYSTEM_ONLY: "system account",
+}
+
+
+def _name(value: str | dict[str, str]) -> str:
+    return json.dumps(value) if isinstance(value, dict) else NAMES.get(value, "other")
+
+
 ACCEPTED = [
     (ONE_USER, {"user": "alice", "pass": "secret"}),
     (ONE_USER, {"user": "alice", "pass": "secret", "auth_token": "ignored"}),
@@ -61,6 +84,8 @@ ACCEPTED = [
     (NO_AUTH_USER, {"user": "bob", "pass": "secret"}),
     (MIXED, {"user": "alice", "pass": "secret"}),
     (ACCOUNTS, {"user": "b", "pass": "x"}),
+    (SYSTEM_ONLY, {}),
+    (SYSTEM_ONLY, {"user": "admin", "pass": "x"}),
 ]
 REFUSED = [
     (ONE_USER, {}),
@@ -88,6 +113,8 @@ REFUSED = [
     (NKEYS, {"nkey": _user_nkey(KEY)}),
     (ACCOUNTS, {"user": "b", "pass": "y"}),
     (ACCOUNTS, {}),
+    (SYSTEM_ONLY, {"user": "nobody"}),
+    (SYSTEM_ONLY + "\nauthorization {}", {}),
 ]
 
 
@@ -98,7 +125,7 @@ async def connected(broker: Brokers, config: str, credentials: dict[str, str]) -
     return client
 
 
-@pytest.mark.parametrize(("config", "credentials"), ACCEPTED)
+@pytest.mark.parametrize(("config", "credentials"), ACCEPTED, ids=_name)
 async def test_accepted(broker: Brokers, config: str, credentials: dict[str, str]) -> None:
     async with await connected(broker, config, credentials) as client:
         client.send(b"SUB auth.ok 1\r\nPUB auth.ok 0\r\n\r\n")
@@ -106,7 +133,7 @@ async def test_accepted(broker: Brokers, config: str, credentials: dict[str, str
         await client.expect_silence_until_pong()
 
 
-@pytest.mark.parametrize(("config", "credentials"), REFUSED)
+@pytest.mark.parametrize(("config", "credentials"), REFUSED, ids=_name)
 async def test_refused(broker: Brokers, config: str, credentials: dict[str, str]) -> None:
     async with await connected(broker, config, credentials) as client:
         await client.expect_error("Authorization Violation", closes=True)
@@ -127,6 +154,31 @@ async def test_no_auth_user_may_skip_connect(broker: Brokers) -> None:
         await client.expect_info()
         client.send(b"PING\r\n")
         await client.expect(b"PONG\r\n")
+
+
+async def test_no_auth_user_is_bound_without_connect(broker: Brokers) -> None:
+    """Its permissions hold for whoever speaks without CONNECT."""
+    async with await broker.shared(RESTRICTED).connect() as client:
+        await client.expect_info()
+        client.send(b"SUB guest.> 1\r\nPUB other 0\r\n\r\nPUB guest.say 0\r\n\r\n")
+        await client.expect(b"+OK\r\n-ERR 'Permissions Violation for Publish to \"other\"'\r\n")
+        await client.expect(b"+OK\r\nMSG guest.say 1 0\r\n\r\n")
+        await client.expect_silence_until_pong()
+
+
+async def test_no_auth_user_has_to_speak_in_time(broker: Brokers) -> None:
+    config = RESTRICTED.replace("authorization {", "authorization { timeout: 0.2,")
+    async with await broker.shared(config).connect() as client:
+        await client.expect_info()
+        await client.expect_error("Authentication Timeout", closes=True)
+
+
+async def test_only_the_system_account_has_users(broker: Brokers) -> None:
+    """INFO asks for credentials, but who has none is let into the global account."""
+    async with await broker.shared(SYSTEM_ONLY).connect() as client:
+        assert (await client.expect_info())["auth_required"]
+        client.send(b"SUB free 1\r\nPUB free 0\r\n\r\n")
+        await client.expect(b"+OK\r\n+OK\r\nMSG free 1 0\r\n\r\n")
 
 
 async def test_a_second_connect_is_checked_again(broker: Brokers) -> None:

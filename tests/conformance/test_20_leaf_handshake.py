@@ -108,10 +108,13 @@ async def test_interest_that_is_there_already_is_announced(broker: Brokers) -> N
         assert seen == ["there.*", "there.a", "there.q g 2"]
 
 
-CLUSTERED = HUB + '\ncluster { name: C, listen: "127.0.0.1:-1" }'
+# A server that dials hubs calls itself a cluster, by its own name. Nobody listens on port 1.
+DIALLING = HUB.replace(
+    "compression: off", 'compression: off, remotes: [ { url: "nats-leaf://127.0.0.1:1" } ]'
+)
 REFUSED = [
     ('{"lang":"go","name":"x"}', "attempted to connect to leaf node port"),
-    ('{"name":"x","cluster":"C"}', "remote leafnode has same cluster name"),
+    ('{"name":"x","cluster":"HUB"}', "remote leafnode has same cluster name"),
     ('{"name":"x","cluster":"a b"}', "cluster name cannot contain spaces"),
     ('{"name":"x","cluster":"_"}', "cluster name is reserved"),
     ('{"name":"x","gateway":"g"}', 'Rejecting connection from gateway "g" on the leafnode port'),
@@ -121,7 +124,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("connect", "text"), REFUSED)
 async def test_refused_connect(broker: Brokers, connect: str, text: str) -> None:
-    async with await dial(broker, CLUSTERED) as leaf:
+    async with await dial(broker, DIALLING) as leaf:
         leaf.send(f"CONNECT {connect}\r\n")
         await leaf.expect_error(text, closes=True)
 

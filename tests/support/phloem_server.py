@@ -1,5 +1,6 @@
 """phloem's broker as a subprocess, behind the same interface as :mod:`tests.support.real_server`."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,7 +8,13 @@ from tests.support.server_process import ServerProcess
 
 
 class PhloemServer(ServerProcess):
-    """A phloem broker running ``config``."""
+    """A phloem broker running ``config``.
+
+    It starts from compiled modules, as an installed one does; they are kept beside the servers' folders, so that
+    the next server finds them and the source tree stays as it is.
+    """
 
     def __init__(self, config: str, folder: Path) -> None:
-        super().__init__([sys.executable, "-m", "phloem", "server"], config, folder)
+        env = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder.parent / "compiled")}
+        env.pop("PYTHONDONTWRITEBYTECODE", None)
+        super().__init__([sys.executable, "-m", "phloem", "server"], config, folder, env)

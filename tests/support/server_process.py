@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,9 +26,14 @@ class StartFailed(Exception):
 
 
 class ServerProcess:
-    """One server. ``argv`` is what runs it, without the configuration; ``folder`` takes its files."""
+    """One server. ``argv`` is what runs it, without the configuration; ``folder`` takes its files.
 
-    def __init__(self, argv: list[str], config: str, folder: Path) -> None:
+    ``env`` is its environment, this process's own if there is none.
+    """
+
+    def __init__(
+        self, argv: list[str], config: str, folder: Path, env: Mapping[str, str] | None = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.config_file = folder / "server.conf"
@@ -42,6 +48,7 @@ class ServerProcess:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
+            env=env,
         )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()

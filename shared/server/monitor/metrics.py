@@ -20,7 +20,12 @@ _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 
 def metrics(source: MonitorSource, process: Process) -> bytes:
     """The page."""
-    families = (*_server(source, process), *_messages(source), *_links(source))
+    connections = list(source.connections())
+    families = (
+        *_server(source, connections, process),
+        *_messages(source, connections),
+        *_links(source, connections),
+    )
     return "".join(families).encode("utf-8", "replace")
 
 
@@ -38,8 +43,8 @@ def _one(name: str, kind: str, about: str, value: float) -> str:
     return _family(name, kind, about, [({}, value)])
 
 
-def _server(source: MonitorSource, process: Process) -> Iterator[str]:
-    settings, connections = source.settings(), list(source.connections())
+def _server(source: MonitorSource, connections: list[ConnRecord], process: Process) -> Iterator[str]:
+    settings = source.settings()
     start_s = settings.start_wall_ns / SECOND_NS
     up_s = (source.clock.monotonic_ns() - settings.start_ns) / SECOND_NS
     subscriptions = sum(account.stats["subscriptions"] for account in source.accounts())
@@ -66,8 +71,8 @@ def _build(settings: Settings) -> Labels:
     }
 
 
-def _messages(source: MonitorSource) -> Iterator[str]:
-    totals, leafs = source.totals(), leaf_traffic(source.accounts(), source.connections())
+def _messages(source: MonitorSource, connections: list[ConnRecord]) -> Iterator[str]:
+    totals, leafs = source.totals(), leaf_traffic(source.accounts(), connections)
     for name, about, samples in (
         ("in_messages", "Messages received.", _both(totals["in_msgs"] - leafs.in_msgs, leafs.in_msgs)),
         ("in_bytes", "Payload received.", _both(totals["in_bytes"] - leafs.in_bytes, leafs.in_bytes)),
@@ -92,8 +97,8 @@ def _both(clients: int, leafs: int) -> Samples:
     return [({"kind": "client"}, clients), ({"kind": "leaf"}, leafs)]
 
 
-def _links(source: MonitorSource) -> Iterator[str]:
-    links = _by_name(source.connections())
+def _links(source: MonitorSource, connections: list[ConnRecord]) -> Iterator[str]:
+    links = _by_name(connections)
     measured = [(labels, record) for labels, record in links if record.stats["rtt_ns"]]
     remotes = {(remote.url, remote.account): remote.up for remote in source.remotes()}
     up: Samples = [({"url": url, "account": account}, is_up) for (url, account), is_up in remotes.items()]

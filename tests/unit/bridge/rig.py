@@ -56,11 +56,11 @@ class ManualTimers:
             self._next = await asyncio.wait_for(self._made.get(), WAIT_S)
         return self._next
 
-    async def fire(self) -> ManualTimer:
-        """Fire the next timer that nobody cancelled, waiting for it if need be."""
+    async def fire(self, after_ns: int | None = None) -> ManualTimer:
+        """Fire the next timer that nobody cancelled, waiting for it; ``after_ns`` replaces its delay."""
         timer, self._next = await self.waiting(), None
         if self._clock is not None:
-            self._clock.now_ns += timer.delay_ns
+            self._clock.now_ns += timer.delay_ns if after_ns is None else after_ns
         timer.callback()
         return timer
 

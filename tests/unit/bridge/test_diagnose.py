@@ -5,10 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
+import serial
 
 from phloem.firmware_bridge.diagnose import explain, holder
 from phloem.firmware_bridge.port import PortAbsent, PortError, PortRefused, open_serial
-from phloem.firmware_bridge.settings import SerialSettings
+from phloem.firmware_bridge.settings import PARITIES, SerialSettings
 
 
 def process(proc: Path, number: int, name: str, *open_paths: Path) -> None:
@@ -62,7 +63,7 @@ def test_the_line_is_set_up_as_configured() -> None:
 
     device, host = os.openpty()
     settings = SerialSettings(
-        device=os.ttyname(host), subject="x", baud=9600, bytesize=7, parity="E", stopbits=2
+        device=os.ttyname(host), subject="x", baud=9600, bytesize=7, parity="even", stopbits=2
     )
     opened = open_serial(settings)
     try:
@@ -77,3 +78,7 @@ def test_the_line_is_set_up_as_configured() -> None:
     assert not lflag & (termios.ECHO | termios.ICANON | termios.ISIG)
     # VMIN 1: a read of no bytes then always means that the device is gone.
     assert cc[termios.VMIN] in (1, b"\x01")
+
+
+def test_every_parity_is_one_that_pyserial_has() -> None:
+    assert {parity[0].upper() for parity in PARITIES} == set(serial.Serial.PARITIES)

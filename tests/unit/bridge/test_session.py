@@ -120,14 +120,30 @@ async def test_an_idle_gap_ends_a_raw_frame(rig: Rig) -> None:
     assert message.payload == b"\x01\x03\x02"
 
 
+async def test_one_timer_serves_all_chunks(rig: Rig) -> None:
+    gap_ns = 20_000_000
+    rig.sensor.plug()
+    async with rig.bridge(framing="raw", idle_gap_ns=gap_ns, max_frame_bytes=4) as session:
+        await opened(session)
+        rig.sensor.write(b"1")
+        await rig.timers.waiting()
+        rig.clock.now_ns += 5_000_000
+        rig.sensor.write(b"2345")
+        assert (await rig.publisher.next()).payload == b"1234"
+        assert rig.timers.delays_ns == [gap_ns]
+        await rig.timers.fire(after_ns=15_000_000)  # silence since "1", not since "5"
+        assert rig.publisher.quiet
+        assert (await rig.timers.fire()).delay_ns == 5_000_000
+        assert (await rig.publisher.next()).payload == b"5"
+        assert rig.timers.delays_ns == [gap_ns, 5_000_000]
+
+
 async def test_unplugged_and_plugged_in_again(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     rig.sensor.plug()
     async with rig.bridge() as session:
         await opened(session)
-        for _ in range(3):
-            rig.sensor.emit()
+        rig.sensor.write(b"one\ntwo\nthree\nhalf a li")
         before = [await rig.publisher.next() for _ in range(3)]
-        rig.sensor.write(b"half a li")
         rig.sensor.unplug()
         await closed(session)
         for _ in range(4):  # attempts that find nothing
@@ -141,8 +157,9 @@ async def test_unplugged_and_plugged_in_again(rig: Rig, caplog: pytest.LogCaptur
     assert [message.seq for message in before] == [1, 2, 3]
     assert after.seq == 4
     assert after.headers["Phloem-Boot"] == before[0].headers["Phloem-Boot"]
-    assert after.payload.startswith(b"temp seq=4 ")
+    assert after.payload.startswith(b"temp seq=1 ")  # and not with the half line
     assert session.counters.opens == 2
+    assert (session.counters.resyncs, session.counters.dropped_bytes) == (1, 9)
     [warning] = [record.getMessage() for record in caplog.records]
     assert "unplugged" in warning
 

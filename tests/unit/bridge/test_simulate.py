@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from tests.unit.bridge.rig import ManualTimers, StandingClock
+from tests.unit.bridge.rig import Bytes, ManualTimers, StandingClock
 
 from phloem.firmware_bridge.simulate import SimulatedSensor
 
@@ -87,3 +87,13 @@ async def test_a_real_file_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         SimulatedSensor(tmp_path / "s", StandingClock(), Random(1)).plug()
     assert (tmp_path / "s").read_text() == "precious"
+
+
+async def test_the_line_is_raw_before_any_host_sets_it_up(tmp_path: Path) -> None:
+    received = Bytes()
+    async with SimulatedSensor(tmp_path / "s", StandingClock(), Random(1), on_bytes=received) as sensor:
+        sensor.emit()  # a terminal that echoes would send this back to the device
+        fd = host(sensor)
+        os.write(fd, b"a\r\n\x03b")
+        assert await received.read(5) == b"a\r\n\x03b"
+        os.close(fd)

@@ -48,7 +48,9 @@ class FakeProcess:
         return 2
 
 
-def connection(cid: int, *, subs: Sequence[tuple[str, str]] = (), stats: Any = (), **fields: Any) -> ConnRecord:
+def connection(
+    cid: int, *, subs: Sequence[tuple[str, str]] = (), stats: Any = (), **fields: Any
+) -> ConnRecord:
     """A connection opened ``cid`` seconds after the start that last did something 10 seconds later."""
     opened = START_NS + cid * SECOND_NS
     counters = {
@@ -64,7 +66,8 @@ def connection(cid: int, *, subs: Sequence[tuple[str, str]] = (), stats: Any = (
         "stalls": 0,
     } | dict(stats)
     listed = [
-        (subject.encode(), queue.encode() or None, b"%d" % sid, 0, 0) for sid, (subject, queue) in enumerate(subs, 1)
+        (subject.encode(), queue.encode() or None, b"%d" % sid, 0, 0)
+        for sid, (subject, queue) in enumerate(subs, 1)
     ]
     record = ConnRecord(
         cid=cid,

@@ -16,13 +16,23 @@ def _source() -> FakeSource:
         5,
         kind="Leafnode",
         name='edge "1"\n\\',
-        stats={"in_msgs": 3, "in_bytes": 30, "out_msgs": 2, "out_bytes": 20, "rtt_ns": 127_000, "pending_bytes": 9},
+        stats={
+            "in_msgs": 3,
+            "in_bytes": 30,
+            "out_msgs": 2,
+            "out_bytes": 20,
+            "rtt_ns": 127_000,
+            "pending_bytes": 9,
+        },
     )
     return FakeSource(
         opened=[connection(1, subs=[("a", "")]), link],
         ring=[closed(2, 5)],
         known=[account("$G", ended_leafs=Traffic(in_msgs=4, in_bytes=40))],
-        links=[RemoteRecord(url="hub:7422", account="$G", up=True), RemoteRecord(url="b:1", account="A", up=False)],
+        links=[
+            RemoteRecord(url="hub:7422", account="$G", up=True),
+            RemoteRecord(url="b:1", account="A", up=False),
+        ],
         counters={"in_msgs": 10, "in_bytes": 100, "out_msgs": 12, "slow_clients": 1, "stale_leafs": 2},
     )
 
@@ -90,7 +100,9 @@ def test_every_sample_follows_its_help_and_type() -> None:
 
 def test_of_two_links_alike_the_newer_counts() -> None:
     source = _source()
-    older = msgspec.structs.replace(source.opened[1], cid=3, stats={**source.opened[1].stats, "pending_bytes": 1})
+    older = msgspec.structs.replace(
+        source.opened[1], cid=3, stats={**source.opened[1].stats, "pending_bytes": 1}
+    )
     source.opened.append(older)
     samples = _samples(_page(source))
     assert [value for key, value in samples.items() if key.startswith("leaf_pending")] == [9]

@@ -134,7 +134,9 @@ def test_varz_counts_clients_apart_from_leaf_links() -> None:
 def test_varz_shows_what_is_set_only() -> None:
     plain = page(FakeSource(), "/varz")
     assert not {"max_subscriptions", "tags", "metadata"} & plain.keys()
-    assert [plain[key] for key in ("cluster", "gateway", "leaf", "mqtt", "websocket", "jetstream")] == [{}] * 6
+    assert [plain[key] for key in ("cluster", "gateway", "leaf", "mqtt", "websocket", "jetstream")] == [
+        {}
+    ] * 6
     remote = RemoteOptions(local_account="$G", urls=("hub:7422",), deny=DenyRules(exports=("y",)))
     source = FakeSource(
         options=msgspec.structs.replace(
@@ -224,7 +226,9 @@ def test_sorting(sort: str, order: list[int]) -> None:
 
 
 def test_sorting_closed_connections() -> None:
-    source = FakeSource(ring=[closed(1, 90, "Write Error"), closed(2, 1, "Kicked"), closed(3, 5, "Parse Error")])
+    source = FakeSource(
+        ring=[closed(1, 90, "Write Error"), closed(2, 1, "Kicked"), closed(3, 5, "Parse Error")]
+    )
     assert cids(source, "state=closed&sort=stop") == [1, 3, 2]
     assert cids(source, "state=closed&sort=reason") == [2, 3, 1]
     assert cids(source, "state=closed&sort=uptime") == [2, 3, 1]
@@ -335,12 +339,18 @@ def test_matching(pattern: str, hits: bool) -> None:
 
 
 def test_literal_subjects() -> None:
-    assert [is_literal(s) for s in ("a", "a.b*", "a.*", ">", "a..b", ".a", "a.")] == [True, True] + [False] * 5
+    assert [is_literal(s) for s in ("a", "a.b*", "a.*", ">", "a..b", ".a", "a.")] == [True, True] + [
+        False
+    ] * 5
 
 
 def test_leafz() -> None:
     source = FakeSource(
-        opened=[link(9, account="A"), connection(1), link(5, is_spoke=True, is_isolated=True, subs=[("x", "")])]
+        opened=[
+            link(9, account="A"),
+            connection(1),
+            link(5, is_spoke=True, is_isolated=True, subs=[("x", "")]),
+        ]
     )
     result = page(source, "/leafz?subs=1")
     assert result["leafnodes"] == 2
@@ -362,14 +372,21 @@ def test_accounts() -> None:
     assert detail["is_system"] is True
     detail = page(source, "/accountz?acc=$G")["account_detail"]
     assert "is_system" not in detail
-    assert (detail["client_connections"], detail["leafnode_connections"], detail["subscriptions"]) == (1, 1, 4)
+    assert (detail["client_connections"], detail["leafnode_connections"], detail["subscriptions"]) == (
+        1,
+        1,
+        4,
+    )
     assert detail["sublist_stats"]["num_matches"] == 20
 
 
 def test_traffic_of_accounts_includes_what_has_ended() -> None:
     ended = account("$G", ended_clients=Traffic(in_msgs=1), ended_leafs=Traffic(out_msgs=5), slow_consumers=3)
     source = FakeSource(
-        opened=[connection(1, stats={"in_msgs": 2, "in_bytes": 7}), link(2, stats={"out_msgs": 4, "out_bytes": 9})],
+        opened=[
+            connection(1, stats={"in_msgs": 2, "in_bytes": 7}),
+            link(2, stats={"out_msgs": 4, "out_bytes": 9}),
+        ],
         known=[ended, account("idle")],
     )
     (stat,) = page(source, "/accstatz")["account_statz"]

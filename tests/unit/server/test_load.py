@@ -18,8 +18,11 @@ from phloem.shared.server.load import (
     validate,
 )
 from phloem.shared.server.options import (
+    Account,
     Authorization,
+    LeafAuthorization,
     LeafNodes,
+    LeafUser,
     Options,
     Permissions,
     PhloemOptions,
@@ -155,6 +158,10 @@ def test_permissions(options: Any) -> None:
         ('leafnodes { remotes: [{url: "http://h:1"}] }', "the scheme must be one of nats, nats-leaf, leaf"),
         ("jetstream: true", '1:0: "jetstream" is not supported by phloem'),
         ("accounts { A { nope: 1 } }", 'unknown field "nope"'),
+        ("accounts { A { imports: [{stream: {account: B, subject: s}}] } }", '1:15: "imports" is not supported'),
+        ("accounts { A { limits { max_con: 1 } } }", 'unknown field "max_con"'),
+        ("accounts { A { users: [{nkey: U}] } }", '"nkey" is not supported'),
+        ("accounts: x", '"accounts" expects block of named blocks, or array of names, got the string "x"'),
         ("tls {}", '"tls" is not supported'),
         ("leafnodes { tls { cert_fil: x } }", 'unknown field "cert_fil"'),
     ],
@@ -163,6 +170,63 @@ def test_mistake(write: Any, text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         write(text)
     assert message in str(caught.value)
+
+
+def test_accounts(options: Any) -> None:
+    got = options("""
+        P: secret
+        authorization { users: [ { user: g, password: x } ] }
+        accounts {
+          P: $P
+          A { users: [ { user: a, password: $P }, { user: b, permissions { publish: p } } ]
+              default_permissions { subscribe { deny: s } } }
+          SYS { users: [ { user: s } ] }
+          a {}
+        }
+        system: SYS""")
+    validate(got)
+    assert [(user.account, user.user, user.password) for user in got.users] == [
+        ("$G", "g", "x"), ("A", "a", "secret"), ("A", "b", ""), ("SYS", "s", "")
+    ]  # fmt: skip
+    assert [user.permissions for user in got.users] == [
+        None,
+        Permissions(subscribe=SubjectPermission(deny=("s",))),
+        Permissions(publish=SubjectPermission(allow=("p",))),
+        None,
+    ]
+    assert got.account_names == ("$G", "SYS", "A", "a")
+    assert options("accounts: [A, B]").account_names == ("$G", "$SYS", "A", "B")
+
+
+@pytest.mark.parametrize(
+    ("text", "errors"),
+    [
+        ("A { users: [{user: x}] }\n B { users: [{user: x}] }", ['3:6: Duplicate user "x" detected']),
+        ("a { users: [] }\n A { users: [{user: x}, {user: x}] }", ['3:6: Duplicate user "x" detected']),
+        ("A { users: [{user: g}] }", ['2:5: Duplicate user "g" detected']),
+        ('"$G" {}\n A: 5', ['2:2: "$G" is a Reserved Account', "3:2: Expected map entries for accounts"]),
+    ],
+)
+def test_mistakes_between_accounts(write: Any, text: str, errors: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        write("accounts {\n" + text + "\n}\nauthorization { users: [{user: g}] }")
+    assert [line.partition("x.conf:")[2] for line in str(caught.value).splitlines()] == errors
+
+
+@pytest.mark.parametrize(
+    ("login", "text"),
+    [("user: u, password: p", "Can not have a single user/pass and accounts"),
+     ("token: t", "Can not have a token and accounts")],
+)  # fmt: skip
+def test_a_single_login_goes_without_users_of_accounts(write: Any, login: str, text: str) -> None:
+    write(f"authorization {{ {login} }}\naccounts {{ A {{}} }}")
+    with pytest.raises(ConfigError, match=rf"2:16: {text}$"):
+        write(f"authorization {{ {login} }}\naccounts {{ A {{ users: [{{user: a}}] }} }}")
+    options = merge(
+        write("accounts { A { users: [{user: a}] } }"), {("authorization", login[:5].rstrip(":")): "x"}
+    )
+    with pytest.raises(ConfigError, match=f"^{text}$"):
+        validate(options)
 
 
 def test_all_mistakes_at_once_in_order(write: Any, tmp_path: Path) -> None:
@@ -212,9 +276,30 @@ def test_flags_win_over_the_file(write: Any) -> None:
             "Can not have a token and a users array",
         ),
         (
-            {"leafnodes": LeafNodes(remotes=(Remote(account="A"),))},
+            {"leafnodes": LeafNodes(remotes=(Remote(account="A"),)), "accounts": (Account(name="B"),)},
             'cannot find local account "A" specified in leafnode remote',
         ),
+        (
+            {"leafnodes": LeafNodes(authorization=LeafAuthorization(account="A"))},
+            'cannot find local account "A" specified in leafnode authorization',
+        ),
+        (
+            {
+                "leafnodes": LeafNodes(
+                    authorization=LeafAuthorization(users=(LeafUser(user="u", account="A"),))
+                )
+            },
+            'cannot find local account "A" specified in leafnode authorization',
+        ),
+        (
+            {
+                "leafnodes": LeafNodes(remotes=(Remote(account="$SYS"),)),
+                "accounts": (Account(name="S"),),
+                "system_account": "S",
+            },
+            'cannot find local account "$SYS" specified in leafnode remote',
+        ),
+        ({"system_account": "A"}, "error resolving system account: account missing"),
     ],
 )
 def test_validate(changes: dict[str, Any], message: str) -> None:
@@ -226,6 +311,9 @@ def test_validate(changes: dict[str, Any], message: str) -> None:
 def test_valid() -> None:
     validate(Options())
     validate(Options(no_auth_user="a", authorization=Authorization(users=(User(user="a"),))))
+    accounts = (Account(name="A", users=(User(user="a", account="A"),)),)
+    links = LeafNodes(remotes=(Remote(account="A"), Remote(account="$SYS")))
+    validate(Options(no_auth_user="a", accounts=accounts, system_account="$SYS", leafnodes=links))
 
 
 def test_start_warnings() -> None:

@@ -1,0 +1,66 @@
+"""The bridge's publisher inside the server's own process: frames go straight into the kernel.
+
+Nothing is serialised and nothing waits in between: a frame is with every subscriber's and link's output when
+``publish`` returns. What ``Publisher`` promises (it never waits, it raises nothing a peer can cause) holds because
+a slow subscriber is the kernel's business, as with messages of any client.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phloem.shared.server.server import Server
+
+logger = logging.getLogger("phloem.edge")
+
+HEADER_LINE = b"NATS/1.0\r\n"
+
+
+class KernelPublisher:
+    """Publishes and subscribes in one account of a running server: ``$G``, as clients without an account do."""
+
+    def __init__(self, server: "Server") -> None:
+        self.refused = 0
+        self._server, self._account = server, server.account()
+
+    def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
+        """Deliver now. What is larger than ``max_payload`` is refused, as it would be from a client."""
+        server = self._server
+        header = encode_headers(headers)
+        size, most = len(header) + len(payload), server.options.max_payload
+        if size > most:
+            self._refuse(subject, size, most)
+            return
+        server.kernel.set_now(server.clock.monotonic_ns())  # deadlines of what it writes count from here
+        server.kernel.publish(self._account, subject.encode(), header=header, body=payload)
+        server.schedule()
+
+    def subscribe(self, subject: str, callback: Callable[[bytes], None]) -> Callable[[], None]:
+        """``callback`` gets payloads on the event loop, at the end of the turn that brought them."""
+        kernel = self._server.kernel
+
+        def on_message(_subject: bytes, _reply: bytes, _header: bytes, body: bytes) -> None:
+            callback(body)
+
+        ident = kernel.subscribe(self._account, subject.encode(), None, on_message)
+        self._server.schedule()
+        return lambda: kernel.unsubscribe(ident)
+
+    def _refuse(self, subject: str, size: int, most: int) -> None:
+        self.refused += 1
+        if self.refused == 1:
+            logger.warning(
+                "%d bytes with headers for %s dropped: max_payload is %d; lower max_frame_bytes",
+                size,
+                subject,
+                most,
+            )
+
+
+def encode_headers(headers: Mapping[str, str]) -> bytes:
+    """The header block of a message, with the empty line at its end; nothing for no headers."""
+    if not headers:
+        return b""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return HEADER_LINE + lines.encode() + b"\r\n"

@@ -1,0 +1,43 @@
+"""From the ``serial`` blocks of a configuration to the settings of the bridge.
+
+Whatever the bridge would refuse is refused here, with the name of the block, before anything starts.
+"""
+
+from phloem.firmware_bridge.settings import SerialSettings, check_distinct
+from phloem.shared.errors import ConfigError
+from phloem.shared.server.options import Options, Serial
+
+LINE_ENDS = ("\n", "\r\n", "\r")  # the bridge's lines end at any of them, whichever was written
+
+
+def port_settings(options: Options) -> list[SerialSettings]:
+    """One for each block, in their order.
+
+    Raises:
+        ConfigError: A value cannot work, or two blocks have the same device.
+    """
+    settings = [_settings(block) for block in options.serial]
+    check_distinct(settings)
+    return settings
+
+
+def _settings(block: Serial) -> SerialSettings:
+    try:
+        if block.delimiter not in LINE_ENDS:
+            raise ConfigError(f"delimiter {block.delimiter!r} is not possible; lines end at LF, CR LF or CR")
+        return SerialSettings(
+            name=block.name,
+            device=block.device,
+            subject=block.subject,
+            command_subject=block.command_subject,
+            baud=block.baud,
+            bytesize=block.bytesize,
+            parity=block.parity,
+            stopbits=block.stopbits,
+            framing=block.framing,
+            max_frame_bytes=block.max_frame_bytes,
+            retry_min_ns=block.retry_min_ns,
+            retry_max_ns=block.retry_max_ns,
+        )
+    except ConfigError as error:
+        raise ConfigError(f'serial "{block.name}": {error.text}') from error

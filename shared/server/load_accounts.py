@@ -1,0 +1,117 @@
+"""Accounts of a configuration: their blocks, and the rules between them, users and leaf links.
+
+The texts are nats-server's (security_ops 9), and so is where they point: mistakes that concern the users of an
+account are told at its ``users``.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
+from phloem.shared.errors import ConfigError
+from phloem.shared.server.conf import Value
+from phloem.shared.server.load_auth import with_default_permissions
+from phloem.shared.server.load_values import Reading, string
+from phloem.shared.server.options import Account, Authorization, Options
+
+
+def named(reading: Reading, key: str, value: Value) -> tuple[Account, ...]:
+    """Accounts without users, from an array of their names.
+
+    Raises:
+        ConfigError: A name is reserved or there twice.
+    """
+    assert isinstance(value.data, list)
+    names = list[str]()
+    for item in value.data:
+        name = string(reading, key, item)
+        _check_name(name, item)
+        if name in names:
+            raise item.error(f"Duplicate Account Entry: {name}")
+        names.append(name)
+    return tuple(Account(name=name) for name in names)
+
+
+def blocks(reading: Reading, entries: Mapping[str, Value]) -> Iterator[tuple[str, Value, dict[str, Value]]]:
+    """Name, value and entries of each account's block. Values for ``$name`` may stand beside them."""
+    for name, value in entries.items():
+        if value.used:
+            continue
+        try:
+            if not isinstance(value.data, dict):
+                raise value.error("Expected map entries for accounts")
+            _check_name(name, value)
+        except ConfigError as error:
+            reading.errors.append(error)
+        else:
+            yield name, value, value.data
+
+
+def finish(account: Account) -> Account:
+    """The account with users that know it and have its default permissions."""
+    users = tuple(
+        msgspec.structs.replace(user, account=account.name)
+        for user in with_default_permissions(account.users, account.default_permissions)
+    )
+    return msgspec.structs.replace(account, users=users)
+
+
+def mistakes(top: Mapping[str, Value], fields: Mapping[str, Any]) -> Iterator[ConfigError]:
+    """What is wrong between blocks: user names are unique in the whole server, single logins stand alone."""
+    authorization: Authorization = fields.get("authorization", Authorization())
+    names = {user.user for user in authorization.users}
+    for account in fields.get("accounts", ()):
+        if not account.users:
+            continue
+        users = _users_value(top, account.name)
+        if authorization.user:
+            yield users.error("Can not have a single user/pass and accounts")
+        elif authorization.token:
+            yield users.error("Can not have a token and accounts")
+        for user in account.users:
+            if user.user in names:
+                yield users.error(f'Duplicate user "{user.user}" detected')
+            names.add(user.user)
+
+
+def validate(options: Options) -> None:
+    """What must hold for accounts when a server starts.
+
+    Raises:
+        ConfigError: With nats-server's text and no position.
+    """
+    defined = {GLOBAL_ACCOUNT, Options().system_account, *(account.name for account in options.accounts)}
+    if options.system_account not in defined:
+        raise ConfigError("error resolving system account: account missing")
+    single = options.authorization
+    if (single.user or single.token) and any(account.users for account in options.accounts):
+        raise ConfigError(f"Can not have a {'single user/pass' if single.user else 'token'} and accounts")
+    leaf = options.leafnodes
+    used = [
+        ("authorization", name)
+        for name in (leaf.authorization.account, *(user.account for user in leaf.authorization.users))
+    ]
+    used += [("remote", remote.account) for remote in leaf.remotes]
+    for where, name in used:
+        if name and name not in options.account_names:
+            raise ConfigError(f'cannot find local account "{name}" specified in leafnode {where}')
+
+
+def _users_value(top: Mapping[str, Value], account: str) -> Value:
+    """Where the users of an account are written."""
+    return _entry(_block(_entry(_block(_entry(top, "accounts")), account, exact=True)), "users")
+
+
+def _entry(entries: Mapping[str, Value], wanted: str, *, exact: bool = False) -> Value:
+    return next(value for key, value in entries.items() if (key if exact else key.lower()) == wanted)
+
+
+def _block(value: Value) -> dict[str, Value]:
+    return value.data if isinstance(value.data, dict) else {}
+
+
+def _check_name(name: str, value: Value) -> None:
+    if name == GLOBAL_ACCOUNT:
+        raise value.error(f'"{name}" is a Reserved Account')
