@@ -28,8 +28,8 @@ EXAMPLE = """\
       climate {                         # any name; it is in the Phloem-Port header of each message
         device: "/dev/serial/by-id/usb-Arduino_Uno-if00"
         baud: 115200
-        subject: "greenhouse-1.climate"             # each line the device prints is published here
-        command_subject: "greenhouse-1.climate.set" # what is published here is written to the device
+        subject: "greenhouse-1.climate"              # each line of the device is published here
+        command_subject: "greenhouse-1.climate.set"  # what comes here is written to the device
       }
     }
 """
@@ -39,9 +39,9 @@ Example configuration, edge.conf:
 {EXAMPLE}
     phloem bridge --list                        # which serial devices are there?
     phloem edge -c edge.conf -t                 # is the file right?
-    phloem edge -c edge.conf                    # run; devices may be unplugged and come back at any time
-    nats -s hub.example.com sub 'greenhouse-1.>'                        # the readings, at the hub
-    nats -s hub.example.com pub greenhouse-1.climate.set $'led on\\n'    # a command, from the hub
+    phloem edge -c edge.conf                    # run; devices may come and go at any time
+    nats -s hub.example.com sub 'greenhouse-1.>'                      # the readings, at the hub
+    nats -s hub.example.com pub greenhouse-1.climate.set $'led on\\n'  # a command, from the hub
 
     No device at hand? phloem demo shows all of this on one machine.
 

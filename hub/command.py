@@ -21,7 +21,9 @@ EXAMPLE = """\
     http: "127.0.0.1:8222"              # /leafz shows the edges; off unless given
 
     authorization {                     # programs
-      users: [ { user: dashboard, password: "secret", permissions: { subscribe: ">", publish: "*.*.set" } } ]
+      users: [
+        { user: app, password: "secret", permissions: { subscribe: ">", publish: "*.*.set" } }
+      ]
     }
 
     leafnodes {

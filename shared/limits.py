@@ -7,6 +7,7 @@ SECOND_NS = 1_000_000_000
 
 # --- client protocol (nats-server's defaults) -------------------------------------------------
 MAX_CONTROL_LINE = 4096  # arguments of one operation, without the verb
+MAX_CONTROL_LINE_MOST = 65_000  # lengths of subjects in the kernel are 16 bits wide
 LEAF_CONTROL_LINE_FACTOR = 16  # leaf links may name long queue lists: 65,536 bytes
 MAX_PAYLOAD = 1 << 20
 MAX_PAYLOAD_WARN = 8 << 20  # above this the server warns at start

@@ -42,10 +42,12 @@ class Child:
 
     def check(self) -> None:
         """Raise DemoError if the child has ended."""
-        if self._process.returncode is not None:
+        code = self._process.returncode
+        if code is not None:
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             lines = (self._folder / "log").read_text(errors="replace").splitlines()
             last = lines[-1] if lines else "it said nothing"
-            raise DemoError(f"the {self.name} ended with exit code {self._process.returncode}: {last}")
+            raise DemoError(f"the {self.name} {how}: {last}")
 
     async def ready(self, unless: Callable[[], None]) -> None:
         """Wait until the child has said where it listens; ``unless`` may raise what ends the wait."""

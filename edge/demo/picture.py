@@ -63,7 +63,7 @@ def picture(now: Shown) -> RenderableType:
     stages.add_row(
         _stage("sensor", "cyan", "lines written", now.written),
         Text("─▶", "cyan"),
-        _stage("edge", "green", "frames published", now.published),
+        _stage("edge", "green", "published", now.published),
         Text(arrow, colour),
         _stage("hub", "magenta", "over the link", Stage(link.out_msgs, link.out_bytes, now.link_rate)),
         Text("─▶", "magenta"),
@@ -73,7 +73,7 @@ def picture(now: Shown) -> RenderableType:
         ("  link ", "bold"),
         (f"up, round trip {link.rtt or 'not measured yet'}" if up else "down", colour),
         ("   latency ", "bold"),
-        f"{_ms(now.latency_ns)} from the sensor to the subscriber",
+        _ms(now.latency_ns),
         ("   running ", "bold"),
         f"{now.elapsed_s:.0f} s",
     )

@@ -97,7 +97,8 @@ cdef void _to_inbox(Core* k, Sub* sub, Msg* m) noexcept nogil:
     i.subject_len, i.reply_len, i.header_len, i.size = m.subject_len, m.reply_len, m.header_len, m.size
     i.data = <char*>must(malloc(size + 1))
     memcpy(i.data, m.subject, m.subject_len)
-    memcpy(i.data + m.subject_len, m.reply, m.reply_len)
+    if m.reply_len:
+        memcpy(i.data + m.subject_len, m.reply, m.reply_len)
     memcpy(i.data + m.subject_len + m.reply_len, m.body, m.size)
 
 

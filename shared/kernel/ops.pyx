@@ -8,90 +8,24 @@ that really arrive.
 CONNECT and INFO are for Python: parsing stands still (WAITING) until it has decided.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from .deliver cimport deliver, no_responders
-from .interest cimport sub_add, sub_find, sub_remove, sub_weight, subs_expire
+from .interest cimport subs_expire
 from .output cimport complain, doom, emit, fail, out, watch
-from .permits cimport may_publish, may_subscribe
+from .permits cimport may_publish
 from .plan cimport plan_for
+from .scan cimport Slice, last_arg, next_arg
 from .sublist cimport grow
-from .text cimport equals, is_blank, is_verb, parse_size, starts_with, valid_subject
+from .subscribe cimport client_sub, client_unsub, deny, leaf_sub, leaf_unsub, ok
+from .text cimport is_blank, is_verb, parse_size, starts_with, valid_subject
 from .types cimport *
 
 cdef enum:
     LEAF_LINE_MAX = 65536
-    LEAF_KEY_MAX = 65000  # lengths inside the sublist are 16 bits wide
     INFO_LINE_MAX = 1 << 20
-    QUOTED_MAX = 1024  # of a subject inside an -ERR; longer ones are cut
-
-cdef struct Slice:
-    const char* p
-    size_t n
-
-
-cdef inline Slice _next(const char** at, const char* e) noexcept nogil:
-    """The next argument from the front; empty when there is none."""
-    cdef Slice s
-    cdef const char* p = at[0]
-    while p < e and is_blank(p[0]):
-        p += 1
-    s.p = p
-    while p < e and not is_blank(p[0]):
-        p += 1
-    s.n = p - s.p
-    at[0] = p
-    return s
-
-
-cdef inline Slice _last(const char* b, const char** end) noexcept nogil:
-    """The last argument before ``end``; empty when there is none."""
-    cdef Slice s
-    cdef const char* e = end[0]
-    while e > b and is_blank((e - 1)[0]):
-        e -= 1
-    s.p = e
-    while s.p > b and not is_blank((s.p - 1)[0]):
-        s.p -= 1
-    s.n = e - s.p
-    end[0] = s.p
-    return s
-
-
-cdef void _deny(Core* k, Conn* c, const char* what, size_t n, const char* subject, size_t sn,
-                const char* queue, size_t qn, bint close) noexcept nogil:
-    """``Permissions Violation for <what> "subject"[ using queue "queue"]``."""
-    cdef char text[2560]
-    cdef size_t at = 26
-    if sn > QUOTED_MAX:
-        sn = QUOTED_MAX
-    if qn > QUOTED_MAX:
-        qn = QUOTED_MAX
-    memcpy(text, b"Permissions Violation for ", 26)
-    memcpy(text + at, what, n)
-    at += n
-    text[at] = c'"'
-    memcpy(text + at + 1, subject, sn)
-    at += sn + 1
-    text[at] = c'"'
-    at += 1
-    if qn:
-        memcpy(text + at, b' using queue "', 14)
-        memcpy(text + at + 14, queue, qn)
-        at += 14 + qn
-        text[at] = c'"'
-        at += 1
-    if close:
-        fail(k, c, text, at, PROTOCOL_VIOLATION)
-    else:
-        complain(k, c, text, at)
-
-
-cdef inline void _ok(Core* k, Conn* c) noexcept nogil:
-    if c.flags & VERBOSE:
-        out(k, c, b"+OK\r\n", 5, b"", 0)
 
 
 cdef void _unknown(Core* k, Conn* c) noexcept nogil:
@@ -103,12 +37,12 @@ cdef void _unknown(Core* k, Conn* c) noexcept nogil:
 
 cdef bint _sizes(Msg* m, const char* b, const char** end, bint with_header) noexcept nogil:
     """Takes one or two sizes from the end of the arguments; False if they are no sizes."""
-    cdef Slice s = _last(b, end)
+    cdef Slice s = last_arg(b, end)
     cdef Slice total = s
     cdef int64_t size = parse_size(s.p, s.n)
     cdef int64_t header = 0
     if with_header:
-        s = _last(b, end)
+        s = last_arg(b, end)
         header = parse_size(s.p, s.n)
     if size < 0 or header < 0 or header > size:
         return False
@@ -131,23 +65,23 @@ cdef bint _args(Msg* m, const char* p, const char* e, bint with_header, bint lea
     cdef Slice s
     if not _sizes(m, p, &end, with_header):
         return False
-    s = _next(&at, end)
+    s = next_arg(&at, end)
     m.subject, m.subject_len = s.p, <uint32_t>s.n
     if s.n == 0:
         return False
-    s = _next(&at, end)
+    s = next_arg(&at, end)
     ahead = at
-    if leaf and s.n == 1 and (s.p[0] == c'|' or s.p[0] == c'+') and _next(&ahead, end).n:  # alone it is a reply
+    if leaf and s.n == 1 and (s.p[0] == c'|' or s.p[0] == c'+') and next_arg(&ahead, end).n:  # alone it is a reply
         m.has_queues = 1
         if s.p[0] == c'+':
-            s = _next(&at, end)
+            s = next_arg(&at, end)
             m.reply, m.reply_len = s.p, <uint32_t>s.n
             if s.n == 0:
                 return False
         m.queues, m.queues_len = at, <uint32_t>(end - at)
         return True
     m.reply, m.reply_len = s.p, <uint32_t>s.n
-    return _next(&at, end).n == 0
+    return next_arg(&at, end).n == 0
 
 
 cdef inline bint _quick(Conn* c, Msg* m, const char* p, const char* e, bint with_header) noexcept nogil:
@@ -343,12 +277,12 @@ cdef void _from_client(Core* k, Conn* c, Msg* m) noexcept nogil:
     plan = plan_for(k, c.account, c, m.subject, m.subject_len)
     if not may_publish(k, c, m.subject, m.subject_len, plan) or _reserved_subject(c, m):
         c.last_plan = NULL  # the express lane must not take what is denied here
-        _deny(k, c, b"Publish to ", 11, m.subject, m.subject_len, b"", 0, False)
+        deny(k, c, b"Publish to ", 11, m.subject, m.subject_len, b"", 0, False)
         return
     if m.reply_len and _reserved_reply(m):
-        _deny(k, c, b"Publish with Reply of ", 22, m.reply, m.reply_len, b"", 0, False)
+        deny(k, c, b"Publish with Reply of ", 22, m.reply, m.reply_len, b"", 0, False)
         return
-    _ok(k, c)
+    ok(k, c)
     done = deliver(k, c, m, plan)
     if done == 0 and m.reply_len and c.flags & NO_RESPONDERS:
         no_responders(k, c, m)
@@ -386,132 +320,11 @@ cdef void _from_leaf(Core* k, Conn* c, Msg* m) noexcept nogil:
     if not may_publish(k, c, m.subject, m.subject_len, plan) and not _servers_reply(m.subject, m.subject_len):
         # what a hub sends against our own rules is dropped, and so is what links never carry; the link is fine
         if not c.flags & SPOKE and not _stays_home(m):
-            _deny(k, c, b"Publish to ", 11, m.subject, m.subject_len, b"", 0, True)
+            deny(k, c, b"Publish to ", 11, m.subject, m.subject_len, b"", 0, True)
         return
     if m.reply_len > 8 and m.reply[0] == c'$':
         _jetstream_reply(m)
     deliver(k, c, m, plan)
-
-
-# --- interest --------------------------------------------------------------------------------------
-
-
-cdef void _sub(Core* k, Conn* c, const char* p, const char* e) noexcept nogil:
-    cdef const char* at = p
-    cdef Slice subject = _next(&at, e)
-    cdef Slice queue = _next(&at, e)
-    cdef Slice sid = _next(&at, e)
-    cdef uint8_t filtered = 0
-    cdef Sub* s
-    if sid.n == 0:
-        sid = queue
-        queue.n = 0
-    if sid.n == 0 or _next(&at, e).n:
-        doom(k, c, PARSE_ERROR)
-        return
-    if not may_subscribe(k, c.permits, subject.p, subject.n, queue.p, queue.n, False, &filtered) \
-            or equals(queue.p, queue.n, b"_sys_", 5):
-        _deny(k, c, b"Subscription to ", 16, subject.p, subject.n, queue.p, queue.n, False)
-        return
-    if k.max_sub_tokens and _count_tokens(subject) > k.max_sub_tokens:
-        _too_many_tokens(k, c, subject)
-        return
-    if c.max_subs and c.sub_count >= c.max_subs:
-        complain(k, c, b"maximum subscriptions exceeded", 30)
-        return
-    if sub_find(k, c, sid.p, sid.n) == NULL:
-        if not valid_subject(subject.p, subject.n, False):
-            complain(k, c, b"Invalid Subject", 15)
-            return
-        s = sub_add(k, c, subject.p, subject.n, queue.p, queue.n, sid.p, sid.n, 1)
-        s.filtered = filtered
-    _ok(k, c)
-
-
-cdef uint32_t _count_tokens(Slice s) noexcept nogil:
-    cdef uint32_t count = 1
-    cdef size_t i
-    for i in range(s.n):
-        count += s.p[i] == c'.'
-    return count
-
-
-cdef void _too_many_tokens(Core* k, Conn* c, Slice s) noexcept nogil:
-    cdef char text[2048]
-    cdef size_t n = s.n if s.n < QUOTED_MAX else QUOTED_MAX
-    memcpy(text, b'Permissions Violation for Subscription to "', 43)
-    memcpy(text + 43, s.p, n)
-    memcpy(text + 43 + n, b'", too many tokens', 18)
-    complain(k, c, text, 61 + n)
-
-
-cdef void _unsub(Core* k, Conn* c, const char* p, const char* e) noexcept nogil:
-    cdef const char* at = p
-    cdef Slice sid = _next(&at, e)
-    cdef Slice most = _next(&at, e)
-    cdef Sub* s
-    cdef int64_t max
-    if sid.n == 0 or _next(&at, e).n:
-        doom(k, c, PARSE_ERROR)
-        return
-    max = parse_size(most.p, most.n)
-    s = sub_find(k, c, sid.p, sid.n)
-    if s != NULL:
-        if max > 0 and <uint64_t>max > s.delivered:
-            s.max = <uint64_t>max
-        else:
-            sub_remove(k, s)
-    _ok(k, c)
-
-
-cdef void _leaf_sub(Core* k, Conn* c, const char* p, const char* e) noexcept nogil:
-    cdef const char* at = p
-    cdef Slice subject = _next(&at, e)
-    cdef Slice queue = _next(&at, e)
-    cdef Slice weight = _next(&at, e)
-    cdef int64_t w = 1
-    cdef uint8_t filtered
-    cdef Sub* s
-    cdef Slice key
-    cdef bint lds = starts_with(subject.p, subject.n, b"$LDS.", 5)
-    if queue.n:
-        w = parse_size(weight.p, weight.n)
-    if subject.n == 0 or w < 0 or _next(&at, e).n:
-        doom(k, c, PARSE_ERROR)
-        return
-    if lds and c.account.lds != NULL and equals(subject.p, subject.n, c.account.lds, c.account.lds_len):
-        emit(k, c, EV_LOOP, b"", 0)
-        c.flags |= WAITING
-        watch(k, c)
-        return
-    key.p = subject.p
-    key.n = (queue.p + queue.n if queue.n else subject.p + subject.n) - subject.p
-    s = sub_find(k, c, key.p, key.n)
-    if s != NULL:
-        if queue.n:
-            sub_weight(k, s, <uint32_t>w)
-        return
-    if key.n > LEAF_KEY_MAX or not valid_subject(subject.p, subject.n, False):
-        complain(k, c, b"Invalid Subscription", 20)
-        return
-    if not lds and not c.flags & SPOKE \
-            and not may_subscribe(k, c.permits, subject.p, subject.n, queue.p, queue.n, True, &filtered):
-        _deny(k, c, b"Subscription to ", 16, subject.p, subject.n, b"", 0, True)
-        return
-    if c.max_subs and c.sub_count >= c.max_subs:
-        complain(k, c, b"maximum subscriptions exceeded", 30)
-        return
-    sub_add(k, c, subject.p, subject.n, queue.p, queue.n, key.p, key.n, <uint32_t>w)
-
-
-cdef void _leaf_unsub(Core* k, Conn* c, const char* p, const char* e) noexcept nogil:
-    cdef Sub* s
-    if e == p:
-        doom(k, c, PARSE_ERROR)
-        return
-    s = sub_find(k, c, p, e - p)
-    if s != NULL:
-        sub_remove(k, s)
 
 
 # --- the rest --------------------------------------------------------------------------------------
@@ -643,13 +456,13 @@ cdef const char* _operation(Core* k, Conn* c, const char* p, const char* e) noex
     elif is_verb(p, nl, b"PONG", 4):
         _pong(k, c)
     elif client and _verb(p, nl, b"SUB", 3):
-        _sub(k, c, a, line)
+        client_sub(k, c, a, line)
     elif client and _verb(p, nl, b"UNSUB", 5):
-        _unsub(k, c, a, line)
+        client_unsub(k, c, a, line)
     elif not client and _verb(p, nl, b"LS+", 3):
-        _leaf_sub(k, c, a, line)
+        leaf_sub(k, c, a, line)
     elif not client and _verb(p, nl, b"LS-", 3):
-        _leaf_unsub(k, c, a, line)
+        leaf_unsub(k, c, a, line)
     elif is_verb(p, nl, b"CONNECT", 7):
         _ask(k, c, EV_CONNECT, a, line)
     elif is_verb(p, nl, b"INFO", 4):

@@ -14,7 +14,8 @@ import msgspec
 
 from phloem.shared.server.declare import Declared, Kind, declared
 from phloem.shared.server.durations import short_duration
-from phloem.shared.server.options import Authorization, LeafAuthorization, Options
+from phloem.shared.server.options import LeafAuthorization, Options
+from phloem.shared.server.options_auth import Authorization
 from phloem.shared.server.unsupported import UNSUPPORTED
 
 # Shown, but not to be switched on together with the rest of their block.
@@ -38,7 +39,8 @@ FILE` says whether a file is right.
 
 Options marked *reload* take effect on `phloem server --signal reload`; the others need a restart.
 
-This page and [phloem.conf.example](phloem.conf.example) are generated from `shared/server/options.py`.
+This page and [phloem.conf.example](phloem.conf.example) are generated from `shared/server/options.py`
+and what it imports.
 """
 EXAMPLE_HEAD = """\
 # Every option of phloem, switched off, with its default or an example.

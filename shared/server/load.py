@@ -17,16 +17,8 @@ from phloem.shared.server.conf import Value, config_digest, from_plain, parse_fi
 from phloem.shared.server.declare import Declared, Kind, declared
 from phloem.shared.server.durations import format_duration
 from phloem.shared.server.load_values import CONVERTERS, Converter, Reading, address, describe, wrong_type
-from phloem.shared.server.options import (
-    Account,
-    Authorization,
-    LeafAuthorization,
-    Options,
-    Permissions,
-    Remote,
-    Serial,
-    User,
-)
+from phloem.shared.server.options import LeafAuthorization, Options, Remote, Serial
+from phloem.shared.server.options_auth import Account, Authorization, Permissions, User
 from phloem.shared.server.unsupported import UNSUPPORTED, Unsupported, check
 
 Fields = dict[str, Any]  # field name of a struct to its value; for blocks, the struct

@@ -14,7 +14,8 @@ from phloem.shared.errors import ConfigError
 from phloem.shared.server.conf import Value
 from phloem.shared.server.load_auth import with_default_permissions
 from phloem.shared.server.load_values import Reading, string
-from phloem.shared.server.options import Account, Authorization, Options
+from phloem.shared.server.options import Options
+from phloem.shared.server.options_auth import Account, Authorization
 
 
 def named(reading: Reading, key: str, value: Value) -> tuple[Account, ...]:

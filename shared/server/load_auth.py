@@ -14,10 +14,9 @@ from phloem.shared.server.conf.parser import Value
 from phloem.shared.server.declare import Declared
 from phloem.shared.server.durations import parse_duration
 from phloem.shared.server.load_values import Reading, describe, string, wrong_type
-from phloem.shared.server.options import (
+from phloem.shared.server.options import LeafAuthorization, Options
+from phloem.shared.server.options_auth import (
     Authorization,
-    LeafAuthorization,
-    Options,
     Permissions,
     ResponsePermission,
     SubjectPermission,

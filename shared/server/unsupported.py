@@ -13,16 +13,8 @@ import msgspec
 import phloem
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.conf.parser import Data, Value
-from phloem.shared.server.options import (
-    Account,
-    Authorization,
-    LeafAuthorization,
-    LeafNodes,
-    LeafUser,
-    Options,
-    Remote,
-    User,
-)
+from phloem.shared.server.options import LeafAuthorization, LeafNodes, LeafUser, Options, Remote
+from phloem.shared.server.options_auth import Account, Authorization, User
 
 # The shape of a block: keys ("*" for any) to what is inside them; None is anything.
 # A value that is no map, or in an array no map, is not looked into.

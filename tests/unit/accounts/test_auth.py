@@ -3,7 +3,7 @@
 import pytest
 
 from phloem.shared.accounts.auth import STANDARD, Authenticator, Candidate, Credentials, Identity
-from phloem.shared.server.options import Permissions, User
+from phloem.shared.server.options_auth import Permissions, User
 
 ALICE = User(user="alice", password="a", account="A", permissions=Permissions())
 BOB = User(user="bob", password="b")

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.kernel.rig import Rig
 
 
-@pytest.fixture()
+@pytest.fixture
 def rig() -> Iterator[Rig]:
     rig = Rig()
     yield rig

@@ -85,7 +85,9 @@ class Rig:
     def account(self) -> Account:
         return self.kernel.account("A")
 
-    def attach(self, kind: int = KIND_CLIENT, *, fd: int = -1, must_auth: bool = False, max_payload: int = 1 << 20) -> Peer:
+    def attach(
+        self, kind: int = KIND_CLIENT, *, fd: int = -1, must_auth: bool = False, max_payload: int = 1 << 20
+    ) -> Peer:
         """A connection that has not said CONNECT yet."""
         self._cids += 1
         conn = self.kernel.attach(

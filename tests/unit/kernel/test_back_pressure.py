@@ -1,5 +1,6 @@
 """Receivers that are slow, publishers that are held for them."""
 
+import contextlib
 import select
 
 import pytest
@@ -48,7 +49,9 @@ def test_any_stall_time_ends(rig: Rig) -> None:
         receiver.conn.close(1)
 
 
-@pytest.mark.parametrize("asked", [b"PING\r\n", b"PUB $NRG.x 0\r\n\r\n", b"UNSUB 1\r\n"], ids=["pong", "error", "ok"])
+@pytest.mark.parametrize(
+    "asked", [b"PING\r\n", b"PUB $NRG.x 0\r\n\r\n", b"UNSUB 1\r\n"], ids=["pong", "error", "ok"]
+)
 def test_who_asks_and_does_not_read_is_cut_off(rig: Rig, asked: bytes) -> None:
     """Answers wait for the peer like messages do, and count like them."""
     rig.kernel.set_limits(max_pending=1 << 20)
@@ -56,10 +59,8 @@ def test_who_asks_and_does_not_read_is_cut_off(rig: Rig, asked: bytes) -> None:
     peer.conn.configure(verbose=True)
     assert peer.sock
     for _ in range(100):
-        try:
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
             peer.sock.send(asked * 10_000)
-        except (BlockingIOError, BrokenPipeError):
-            pass
         rig.tick()
         if peer.conn.closed:
             break

@@ -60,7 +60,11 @@ def test_one_failing_callback_keeps_no_other_from_hearing(rig: Rig) -> None:
 
 def test_answer_from_within_a_callback(rig: Rig) -> None:
     kernel, account = rig.kernel, rig.account
-    kernel.subscribe(account, b"s", None, lambda s, reply, h, b: kernel.publish(account, reply, b"", b"", b"yes") and None)
+
+    def answer(subject: bytes, reply: bytes, header: bytes, body: bytes) -> None:
+        kernel.publish(account, reply, b"", b"", b"yes")
+
+    kernel.subscribe(account, b"s", None, answer)
     peer = rig.client()
     peer.say(b"SUB r 1\r\n")
     peer.pub(b"s", reply=b"r")

@@ -49,7 +49,9 @@ def test_weight_of_nothing_is_no_news(rig: Rig) -> None:
     assert link.take() == b""
 
 
-@pytest.mark.parametrize("data", [b"LS+\ta\r\n", b"LS-\ta\r\n", b"LMSG\ta 1\r\nx\r\n", b"HMSG\ta 1 2\r\nhx\r\n"])
+@pytest.mark.parametrize(
+    "data", [b"LS+\ta\r\n", b"LS-\ta\r\n", b"LMSG\ta 1\r\nx\r\n", b"HMSG\ta 1 2\r\nhx\r\n"]
+)
 def test_tab_behind_a_verb_may_be_cut_off(rig: Rig, data: bytes) -> None:
     """A line that is still on its way is judged like a whole one."""
     link = rig.leaf()

@@ -21,7 +21,7 @@ def test_new_permissions_end_what_they_no_longer_allow(rig: Rig) -> None:
     peer.say(b"SUB a 1\r\nSUB b q 2\r\nSUB c 3\r\n")
     peer.conn.set_permissions(rig.permissions(sub_allow=[b"c"]))
     assert sorted(peer.take().splitlines()) == [
-        b"-ERR 'Permissions Violation for Subscription to \"a\" (sid \"1\")'",
+        b'-ERR \'Permissions Violation for Subscription to "a" (sid "1")\'',
         b'-ERR \'Permissions Violation for Subscription to "b" using queue "q" (sid "2")\'',
     ]
     assert [s[0] for s in peer.conn.subscriptions()] == [b"c"]

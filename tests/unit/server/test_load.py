@@ -18,17 +18,19 @@ from phloem.shared.server.load import (
     validate,
 )
 from phloem.shared.server.options import (
-    Account,
-    Authorization,
     LeafAuthorization,
     LeafNodes,
     LeafUser,
     Options,
-    Permissions,
     PhloemOptions,
     Remote,
-    ResponsePermission,
     Serial,
+)
+from phloem.shared.server.options_auth import (
+    Account,
+    Authorization,
+    Permissions,
+    ResponsePermission,
     SubjectPermission,
     User,
 )
@@ -161,6 +163,8 @@ def test_permissions(options: Any) -> None:
         ("accounts { A { imports: [{stream: {account: B, subject: s}}] } }", '1:15: "imports" is not supported'),
         ("accounts { A { limits { max_con: 1 } } }", 'unknown field "max_con"'),
         ("accounts { A { users: [{nkey: U}] } }", '"nkey" is not supported'),
+        ("max_control_line: 65001", "1:0: max_control_line value is too big"),
+        ("max_control_line: -1", "1:0: max_control_line value must be 0 or more"),
         ("accounts: x", '"accounts" expects block of named blocks, or array of names, got the string "x"'),
         ("tls {}", '"tls" is not supported'),
         ("leafnodes { tls { cert_fil: x } }", 'unknown field "cert_fil"'),

@@ -1,0 +1,182 @@
+"""``python -m tests.fuzz.run``: fuzz the kernel under AddressSanitizer and UBSan.
+
+What fails is written to ``build/fuzz/``, with a reproducer next to it that is as short as could be made within a
+minute. The same seed makes the same inputs; ``--first`` starts at an input of that number.
+"""
+
+import argparse
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tests.fuzz.minimise import minimise
+from tests.fuzz.sanitized import ROOT, NoSanitizer, build, child
+from tests.fuzz.steps import Steps, dump, load
+
+FAILURES = ROOT / "build" / "fuzz"
+NAMES = ("client", "leaf", "trie", "mix")
+HANG_S = 60.0  # without a word from the child
+MINIMISE_S = 60.0
+
+
+class Outcome(NamedTuple):
+    """How a child ended: the number of the last input, and what went wrong, if anything did."""
+
+    last: int
+    problem: str
+
+
+def supervise(arguments: list[str], tell: Callable[[int], None], quiet_s: float = HANG_S) -> Outcome:
+    """Runs a child to its end. One that says nothing for ``quiet_s`` hangs, and is ended."""
+    process = child(*arguments)
+    assert process.stdout
+    assert process.stderr
+    errors: list[str] = []
+    collector = threading.Thread(target=lambda stream: errors.extend(stream), args=(process.stderr,))
+    collector.start()
+    hung = threading.Event()
+
+    def end() -> None:
+        hung.set()
+        process.kill()
+
+    last, problem = 0, ""
+    watch = threading.Timer(quiet_s, end)
+    watch.start()
+    for line in process.stdout:
+        watch.cancel()
+        verb, _, rest = line.strip().partition(" ")
+        if verb == "wrong":
+            problem = rest
+        elif verb in ("at", "done"):
+            last = int(rest)
+            tell(last)
+        watch = threading.Timer(quiet_s, end)
+        watch.start()
+    status = process.wait()
+    watch.cancel()
+    collector.join()
+    process.stdout.close()
+    process.stderr.close()
+    if hung.is_set():
+        problem = f"hang: nothing was done for {quiet_s:.0f} s"
+    elif status and not problem:
+        problem = "".join(errors)[-6_000:] or f"ended with status {status}"
+    return Outcome(last, problem)
+
+
+def _kind(problem: str) -> str:
+    """What has to stay the same while an input is made shorter."""
+    for line in problem.splitlines():
+        if "SUMMARY:" in line or "runtime error" in line:
+            return line.split(" in ")[-1]
+    return problem.split(":")[0]
+
+
+def shorten(target: str, steps: Steps, problem: str, folder: Path) -> Steps:
+    """The shortest input found within a minute that fails in the same way."""
+    note, wanted, stop = folder / "attempt.txt", _kind(problem), time.monotonic() + MINIMISE_S
+
+    def fails(candidate: Steps) -> bool:
+        if time.monotonic() > stop:
+            return False
+        note.write_text(dump(candidate))
+        outcome = supervise(["--target", target, "--note", str(note), "--replay"], lambda _: None, 10.0)
+        return bool(outcome.problem) and _kind(outcome.problem) == wanted
+
+    found = minimise(steps, fails) if fails(steps) else steps
+    note.unlink(missing_ok=True)
+    return found
+
+
+def fuzz(
+    target: str, seed: int, first: int, seconds: float, tell: Callable[[int], None]
+) -> tuple[int, list[str]]:
+    """The number of inputs carried out, and a text about each failure."""
+    FAILURES.mkdir(parents=True, exist_ok=True)
+    note = FAILURES / f"current-{target}.txt"
+    failures: list[str] = []
+    stop, at = time.monotonic() + seconds, first
+    while (left := stop - time.monotonic()) > 0:
+        arguments = ["--target", target, "--seed", str(seed), "--first", str(at), "--seconds", str(left)]
+        outcome = supervise([*arguments, "--note", str(note)], tell)
+        if not outcome.problem:
+            at = outcome.last
+            break
+        if not note.exists():
+            return at, [f"{target}: the child does not start\n{outcome.problem}"]
+        text = note.read_text()
+        number = int(text.split("input ", 1)[1].split("\n", 1)[0])
+        saved = FAILURES / f"{target}-{seed}-{number}.txt"
+        saved.write_text(text)
+        short = shorten(target, load(text), outcome.problem, FAILURES)
+        (FAILURES / f"{target}-{seed}-{number}-short.txt").write_text(dump(short))
+        failures.append(
+            f"{target}: seed {seed}, input {number}, kept in {saved}\n{dump(short)}{outcome.problem}\n"
+        )
+        at = number + 1
+        if len(failures) >= 3:
+            break
+    note.unlink(missing_ok=True)
+    return at - first, failures
+
+
+def run(names: list[str], seed: int, first: int, seconds: float, console: Console) -> int:
+    """Fuzzes each target for its share of the time; 0 if nothing failed."""
+    inputs, failures = 0, list[str]()
+    bar = Progress(
+        TextColumn("{task.description:>8}"),
+        BarColumn(),
+        TextColumn("{task.fields[inputs]} inputs"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        for name in names:
+            share = seconds / len(names)
+            start = time.monotonic()
+            task = bar.add_task(name, total=share, inputs=0)
+
+            def tell(number: int, task: int = task, start: float = start) -> None:
+                bar.update(task, completed=time.monotonic() - start, inputs=number - first)  # type: ignore[arg-type]
+
+            done, found = fuzz(name, seed, first, share, tell)
+            bar.update(task, completed=share, inputs=done)
+            inputs += done
+            failures += found
+    for text in failures:
+        console.print(text, markup=False, highlight=False)
+    console.print(f"{inputs} inputs, {len(failures)} crashes (seed {seed})", highlight=False)
+    return 1 if failures else 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.run", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0, help="for all targets together (default 60)")
+    parser.add_argument("--seed", type=int, help="default: another one each time")
+    parser.add_argument("--target", choices=NAMES, help="default: all")
+    parser.add_argument("--first", type=int, default=0, help="number of the first input")
+    options = parser.parse_args()
+    console = Console(soft_wrap=True)
+    seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
+    try:
+        build()
+    except NoSanitizer as error:
+        sys.exit(f"fuzzing needs AddressSanitizer: {error}")
+    sys.exit(
+        run(
+            [options.target] if options.target else list(NAMES), seed, options.first, options.seconds, console
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

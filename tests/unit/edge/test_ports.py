@@ -1,0 +1,76 @@
+"""From ``serial`` blocks to the bridge's settings."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from phloem.edge.ports import port_settings
+from phloem.shared.errors import ConfigError
+from phloem.shared.server.load import load_mapping, merge
+from phloem.shared.server.options import Options, Serial
+
+BLOCK = {"device": "/dev/ttyUSB0", "subject": "tele.a"}
+
+
+def options(**blocks: dict[str, Any]) -> Options:
+    return merge(load_mapping({"serial": blocks}), {})
+
+
+def test_every_field_arrives() -> None:
+    block = {
+        **BLOCK,
+        "command_subject": "cmd.a",
+        "baud": 9600,
+        "bytesize": 7,
+        "parity": "even",
+        "stopbits": 2,
+        "framing": "raw",
+        "max_frame_bytes": 99,
+        "retry_min": "1s",
+        "retry_max": "2s",
+    }
+    (settings,) = port_settings(options(scale=block))
+    expected = {**block, "name": "scale", "retry_min_ns": 10**9, "retry_max_ns": 2 * 10**9, "idle_gap_ns": 0}
+    del expected["retry_min"], expected["retry_max"]
+    assert msgspec.structs.asdict(settings) == expected
+
+
+def test_no_field_of_a_block_is_forgotten() -> None:
+    (settings,) = port_settings(options(a=BLOCK))
+    known = set(msgspec.structs.asdict(settings)) | {"delimiter"}
+    assert {field.name for field in msgspec.structs.fields(Serial)} <= known
+
+
+def test_order_and_defaults() -> None:
+    second = {"device": "/dev/ttyUSB1", "command_subject": "cmd.b", "delimiter": "\r\n"}
+    first, other = port_settings(options(a=BLOCK, b=second))
+    assert (first.name, first.baud, first.framing) == ("a", 115_200, "line")
+    assert (other.name, other.subject, other.command_subject) == ("b", "", "cmd.b")
+    assert port_settings(merge(None, {})) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"delimiter": ";"}, "serial \"a\": delimiter ';' is not possible; lines end at LF, CR LF or CR"),
+        (
+            {"device": "ttyUSB0"},
+            "serial \"a\": device 'ttyUSB0' is not an absolute path such as /dev/ttyUSB0",
+        ),
+        ({"max_frame_bytes": 1 << 20}, 'serial "a": max_frame_bytes 1048576 is not between 1 and 65536'),
+        (
+            {"command_subject": "tele.>"},
+            "serial \"a\": command_subject 'tele.>' includes subject 'tele.a': the device would be sent its own output",
+        ),
+    ],
+)
+def test_what_cannot_work_names_its_block(change: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        port_settings(options(a={**BLOCK, **change}))
+    assert str(error.value) == text
+
+
+def test_two_blocks_for_one_device() -> None:
+    with pytest.raises(ConfigError, match="two serial ports have the device '/dev/ttyUSB0'"):
+        port_settings(options(a=BLOCK, b=BLOCK))
