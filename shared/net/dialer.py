@@ -49,9 +49,10 @@ async def dial(url: HubURL, timeout_ns: int) -> Dialled:
 
 
 async def _addresses(url: HubURL, timeout_ns: int) -> list[tuple[int, Any]]:
-    resolving = asyncio.get_running_loop().getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
+    loop = asyncio.get_running_loop()
     try:
-        found = await asyncio.wait_for(resolving, timeout_ns / 1e9)
+        async with asyncio.timeout(timeout_ns / 1e9):  # wait_for of Python 3.11 may swallow a cancellation
+            found = await loop.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
     except TimeoutError:
         raise LinkError(f"lookup {url.host}: i/o timeout") from None
     except OSError as error:
@@ -67,7 +68,8 @@ async def _connect(family: int, address: Any, timeout_ns: int) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
-        await asyncio.wait_for(asyncio.get_running_loop().sock_connect(sock, address), timeout_ns / 1e9)
+        async with asyncio.timeout(timeout_ns / 1e9):
+            await asyncio.get_running_loop().sock_connect(sock, address)
     except TimeoutError:
         sock.close()
         raise LinkError(f"dial {_shown(address)}: i/o timeout") from None

@@ -130,3 +130,21 @@ async def test_cancelling_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     assert descriptors() == before
     for sock in (listener, *waiting):
         sock.close()
+
+
+async def test_a_cancellation_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even one that comes together with the end of the attempt."""
+    loop = asyncio.get_running_loop()
+    asked, answer = asyncio.Event(), loop.create_future()
+
+    async def connect(*_args: object) -> None:
+        asked.set()
+        await answer
+
+    monkeypatch.setattr(loop, "sock_connect", connect)
+    task = asyncio.create_task(dial(HubURL("nats-leaf", "127.0.0.1", 1), TIMEOUT_NS))
+    await asked.wait()
+    answer.set_exception(ConnectionRefusedError())
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
