@@ -15,7 +15,7 @@ from libc.string cimport memchr, memcmp, memcpy, memset
 from .deliver cimport deliver, no_responders
 from .interest cimport subs_expire
 from .output cimport complain, doom, emit, fail, out, watch
-from .permits cimport may_publish
+from .permits cimport may_publish, reserved_reply, reserved_subject
 from .plan cimport plan_for
 from .scan cimport Slice, last_arg, next_arg
 from .sublist cimport grow
@@ -275,33 +275,17 @@ cdef void _from_client(Core* k, Conn* c, Msg* m) noexcept nogil:
     if c.flags & PEDANTIC and not valid_subject(m.subject, m.subject_len, True):
         complain(k, c, b"Invalid Publish Subject", 23)
     plan = plan_for(k, c.account, c, m.subject, m.subject_len)
-    if not may_publish(k, c, m.subject, m.subject_len, plan) or _reserved_subject(c, m):
+    if not may_publish(k, c, m.subject, m.subject_len, plan) or reserved_subject(c, m):
         c.last_plan = NULL  # the express lane must not take what is denied here
         deny(k, c, b"Publish to ", 11, m.subject, m.subject_len, b"", 0, False)
         return
-    if m.reply_len and _reserved_reply(m):
+    if m.reply_len and reserved_reply(m):
         deny(k, c, b"Publish with Reply of ", 22, m.reply, m.reply_len, b"", 0, False)
         return
     ok(k, c)
     done = deliver(k, c, m, plan)
     if done == 0 and m.reply_len and c.flags & NO_RESPONDERS:
         no_responders(k, c, m)
-
-
-cdef inline bint _reserved_subject(Conn* c, Msg* m) noexcept nogil:
-    """Reply subjects of gateways and Raft groups are not for clients."""
-    if m.subject[0] == c'_':
-        return starts_with(m.subject, m.subject_len, b"_GR_.", 5)
-    if m.subject[0] == c'$':
-        return not c.account.is_system and starts_with(m.subject, m.subject_len, b"$NRG.", 5)
-    return False
-
-
-cdef inline bint _reserved_reply(Msg* m) noexcept nogil:
-    """Replies that only servers make: service imports, acknowledgements, gateways."""
-    if m.reply[0] == c'_':
-        return starts_with(m.reply, m.reply_len, b"_R_.", 4) or starts_with(m.reply, m.reply_len, b"_GR_.", 5)
-    return m.reply[0] == c'$' and starts_with(m.reply, m.reply_len, b"$JS.ACK.", 8)
 
 
 cdef inline bint _servers_reply(const char* subject, uint32_t n) noexcept nogil:

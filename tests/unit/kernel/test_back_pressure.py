@@ -2,11 +2,12 @@
 
 import contextlib
 import select
+from contextlib import suppress
 
 import pytest
 
 from phloem.shared.kernel import Reason
-from tests.unit.kernel.rig import SECOND, Rig
+from tests.unit.kernel.rig import SECOND, Rig, drain
 
 MESSAGE = b"PUB a 1000\r\n%b\r\n" % (b"x" * 1000)
 
@@ -102,3 +103,78 @@ def test_taking_output_lets_the_publisher_go_on(rig: Rig) -> None:
     while more := receiver.take():
         received += more
     assert received.count(b"MSG a 1 1000") == 1_000
+
+
+def test_nothing_is_lost_while_everybody_keeps_up(rig: Rig) -> None:
+    """A publisher is held for its receiver and let go; another pair of peers is served meanwhile."""
+    rig.kernel.set_limits(stall_bytes=300_000, stall_ns=3_600 * SECOND)
+    receiver, peer, bystander = rig.pair(send_buffer=20_000), rig.pair(), rig.pair()
+    assert receiver.sock
+    assert peer.sock
+    assert bystander.sock
+    receiver.sock.send(b"SUB a 1\r\n")
+    bystander.sock.send(b"SUB b 1\r\n")
+    rig.tick()
+    count, received = 3_000, bytearray()
+    waiting = memoryview(MESSAGE * count)
+    held = turns = 0
+    while len(received) < count * len(b"MSG a 1 1000\r\n" + MESSAGE[12:]):
+        if waiting:
+            with suppress(BlockingIOError):
+                waiting = waiting[peer.sock.send(waiting) :]
+        rig.tick()
+        held = peer.conn.stats["stalls"]
+        assert receiver.conn.stats["pending_bytes"] < 700_000
+        bystander.sock.send(b"PUB b 1\r\nx\r\n")
+        rig.tick()
+        assert drain(bystander.sock) == b"MSG b 1 1\r\nx\r\n"
+        received += drain(receiver.sock)
+        turns += 1
+        assert turns < 100_000
+    assert received == b"".join([b"MSG a 1 1000\r\n", MESSAGE[12:]]) * count
+    assert held > 1
+    assert rig.kernel.totals["slow_clients"] == 0
+
+
+def test_a_receiver_that_ends_lets_its_publisher_go(rig: Rig) -> None:
+    rig.kernel.set_limits(stall_bytes=300_000, stall_ns=3_600 * SECOND)
+    receiver, peer = rig.client(), rig.client()
+    receiver.say(b"SUB a 1\r\n")
+    peer.say(MESSAGE * 1_000, b"PING\r\n")
+    assert peer.take() == b""
+    receiver.conn.close(1)
+    assert peer.take() == b"PONG\r\n"
+
+
+def test_a_held_publisher_may_end(rig: Rig) -> None:
+    rig.kernel.set_limits(stall_bytes=300_000, stall_ns=3_600 * SECOND)
+    receiver, peer = rig.client(), rig.client()
+    receiver.say(b"SUB a 1\r\n")
+    peer.say(MESSAGE * 1_000)
+    peer.conn.close(1)
+    assert 290 < receiver.take().count(b"MSG a 1 1000") < 310
+
+
+def test_slow_consumer_is_cut_off_in_silence(rig: Rig) -> None:
+    rig.kernel.set_limits(max_pending=1 << 20, stall=False)
+    slow, quick, peer = rig.client(), rig.pair(), rig.client()
+    assert quick.sock
+    slow.say(b"SUB a 1\r\n")
+    quick.sock.send(b"SUB a 1\r\n")
+    rig.tick()
+    got = 0
+    for _ in range(2_000):
+        peer.say(MESSAGE)
+        got += drain(quick.sock).count(b"MSG a 1 1000")
+    assert rig.events.closed == [(1, Reason.SLOW_CONSUMER_PENDING)]
+    assert slow.take() == b""
+    assert got == 2_000
+
+
+def test_no_peer_holds_itself(rig: Rig) -> None:
+    """Who publishes to itself and does not read is cut off, not held."""
+    rig.kernel.set_limits(max_pending=1 << 20, stall_bytes=300_000, stall_ns=3_600 * SECOND)
+    peer = rig.client()
+    peer.say(b"SUB a 1\r\n", MESSAGE * 2_000)
+    assert peer.conn.closed
+    assert peer.conn.stats["stalls"] == 0

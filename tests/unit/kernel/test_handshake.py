@@ -1,6 +1,8 @@
 """CONNECT early, late, twice, decided at once or later."""
 
-from tests.unit.kernel.rig import Rig
+import pytest
+
+from tests.unit.kernel.rig import Rig, drain
 
 
 def test_connect_to_another_account_ends_earlier_subscriptions(rig: Rig) -> None:
@@ -55,3 +57,85 @@ def test_kernel_closed_by_the_first_of_several_that_are_told(rig: Rig) -> None:
         peer.sock.send(b"CONNECT {}\r\n")
     rig.tick()
     assert sorted(cid for cid, _ in rig.events.closed) == [1, 2, 3, 4, 5]
+
+
+def test_nothing_is_read_while_somebody_decides(rig: Rig) -> None:
+    """What came behind CONNECT waits for the decision, in as many pieces as it likes."""
+    decided: list[bytes] = []
+    rig.events.connect = lambda conn, body: decided.append(body)
+    peer, watcher = rig.attach(), rig.client()
+    watcher.say(b"SUB > 1\r\n")
+    peer.say(b"PING\r\nCONN", b"ECT {}\r\nPUB a 2\r\nh", b"i\r\nSUB b 1\r\n", b"PING\r\nCONNECT {2}\r\nPIN")
+    assert decided == [b"{}"]
+    assert peer.take() == b"PONG\r\n"
+    assert watcher.take() == b""
+    peer.conn.configure()
+    peer.conn.resume()
+    assert decided == [b"{}", b"{2}"]
+    assert watcher.take() == b"MSG a 1 2\r\nhi\r\n"
+    peer.say(b"G\r\n")
+    assert peer.take() == b"PONG\r\n"
+    peer.conn.configure(first_info=b"INFO {}\r\n")
+    assert peer.conn.subscriptions() == []
+    peer.conn.resume()
+    peer.conn.resume()
+    assert peer.take() == b"PONG\r\nINFO {}\r\n"
+    peer.say(b"PING\r\n")
+    assert peer.take() == b"PONG\r\n"
+
+
+def test_a_socket_is_not_read_while_somebody_decides(rig: Rig) -> None:
+    rig.events.connect = lambda conn, body: None
+    peer = rig.pair(configured=False)
+    assert peer.sock
+    peer.sock.send(b"CONNECT {}\r\nPING\r\n")
+    rig.tick()
+    peer.sock.send(b"PING\r\n")
+    rig.tick()
+    assert drain(peer.sock) == b""
+    peer.conn.configure()
+    peer.conn.resume()
+    rig.tick()
+    assert drain(peer.sock) == b"PONG\r\nPONG\r\n"
+
+
+def test_the_end_while_somebody_decides(rig: Rig) -> None:
+    rig.events.connect = lambda conn, body: None
+    peer = rig.pair(configured=False)
+    assert peer.sock
+    peer.sock.send(b"CONNECT {}\r\nPING\r\n")
+    rig.tick()
+    peer.sock.close()
+    rig.tick()
+    assert not peer.conn.closed, "nobody looks"
+    peer.conn.resume()
+    rig.tick()
+    assert peer.conn.closed
+
+
+@pytest.mark.parametrize("data", [b"PING\r\n", b"P", b"+OK\r\n", b"PUB a 0\r\n\r\n"])
+def test_the_first_word_has_to_be_connect(rig: Rig, data: bytes) -> None:
+    peer = rig.attach(must_auth=True)
+    peer.say(data)
+    assert peer.take() == b"-ERR 'Authorization Violation'\r\n"
+
+
+def test_wait_and_resume_from_outside(rig: Rig) -> None:
+    peer = rig.client()
+    peer.conn.wait()
+    peer.say(b"PING\r\n")
+    assert peer.take() == b""
+    peer.conn.resume()
+    assert peer.take() == b"PONG\r\n"
+
+
+def test_info_and_errors_of_a_link(rig: Rig) -> None:
+    """Both are for Python, and nothing behind them is read before it has answered."""
+    infos: list[bytes] = []
+    rig.events.info = lambda conn, body: infos.append(body)
+    link = rig.leaf()
+    link.say(b"-ERR 'what'\r\nINFO {\"a\":1} \r\nPING\r\n")
+    assert (rig.events.errors, infos) == ([b"'what'"], [b'{"a":1} '])
+    assert link.take() == b""
+    link.conn.resume()
+    assert link.take() == b"PONG\r\n"

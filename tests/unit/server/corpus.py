@@ -269,7 +269,6 @@ SAME_TEXT = [
     "authorization { token: t, users: [] }",
     *('accounts { "$G" {} }', "accounts { A: x }", "accounts: [A, A]", "accounts { A { nope: 1 } }"),
     "accounts { A { users: [{user: a}, {user: a}] } }",
-    "authorization { users: [{user: a}] }\naccounts { A { users: [{user: b}, {user: a}] } }",
     "port: $NOPE",
     "debug: true\n\n  foo: 1",
     "authorization {\n  user: a\n  nope: 1\n}",
