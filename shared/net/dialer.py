@@ -2,6 +2,9 @@
 
 All addresses of a name are tried in the order in which the system prefers them; each gets the whole time.
 When ``dial`` does not return a socket, for whatever reason, it leaves no descriptor behind.
+
+Times are kept with ``asyncio.timeout``: before Python 3.12 ``asyncio.wait_for`` forgets a cancellation that comes
+together with the answer, and who dials on and on could not be ended.
 """
 
 import asyncio
@@ -51,7 +54,8 @@ async def dial(url: HubURL, timeout_ns: int) -> Dialled:
 async def _addresses(url: HubURL, timeout_ns: int) -> list[tuple[int, Any]]:
     resolving = asyncio.get_running_loop().getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
     try:
-        found = await asyncio.wait_for(resolving, timeout_ns / 1e9)
+        async with asyncio.timeout(timeout_ns / 1e9):
+            found = await resolving
     except TimeoutError:
         raise LinkError(f"lookup {url.host}: i/o timeout") from None
     except OSError as error:
@@ -67,7 +71,8 @@ async def _connect(family: int, address: Any, timeout_ns: int) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
-        await asyncio.wait_for(asyncio.get_running_loop().sock_connect(sock, address), timeout_ns / 1e9)
+        async with asyncio.timeout(timeout_ns / 1e9):
+            await asyncio.get_running_loop().sock_connect(sock, address)
     except TimeoutError:
         sock.close()
         raise LinkError(f"dial {_shown(address)}: i/o timeout") from None

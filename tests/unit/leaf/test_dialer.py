@@ -130,3 +130,28 @@ async def test_cancelling_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     assert descriptors() == before
     for sock in (listener, *waiting):
         sock.close()
+
+
+@pytest.mark.parametrize("answer", [None, ConnectionRefusedError()])
+async def test_cancelled_at_the_moment_of_the_answer(
+    monkeypatch: pytest.MonkeyPatch, answer: Exception | None
+) -> None:
+    """Whoever waits for the end of the one who dials would wait for ever if this were lost."""
+    loop = asyncio.get_running_loop()
+    asked: asyncio.Queue[asyncio.Future[None]] = asyncio.Queue()
+
+    def sock_connect(*_: object) -> asyncio.Future[None]:
+        answer_to_come: asyncio.Future[None] = loop.create_future()
+        asked.put_nowait(answer_to_come)
+        return answer_to_come
+
+    monkeypatch.setattr(loop, "sock_connect", sock_connect)
+    dialling = asyncio.create_task(dial(HubURL("unix", "/hub", 0), 10**10))
+    connecting = await asked.get()
+    if answer is None:
+        connecting.set_result(None)
+    else:
+        connecting.set_exception(answer)
+    dialling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await dialling
