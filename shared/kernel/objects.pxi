@@ -118,8 +118,9 @@ cdef class Connection:
         cdef uint32_t on = STAND_IN if stand_in else CONNECTED
         if self.closed:
             return
-        # a second CONNECT starts over; subscriptions of a peer that spoke before CONNECT stay in their account
-        if c.flags & CONNECTED or (account is not None and account.a != c.account):
+        # a second CONNECT starts over; what a peer subscribed before the first stays, unless it would be another's
+        # account or, of a link, the interest of another role
+        if c.flags & CONNECTED or c.kind == LEAF or (account is not None and account.a != c.account):
             link_down(k, c)
             subs_clear(k, c)
             forget_replies(c)

@@ -141,7 +141,8 @@ class Connection:
         isolated: bool = False,
         stand_in: bool = False,
     ) -> None:
-        """The outcome of CONNECT: drops earlier subscriptions, ends the authentication deadline.
+        """The outcome of CONNECT: drops earlier subscriptions, ends the authentication deadline. (A client that needs
+        no CONNECT keeps what it subscribed before the first one, in the same account.)
 
         ``first_info``: protocol bytes sent behind the first PONG. ``ping_due_ns``: when the first PING is due.
         ``max_payload`` 0 keeps the limit. Leaf links: ``origin`` numbers the peer's cluster name (0: none; messages

@@ -2,6 +2,9 @@
 
 All addresses of a name are tried in the order in which the system prefers them; each gets the whole time.
 When ``dial`` does not return a socket, for whatever reason, it leaves no descriptor behind.
+
+Times are kept with ``asyncio.timeout``: before Python 3.12 ``asyncio.wait_for`` forgets a cancellation that comes
+together with the answer, and who dials on and on could not be ended.
 """
 
 import asyncio
@@ -49,10 +52,10 @@ async def dial(url: HubURL, timeout_ns: int) -> Dialled:
 
 
 async def _addresses(url: HubURL, timeout_ns: int) -> list[tuple[int, Any]]:
-    loop = asyncio.get_running_loop()
+    resolving = asyncio.get_running_loop().getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
     try:
-        async with asyncio.timeout(timeout_ns / 1e9):  # wait_for of Python 3.11 may swallow a cancellation
-            found = await loop.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
+        async with asyncio.timeout(timeout_ns / 1e9):
+            found = await resolving
     except TimeoutError:
         raise LinkError(f"lookup {url.host}: i/o timeout") from None
     except OSError as error:

@@ -34,13 +34,13 @@ async def server(
         if clock is None:
             yield running
             return
-        time = clock
+        by_hand = clock
 
         def look() -> None:
-            running.kernel.sweep(time.monotonic_ns())
+            running.kernel.sweep(by_hand.monotonic_ns())
             running.schedule()
 
-        unwatch = time.watch(look)
+        unwatch = by_hand.watch(look)
         try:
             yield running
         finally:

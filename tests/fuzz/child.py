@@ -17,7 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
+from phloem.shared.kernel import reactor
 from tests.fuzz.frames import Nonsense
+from tests.fuzz.sanitized import BUILDS
 from tests.fuzz.steps import Steps, corpus, dump, load
 from tests.fuzz.targets import TARGETS, Target
 
@@ -90,6 +92,8 @@ def main() -> None:
     parser.add_argument("--note", type=Path, required=True, help="where the current input is written")
     parser.add_argument("--replay", action="store_true", help="carry out the note instead")
     options = parser.parse_args()
+    if BUILDS not in Path(reactor.__file__).parents:
+        sys.exit(f"this is not the sanitized kernel: {reactor.__file__}")
     target = TARGETS[options.target]
     if options.replay:
         attempt(target, load(options.note.read_text()), look_for_leaks=True)

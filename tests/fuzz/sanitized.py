@@ -4,6 +4,7 @@ The build is kept under ``build/sanitized/<hash of the sources>`` and made again
 another Python with libasan loaded first; it imports ``phloem`` from the kept build, whose Python files are links.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -43,9 +44,18 @@ def _digest() -> str:
 
 
 def build() -> Path:
-    """The folder to put in front of the import path. Takes about 20 s when something has changed, else nothing."""
+    """The folder to put in front of the import path. Takes about 20 s when something has changed, else nothing.
+
+    One process builds at a time; the others wait and find it done.
+    """
     _library()
-    made = BUILDS / _digest()
+    BUILDS.mkdir(parents=True, exist_ok=True)
+    with (BUILDS / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _build(BUILDS / _digest())
+
+
+def _build(made: Path) -> Path:
     if (made / "done").exists():
         return made / "lib"
     shutil.rmtree(made, ignore_errors=True)
@@ -75,7 +85,7 @@ def build() -> Path:
     shutil.rmtree(made / "tmp", ignore_errors=True)
     (made / "done").touch()
     for old in BUILDS.iterdir():
-        if old != made:
+        if old != made and old.is_dir():
             shutil.rmtree(old, ignore_errors=True)
     return made / "lib"
 

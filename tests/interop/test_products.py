@@ -126,7 +126,7 @@ async def test_unplugged_and_plugged_in_again(bench: Bench, edge: ServerProcess)
     bench.sensor.write(b"before\nhalf a li")
     (before,) = await bench.hub_hears(1)
     bench.sensor.unplug()
-    edge.wait_for_log(r"\[WRN\] serial port climate .*retrying")
+    edge.wait_for_log(r"\[WRN\] serial port climate .*: unplugged; retrying")
     bench.sensor.plug()
     await bench.open()
     bench.sensor.write(b"after\n")
@@ -136,7 +136,7 @@ async def test_unplugged_and_plugged_in_again(bench: Bench, edge: ServerProcess)
     assert after.headers is not None
     assert (before.headers["Phloem-Seq"], after.headers["Phloem-Seq"]) == ("1", "2")
     assert before.headers["Phloem-Boot"] == after.headers["Phloem-Boot"]
-    assert edge.log.count("retrying") == 1
+    assert edge.log.count("unplugged; retrying") == 1
 
 
 async def test_the_edge_ends_cleanly_and_its_successor_goes_on(

@@ -4,7 +4,7 @@ from typing import TypedDict
 
 import pytest
 
-from phloem.shared.kernel import Reason
+from phloem.shared.kernel import KIND_LEAF, Reason
 from tests.unit.kernel.rig import Peer, Rig
 
 
@@ -315,3 +315,18 @@ def test_lines_of_interest_that_are_wrong(
     assert rig.events.complaints == ([complaint] if complaint else [])
     assert link.conn.closed is closed
     assert rig.account.stats["subscriptions"] == 0
+
+
+def test_a_link_starts_over_when_its_role_is_known(rig: Rig) -> None:
+    """Interest from before is taken back by the rules by which it was told."""
+    hub, link = rig.leaf(spoke=True), rig.attach(KIND_LEAF)
+    link.say(b"LS+ a\r\n")
+    link.conn.link_up()
+    assert told(hub) == [b"LS+ a"]
+    link.conn.configure(spoke=True)
+    assert told(hub) == [b"LS- a"]
+    assert rig.account.stats["links"] == 1
+    rig.client().say(b"SUB b 1\r\n")
+    assert told(link) == []
+    link.conn.link_up()
+    assert told(link) == [b"LS+ b"]

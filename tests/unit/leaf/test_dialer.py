@@ -132,19 +132,26 @@ async def test_cancelling_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
         sock.close()
 
 
-async def test_a_cancellation_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even one that comes together with the end of the attempt."""
+@pytest.mark.parametrize("answer", [None, ConnectionRefusedError()])
+async def test_cancelled_at_the_moment_of_the_answer(
+    monkeypatch: pytest.MonkeyPatch, answer: Exception | None
+) -> None:
+    """Whoever waits for the end of the one who dials would wait for ever if this were lost."""
     loop = asyncio.get_running_loop()
-    asked, answer = asyncio.Event(), loop.create_future()
+    asked: asyncio.Queue[asyncio.Future[None]] = asyncio.Queue()
 
-    async def connect(*_args: object) -> None:
-        asked.set()
-        await answer
+    def sock_connect(*_: object) -> asyncio.Future[None]:
+        answer_to_come: asyncio.Future[None] = loop.create_future()
+        asked.put_nowait(answer_to_come)
+        return answer_to_come
 
-    monkeypatch.setattr(loop, "sock_connect", connect)
-    task = asyncio.create_task(dial(HubURL("nats-leaf", "127.0.0.1", 1), TIMEOUT_NS))
-    await asked.wait()
-    answer.set_exception(ConnectionRefusedError())
-    task.cancel()
+    monkeypatch.setattr(loop, "sock_connect", sock_connect)
+    dialling = asyncio.create_task(dial(HubURL("unix", "/hub", 0), 10**10))
+    connecting = await asked.get()
+    if answer is None:
+        connecting.set_result(None)
+    else:
+        connecting.set_exception(answer)
+    dialling.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await task
+        await dialling
