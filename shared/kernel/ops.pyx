@@ -423,6 +423,9 @@ cdef const char* _operation(Core* k, Conn* c, const char* p, const char* e) noex
     while a < line and is_blank(a[0]):
         a += 1
     if <size_t>(line - a) > _line_max(k, c, p, e):
+        if not _possible(c, p, line):  # that is seen first where the line comes in pieces
+            _unknown(k, c)
+            return NULL
         fail(k, c, b"maximum control line exceeded", 29, MAX_CONTROL_LINE)
         return NULL
     if client and _verb(p, nl, b"PUB", 3):

@@ -33,6 +33,14 @@ def test_control_line(rig: Rig, limit: int, verb: bytes, cut: bool) -> None:
         peer.conn.close(1)
 
 
+@pytest.mark.parametrize("cut", [1, 3, 20, 5_000])
+def test_unknown_and_too_long(rig: Rig, cut: int) -> None:
+    """The verb is the first thing that is wrong, however the line comes."""
+    peer, line = rig.client(), b"SUBS " + b"x" * 5_000 + b"\r\n"
+    peer.say(line[:cut], line[cut:])
+    assert peer.take() == b"-ERR 'Unknown Protocol Operation'\r\n"
+
+
 def test_line_without_an_end(rig: Rig) -> None:
     """Refused when it is too long, not when it ends."""
     peer, link = rig.client(), rig.leaf()
