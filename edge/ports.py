@@ -7,8 +7,6 @@ from phloem.firmware_bridge.settings import SerialSettings, check_distinct
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.options import Options, Serial
 
-LINE_ENDS = ("\n", "\r\n", "\r")  # the bridge's lines end at any of them, whichever was written
-
 
 def port_settings(options: Options) -> list[SerialSettings]:
     """One for each block, in their order.
@@ -23,8 +21,6 @@ def port_settings(options: Options) -> list[SerialSettings]:
 
 def _settings(block: Serial) -> SerialSettings:
     try:
-        if block.delimiter not in LINE_ENDS:
-            raise ConfigError(f"delimiter {block.delimiter!r} is not possible; lines end at LF, CR LF or CR")
         return SerialSettings(
             name=block.name,
             device=block.device,

@@ -12,7 +12,6 @@ from rich.console import Console
 
 from phloem.firmware_bridge.bridge import Bridge
 from phloem.firmware_bridge.framing import FRAMINGS
-from phloem.firmware_bridge.limits import MILLISECOND_NS
 from phloem.firmware_bridge.listing import print_ports
 from phloem.firmware_bridge.nats_publisher import NatsPublisher
 from phloem.firmware_bridge.settings import BYTESIZES, PARITIES, STOPBITS, SerialSettings
@@ -124,7 +123,7 @@ def bridge(servers: tuple[str, ...], idle_gap_ms: int, verbose: bool, **fields: 
       phloem bridge --device /tmp/sensor --subject tele.me
     """
     try:
-        settings = msgspec.convert({**fields, "idle_gap_ns": idle_gap_ms * MILLISECOND_NS}, SerialSettings)
+        settings = msgspec.convert({**fields, "idle_gap_ns": idle_gap_ms * 1_000_000}, SerialSettings)
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
     logging.basicConfig(

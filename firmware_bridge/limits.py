@@ -3,19 +3,23 @@
 Sizes are bytes, times are nanoseconds (``_ns``), everything else is a count.
 """
 
-from phloem.shared.limits import MAX_PAYLOAD, SECOND_NS
-
-MILLISECOND_NS = SECOND_NS // 1000
+from phloem.shared.limits import (
+    MAX_PAYLOAD,
+    SERIAL_FRAME,
+    SERIAL_FRAME_MAX,
+    SERIAL_RETRY_MAX_NS,
+    SERIAL_RETRY_MIN_NS,
+)
 
 # --- the device -----------------------------------------------------------------------------------
 READ_BYTES_MAX = 16 << 10  # one read; a pseudo-terminal holds at most this much, a tty a quarter of it
 WRITE_QUEUE_BYTES_MAX = 64 << 10  # commands waiting for a slow device: 5.7 s of 115,200 baud
-FRAME_BYTES = 4096  # the longest line of NMEA is 82 bytes, of JSON sensors a few hundred
-FRAME_BYTES_MAX = 64 << 10  # a "frame" that long is a wrong baud rate or the wrong framing
+FRAME_BYTES = SERIAL_FRAME
+FRAME_BYTES_MAX = SERIAL_FRAME_MAX
 SUBJECT_BYTES_MAX = 1024  # leaves room in a control line of 4,096 for a reply subject and sizes
 BAUD_MAX = 20_000_000  # beyond any UART; catches digits too many
-RETRY_MIN_NS = 200 * MILLISECOND_NS  # a USB device needs about this long to appear again
-RETRY_MAX_NS = 5 * SECOND_NS  # how long somebody who plugs a device in has to wait at worst
+RETRY_MIN_NS = SERIAL_RETRY_MIN_NS
+RETRY_MAX_NS = SERIAL_RETRY_MAX_NS
 
 # --- the server -----------------------------------------------------------------------------------
 PUBLISH_QUEUE_BYTES_MAX = 8 << 20  # while the server is away: some 10 minutes of a busy 115,200 baud port

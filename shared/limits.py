@@ -8,6 +8,7 @@ SECOND_NS = 1_000_000_000
 # --- client protocol (nats-server's defaults) -------------------------------------------------
 MAX_CONTROL_LINE = 4096  # arguments of one operation, without the verb
 MAX_CONTROL_LINE_MOST = 65_000  # lengths of subjects in the kernel are 16 bits wide
+MAX_CONTROL_LINE_CEILING = 65_000  # lengths inside the sublist are 16 bits wide
 LEAF_CONTROL_LINE_FACTOR = 16  # leaf links may name long queue lists: 65,536 bytes
 MAX_PAYLOAD = 1 << 20
 MAX_PAYLOAD_WARN = 8 << 20  # above this the server warns at start
@@ -53,6 +54,7 @@ AUTH_TIMEOUT_WARN_NS = 60 * SECOND_NS  # above this the unit was probably mistak
 
 # --- serial devices -----------------------------------------------------------------------------
 SERIAL_BAUD = 115_200
-SERIAL_MAX_FRAME = 64 << 10  # a device that never ends its line loses the frame, not the broker's memory
-SERIAL_RETRY_MIN_NS = 250_000_000  # first attempt after an unplug
-SERIAL_RETRY_MAX_NS = 10 * SECOND_NS
+SERIAL_FRAME = 4096  # the longest line of NMEA is 82 bytes, of JSON sensors a few hundred
+SERIAL_FRAME_MAX = 64 << 10  # a "frame" that long is a wrong baud rate or the wrong framing
+SERIAL_RETRY_MIN_NS = SECOND_NS // 5  # a USB device needs about this long to appear again
+SERIAL_RETRY_MAX_NS = 5 * SECOND_NS  # how long somebody who plugs a device in has to wait at worst

@@ -21,6 +21,18 @@ from phloem.shared.server.options import LeafAuthorization, Options, Remote, Ser
 from phloem.shared.server.options_auth import Account, Authorization, Permissions, User
 from phloem.shared.server.unsupported import UNSUPPORTED, Unsupported, check
 
+NOT_NEGATIVE = (
+    "max_control_line",
+    "max_payload",
+    "max_pending",
+    "max_sub_tokens",
+    "max_closed_clients",
+    "max_traced_msg_len",
+    "ping_interval_ns",
+    "ping_max",
+    "write_deadline_ns",
+)
+
 Fields = dict[str, Any]  # field name of a struct to its value; for blocks, the struct
 
 
@@ -107,6 +119,11 @@ def validate(options: Options) -> None:
     Raises:
         ConfigError: With nats-server's text and no position.
     """
+    for name in NOT_NEGATIVE:
+        if getattr(options, name) < 0:
+            raise ConfigError(f"{name.removesuffix('_ns')} cannot be negative")
+    if options.max_control_line > limits.MAX_CONTROL_LINE_CEILING:
+        raise ConfigError(f"max_control_line cannot be higher than {limits.MAX_CONTROL_LINE_CEILING}")
     duration, grace = options.lame_duck_duration_ns, options.lame_duck_grace_period_ns
     if grace >= duration:
         raise ConfigError(
@@ -303,8 +320,6 @@ def _check_serial(value: Value, serial: Serial) -> None:
             raise value.error(f'subject "{subject}" is not a valid subject')
     if "*" in serial.subject.split(".") or ">" in serial.subject:
         raise value.error(f'serial "{serial.name}" cannot publish to "{serial.subject}", it has a wildcard')
-    if serial.framing == "line" and not serial.delimiter:
-        raise value.error(f'serial "{serial.name}" needs a delimiter with framing line')
     if not 0 < serial.retry_min_ns <= serial.retry_max_ns:
         raise value.error(f'serial "{serial.name}": retry_min must be above 0 and not above retry_max')
 

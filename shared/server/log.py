@@ -109,8 +109,8 @@ def is_journal(stream: IO[str]) -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
-def configure(options: Options, stream: IO[str] | None = None) -> LogFile | None:
-    """Send phloem's records where the options say; the log file, if there is one, to ``reopen()``.
+def configure(options: Options, stream: IO[str] | None = None) -> None:
+    """Send phloem's records where the options say.
 
     The handler of an earlier call is closed once the new one stands.
 
@@ -130,7 +130,18 @@ def configure(options: Options, stream: IO[str] | None = None) -> LogFile | None
         old.close()
     LOGGER.setLevel(TRACE if options.trace else logging.DEBUG if options.debug else logging.INFO)
     LOGGER.propagate = False
-    return file
+
+
+def reopen() -> bool:
+    """Go on in a new log file of the same name; False when none is in use.
+
+    Raises:
+        OSError: It cannot be opened; the old one stays in use.
+    """
+    files = [handler for handler in LOGGER.handlers if isinstance(handler, LogFile)]
+    for file in files:
+        file.reopen()
+    return bool(files)
 
 
 def _open_file(options: Options) -> LogFile | None:

@@ -144,12 +144,11 @@ class Serial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     framing: Annotated[
         str,
         Kind.CHOICE,
-        Opt("line: frames end at the delimiter; raw: whatever one read gives.", choices="line raw"),
+        Opt("line: frames end at LF, CR LF or CR; raw: whatever one read gives.", choices="line raw"),
     ] = "line"
-    delimiter: Annotated[str, Opt("End of a frame with framing line.")] = "\n"
-    max_frame_bytes: Annotated[Size, Opt("A longer frame is dropped.", least=1, most=INT32_MAX)] = (
-        limits.SERIAL_MAX_FRAME
-    )
+    max_frame_bytes: Annotated[
+        Size, Opt("A longer frame is dropped.", least=1, most=limits.SERIAL_FRAME_MAX)
+    ] = limits.SERIAL_FRAME
     subject: Annotated[str, Opt("Where frames are published.", example='"sensors.bench"')] = ""
     command_subject: Annotated[
         str, Opt("Messages on it are written to the device.", example='"commands.bench"')

@@ -8,14 +8,12 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from phloem import __version__
 from phloem.shared.errors import PhloemError
 from phloem.shared.server import log as logs
 from phloem.shared.server.files import ports_file, remove_file, write_pid_file, write_ports_file
 from phloem.shared.server.load import start_warnings
-from phloem.shared.server.log_file import LogFile
 from phloem.shared.server.options import Options
 from phloem.shared.server.reload import reload
 from phloem.shared.server.server import Server
@@ -31,15 +29,46 @@ SIGNAL_NAMES = {  # as nats-server's log names them
     signal.SIGUSR2: "user defined signal 2",
 }
 
-Extension = Callable[[Server], "asyncio.Future[None] | None"]
 
-
-class Process(NamedTuple):
+class Process:
     """What the signal handlers act on."""
 
-    server: Server
-    log_file: LogFile | None
-    reload_source: Callable[[], Options]
+    def __init__(self, server: Server, reload_source: Callable[[], Options]) -> None:
+        self.server = server
+        self._source = reload_source
+        self._ports_file: Path | None = None
+
+    def write_ports(self) -> None:
+        """Write the ports file where the options want it, and only there."""
+        folder = self.server.options.ports_file_dir
+        wanted = ports_file(folder) if folder else None
+        if wanted != self._ports_file:
+            self.remove_ports()
+            if wanted is not None:
+                write_ports_file(wanted, urls(self.server))
+            self._ports_file = wanted
+
+    def remove_ports(self) -> None:
+        """The server ends."""
+        if self._ports_file is not None:
+            remove_file(self._ports_file)
+            self._ports_file = None
+
+    def on_signal(self, number: signal.Signals) -> None:
+        """Reload, lame duck, reopen the log, stop."""
+        log.info('Trapped "%s" signal', SIGNAL_NAMES[number])
+        try:
+            if number == signal.SIGHUP and self.server.ready:
+                if reload(self.server, self._source):
+                    self.write_ports()
+            elif number == signal.SIGUSR2 and self.server.ready:
+                self.server.lame_duck()
+            elif number == signal.SIGUSR1 and logs.reopen():
+                log.info("File log re-opened")
+        except OSError as error:
+            log.error("%s", error)
+        if number in (signal.SIGINT, signal.SIGTERM):
+            self.server.spawn(self.server.stop(), "stop")
 
 
 def serve(
@@ -49,13 +78,13 @@ def serve(
 ) -> int:
     """Run until stopped by a signal; the exit code. ``make`` builds the server: products hand in their own."""
     try:
-        log_file = logs.configure(options)
+        logs.configure(options)
     except OSError as error:
         print(f"phloem: log file {options.log_file}: {error.strerror}", file=sys.stderr)
         return 1
     allow_open_files()
     try:
-        return asyncio.run(_run(make(options), log_file, reload_source))
+        return asyncio.run(_run(make(options), reload_source))
     except KeyboardInterrupt:
         return 0
 
@@ -67,28 +96,24 @@ def allow_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-async def _run(server: Server, log_file: LogFile | None, reload_source: Callable[[], Options]) -> int:
+async def _run(server: Server, reload_source: Callable[[], Options]) -> int:
     _greet(server)
-    process = Process(server, log_file, reload_source)
+    process = Process(server, reload_source)
     loop = asyncio.get_running_loop()
     for number in SIGNAL_NAMES:
-        loop.add_signal_handler(number, _on_signal, process, number)
-    written: Path | None = None
+        loop.add_signal_handler(number, process.on_signal, number)
     try:
         if server.options.pid_file:
             write_pid_file(server.options.pid_file)
         await server.start()
-        if server.options.ports_file_dir:
-            written = ports_file(server.options.ports_file_dir)
-            write_ports_file(written, urls(server))
+        process.write_ports()
         await server.wait_stopped()
         await server.stop()
     except (PhloemError, OSError) as error:
         log.critical("%s", error)
         return 1
     finally:
-        if written is not None:
-            remove_file(written)
+        process.remove_ports()
         for number in SIGNAL_NAMES:
             loop.remove_signal_handler(number)
     return 0
@@ -114,18 +139,3 @@ def urls(server: Server) -> dict[str, list[str]]:
     if server.monitor is not None:
         found["monitoring"] = [f"http://127.0.0.1:{server.monitor.port}"]
     return found
-
-
-def _on_signal(process: Process, number: signal.Signals) -> None:
-    log.info('Trapped "%s" signal', SIGNAL_NAMES[number])
-    server = process.server
-    if number == signal.SIGHUP:
-        reload(server, process.reload_source)
-    elif number == signal.SIGUSR1:
-        if process.log_file is not None:
-            process.log_file.reopen()
-            log.info("File log re-opened")
-    elif number == signal.SIGUSR2:
-        server.lame_duck()
-    else:
-        server.spawn(server.stop(), "stop")

@@ -2,7 +2,8 @@
 
 ``async with Server(options) as server`` starts everything or nothing: when a port is taken or a rule is broken,
 what was already opened is closed again and the error raised. Leaving the block closes every connection and
-leaves no task, thread or descriptor behind.
+leaves no task or descriptor behind. (The loop's own executor, used for bcrypt and for looking up names, stays with
+the loop.)
 
 The loop watches the kernel's descriptor; ``schedule`` keeps one timer for whatever the kernel has to do next.
 """
@@ -90,6 +91,7 @@ class Server:
         self._permissions: dict[int, tuple[Rules, Permissions | None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cid = 0
+        self.ready = False  # everything is open; stays so until the end
         self.accounts: dict[str, Account] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
@@ -127,6 +129,8 @@ class Server:
             self.monitor = Monitor(self.source)
             await self.monitor.start(o.http_host or o.host, max(o.http_port, 0))
             log.info("Starting http monitor on %s:%d", o.http_host or o.host, self.monitor.port)
+        if self._stopped.is_set():  # stopped while it was starting
+            return
         if o.leafnodes.port:
             self._leaf_listener = Listener(self.leafs.accept)
             self._leaf_listener.listen_tcp(o.leafnodes.host, o.leafnodes.port)
@@ -139,6 +143,7 @@ class Server:
         self._listener.listen_tcp(o.host, o.port)
         log.info("Listening for client connections on %s:%d", o.host, self.port)
         self.leafs.start()
+        self.ready = True
         log.info("Server is ready")
 
     async def stop(self) -> None:
@@ -393,6 +398,10 @@ class Server:
         """An operation, for the trace log."""
         text = data.decode(errors="backslashreplace")
         if direction == "MSG_PAYLOAD":
+            if self.options.trace_headers:
+                if not data.startswith(b"NATS/1.0"):
+                    return
+                text = text.partition("\r\n\r\n")[0]
             limit = self.options.max_traced_msg_len
             cut = f"{text[:limit]}..." if 0 < limit < len(text) else text
             log.log(5, '%s - <<- MSG_PAYLOAD: ["%s"]', conn.owner, cut)

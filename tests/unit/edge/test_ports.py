@@ -38,12 +38,12 @@ def test_every_field_arrives() -> None:
 
 def test_no_field_of_a_block_is_forgotten() -> None:
     (settings,) = port_settings(options(a=BLOCK))
-    known = set(msgspec.structs.asdict(settings)) | {"delimiter"}
+    known = set(msgspec.structs.asdict(settings))
     assert {field.name for field in msgspec.structs.fields(Serial)} <= known
 
 
 def test_order_and_defaults() -> None:
-    second = {"device": "/dev/ttyUSB1", "command_subject": "cmd.b", "delimiter": "\r\n"}
+    second = {"device": "/dev/ttyUSB1", "command_subject": "cmd.b"}
     first, other = port_settings(options(a=BLOCK, b=second))
     assert (first.name, first.baud, first.framing) == ("a", 115_200, "line")
     assert (other.name, other.subject, other.command_subject) == ("b", "", "cmd.b")
@@ -53,7 +53,6 @@ def test_order_and_defaults() -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"delimiter": ";"}, "serial \"a\": delimiter ';' is not possible; lines end at LF, CR LF or CR"),
         (
             {"device": "ttyUSB0"},
             "serial \"a\": device 'ttyUSB0' is not an absolute path such as /dev/ttyUSB0",
