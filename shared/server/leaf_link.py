@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from phloem.shared.kernel import Connection, Reason
 
 if TYPE_CHECKING:
+    from phloem.shared.accounts.auth import Identity
     from phloem.shared.leaf.accept import LinkKey
     from phloem.shared.server.leaf_remotes import Outgoing
 
@@ -19,6 +20,7 @@ class Link:
         "cluster",
         "conn",
         "greeted",
+        "identity",
         "ip",
         "isolated",
         "key",
@@ -40,6 +42,7 @@ class Link:
         self.start_wall_ns = start_wall_ns
         self.reached = ""  # our own address, as the peer reached it
         self.greeted = False  # the peer's CONNECT was read
+        self.identity: Identity | None = None  # of an accepted link that logged in as a user of the server
         self.user = ""  # whom an accepted link logged in as
         self.name = ""  # the peer's server name
         self.cluster = ""  # the peer's cluster name; while the link is up, an origin is taken for it

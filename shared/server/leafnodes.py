@@ -113,6 +113,13 @@ class LeafLinks:
         for link in self.open.values():
             link.conn.limit(max_payload=options.max_payload, trace=options.trace)
 
+    def recheck(self) -> None:
+        """The server's users have changed (reload): a link whose user is gone or may do other things ends; a peer that
+        is still welcome links again, under the terms of now."""
+        for link in list(self.open.values()):
+            if link.identity is not None and self._server.auth.renew(link.identity) != link.identity:
+                link.conn.close(Reason.AUTHENTICATION_VIOLATION, b"Authorization Violation")
+
     async def stop(self) -> None:
         """No more dialling; the kernel ends the links."""
         await self.remotes.stop()
@@ -284,6 +291,7 @@ class LeafLinks:
             link.conn.close(Reason.AUTHENTICATION_VIOLATION, b"Authorization Violation")
             return
         link.account, link.user, link.name = identity.account, identity.name, c.name
+        link.identity = None if self._logins.configured else identity
         user = permission_lists(identity.permissions)
         import_, export = permits.told_to_leaf(user)
         info = msgspec.structs.replace(

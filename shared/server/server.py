@@ -329,6 +329,7 @@ class Server:
         for name in new.account_names:
             self.account(name)
         self.clients.recheck()
+        self.leafs.recheck()
 
     def apply_limits(self) -> None:
         """Tell the kernel the limits of the current options."""

@@ -155,11 +155,13 @@ def test_journal_is_found_by_its_inode(
 
 def test_configure_again_moves_everything(logger: logging.Logger, tmp_path: Path) -> None:
     stream = io.StringIO()
-    assert log.configure(options(), stream) is None
-    file = log.configure(options(log_file=str(tmp_path / "log")), stream)
+    log.configure(options(), stream)
+    assert not log.reopen(), "no file is in use"
+    log.configure(options(log_file=str(tmp_path / "log")), stream)
+    assert log.reopen()
     logger.info("in the file")
     assert stream.getvalue() == ""
-    assert len(log.LOGGER.handlers) == 1
+    (file,) = log.LOGGER.handlers
     assert isinstance(file, LogFile)
     with pytest.raises(FileNotFoundError):
         log.configure(options(log_file=str(tmp_path / "no/log")), stream)
