@@ -330,7 +330,7 @@ cdef class Kernel:
                    uint64_t write_deadline_ns=10_000_000_000, uint64_t leaf_write_deadline_ns=10_000_000_000,
                    uint64_t ping_interval_ns=120_000_000_000,
                    uint32_t ping_max=2, bint stall=True, size_t stall_bytes=4 << 20, uint64_t stall_ns=5_000_000,
-                   size_t plan_bytes_max=48 << 20):
+                   size_t plan_bytes_max=48 << 20, uint64_t linger_ns=0):
         cdef Core* k = &self.k
         if not 1 <= max_control_line <= 65000:
             raise ValueError("max_control_line has to be between 1 and 65000")
@@ -345,6 +345,7 @@ cdef class Kernel:
         k.stall_bytes = min(stall_bytes, max_pending * 3 // 4)
         k.stall_ns = stall_ns if stall_ns else 1  # a timer set to 0 would never end it
         k.plan_bytes_max = plan_bytes_max
+        k.linger_ns = min(linger_ns, 1_000_000)
 
     def fileno(self):
         return self.k.epoll_fd
@@ -412,6 +413,8 @@ cdef class Kernel:
         cdef size_t total = 0
         cdef size_t n = 0
         cdef int rounds = 0
+        cdef int lingers = 0
+        cdef bint more
         cdef Core* k = &self.k
         k.now_ns = now_ns
         self.busy = True
@@ -421,7 +424,14 @@ cdef class Kernel:
                     n = _round(k)
                 self._tell()
                 if n == 0:
-                    break
+                    if total == 0 or k.linger_ns == 0 or lingers == TICK_LINGERS or not self.open:
+                        break
+                    lingers += 1
+                    with nogil:
+                        more = _spin(k)
+                    if not more:
+                        break
+                    continue
                 total += n
                 rounds += 1
         finally:

@@ -44,6 +44,7 @@ cdef extern from "<time.h>" nogil:
     struct itimerspec:
         timespec it_interval
         timespec it_value
+    int clock_gettime(int clock, timespec* t)
 
 cdef extern from "<sys/timerfd.h>" nogil:
     int timerfd_create(int clock, int flags)
@@ -68,6 +69,7 @@ cdef enum:
     EVENTS_MAX = 256  # ready connections in one round
     TICK_BYTES = 8 << 20  # then asyncio gets its turn
     TICK_ROUNDS = 64
+    TICK_LINGERS = 32  # with linger_ns of 50 us, other work of the loop waits 1.6 ms at most
     SCRATCH = 1 << 18  # the largest control line and then some
     NAME_MAX = 65000  # bytes of a subject or queue; lengths in the sublist are 16 bits wide
 
@@ -252,6 +254,27 @@ cdef void _settle(Core* k) noexcept nogil:
     while k.doomed != NULL:
         _reap(k)
         flush_dirty(k)
+
+
+cdef bint _spin(Core* k) noexcept nogil:
+    """Looks for the next input for up to ``linger_ns`` without going to sleep: waking up again often takes longer than
+    the answer to what was just delivered. Whoever looks in vain looks less: after a miss only every sixteenth tick
+    tries, so that traffic without such answers costs next to nothing."""
+    cdef epoll_event one
+    cdef timespec t
+    cdef uint64_t begin
+    if k.spin_misses:
+        k.spin_misses = (k.spin_misses + 1) & 15
+        return False
+    clock_gettime(CLOCK_MONOTONIC, &t)
+    begin = <uint64_t>t.tv_sec * 1_000_000_000 + <uint64_t>t.tv_nsec
+    while True:
+        if epoll_wait(k.epoll_fd, &one, 1, 0) > 0:
+            return True
+        clock_gettime(CLOCK_MONOTONIC, &t)
+        if <uint64_t>t.tv_sec * 1_000_000_000 + <uint64_t>t.tv_nsec - begin > k.linger_ns:
+            k.spin_misses = 1
+            return False
 
 
 cdef void _ping_due(Core* k, Conn* c, uint64_t now) noexcept nogil:

@@ -377,6 +377,8 @@ cdef struct Core:
     size_t plan_bytes_max
     size_t stall_bytes
     uint64_t stall_ns
+    uint64_t linger_ns  # how long a tick looks for what often follows at once; 0: not
+    uint32_t spin_misses  # 0: the last look found something
     uint64_t write_deadline_ns
     uint64_t leaf_write_deadline_ns
     uint64_t ping_interval_ns

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from phloem import __version__
+from phloem.shared import limits
 from phloem.shared.errors import PhloemError
 from phloem.shared.server import log as logs
 from phloem.shared.server.files import ports_file, remove_file, write_pid_file, write_ports_file
@@ -98,6 +99,7 @@ def allow_open_files() -> None:
 
 async def _run(server: Server, reload_source: Callable[[], Options]) -> int:
     _greet(server)
+    server.linger_ns = limits.LINGER_NS
     process = Process(server, reload_source)
     loop = asyncio.get_running_loop()
     for number in SIGNAL_NAMES:

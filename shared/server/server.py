@@ -61,6 +61,7 @@ class Server:
 
     # What products change beside the options.
     plan_bytes_max: ClassVar[int] = limits.PLAN_BYTES
+    linger_ns = 0  # a process of its own sets it: nobody else waits for this loop
     serves_serial_ports: ClassVar[bool] = False
 
     def __init__(
@@ -344,6 +345,7 @@ class Server:
             ping_max=o.ping_max,
             stall=not o.no_fast_producer_stall,
             plan_bytes_max=self.plan_bytes_max,
+            linger_ns=self.linger_ns,
         )
 
     # --- the kernel's events -----------------------------------------------------------------------
