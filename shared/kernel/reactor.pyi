@@ -188,8 +188,9 @@ class Kernel:
         plan_bytes_max: int = ...,
         linger_ns: int = 0,
     ) -> None:
-        """Replaces all limits. ``linger_ns`` (at most 1 ms): a tick waits this long for what often follows at once; for
-        a process of its own, not for a loop that others share. Raises ValueError for a control line outside 1 to 65,000."""
+        """Replaces all limits. ``linger_ns`` (at most 1 ms): how long a tick looks for what often follows at once; for a
+        process of its own, not for a loop that others share. Raises ValueError for a control line outside 1 to
+        65,000."""
     def fileno(self) -> int: ...
     def account(self, name: str, *, system: bool = False) -> Account:
         """The account of this name, made on first use; whether it is the system account is said then."""
