@@ -188,7 +188,7 @@ class Kernel:
         plan_bytes_max: int = ...,
         linger_ns: int = 0,
     ) -> None:
-        """Replaces all limits. ``linger_ns`` (at most 1 ms): how long a tick looks for what often follows at once; for a
+        """Replaces all limits. ``linger_ns`` (at most 1 ms): how long a tick looks for what follows at once; for a
         process of its own, not for a loop that others share. Raises ValueError for a control line outside 1 to
         65,000."""
     def fileno(self) -> int: ...
