@@ -64,7 +64,7 @@ class World:
     """The brokers and clients of one test; all end with it."""
 
     def __init__(self, folder: Path, stack: AsyncExitStack, log: LogWatch) -> None:
-        self._folder = folder
+        self.folder = folder
         self._stack = stack
         self.log = log
 
@@ -74,7 +74,7 @@ class World:
         text = f'server_name: "{name}"\n{config}'
         if "leafnodes" not in config:
             text += '\nleafnodes { listen: "127.0.0.1:-1" }'
-        server = await asyncio.to_thread(RealServer, text, self._folder / f"real{number}")
+        server = await asyncio.to_thread(RealServer, text, self.folder / f"real{number}")
         self._stack.push_async_callback(asyncio.to_thread, server.stop)
         return server
 

@@ -11,7 +11,8 @@ from tests.interop.links import TIMEOUT_S, World, leaf_url, reachable
 
 
 async def hub_and_client(world: World) -> tuple[Client, Client, JetStreamContext]:
-    hub = await world.real("jetstream { store_dir: store, domain: hub, max_memory_store: 64MB }")
+    store = f'store_dir: "{world.folder / "jetstream"}"'
+    hub = await world.real(f"jetstream {{ {store}, domain: hub, max_memory_store: 64MB }}")
     edge = await world.ours(leafnodes={"remotes": [{"url": leaf_url(hub)}]})
     up, down = await world.client(hub), await world.client(edge)
     await reachable(down, up)
