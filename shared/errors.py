@@ -5,12 +5,12 @@
     PhloemError
       ConfigError          the user's file or flags are wrong; knows file, line and column
       ProtocolError        a peer broke the protocol; carries the exact ``-ERR`` text and whether it closes
-        AuthorizationViolation, AuthenticationTimeout, InvalidClientProtocol, ...
+        AuthorizationViolation, InvalidClientProtocol, MaxConnectionsExceeded, ...
       LinkError            a leaf link could not be made or was refused
       PortInUse            an address that this server should listen on is taken
 
-What a peer did wrong and what we did wrong are never the same class. ``InternalError`` is a bug in
-phloem and is not caught below the top.
+What a peer did wrong and what we did wrong are never the same class. What the kernel itself answers
+(``ops.pyx``) needs no class: it never reaches Python as an error.
 """
 
 from typing import ClassVar
@@ -55,12 +55,6 @@ class AuthorizationViolation(ProtocolError):
     wire_text = "Authorization Violation"
 
 
-class AuthenticationTimeout(ProtocolError):
-    """No CONNECT within the authorization timeout."""
-
-    wire_text = "Authentication Timeout"
-
-
 class InvalidClientProtocol(ProtocolError):
     """``protocol`` in CONNECT is neither 0 nor 1."""
 
@@ -79,25 +73,9 @@ class MaxConnectionsExceeded(ProtocolError):
     wire_text = "maximum connections exceeded"
 
 
-class WrongPortLeaf(ProtocolError):
-    """A client's CONNECT arrived on the leafnode port."""
-
-    wire_text = "attempted to connect to leaf node port"
-
-
-class StaleConnection(ProtocolError):
-    """PINGs went unanswered."""
-
-    wire_text = "Stale Connection"
-
-
 class LinkError(PhloemError):
     """A leaf link failed: unreachable, refused, or it broke a rule of the handshake."""
 
 
 class PortInUse(PhloemError):
     """An address to listen on is taken or not allowed."""
-
-
-class InternalError(AssertionError):
-    """A bug in phloem."""

@@ -9,10 +9,8 @@ SECOND_NS = 1_000_000_000
 MAX_CONTROL_LINE = 4096  # arguments of one operation, without the verb
 MAX_CONTROL_LINE_MOST = 65_000  # lengths of subjects in the kernel are 16 bits wide
 MAX_CONTROL_LINE_CEILING = 65_000  # lengths inside the sublist are 16 bits wide
-LEAF_CONTROL_LINE_FACTOR = 16  # leaf links may name long queue lists: 65,536 bytes
 MAX_PAYLOAD = 1 << 20
 MAX_PAYLOAD_WARN = 8 << 20  # above this the server warns at start
-MAX_PAYLOAD_CEILING = (1 << 31) - 1  # sizes are int32 on the wire of other implementations
 MAX_PENDING = 64 << 20  # bytes waiting for one client before it is cut off
 MAX_CONNECTIONS = 65536
 MAX_CLOSED_CLIENTS = 10_000  # ring of closed connections kept for /connz
@@ -41,7 +39,6 @@ LEAF_FIRST_INFO_TIMEOUT_NS = 1 * SECOND_NS
 LEAF_CONNECT_INFO_TIMEOUT_NS = 2 * SECOND_NS
 LEAF_LOOP_DELAY_NS = 30 * SECOND_NS  # after "Loop detected" and after a name conflict
 LEAF_MIN_VERSION_DELAY_NS = 5 * SECOND_NS
-LEAF_INFO_LINE = 1 << 20  # an INFO of a large cluster names every member; the timer bounds it too
 
 # --- connections that fail again and again ------------------------------------------------------
 CONNECT_ERROR_REPORTS = 3600  # every n-th failure of a link that never came up is logged as an error

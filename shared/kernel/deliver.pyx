@@ -11,7 +11,7 @@ from a link reaches only the groups it names (wire 4.2).
 """
 
 from libc.stdint cimport int32_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport malloc
 from libc.string cimport memcpy, memset
 
 from .output cimport cut_off, emit, flush, out, pending_max

@@ -6,9 +6,9 @@
 overlaps a deny entry is accepted and *filtered*: each subject is looked at when a plan is built.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
 from .sublist cimport must, node_group, sublist_clear, sublist_match, sublist_node
 from .text cimport equals, has_wildcard, hash_bytes, overlaps, pattern_matches

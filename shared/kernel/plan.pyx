@@ -14,7 +14,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from .permits cimport is_denied, may_receive
-from .sublist cimport grow, must, sublist_match
+from .sublist cimport must, sublist_match
 from .text cimport equals, has_wildcard, hash_bytes
 from .types cimport *
 

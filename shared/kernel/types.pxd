@@ -134,7 +134,6 @@ cdef struct Permits:  # what one user may do; shared by the connections of that 
     uint8_t has_sub_allow
     uint8_t has_sub_deny
     uint32_t id  # never reused while a plan may remember it
-    uint32_t refs
     int64_t response_max  # 0: no tracked replies; negative: unlimited
     int64_t response_ttl_ns  # negative: no end
 
