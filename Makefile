@@ -1,7 +1,7 @@
 # Two commands matter to a newcomer: `make demo` and `make test`. `make help` lists the rest.
 PYTHON ?= python3
 BIN := .venv/bin
-KERNEL := $(wildcard shared/kernel/*.pyx shared/kernel/*.pxd)
+KERNEL := $(wildcard shared/*/*.pyx shared/*/*.pxd shared/*/*.pxi)
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -50,4 +50,4 @@ wheel: dev            ## build a wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:                ## remove everything that can be built again
-	rm -rf .venv build dist *.egg-info .src/*.egg-info shared/kernel/*.c shared/kernel/*.so
+	rm -rf .venv build dist *.egg-info .src/*.egg-info shared/*/*.c shared/*/*.so

@@ -9,7 +9,7 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-KERNEL = Path(".src/phloem/shared/kernel")
+SHARED = Path(".src/phloem/shared")
 OPTIMISED = ["-O3", "-fno-semantic-interposition", "-fno-plt", "-Wno-unused-function"]
 SANITIZED = [
     "-O1",
@@ -28,12 +28,12 @@ setup(
     ext_modules=cythonize(
         [
             Extension(
-                f"phloem.shared.kernel.{source.stem}",
+                ".".join(source.relative_to(".src").with_suffix("").parts),
                 [str(source)],
                 extra_compile_args=flags,
                 extra_link_args=link,
             )
-            for source in sorted(KERNEL.glob("*.pyx"))
+            for source in sorted(SHARED.glob("*/*.pyx"))
         ],
         language_level=3,
         compiler_directives={
