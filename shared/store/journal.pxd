@@ -1,0 +1,19 @@
+"""Records that join the journal's filling batch (journal.pyx). For the loop's thread; nothing here waits.
+
+A batch is written in one piece and synced once; it is durable as a whole or not there at all.
+"""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from .types cimport *
+
+cdef void journal_message(Journal* j, Log* l, uint64_t seq, int64_t ts, const char* subject, uint32_t n,
+                          const char* body, uint32_t header_len, uint32_t size, uint32_t check) noexcept nogil
+cdef void journal_removed(Journal* j, Log* l, uint64_t seq) noexcept nogil  # neighbours join into ranges
+cdef void journal_purged(Journal* j, Log* l, uint64_t below) noexcept nogil  # everything below is gone
+cdef void journal_skipped(Journal* j, Log* l, uint64_t last_seq) noexcept nogil  # sequences given out to nobody
+cdef void journal_note(Journal* j, uint32_t owner, const char* data, uint32_t n) noexcept nogil
+cdef void journal_pair(Journal* j, const char* key, uint32_t kn, const char* value, int64_t vn) noexcept nogil  # vn -1: deleted
+
+cdef bint journal_submit(Journal* j) noexcept nogil  # hands the filling batch to the writer if it is idle
+cdef bint journal_reap(Journal* j) noexcept nogil  # takes what the writer has finished; whether durable or written moved
