@@ -26,7 +26,17 @@ cdef bint filter_matches(Filter* f, const char* subject, size_t n) noexcept nogi
 cdef void filter_clear(Filter* f) noexcept nogil
 cdef void filter_add(Filter* f, const char* pattern, size_t n) noexcept nogil
 
-cdef Log* log_new(uint64_t seed, Journal* j, uint32_t ident) noexcept nogil
+cdef Log* log_new(uint64_t seed, Journal* j, uint32_t ident, bint memory) noexcept nogil
 cdef void log_free(Log* l) noexcept nogil
+# a flush: the active Table becomes the frozen one (there must be none); later, what was frozen is on disk
+cdef void log_freeze(Log* l) noexcept nogil
+cdef void log_thaw(Log* l) noexcept nogil
+
+cdef uint64_t record_bytes(Log* l, uint32_t n, uint32_t header_len, uint32_t size) noexcept nogil
 cdef uint32_t record_check(uint64_t seq, int64_t ts, const char* subject, uint32_t n, const char* body,
                            uint32_t header_len, uint32_t size) noexcept nogil
+
+
+cdef class Log_:  # the Python face (face.pxi), called Log there
+    cdef Log* l
+    cdef bint owned  # else its store frees it

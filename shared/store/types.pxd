@@ -97,15 +97,17 @@ cdef struct SubjectState:
     uint64_t first
     uint64_t last
 
+# subject NULL: everything below ``seq`` was removed at once
 ctypedef void (*removed_fn)(void* context, Log* l, uint64_t seq, const char* subject, uint32_t n) noexcept nogil
 ctypedef bint (*subject_fn)(void* context, const char* subject, uint32_t n, SubjectState* s) noexcept nogil
 
 cdef struct Log:
-    Journal* journal  # NULL: a memory log
+    Journal* journal  # NULL: a memory log, or one that is being read back
     void* disk  # what disk.pyx keeps for this log; NULL: nothing is on disk yet, or a memory log
     uint32_t ident  # of the log within its store, never used again for another
+    uint8_t memory  # storage: memory; without a journal otherwise: while the journal is read back
     uint8_t relaxed  # sync mode "interval": shown when written, synced within the store's interval
-    uint8_t dirty  # in the journal's list of logs that the current batch touches
+    uint8_t dirty  # in the journal's list of logs that the filling batch touches (log.pyx enters it, submit clears it)
     uint8_t deleted  # the stream is gone; what is on disk goes with the next flush
     uint64_t first_seq  # of the oldest live message; last_seq + 1 when there is none
     uint64_t last_seq
