@@ -82,7 +82,7 @@ cdef void _compose(Core* k, Plan* p, Target* t, Msg* m) noexcept nogil:
     out(k, c, m.body + skip, m.size - skip, b"\r\n", 2)
 
 
-cdef void _to_inbox(Core* k, Sub* sub, Msg* m) noexcept nogil:
+cdef void _to_inbox(Core* k, Conn* src, Sub* sub, Msg* m) noexcept nogil:
     """A message for the server itself, copied until Python takes it at the end of the tick."""
     cdef size_t size = m.subject_len + m.reply_len + m.size
     cdef Inbox* i
@@ -94,6 +94,7 @@ cdef void _to_inbox(Core* k, Sub* sub, Msg* m) noexcept nogil:
     k.ninbox += 1
     k.inbox_bytes += size
     i.callback = sub.callback
+    i.cid = src.cid
     i.subject_len, i.reply_len, i.header_len, i.size = m.subject_len, m.reply_len, m.header_len, m.size
     i.data = <char*>must(malloc(size + 1))
     memcpy(i.data, m.subject, m.subject_len)
@@ -137,7 +138,8 @@ cdef bint _hand_over(Core* k, Conn* src, Plan* p, Target* t, Msg* m) noexcept no
             k.nexpired += 1
     sub.delivered += 1
     if c.kind == SYSTEM:
-        _to_inbox(k, sub, m)
+        if sub.sink == NULL or not sub.sink(sub.sink_context, k, src, m):
+            _to_inbox(k, src, sub, m)
         return True
     if m.tail != NULL and t.head_len and m.deliver_subject == NULL and (not m.header_len or c.flags & HEADERS):
         drop = 0 if m.has_header else 1

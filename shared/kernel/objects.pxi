@@ -3,8 +3,6 @@
 
 
 cdef class Permissions:
-    cdef Permits p
-
     def __cinit__(self):
         memset(&self.p, 0, sizeof(Permits))
 
@@ -42,10 +40,6 @@ cdef class Permissions:
 
 
 cdef class Account:
-    cdef AccountState* a
-    cdef Kernel kernel
-    cdef readonly str name
-
     def __init__(self):
         raise TypeError("use Kernel.account")
 
@@ -75,16 +69,6 @@ cdef class Account:
 
 
 cdef class Connection:
-    cdef Conn* c
-    cdef Kernel kernel
-    cdef readonly uint64_t cid
-    cdef readonly int kind
-    cdef readonly Account account
-    cdef readonly Permissions permissions
-    cdef public object owner
-    cdef object final
-    cdef bytes left
-
     def __init__(self):
         raise TypeError("use Kernel.attach")
 
@@ -289,15 +273,6 @@ cdef tuple _describe(Sub* s):
 
 
 cdef class Kernel:
-    cdef Core k
-    cdef object events
-    cdef dict accounts
-    cdef dict callbacks
-    cdef uint32_t callbacks_made
-    cdef uint32_t permits_made
-    cdef bint busy
-    cdef bint open
-
     def __cinit__(self):
         memset(&self.k, 0, sizeof(Core))
         self.k.epoll_fd = self.k.timer_fd = -1
@@ -534,6 +509,7 @@ cdef class Kernel:
             body = PyBytes_FromStringAndSize(p + list[i].header_len, list[i].size - list[i].header_len)
             free(list[i].data)
             entry = self.callbacks.get(list[i].callback)
+            self.source_cid = list[i].cid
             if entry is None or entry[1] is None:
                 continue
             try:
@@ -607,6 +583,28 @@ cdef class Kernel:
         self.callbacks[self.callbacks_made] = (account, callback)
         self._after()
         return self.callbacks_made
+
+    cdef void sink(self, uint32_t ident, sink_fn take, void* context):
+        cdef bytes sid = b"%d" % ident
+        cdef Account account = self.callbacks[ident][0]
+        cdef Sub* s
+        self.k.internal.account = account.a
+        s = sub_find(&self.k, &self.k.internal, sid, len(sid))
+        s.sink, s.sink_context = take, context
+
+    cdef void employ(self, work_fn work, void* context):
+        self.k.work, self.k.work_context = work, context
+
+    def watch(self, int fd):
+        cdef epoll_event ev
+        memset(&ev, 0, sizeof(ev))
+        ev.events = EPOLLIN
+        ev.data.ptr = &self.k
+        if epoll_ctl(self.k.epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0:
+            raise OSError(errno, "epoll_ctl")
+
+    def settle(self):
+        self._after()
 
     def unsubscribe(self, uint32_t ident):
         cdef Sub* s

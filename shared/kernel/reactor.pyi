@@ -235,6 +235,13 @@ class Kernel:
         Raises ValueError for what is no subject."""
     def unsubscribe(self, ident: int) -> None: ...
     @property
+    def source_cid(self) -> int:
+        """Inside a callback of ``subscribe``: the connection that published the message; 0: the server itself."""
+    def watch(self, fd: int) -> None:
+        """A descriptor that makes ``fileno()`` readable, so that a tick does the engine's work. Raises OSError."""
+    def settle(self) -> None:
+        """Does now what is left to do: the engine's work, flushes, reports."""
+    @property
     def totals(self) -> Totals: ...
     def connections(self) -> list[Connection]:
         """All that are open, newest first."""

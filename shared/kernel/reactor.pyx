@@ -231,6 +231,8 @@ cdef size_t _round(Core* k) noexcept nogil:
                 k.timer_armed = 0
                 _release_stalled(k, True)
             continue
+        if c is <Conn*>k:  # a descriptor of whoever does the work: _settle calls it
+            continue
         if c.flags & CLOSING:
             if c.reaped:
                 _last_words(k, c)
@@ -244,7 +246,13 @@ cdef size_t _round(Core* k) noexcept nogil:
 
 
 cdef void _settle(Core* k) noexcept nogil:
-    """What follows from parsing: flushes, publishers that may go on, connections that are over."""
+    """What follows from parsing: work, flushes, publishers that may go on, connections that are over."""
+    if k.work != NULL and not k.working:
+        k.working = 1
+        k.work(k.work_context, k)
+        k.working = 0
+        subs_expire(k)
+        k.stall_on = NULL
     flush_dirty(k)
     if k.nstalled:
         _release_stalled(k, False)

@@ -59,6 +59,11 @@ cdef enum EventType:  # what Python is told
     EV_TRACE_OUT = 7
     EV_TRACE_PAYLOAD = 8
 
+# takes a message for a subscription of the server itself; False: it goes to Python like any other. It must not deliver
+# anything itself: the plan that is being carried out may lie in the scratch buffer.
+ctypedef bint (*sink_fn)(void* context, Core* k, Conn* src, Msg* m) noexcept nogil
+ctypedef void (*work_fn)(void* context, Core* k) noexcept nogil
+
 cdef struct Chunk:  # a piece of an out-buffer
     Chunk* next
     uint32_t start
@@ -111,6 +116,8 @@ cdef struct Sub:
     uint32_t index  # in node.subs or group.members
     uint32_t weight  # queue members behind a leaf link; 1 for a client
     uint32_t callback  # of a SYSTEM subscription
+    sink_fn sink  # likewise: asked first; NULL: none
+    void* sink_context
     uint32_t sid_hash
     uint16_t sid_len
     uint8_t filtered  # its wildcard overlaps a denied subject: look at each subject
@@ -311,6 +318,7 @@ cdef struct Inbox:  # a message for the server itself
     uint32_t reply_len
     uint32_t header_len
     uint32_t size
+    uint64_t cid  # of the connection that published it; 0: the server itself
 
 cdef struct Token:
     const char* text
@@ -349,6 +357,9 @@ cdef struct Core:
     uint32_t nstalled
     uint32_t stalled_cap
     Conn* stall_on  # receiver that is too far behind, found while delivering
+    work_fn work  # called at the end of each round, before what was written is flushed; NULL: nobody
+    void* work_context
+    uint8_t working
     # scratch
     Token* tokens
     Node** matched
