@@ -298,6 +298,7 @@ cdef class Kernel:
         k.internal.fd = -1
         k.internal.flags = CONNECTED | ECHO | HEADERS
         k.build_stamp = 1
+        k.inbox_serial = 1
         self.open = True
         self.set_limits()
 
@@ -499,6 +500,7 @@ cdef class Kernel:
         self.k.inbox = NULL
         self.k.ninbox = self.k.inbox_cap = 0
         self.k.inbox_bytes = 0
+        self.k.inbox_serial += 1
         for i in range(count):
             p = list[i].data
             subject = PyBytes_FromStringAndSize(p, list[i].subject_len)

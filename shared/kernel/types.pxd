@@ -350,6 +350,7 @@ cdef struct Core:
     uint32_t ninbox
     uint32_t inbox_cap
     size_t inbox_bytes
+    uint64_t inbox_serial  # moves on whenever Python takes what is in it
     Sub** expired
     uint32_t nexpired
     uint32_t expired_cap

@@ -1,0 +1,80 @@
+"""The typed contract of the engine's Python face (engine.pyx): streams that take messages in, answers that wait.
+
+All of it belongs to the loop's thread. Subjects, headers and payloads are bytes; a header is the whole block from
+``NATS/1.0`` to its empty line.
+"""
+
+from collections.abc import Callable, Iterable
+
+from phloem.shared.kernel import Account, Kernel
+from phloem.shared.store.log import Log
+from phloem.shared.store.store import Store
+
+Take = Callable[[bytes, bytes, bytes, bytes], None]
+"""``take(subject, reply, header, payload)``: a message that Python has to decide about."""
+
+LIMITS: int
+INTEREST: int
+WORK_QUEUE: int
+
+class Engine:
+    """Works at the end of each of the kernel's rounds. One for a kernel; ``store`` None: memory streams only."""
+
+    kernel: Kernel
+    store: Store | None
+    def __init__(self, kernel: Kernel, store: Store | None = None) -> None: ...
+    def set_clock(self, wall_offset_ns: int) -> None:
+        """Wall clock minus monotonic clock, for the time stamps of what the kernel stores by itself."""
+    def answer(
+        self, account: Account, subject: bytes, header: bytes, payload: bytes, log: Log | None = None
+    ) -> None:
+        """Publishes at the end of the round; with ``log`` once everything it holds now is safe in its sync mode."""
+    def close(self) -> None: ...
+
+class Quota:
+    """Bytes that an account may keep in one kind of storage; shared by its streams."""
+
+    used: int
+    limit: int
+    def __init__(self, limit: int) -> None: ...
+
+class Stream:
+    """A stream as the per-message path sees it."""
+
+    engine: Engine
+    account: Account
+    log: Log
+    name: bytes
+    def __init__(
+        self, engine: Engine, account: Account, log: Log, name: bytes, domain: bytes, take: Take
+    ) -> None: ...
+    def configure(
+        self,
+        *,
+        slow: bool,
+        retention: int,
+        no_ack: bool,
+        sealed: bool,
+        discard_new: bool,
+        discard_new_per_subject: bool,
+        max_msgs: int,
+        max_bytes: int,
+        max_msgs_per_subject: int,
+        max_msg_size: int,
+        quota: Quota | None,
+    ) -> None:
+        """Limits of -1 are none. ``slow``: every message goes to ``take``. Acts at once on what is stored."""
+    def listen(self, subjects: Iterable[bytes]) -> None:
+        """Takes what is published to these subjects, and only these, from now on."""
+    def store(self, subject: bytes, header: bytes, payload: bytes, ts: int, seq: int = 0) -> int:
+        """Stores a message that may be stored, limits hold afterwards; its sequence."""
+    def full(self, size: int) -> int:
+        """Which limit a message of so many bytes (as the log counts) would break: 0 none, 1 max_msgs, 2 max_bytes."""
+    def wanted(self, subject: bytes) -> bool:
+        """Whether a consumer would want a message on this subject (interest retention)."""
+    def ack(self, seq: int, reply: bytes) -> None:
+        """The usual acknowledgement, when it is due."""
+    def changed(self) -> None:
+        """The log was changed from outside: quotas and consumers learn of it."""
+    def close(self) -> None:
+        """The stream is gone: nothing is taken or acknowledged any more."""

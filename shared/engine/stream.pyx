@@ -1,0 +1,166 @@
+"""Streams: what is published to a stream's subjects is stored, limits hold, and the acknowledgement waits for the disk.
+
+Most messages take the short way here. A message goes to Python instead, in its turn, when the stream does more than
+keep it (``SLOW_ALWAYS``), when it carries a header of the server's own (``Nats-...``), or when it cannot be stored and
+somebody has to be told why. While one is on its way there, everything later for the same stream follows it.
+
+The retention rules of section 2.5 of the reference hold after every message; removing is never put off.
+"""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memset
+
+from phloem.shared.kernel.sublist cimport grow
+from phloem.shared.kernel.types cimport SYSTEM, AccountState, Conn, Core, Msg
+from phloem.shared.store.log cimport log_append, log_read, log_remove, log_skip, log_subject, record_bytes
+from phloem.shared.store.types cimport FOUND, Log, Record, SubjectState
+
+from .answers cimport answer_ack
+from .consumer cimport consumer_removed, consumer_wants, consumers_news
+from .types cimport *
+
+cdef enum:
+    HEADER_MAX = 65535  # of one message, as nats-server bounds it
+
+
+cdef extern from "<string.h>" nogil:
+    void* memmem(const void* haystack, size_t n, const void* needle, size_t m)
+
+
+cdef inline bint _servers_header(Msg* m) noexcept nogil:
+    return m.header_len > 0 and memmem(m.body, m.header_len, b"\nNats-", 6) != NULL
+
+
+cdef inline void _settle_quota(Stream* s) noexcept nogil:
+    if s.quota != NULL:
+        s.quota.used += <int64_t>s.log.bytes - <int64_t>s.counted_bytes
+        s.counted_bytes = s.log.bytes
+
+
+cdef bint _full(Stream* s, uint64_t bytes) noexcept nogil:
+    """Whether one more message of this size is too much for the stream."""
+    if s.max_msgs >= 0 and s.log.messages >= <uint64_t>s.max_msgs:
+        return True
+    return s.max_bytes >= 0 and s.log.bytes + bytes > <uint64_t>s.max_bytes
+
+
+cdef bint _fits(Stream* s, Msg* m) noexcept nogil:
+    """Whether the message may be stored; the reasons why not are for Python to tell."""
+    cdef Log* l = s.log
+    cdef SubjectState t
+    cdef uint64_t bytes = record_bytes(l, m.subject_len, m.header_len, m.size)
+    if s.sealed or m.header_len > HEADER_MAX or (s.max_msg_size >= 0 and m.size > s.max_msg_size):
+        return False
+    _settle_quota(s)
+    if s.quota != NULL and s.quota.used + <int64_t>bytes > s.quota.limit:
+        return False
+    if l.journal != NULL and (l.journal.full or l.journal.failed):
+        return False
+    if not s.discard_new:
+        return True
+    if s.discard_new_per_subject:
+        log_subject(l, m.subject, m.subject_len, &t)
+        return t.count < <uint64_t>s.max_per_subject and not _full(s, bytes)
+    if not _full(s, bytes):
+        return True
+    # a subject that has all it may have replaces its own oldest message (key-value buckets rely on it)
+    return s.max_per_subject > 0 and log_subject(l, m.subject, m.subject_len, &t) and t.count >= <uint64_t>s.max_per_subject
+
+
+cdef bint stream_wanted(Stream* s, uint64_t seq, const char* subject, uint32_t n) noexcept nogil:
+    cdef uint32_t i
+    for i in range(s.nconsumers):
+        if consumer_wants(s.consumers[i], seq, subject, n):
+            return True
+    return False
+
+
+cdef bint stream_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
+    """The sink of the stream's subscriptions; False: Python has to look."""
+    cdef Stream* s = <Stream*>context
+    cdef uint64_t seq
+    if s.gone:
+        return True
+    s.in_msgs += 1
+    if s.waiting == k.inbox_serial or s.slow & SLOW_ALWAYS or _servers_header(m) or not _fits(s, m):
+        s.waiting = k.inbox_serial
+        return False
+    if s.retention == INTEREST and not stream_wanted(s, s.log.last_seq + 1, m.subject, m.subject_len):
+        seq = s.log.last_seq + 1
+        log_skip(s.log, seq)
+    else:
+        seq = stream_store(s, 0, <int64_t>k.now_ns + s.engine.wall_offset_ns, m.subject, m.subject_len, m.body,
+                           m.header_len, m.size)
+    if m.reply_len and not s.no_ack:
+        answer_ack(s.engine, s, seq, m.reply, m.client_reply_len)
+    if s.engine.gate.pending > k.stall_bytes and src.kind != SYSTEM:
+        k.stall_on = &s.engine.gate
+    return True
+
+
+cdef uint64_t stream_store(Stream* s, uint64_t seq, int64_t ts, const char* subject, uint32_t n, const char* body,
+                           uint32_t header_len, uint32_t size) noexcept nogil:
+    """Stores a message that may be stored, and removes what it pushes out."""
+    cdef Log* l = s.log
+    cdef SubjectState t
+    seq = log_append(l, seq, ts, subject, n, body, header_len, size)
+    if s.max_per_subject > 0:
+        while log_subject(l, subject, n, &t) and t.count > <uint64_t>s.max_per_subject:
+            if not log_remove(l, t.first):
+                break
+    stream_limits(s)
+    _settle_quota(s)
+    if l.journal != NULL:
+        s.engine.gate.pending = l.journal.pending_bytes
+    stream_news(s)
+    return seq
+
+
+cdef void stream_limits(Stream* s) noexcept nogil:
+    """max_msgs and max_bytes, the oldest go first."""
+    cdef Log* l = s.log
+    if s.max_msgs >= 0:
+        while l.messages > <uint64_t>s.max_msgs and log_remove(l, l.first_seq):
+            pass
+    if s.max_bytes >= 0:
+        while l.messages and l.bytes > <uint64_t>s.max_bytes and log_remove(l, l.first_seq):
+            pass
+
+
+cdef void stream_acked(Stream* s, Consumer* c, uint64_t seq) noexcept nogil:
+    """A consumer is done with a message; nobody may want it any more."""
+    cdef Record r
+    if s.retention == LIMITS:
+        return
+    if s.nconsumers > 1:
+        if log_read(s.log, seq, &r) != FOUND or stream_wanted(s, seq, r.subject, r.subject_len):
+            return
+    log_remove(s.log, seq)
+    stream_news(s)
+
+
+cdef void stream_removed(void* context, Log* l, uint64_t seq, const char* subject, uint32_t n) noexcept nogil:
+    """The log tells of every message that goes."""
+    cdef Stream* s = <Stream*>context
+    cdef uint32_t i
+    for i in range(s.nconsumers):
+        consumer_removed(s.consumers[i], seq, subject, n)
+
+
+cdef void stream_news(Stream* s) noexcept nogil:
+    """Something was stored: the engine looks at the stream at the end of the round."""
+    cdef Engine* g = s.engine
+    if s.news:
+        return
+    s.news = 1
+    g.news = <Stream**>grow(g.news, &g.news_cap, g.nnews + 1, sizeof(Stream*))
+    g.news[g.nnews] = s
+    g.nnews += 1
+
+
+cdef void stream_visible(Stream* s) noexcept nogil:
+    """Tells the consumers of what has become visible since they were told last."""
+    if s.told_seq < s.log.visible_seq:
+        consumers_news(s, s.told_seq + 1, s.log.visible_seq)
+        s.told_seq = s.log.visible_seq
+
