@@ -15,6 +15,7 @@ from phloem.shared.kernel.sublist cimport must
 from phloem.shared.kernel.types cimport ECHO, CONNECTED, HEADERS, SYSTEM, Conn, Core
 from phloem.shared.store.journal cimport journal_reap, journal_submit
 from phloem.shared.store.log cimport Log_
+from phloem.shared.store.store cimport Store
 
 from . cimport types
 from .answers cimport answer_ack, answer_message, answers_forget, answers_free, answers_send
@@ -23,7 +24,6 @@ from .stream cimport stream_limits, stream_news, stream_removed, stream_store, s
 
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
-    ssize_t read(int fd, void* buf, size_t n)
     ssize_t write(int fd, const void* buf, size_t n)
 
 cdef extern from "<sys/eventfd.h>" nogil:
@@ -51,13 +51,10 @@ cdef void wake(types.Engine* g) noexcept nogil:
 
 cdef void _work(void* context, Core* k) noexcept nogil:
     cdef types.Engine* g = <types.Engine*>context
-    cdef uint64_t count
     cdef uint32_t i
     cdef uint32_t kept = 0
     cdef types.Stream* s
-    if g.woken:
-        g.woken = 0
-        read(g.wake_fd, &count, 8)
+    g.woken = 0
     if g.journal != NULL:
         journal_reap(g.journal)
         consumers_write_notes(g)
@@ -90,6 +87,10 @@ cdef class Engine:
         if self.g.wake_fd < 0:
             raise OSError(errno, "eventfd")
         kernel.watch(self.g.wake_fd)
+        if store is not None:
+            self.g.journal = &(<Store>store).j
+            kernel.watch(store.fileno())
+            kernel.watch(store.timer_fileno())
         kernel.employ(_work, &self.g)
 
     def set_clock(self, int64_t wall_offset_ns):

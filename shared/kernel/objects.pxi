@@ -600,7 +600,7 @@ cdef class Kernel:
     def watch(self, int fd):
         cdef epoll_event ev
         memset(&ev, 0, sizeof(ev))
-        ev.events = EPOLLIN
+        ev.events = EPOLLIN | EPOLLET  # nobody has to read it
         ev.data.ptr = &self.k
         if epoll_ctl(self.k.epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0:
             raise OSError(errno, "epoll_ctl")

@@ -61,7 +61,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_ctl(int ep, int op, int fd, epoll_event* ev)
     int epoll_wait(int ep, epoll_event* ev, int n, int timeout)
     int EPOLL_CTL_ADD, EPOLL_CLOEXEC
-    uint32_t EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP
+    uint32_t EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLET
 
 cdef enum:
     READ_MAX = 1 << 18  # bytes of one connection in one round

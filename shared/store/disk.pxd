@@ -1,12 +1,57 @@
-"""What log.pyx and the store's Python face ask of the LMDB side (disk.pyx, flush.pyx). See types.pxd.
+"""The LMDB side of the store (disk.pyx, flush.pyx). See types.pxd.
 
 Reading is for the loop's thread: one read transaction, renewed when a flush has been committed (``disk_refresh``).
 A reader skips what ``dead`` and ``frozen_dead`` of the log say. ``disk_flush`` is for the mover's thread.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from .block cimport Block
 from .types cimport *
+
+cdef enum:
+    KEY = 12  # ident and sequence, big-endian, so that LMDB's order is theirs
+    SUBJECT_KEY = 480  # bytes of a subject that are in a key; LMDB takes 511
+    ANY_KEY = 511
+
+cdef struct Disk:
+    void* env
+    unsigned int meta
+    unsigned int blocks
+    unsigned int subjects
+    unsigned int dead
+    unsigned int pairs
+    void* reader  # transaction of the loop's thread
+    void* cursor  # over blocks, in it
+    uint64_t serial  # of the reader: what points into the map holds as long as this stays
+    void* squeeze  # Python callables of zstandard, borrowed
+    void* expand
+    uint64_t damaged  # messages and blocks found damaged while reading
+    int error  # of LMDB, the last one while reading
+
+cdef struct DiskLog:  # one log on disk, and the block that its reader is in
+    Disk* disk
+    uint64_t serial
+    Block block
+    const char* bits  # messages of the block that are dead; NULL: none
+    char* expanded
+    size_t expanded_cap
+
+cdef struct LogState:  # what the disk keeps of a log beside its messages
+    uint64_t first_seq
+    uint64_t last_seq
+    uint64_t messages
+    uint64_t bytes
+    uint64_t subjects
+    int64_t last_ts
+
+cdef int disk_open(Disk* d, const char* path, bint read_only) noexcept nogil
+cdef void disk_close(Disk* d) noexcept nogil
+cdef int disk_refresh(Disk* d) noexcept nogil
+cdef DiskLog* disk_log(Disk* d) noexcept nogil
+cdef void disk_log_free(void* disk) noexcept nogil
+cdef bint disk_state(Disk* d, uint32_t ident, LogState* s) noexcept nogil
+cdef uint64_t disk_generation(Disk* d) noexcept nogil
 
 cdef int disk_read(Log* l, uint64_t seq, Record* r) noexcept nogil
 cdef int disk_next(Log* l, Filter* f, uint64_t start, uint64_t end, Record* r) noexcept nogil
@@ -15,3 +60,8 @@ cdef uint64_t disk_subject_next(Log* l, const char* subject, uint32_t n, uint64_
 cdef uint64_t disk_count(Log* l, Filter* f, uint64_t start, uint64_t end) noexcept nogil
 cdef void disk_subjects(Log* l, Filter* f, subject_fn each, void* context) noexcept nogil
 cdef uint64_t disk_seq_from_time(Log* l, int64_t ts) noexcept nogil
+
+cdef void put_key(char* to, uint32_t ident, uint64_t seq) noexcept nogil
+cdef uint64_t key_seq(const void* key) noexcept nogil
+cdef size_t subject_key(char* to, uint32_t ident, const char* subject, uint32_t n) noexcept nogil
+cdef bint subject_value(const char* data, size_t size, SubjectState* s, const char** text, uint32_t* n) noexcept nogil

@@ -1,33 +1,620 @@
-"""No disk yet."""
+"""Reading a log from LMDB.
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+``blocks`` maps (log, last sequence) to a block of messages, so that the first key at or above (log, sequence) is the
+block that has the sequence, if any has. ``dead`` has a bit for each removed message of a block that still holds it,
+under the block's key. ``subjects`` maps (log, subject) to count, first and last sequence; in LMDB's order subjects with
+a common beginning are neighbours, so that a filter looks only at those that begin as it does.
 
+A message names the one before it on its subject. Where little matches a filter, its messages are gathered along these
+chains, newest first, instead of looking at everything between them; the list is kept in the Filter until the next
+flush.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, qsort, realloc
+from libc.string cimport memcmp, memcpy, memset
+
+from phloem.shared.kernel.sublist cimport grow, must
+from phloem.shared.kernel.text cimport equals, hash_bytes, pattern_matches
+
+from .block cimport BLOCK_HEAD, BLOCK_ZSTD, Block, block_find, block_open, block_read, block_seq, block_verified
+from .lmdb cimport (
+    MDB_CREATE, MDB_NOMEMINIT, MDB_NORDAHEAD, MDB_NOSUBDIR, MDB_NOTFOUND, MDB_NOTLS, MDB_FIRST, MDB_NEXT, MDB_RDONLY,
+    MDB_SET_RANGE, MDB_val, lmdb,
+)
+from .log cimport filter_matches
+from .table cimport dead_has
 from .types cimport *
+from .varint cimport get_varint
+
+cdef enum:
+    GATHER_SHARE = 8  # a filter that matches less than an eighth of what is there gathers, others look at everything
+    GATHER_MAX = 2_000_000  # sequences kept for one filter: 16 MB
+    CHAIN_MAX = 1024  # a subject with more messages than this is looked for forwards
+    EXPANDED_MAX = 128 << 20  # a block that claims to be larger is damaged
+    DATABASES = 8
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    static const size_t phloem_map_most = sizeof(void*) > 4 ? (size_t)1 << 40 : (size_t)1 << 30;
+    """
+    const size_t phloem_map_most "phloem_map_most"
+
+
+# --- the environment -------------------------------------------------------------------------------
+
+
+cdef int _databases(Disk* d, bint read_only) noexcept nogil:
+    cdef void* txn = NULL
+    cdef unsigned int flags = 0 if read_only else MDB_CREATE
+    cdef int error = lmdb.txn_begin(d.env, NULL, MDB_RDONLY if read_only else 0, &txn)
+    if error:
+        return error
+    error = lmdb.dbi_open(txn, b"meta", flags, &d.meta)
+    if not error:
+        error = lmdb.dbi_open(txn, b"blocks", flags, &d.blocks)
+    if not error:
+        error = lmdb.dbi_open(txn, b"subjects", flags, &d.subjects)
+    if not error:
+        error = lmdb.dbi_open(txn, b"dead", flags, &d.dead)
+    if not error:
+        error = lmdb.dbi_open(txn, b"pairs", flags, &d.pairs)
+    if error:
+        lmdb.txn_abort(txn)
+        return error
+    return lmdb.txn_commit(txn)
+
+
+cdef int disk_open(Disk* d, const char* path, bint read_only) noexcept nogil:
+    """Opens the file, made if it is not there. The map is address space, not memory: as much as can be had."""
+    cdef size_t size = phloem_map_most
+    cdef int error
+    memset(d, 0, sizeof(Disk))
+    while True:
+        error = lmdb.env_create(&d.env)
+        if error:
+            return error
+        lmdb.env_set_maxdbs(d.env, DATABASES)
+        lmdb.env_set_mapsize(d.env, size)
+        error = lmdb.env_open(d.env, path, MDB_NOSUBDIR | MDB_NOTLS | MDB_NORDAHEAD | MDB_NOMEMINIT
+                              | (MDB_RDONLY if read_only else 0), 0o600)
+        if error == 0 or size <= (<size_t>1 << 28) or error != 12:  # ENOMEM: less address space than that
+            break
+        lmdb.env_close(d.env)
+        size //= 4
+    if error == 0:
+        error = _databases(d, read_only)
+    if error == 0:
+        error = lmdb.txn_begin(d.env, NULL, MDB_RDONLY, &d.reader)
+    if error == 0:
+        error = lmdb.cursor_open(d.reader, d.blocks, &d.cursor)
+    d.serial = 1
+    if error:
+        lmdb.env_close(d.env)
+        d.env = NULL
+    return error
+
+
+cdef void disk_close(Disk* d) noexcept nogil:
+    if d.env == NULL:
+        return
+    if d.cursor != NULL:
+        lmdb.cursor_close(d.cursor)
+    if d.reader != NULL:
+        lmdb.txn_abort(d.reader)
+    lmdb.env_close(d.env)
+    memset(d, 0, sizeof(Disk))
+
+
+cdef int disk_refresh(Disk* d) noexcept nogil:
+    """Sees what has been committed since; nothing that points into the map holds any more."""
+    cdef int error
+    lmdb.cursor_close(d.cursor)
+    lmdb.txn_reset(d.reader)
+    error = lmdb.txn_renew(d.reader)
+    d.serial += 1
+    if error == 0:
+        error = lmdb.cursor_open(d.reader, d.blocks, &d.cursor)
+    return error
+
+
+cdef DiskLog* disk_log(Disk* d) noexcept nogil:
+    cdef DiskLog* k = <DiskLog*>must(calloc(1, sizeof(DiskLog)))
+    k.disk = d
+    return k
+
+
+cdef void disk_log_free(void* disk) noexcept nogil:
+    if disk != NULL:
+        free((<DiskLog*>disk).expanded)
+        free(disk)
+
+
+cdef void put_key(char* to, uint32_t ident, uint64_t seq) noexcept nogil:
+    cdef int i
+    for i in range(4):
+        to[i] = <char>(ident >> (24 - 8 * i))
+    for i in range(8):
+        to[4 + i] = <char>(seq >> (56 - 8 * i))
+
+
+cdef uint64_t key_seq(const void* key) noexcept nogil:
+    cdef const uint8_t* p = <const uint8_t*>key + 4
+    cdef uint64_t seq = 0
+    cdef int i
+    for i in range(8):
+        seq = (seq << 8) | p[i]
+    return seq
+
+
+cdef size_t subject_key(char* to, uint32_t ident, const char* subject, uint32_t n) noexcept nogil:
+    """A subject that is too long for a key ends in a hash there; the value has the whole of it."""
+    cdef uint32_t h
+    cdef int i
+    put_key(to, ident, 0)
+    if n <= SUBJECT_KEY:
+        memcpy(to + 4, subject, n)
+        return 4 + n
+    memcpy(to + 4, subject, SUBJECT_KEY)
+    for i in range(4):
+        h = hash_bytes(subject, n, i)
+        memcpy(to + 4 + SUBJECT_KEY + 4 * i, &h, 4)
+    return 4 + SUBJECT_KEY + 16
+
+
+cdef bint subject_value(const char* data, size_t size, SubjectState* s, const char** text, uint32_t* n) noexcept nogil:
+    """count, last, last - first as varints, and the subject itself if the key does not have it."""
+    cdef const char* end = data + size
+    cdef uint64_t span = 0
+    cdef const char* p = get_varint(data, end, &s.count)
+    p = get_varint(p, end, &s.last)
+    p = get_varint(p, end, &span)
+    if p == NULL or span > s.last:
+        return False
+    s.first = s.last - span
+    text[0], n[0] = p, <uint32_t>(end - p)
+    return True
+
+
+cdef bint disk_state(Disk* d, uint32_t ident, LogState* s) noexcept nogil:
+    cdef char key[8]
+    cdef MDB_val k, v
+    memcpy(key, b"log:", 4)
+    memcpy(&key[0] + 4, &ident, 4)
+    k.mv_data, k.mv_size = key, 8
+    if lmdb.get(d.reader, d.meta, &k, &v) != 0 or v.mv_size != sizeof(LogState):
+        return False
+    memcpy(s, v.mv_data, sizeof(LogState))
+    return True
+
+
+cdef uint64_t disk_generation(Disk* d) noexcept nogil:
+    """The last journal generation that is here as a whole; 0: none."""
+    cdef MDB_val k, v
+    cdef uint64_t generation
+    k.mv_data, k.mv_size = <char*>b"generation", 10
+    if lmdb.get(d.reader, d.meta, &k, &v) != 0 or v.mv_size != 8:
+        return 0
+    memcpy(&generation, v.mv_data, 8)
+    return generation
+
+
+# --- blocks ----------------------------------------------------------------------------------------
+
+
+cdef bint _expand(DiskLog* k) noexcept nogil:
+    """Unpacks a compressed block into the log's own buffer."""
+    cdef uint32_t size = 0
+    memcpy(&size, k.block.data + BLOCK_HEAD - 8, 4)
+    if size > EXPANDED_MAX or size < BLOCK_HEAD:
+        return False
+    if size > k.expanded_cap:
+        k.expanded = <char*>must(realloc(k.expanded, size))
+        k.expanded_cap = size
+    with gil:
+        if not _expanded(k, size):
+            return False
+    memcpy(k.expanded, k.block.data, BLOCK_HEAD)
+    _plain_head(k.expanded)
+    return block_open(&k.block, k.expanded, size)
+
+
+cdef bint _expanded(DiskLog* k, uint32_t size) noexcept:
+    cdef bytes data
+    try:
+        data = (<object>k.disk.expand)(
+            PyBytes_FromStringAndSize(k.block.data + BLOCK_HEAD, k.block.size - BLOCK_HEAD), size - BLOCK_HEAD)
+    except Exception:  # whatever zstandard says: the block is not what was written
+        return False
+    if PyBytes_GET_SIZE(data) != size - BLOCK_HEAD:
+        return False
+    memcpy(k.expanded + BLOCK_HEAD, PyBytes_AS_STRING(data), size - BLOCK_HEAD)
+    return True
+
+
+cdef void _plain_head(char* head) noexcept nogil:
+    """The head of the block as it was before it was compressed."""
+    cdef uint32_t check
+    head[1] = 0
+    memset(head + BLOCK_HEAD - 8, 0, 4)
+    check = hash_bytes(head, BLOCK_HEAD - 4, 0x626C6B31)
+    memcpy(head + BLOCK_HEAD - 4, &check, 4)
+
+
+cdef int _enter(Log* l, uint64_t seq) noexcept nogil:
+    """Makes the first block that ends at ``seq`` or later the log's current one."""
+    cdef DiskLog* k = <DiskLog*>l.disk
+    cdef Disk* d = k.disk
+    cdef char key[KEY]
+    cdef MDB_val at, v
+    cdef int error
+    if k.serial == d.serial and k.block.data != NULL and k.block.first <= seq <= k.block.last:
+        return FOUND
+    put_key(key, l.ident, seq)
+    at.mv_data, at.mv_size = key, KEY
+    k.block.data = NULL
+    error = lmdb.cursor_get(d.cursor, &at, &v, MDB_SET_RANGE)
+    if error == MDB_NOTFOUND:
+        return MISSING
+    if error:
+        d.error = error
+        d.damaged += 1
+        return DAMAGED
+    if at.mv_size != KEY or memcmp(at.mv_data, key, 4) != 0:
+        return MISSING
+    memcpy(key, at.mv_data, KEY)
+    if not block_open(&k.block, <const char*>v.mv_data, v.mv_size) or k.block.last != key_seq(key) \
+            or (k.block.flags & BLOCK_ZSTD and not _expand(k)):
+        k.block.data = NULL
+        k.block.first, k.block.last = seq, key_seq(key)
+        d.damaged += 1
+        return DAMAGED
+    k.serial = d.serial
+    k.bits = NULL
+    at.mv_data, at.mv_size = key, KEY
+    if lmdb.get(d.reader, d.dead, &at, &v) == 0 and v.mv_size == 4 + (k.block.count + 7) // 8:
+        k.bits = <const char*>v.mv_data + 4
+    return FOUND
+
+
+cdef inline bint _gone(Log* l, DiskLog* k, uint32_t index, uint64_t seq) noexcept nogil:
+    if k.bits != NULL and (k.bits[index >> 3] >> (index & 7)) & 1:
+        return True
+    return dead_has(&l.dead, seq) or dead_has(l.frozen_dead, seq)
 
 
 cdef int disk_read(Log* l, uint64_t seq, Record* r) noexcept nogil:
+    cdef DiskLog* k = <DiskLog*>l.disk
+    cdef uint32_t i
+    cdef int found = _enter(l, seq)
+    if found == FOUND:
+        if seq < k.block.first:
+            return MISSING
+        i = block_find(&k.block, seq)
+        if i == k.block.count or block_seq(&k.block, i) != seq or _gone(l, k, i, seq):
+            return MISSING
+        found = block_verified(&k.block, i, r)
+        if found == DAMAGED:
+            k.disk.damaged += 1
+    r.seq = seq
+    return found
+
+
+cdef int _look(Log* l, Filter* f, uint64_t start, uint64_t end, Record* r) noexcept nogil:
+    """The first match from ``start`` to ``end``, looking at every message."""
+    cdef DiskLog* k = <DiskLog*>l.disk
+    cdef uint32_t i
+    cdef uint64_t seq, previous
+    cdef int found
+    while start <= end:
+        found = _enter(l, start)
+        if found == DAMAGED:
+            r.seq = start
+        if found != FOUND:
+            return found
+        i = block_find(&k.block, start)
+        while i < k.block.count:
+            seq = block_seq(&k.block, i)
+            if seq > end:
+                return MISSING
+            if not _gone(l, k, i, seq):
+                r.seq = seq
+                found = block_read(&k.block, i, r, &previous)
+                if found == FOUND and filter_matches(f, r.subject, r.subject_len):
+                    found = block_verified(&k.block, i, r)
+                elif found == FOUND:
+                    i += 1
+                    continue
+                if found == DAMAGED:
+                    k.disk.damaged += 1
+                return found
+            i += 1
+        start = k.block.last + 1
     return MISSING
 
 
 cdef int disk_next(Log* l, Filter* f, uint64_t start, uint64_t end, Record* r) noexcept nogil:
+    cdef int found
+    if f == NULL or f.count == 0 or not _gathered(l, f, start):
+        return _look(l, f, start, end, r)
+    if f.gathered_at >= f.ngathered or f.gathered[f.gathered_at] < start \
+            or (f.gathered_at and f.gathered[f.gathered_at - 1] >= start):
+        f.gathered_at = _above(f.gathered, f.ngathered, start)
+    while f.gathered_at < f.ngathered and f.gathered[f.gathered_at] <= end:
+        found = disk_read(l, f.gathered[f.gathered_at], r)
+        if found != MISSING:
+            return found
+        f.gathered_at += 1
     return MISSING
 
 
+cdef uint32_t _above(uint64_t* list, uint32_t n, uint64_t value) noexcept nogil:
+    """The index of the first that is ``value`` or more."""
+    cdef uint32_t low = 0
+    cdef uint32_t high = n
+    cdef uint32_t middle
+    while low < high:
+        middle = (low + high) // 2
+        if list[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+# --- gathering -------------------------------------------------------------------------------------
+
+
+cdef struct Chains:
+    Log* log
+    Filter* filter
+    uint64_t start
+    uint64_t total
+    uint64_t most
+    uint32_t cap
+    bint broken
+
+
+cdef bint _add_total(void* context, const char* subject, uint32_t n, SubjectState* s) noexcept nogil:
+    cdef Chains* c = <Chains*>context
+    c.total += s.count
+    return c.total <= c.most
+
+
+cdef uint64_t _chain(Log* l, uint64_t seq) noexcept nogil:
+    """The message before ``seq`` on its subject; 0: none; UINT64_MAX: that cannot be said."""
+    cdef DiskLog* k = <DiskLog*>l.disk
+    cdef Record r
+    cdef uint64_t previous
+    cdef uint32_t i
+    if _enter(l, seq) != FOUND or seq < k.block.first:
+        return <uint64_t>-1
+    i = block_find(&k.block, seq)
+    if i == k.block.count or block_seq(&k.block, i) != seq or block_read(&k.block, i, &r, &previous) != FOUND:
+        return <uint64_t>-1
+    return previous
+
+
+cdef bint _follow(void* context, const char* subject, uint32_t n, SubjectState* s) noexcept nogil:
+    cdef Chains* c = <Chains*>context
+    cdef Filter* f = c.filter
+    cdef uint64_t seq = s.last
+    cdef uint64_t found = 0
+    while seq >= c.start and seq >= s.first and seq and seq != <uint64_t>-1:
+        f.gathered = <uint64_t*>grow(f.gathered, &c.cap, f.ngathered + 1, sizeof(uint64_t))
+        f.gathered[f.ngathered] = seq
+        f.ngathered += 1
+        found += 1
+        seq = _chain(c.log, seq)
+    if seq == <uint64_t>-1 and found < s.count:  # a block is gone that was between them
+        c.broken = True
+    return not c.broken and f.ngathered <= GATHER_MAX
+
+
+cdef int _by_value(const void* a, const void* b) noexcept nogil:
+    cdef uint64_t x = (<const uint64_t*>a)[0]
+    cdef uint64_t y = (<const uint64_t*>b)[0]
+    return (x > y) - (x < y)
+
+
+cdef bint _gathered(Log* l, Filter* f, uint64_t start) noexcept nogil:
+    """Whether the filter's list says all from ``start`` on; it is made when that is worth it."""
+    cdef Chains c
+    cdef DiskLog* k = <DiskLog*>l.disk
+    if f.gathered_flush == k.disk.serial:
+        if f.gathered_to == 0:  # looked into already: not worth it
+            return False
+        if start >= f.gathered_from:
+            return True
+    memset(&c, 0, sizeof(Chains))
+    c.log, c.filter, c.start = l, f, start
+    c.most = l.messages // GATHER_SHARE
+    if c.most > GATHER_MAX:
+        c.most = GATHER_MAX
+    f.gathered_flush, f.gathered_to, f.ngathered, f.gathered_at = k.disk.serial, 0, 0, 0
+    free(f.gathered)
+    f.gathered = NULL
+    disk_subjects(l, f, _add_total, &c)
+    if c.total > c.most:
+        return False
+    disk_subjects(l, f, _follow, &c)
+    if c.broken or f.ngathered > GATHER_MAX:
+        f.ngathered = 0
+        return False
+    if f.ngathered:
+        qsort(f.gathered, f.ngathered, sizeof(uint64_t), _by_value)
+    f.gathered_from, f.gathered_to = start, l.disk_last
+    return True
+
+
+# --- subjects --------------------------------------------------------------------------------------
+
+
 cdef bint disk_subject(Log* l, const char* subject, uint32_t n, SubjectState* s) noexcept nogil:
-    return False
+    """As of the last flush. False: the subject has no message on disk."""
+    cdef Disk* d = (<DiskLog*>l.disk).disk
+    cdef char key[ANY_KEY]
+    cdef MDB_val at, v
+    cdef const char* text
+    cdef uint32_t length
+    at.mv_data, at.mv_size = key, subject_key(key, l.ident, subject, n)
+    if lmdb.get(d.reader, d.subjects, &at, &v) != 0:
+        return False
+    return subject_value(<const char*>v.mv_data, v.mv_size, s, &text, &length)
 
 
 cdef uint64_t disk_subject_next(Log* l, const char* subject, uint32_t n, uint64_t start) noexcept nogil:
-    return 0
+    cdef SubjectState s
+    cdef Filter one
+    cdef Record r
+    cdef char* pattern = <char*>subject
+    cdef unsigned short length = <unsigned short>n
+    cdef uint64_t seq
+    cdef uint64_t found = 0
+    if not disk_subject(l, subject, n, &s) or s.last < start:
+        return 0
+    if start < s.first:
+        start = s.first
+    if s.count <= CHAIN_MAX:
+        seq = s.last
+        while seq >= start and seq and seq != <uint64_t>-1:
+            if not (dead_has(&l.dead, seq) or dead_has(l.frozen_dead, seq)):
+                found = seq
+            seq = _chain(l, seq)
+        if seq != <uint64_t>-1:
+            return found if found == 0 or disk_read(l, found, &r) != MISSING else _first_of(l, subject, n, found + 1)
+    memset(&one, 0, sizeof(Filter))
+    one.patterns, one.lengths, one.count = &pattern, &length, 1
+    return r.seq if _look(l, &one, start, l.disk_last, &r) != MISSING else 0
 
 
-cdef uint64_t disk_count(Log* l, Filter* f, uint64_t start, uint64_t end) noexcept nogil:
+cdef uint64_t _first_of(Log* l, const char* subject, uint32_t n, uint64_t start) noexcept nogil:
+    cdef Filter one
+    cdef Record r
+    cdef char* pattern = <char*>subject
+    cdef unsigned short length = <unsigned short>n
+    memset(&one, 0, sizeof(Filter))
+    one.patterns, one.lengths, one.count = &pattern, &length, 1
+    return r.seq if _look(l, &one, start, l.disk_last, &r) != MISSING else 0
+
+
+cdef uint32_t _beginning(const char* pattern, uint32_t n) noexcept nogil:
+    """How much of a pattern every subject that matches begins with."""
+    cdef uint32_t i
+    for i in range(n):
+        if (pattern[i] == c'*' or pattern[i] == c'>') and (i == 0 or pattern[i - 1] == c'.') \
+                and (i + 1 == n or pattern[i + 1] == c'.'):
+            return i
+    return n
+
+
+cdef void _each_subject(Log* l, Filter* f, uint32_t which, subject_fn each, void* context, bint* on) noexcept nogil:
+    cdef Disk* d = (<DiskLog*>l.disk).disk
+    cdef char key[ANY_KEY]
+    cdef uint32_t n = 0
+    cdef uint32_t i
+    cdef void* cursor = NULL
+    cdef MDB_val at, v
+    cdef SubjectState s
+    cdef const char* text
+    cdef uint32_t length
+    cdef size_t prefix
+    cdef bint mine
+    if f != NULL and f.count:
+        n = _beginning(f.patterns[which], f.lengths[which])
+        if n > SUBJECT_KEY:
+            n = SUBJECT_KEY
+    put_key(key, l.ident, 0)
+    if n:
+        memcpy(&key[0] + 4, f.patterns[which], n)
+    prefix = 4 + n
+    if lmdb.cursor_open(d.reader, d.subjects, &cursor) != 0:
+        return
+    at.mv_data, at.mv_size = key, prefix
+    i = MDB_SET_RANGE
+    while lmdb.cursor_get(cursor, &at, &v, i) == 0:
+        i = MDB_NEXT
+        if at.mv_size < prefix or memcmp(at.mv_data, key, prefix) != 0:
+            break
+        if not subject_value(<const char*>v.mv_data, v.mv_size, &s, &text, &length):
+            d.damaged += 1
+            continue
+        if length == 0:
+            text, length = <const char*>at.mv_data + 4, <uint32_t>(at.mv_size - 4)
+        mine = f == NULL or f.count == 0 or pattern_matches(f.patterns[which], f.lengths[which], text, length)
+        if mine and _first_pattern(f, text, length) == which:
+            on[0] = each(context, text, length, &s)
+            if not on[0]:
+                break
+    lmdb.cursor_close(cursor)
+
+
+cdef inline uint32_t _first_pattern(Filter* f, const char* subject, uint32_t n) noexcept nogil:
+    cdef uint32_t i
+    if f == NULL or f.count < 2:
+        return 0
+    for i in range(f.count):
+        if pattern_matches(f.patterns[i], f.lengths[i], subject, n):
+            return i
     return 0
 
 
 cdef void disk_subjects(Log* l, Filter* f, subject_fn each, void* context) noexcept nogil:
-    pass
+    """Every subject that matches, each once."""
+    cdef uint32_t i
+    cdef bint on = True
+    for i in range(f.count if f != NULL and f.count else 1):
+        if on:
+            _each_subject(l, f, i, each, context, &on)
+
+
+# --- counting and time -----------------------------------------------------------------------------
+
+
+cdef inline uint32_t _live(DiskLog* k) noexcept nogil:
+    cdef uint32_t live
+    if k.bits == NULL:
+        return k.block.count
+    memcpy(&live, k.bits - 4, 4)
+    return live
+
+
+cdef uint64_t disk_count(Log* l, Filter* f, uint64_t start, uint64_t end) noexcept nogil:
+    cdef DiskLog* k = <DiskLog*>l.disk
+    cdef Record r
+    cdef uint64_t count = 0
+    cdef bint settled = l.dead.total == 0 and (l.frozen_dead == NULL or l.frozen_dead.total == 0)
+    cdef bint all = f == NULL or f.count == 0
+    while start <= end:
+        if all and settled and _enter(l, start) == FOUND and start <= k.block.first and k.block.last <= end \
+                and l.dead.below <= k.block.first and (l.frozen_dead == NULL or l.frozen_dead.below <= k.block.first):
+            count += _live(k)
+            start = k.block.last + 1
+            continue
+        if disk_next(l, f, start, end, &r) == MISSING:
+            break
+        count += 1
+        start = r.seq + 1
+    return count
 
 
 cdef uint64_t disk_seq_from_time(Log* l, int64_t ts) noexcept nogil:
+    """The first message with this time or a later one; 0: none has. Clocks jump, so every block is asked."""
+    cdef DiskLog* k = <DiskLog*>l.disk
+    cdef Record r
+    cdef uint64_t start = l.first_seq
+    cdef int found
+    while start <= l.disk_last:
+        found = _enter(l, start)
+        if found == MISSING:
+            return 0
+        if found == FOUND and k.block.max_ts >= ts:
+            while start <= k.block.last and _look(l, NULL, start, k.block.last, &r) == FOUND:
+                if r.ts >= ts:
+                    return r.seq
+                start = r.seq + 1
+        start = k.block.last + 1
     return 0

@@ -1,11 +1,24 @@
-"""Records that join the journal's filling batch (journal.pyx). For the loop's thread; nothing here waits.
+"""Records that join the journal's filling batch, and what becomes of batches (journal.pyx). For the loop's thread;
+nothing here waits.
 
 A batch is written in one piece and synced once; it is durable as a whole or not there at all.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from .types cimport *
+
+cdef enum RecordType:
+    R_MESSAGE = 1  # ident, seq, ts, subject length, header length, size, check, previous, subject, body
+    R_REMOVED = 2  # ident, first, last
+    R_PURGED = 3  # ident, below
+    R_SKIPPED = 4  # ident, last sequence
+    R_NOTE = 5  # owner, length, bytes
+    R_PAIR = 6  # key length, value length + 1 (0: deleted), key, value
+    R_DROPPED = 7  # ident: the log is deleted
+
+cdef enum:
+    FRAME = 48  # bytes of a batch's head: magic, length, generation, batch, base_ts, check
 
 cdef void journal_message(Journal* j, Log* l, uint64_t seq, int64_t ts, const char* subject, uint32_t n,
                           const char* body, uint32_t header_len, uint32_t size, uint32_t check) noexcept nogil
@@ -14,6 +27,34 @@ cdef void journal_purged(Journal* j, Log* l, uint64_t below) noexcept nogil  # e
 cdef void journal_skipped(Journal* j, Log* l, uint64_t last_seq) noexcept nogil  # sequences given out to nobody
 cdef void journal_note(Journal* j, uint32_t owner, const char* data, uint32_t n) noexcept nogil
 cdef void journal_pair(Journal* j, const char* key, uint32_t kn, const char* value, int64_t vn) noexcept nogil  # vn -1: deleted
+cdef void journal_dropped(Journal* j, uint32_t ident) noexcept nogil
 
-cdef bint journal_submit(Journal* j) noexcept nogil  # hands the filling batch to the writer if it is idle
-cdef bint journal_reap(Journal* j) noexcept nogil  # takes what the writer has finished; whether durable or written moved
+cdef void journal_submit(Journal* j) noexcept nogil  # hands the filling batch to the writer if it is idle
+cdef bint journal_reap(Journal* j) noexcept nogil  # takes what the writer has finished; whether anything was
+
+cdef struct Writer:
+    void* lock
+    void* signal
+    int fd
+    int next_fd  # where the batch after a switch goes; -1: not prepared
+    int old_fd  # of the generation that has ended
+    int event_fd
+    uint8_t state  # WriterState
+    uint8_t sync
+    uint8_t stop
+    int error
+    char* data
+    size_t length
+    uint64_t offset
+    uint64_t took_ns
+    Buffer spare
+    # tests put their own here
+    ssize_t (*pwrite_fn)(int fd, const void* data, size_t n, long offset) noexcept nogil
+    int (*sync_fn)(int fd) noexcept nogil
+
+cdef void writer_loop(Writer* w) noexcept nogil
+cdef Writer* writer_new(int event_fd) noexcept nogil
+cdef void writer_stop(Writer* w) noexcept nogil
+cdef void writer_free(Writer* w) noexcept nogil
+cdef uint64_t frame_check(const char* head, const char* payload, size_t n) noexcept nogil
+cdef void journal_freeze(Journal* j) noexcept nogil

@@ -56,6 +56,7 @@ cdef void filter_clear(Filter* f) noexcept nogil:
         free(f.patterns[i])
     free(f.patterns)
     free(f.lengths)
+    free(f.gathered)
     memset(f, 0, sizeof(Filter))
 
 
@@ -307,6 +308,7 @@ cdef uint64_t log_append(Log* l, uint64_t seq, int64_t ts, const char* subject, 
     e.seq, e.ts = seq, ts
     e.header_len, e.size = header_len, size
     memcpy(&e.body[0], body, size)
+    e.previous = p.last
     e.check = 0 if l.memory else record_check(seq, ts, subject, n, body, header_len, size)
     table_put(l.active, e)
     if p.count == 0:

@@ -56,6 +56,7 @@ cdef struct Entry:  # one message in memory
     uint32_t header_len
     uint32_t size
     uint32_t check  # record_check of it, taken when it was stored
+    uint64_t previous  # the subject's last message before this one, 0: none; blocks keep it, so that one leads to the next
     char body[1]
 
 cdef struct Page:
@@ -91,6 +92,12 @@ cdef struct Filter:  # what a consumer, a purge or a question asks for; 0 patter
     char** patterns
     uint16_t* lengths
     uint32_t count
+    uint64_t* gathered  # what matches on disk, where that is little: sequences in order (disk.pyx)
+    uint32_t ngathered
+    uint32_t gathered_at
+    uint64_t gathered_from  # they are all that match from here
+    uint64_t gathered_to  # to here
+    uint64_t gathered_flush  # at this number of flushes of the log
 
 cdef struct SubjectState:
     uint64_t count
@@ -118,22 +125,44 @@ cdef struct Log:
     uint64_t bytes  # as nats-server counts them for this kind of storage
     uint64_t subjects  # distinct ones that have live messages
     uint64_t disk_last  # messages up to here are on disk, or were
+    uint64_t disk_first  # none is on disk below this
     Table* active
     Table* frozen  # NULL: no flush is under way
     DeadSet dead
     DeadSet* frozen_dead
     removed_fn removed  # told of every message that is removed, while it can still be read; NULL: nobody
     void* removed_context
+    uint8_t compress
     void* owner  # the Python Log, borrowed
-    Log* next  # of the same journal
 
 cdef struct Buffer:  # grows, never shrinks below what it has proved to need
     char* data
     size_t length
     size_t cap
 
-cdef struct Journal:  # the part of it that the loop's thread sees; journal.pyx has the rest behind it
-    Buffer filling  # records of the next batch
+cdef enum FlushState:
+    NO_FLUSH = 0
+    LAST_BATCH = 1  # the last batch of the generation is being closed or is under way
+    FROZEN = 2  # it is on the disk: the mover may begin
+    MOVING = 3
+    MOVED = 4  # or it failed
+
+cdef struct FrozenLog:  # what the mover has to know of a log, as it was when it was frozen
+    Log* log
+    Table* table
+    DeadSet* dead
+    uint32_t ident
+    uint8_t compress
+    uint8_t deleted
+    uint64_t first_seq
+    uint64_t last_seq
+    uint64_t messages
+    uint64_t bytes
+    uint64_t subjects
+    int64_t last_ts
+
+cdef struct Journal:  # the part of it that the loop's thread sees; ``writer`` is what the writing thread sees
+    Buffer filling  # records of the next batch, behind room for the frame's head
     uint64_t batch  # its number; the first is 1
     uint64_t durable  # highest batch that is on the disk; all lower ones are, too
     uint64_t written  # highest batch that has been written, synced or not
@@ -141,9 +170,46 @@ cdef struct Journal:  # the part of it that the loop's thread sees; journal.pyx 
     uint8_t strict  # something in the filling batch has to be synced before it is acknowledged
     uint8_t failed  # the disk refused: nothing is acknowledged any more until the store is opened again
     uint8_t full  # no space: what would need more is refused, reading goes on
+    uint8_t unsynced  # written and not yet synced (interval mode)
+    uint8_t flush_state  # FlushState
+    int error  # errno of what failed
     size_t pending_bytes  # filling and under way
-    Log* logs  # all open ones
+    int64_t base_ts  # of the filling batch
+    uint32_t removed_ident  # an open range of removed sequences; 0: none
+    uint64_t removed_first
+    uint64_t removed_last
+    uint64_t generation
+    uint64_t offset  # in the generation's file
+    uint64_t generation_bytes  # a generation that has reached this is moved to LMDB
+    Log** logs  # all open ones
+    uint32_t nlogs
+    uint32_t log_cap
     Log** dirty
     uint32_t ndirty
     uint32_t dirty_cap
-    void* writer  # journal.pyx
+    Log** under  # touched by the batch that is under way
+    uint32_t nunder
+    uint32_t under_cap
+    FrozenLog* frozen
+    uint32_t nfrozen
+    uint32_t frozen_cap
+    # gathering: small batches that follow one another closely are made one (``journal_submit``)
+    int timer_fd
+    uint8_t timer_armed
+    uint8_t holding
+    uint8_t hold_fruitful
+    uint32_t hold_rounds
+    uint32_t hold_skip  # as many chances are passed over
+    uint32_t hold_passed
+    size_t hold_length
+    uint8_t followed  # the filling batch had something in it when the last one was done
+    void (*attend)(void* context) noexcept nogil  # calls the Store: a generation ends, is to be moved, has been moved
+    void* owner  # the Python Store, borrowed
+    void* writer
+    # figures
+    uint64_t batches
+    uint64_t syncs
+    uint64_t bytes_written
+    uint64_t sync_ns
+    uint64_t sync_ns_max
+    size_t last_batch_bytes

@@ -1,0 +1,48 @@
+"""Blocks of messages (block.pyx)."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from .types cimport *
+
+cdef enum:
+    BLOCK_HEAD = 48
+    BLOCK_FULL = 65520  # sixteen pages of LMDB without the head of the first
+    BLOCK_ZSTD = 1
+
+cdef struct Block:  # one that is being read; points into the map of LMDB or into a buffer of the reader
+    const char* data
+    size_t size
+    const char* offsets  # uint16 for each message
+    const char* deltas  # uint32 for each message: its sequence above ``first``; NULL: there are no holes
+    uint64_t first
+    uint64_t last
+    int64_t base_ts
+    int64_t max_ts
+    uint32_t count
+    uint32_t flags
+
+cdef struct BlockWriter:
+    Buffer data  # head and records
+    uint16_t* offsets
+    uint32_t* deltas
+    uint32_t cap
+    uint32_t count
+    uint64_t first
+    uint64_t last
+    int64_t base_ts
+    int64_t max_ts
+    uint32_t* seen  # offsets of subjects by hash, for this block
+    Buffer whole  # the finished value
+
+cdef bint block_open(Block* b, const char* data, size_t size) noexcept nogil
+cdef uint64_t block_seq(Block* b, uint32_t index) noexcept nogil
+cdef uint32_t block_find(Block* b, uint64_t seq) noexcept nogil
+cdef int block_read(Block* b, uint32_t index, Record* r, uint64_t* previous) noexcept nogil
+cdef int block_verified(Block* b, uint32_t index, Record* r) noexcept nogil
+
+cdef bint block_add(BlockWriter* w, uint64_t seq, int64_t ts, const char* subject, uint32_t n, const char* body,
+                    uint32_t header_len, uint32_t size, uint32_t check, uint64_t previous) noexcept nogil
+cdef void block_finish(BlockWriter* w) noexcept nogil
+cdef void block_restart(BlockWriter* w) noexcept nogil
+cdef bint block_resume(BlockWriter* w, Block* b) noexcept nogil
+cdef void block_free(BlockWriter* w) noexcept nogil

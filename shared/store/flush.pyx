@@ -1,0 +1,471 @@
+"""Moving a generation of the journal into LMDB: one write transaction that holds everything of the generation and its
+number, so that after a crash either all of it is there or the journal still has it.
+
+For each log, in this order: a purge takes whole blocks; removed messages of older generations become bits; the frozen
+Table becomes blocks (the last one goes on where it was left if it was less than half full); subjects get their numbers.
+A block of which nothing is left goes.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport ENOMEM
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, qsort, realloc
+from libc.string cimport memcmp, memcpy, memset
+
+from phloem.shared.kernel.sublist cimport must
+from phloem.shared.kernel.text cimport hash_bytes
+
+from .block cimport (
+    BLOCK_FULL, BLOCK_HEAD, BLOCK_ZSTD, Block, BlockWriter, block_add, block_find, block_finish, block_free, block_open,
+    block_restart, block_resume, block_seq,
+)
+from .disk cimport ANY_KEY, KEY, SUBJECT_KEY, Disk, LogState, key_seq, put_key, subject_key
+from .lmdb cimport MDB_LAST, MDB_NEXT, MDB_NOTFOUND, MDB_PREV, MDB_SET_RANGE, MDB_val, lmdb
+from .table cimport table_next
+from .types cimport *
+from .varint cimport put_varint
+
+cdef enum:
+    RESUME_MAX = 32768  # a last block of less than this is gone on with
+    DAMAGED_BLOCK = -1
+
+
+cdef int flush_begin(Flush* f, Disk* d) noexcept nogil:
+    cdef int error
+    memset(f, 0, sizeof(Flush))
+    f.disk = d
+    error = lmdb.txn_begin(d.env, NULL, 0, &f.txn)
+    if error:
+        return error
+    error = lmdb.cursor_open(f.txn, d.blocks, &f.blocks)
+    if error:
+        lmdb.txn_abort(f.txn)
+    return error
+
+
+cdef void flush_abort(Flush* f) noexcept nogil:
+    lmdb.cursor_close(f.blocks)
+    lmdb.txn_abort(f.txn)
+
+
+cdef int flush_commit(Flush* f, uint64_t generation) noexcept nogil:
+    cdef int error = flush_meta(f, b"generation", 10, <char*>&generation, 8)
+    lmdb.cursor_close(f.blocks)
+    if error:
+        lmdb.txn_abort(f.txn)
+        return error
+    return lmdb.txn_commit(f.txn)
+
+
+cdef int _put(Flush* f, unsigned int db, const void* key, size_t kn, const void* value, size_t vn) noexcept nogil:
+    cdef MDB_val k, v
+    k.mv_data, k.mv_size = <void*>key, kn
+    v.mv_data, v.mv_size = <void*>value, vn
+    f.bytes += vn
+    return lmdb.put(f.txn, db, &k, &v, 0)
+
+
+cdef int _delete(Flush* f, unsigned int db, const void* key, size_t kn) noexcept nogil:
+    cdef MDB_val k
+    cdef int error
+    k.mv_data, k.mv_size = <void*>key, kn
+    error = lmdb.del_(f.txn, db, &k, NULL)
+    return 0 if error == MDB_NOTFOUND else error
+
+
+cdef int flush_meta(Flush* f, const char* key, size_t kn, const char* value, size_t vn) noexcept nogil:
+    return _put(f, f.disk.meta, key, kn, value, vn)
+
+
+cdef int flush_pair(Flush* f, const char* key, size_t kn, const char* value, size_t vn, bint deleted) noexcept nogil:
+    return _delete(f, f.disk.pairs, key, kn) if deleted else _put(f, f.disk.pairs, key, kn, value, vn)
+
+
+cdef int _drop_all(Flush* f, unsigned int db, uint32_t ident) noexcept nogil:
+    """Everything of a log in one database."""
+    cdef char key[KEY]
+    cdef void* cursor = NULL
+    cdef MDB_val at, v
+    cdef int error = lmdb.cursor_open(f.txn, db, &cursor)
+    if error:
+        return error
+    put_key(key, ident, 0)
+    at.mv_data, at.mv_size = key, 4
+    error = lmdb.cursor_get(cursor, &at, &v, MDB_SET_RANGE)
+    while error == 0 and at.mv_size >= 4 and memcmp(at.mv_data, key, 4) == 0:
+        error = lmdb.cursor_del(cursor, 0)
+        if error == 0:
+            error = lmdb.cursor_get(cursor, &at, &v, MDB_NEXT)  # what followed it
+    lmdb.cursor_close(cursor)
+    return 0 if error == MDB_NOTFOUND else error
+
+
+cdef int flush_drop(Flush* f, uint32_t ident) noexcept nogil:
+    """A deleted log."""
+    cdef char key[8]
+    cdef int error = _drop_all(f, f.disk.blocks, ident)
+    if error == 0:
+        error = _drop_all(f, f.disk.dead, ident)
+    if error == 0:
+        error = _drop_all(f, f.disk.subjects, ident)
+    memcpy(key, b"log:", 4)
+    memcpy(&key[0] + 4, &ident, 4)
+    return error or _delete(f, f.disk.meta, key, 8)
+
+
+# --- removed messages ------------------------------------------------------------------------------
+
+
+cdef int _by_number(const void* a, const void* b) noexcept nogil:
+    cdef uint64_t x = (<DeadPage**>a)[0].number
+    cdef uint64_t y = (<DeadPage**>b)[0].number
+    return (x > y) - (x < y)
+
+
+cdef struct Grave:  # the block whose bits are being set
+    uint64_t first
+    uint64_t last  # 0: none
+    uint32_t count
+    uint32_t live
+    uint8_t* bits  # live count, then a bit for each message
+    size_t size
+    size_t cap
+    Block block
+    bint changed
+
+
+cdef int _close_grave(Flush* f, uint32_t ident, Grave* g) noexcept nogil:
+    """Writes the bits, or removes the block if nothing is left in it."""
+    cdef char key[KEY]
+    cdef int error
+    if g.last == 0 or not g.changed:
+        return 0
+    put_key(key, ident, g.last)
+    g.changed = False
+    if g.live == 0:
+        error = _delete(f, f.disk.blocks, key, KEY)
+        return error or _delete(f, f.disk.dead, key, KEY)
+    memcpy(g.bits, &g.live, 4)
+    return _put(f, f.disk.dead, key, KEY, g.bits, g.size)
+
+
+cdef int _open_grave(Flush* f, uint32_t ident, uint64_t seq, Grave* g) noexcept nogil:
+    """Goes to the block that has ``seq``; MDB_NOTFOUND: none has."""
+    cdef char key[KEY]
+    cdef MDB_val at, v
+    cdef int error = _close_grave(f, ident, g)
+    if error:
+        return error
+    g.last = 0
+    put_key(key, ident, seq)
+    at.mv_data, at.mv_size = key, KEY
+    error = lmdb.cursor_get(f.blocks, &at, &v, MDB_SET_RANGE)
+    if error:
+        return error
+    if at.mv_size != KEY or memcmp(at.mv_data, key, 4) != 0:
+        return MDB_NOTFOUND
+    if not block_open(&g.block, <const char*>v.mv_data, v.mv_size):
+        return DAMAGED_BLOCK
+    memcpy(key, at.mv_data, KEY)
+    g.first, g.last, g.count = g.block.first, key_seq(key), g.block.count
+    g.size = 4 + (g.count + 7) // 8
+    if g.size > g.cap:
+        g.bits = <uint8_t*>must(realloc(g.bits, g.size * 2))
+        g.cap = g.size * 2
+    at.mv_data, at.mv_size = key, KEY
+    if lmdb.get(f.txn, f.disk.dead, &at, &v) == 0 and v.mv_size == g.size:
+        memcpy(g.bits, v.mv_data, g.size)
+        memcpy(&g.live, g.bits, 4)
+    else:
+        memset(g.bits, 0, g.size)
+        g.live = g.count
+    g.changed = False
+    return 0 if g.first <= seq else MDB_NOTFOUND
+
+
+cdef int _bury(Flush* f, uint32_t ident, Grave* g, uint64_t seq) noexcept nogil:
+    """Sets the bit of one message; one that no block has is passed over."""
+    cdef uint32_t i
+    cdef int error
+    if not (g.last and g.first <= seq <= g.last):
+        error = _open_grave(f, ident, seq, g)
+        if error == MDB_NOTFOUND or error == DAMAGED_BLOCK:
+            return 0
+        if error:
+            return error
+    i = _index(g, seq)
+    if i < g.count and not (g.bits[4 + (i >> 3)] >> (i & 7)) & 1:
+        g.bits[4 + (i >> 3)] |= <uint8_t>(1 << (i & 7))
+        g.live -= 1 if g.live else 0
+        g.changed = True
+    return 0
+
+
+cdef uint32_t _index(Grave* g, uint64_t seq) noexcept nogil:
+    """The message's place in the block. The head of a compressed block still says whether sequences are missing."""
+    cdef uint32_t i
+    if g.block.flags & BLOCK_ZSTD and g.last - g.first + 1 != g.count:
+        return _index_packed(g, seq)
+    if g.block.flags & BLOCK_ZSTD:
+        return <uint32_t>(seq - g.first)
+    i = block_find(&g.block, seq)
+    return i if i < g.count and block_seq(&g.block, i) == seq else g.count
+
+
+cdef uint32_t _index_packed(Grave* g, uint64_t seq) noexcept nogil:
+    """Of a compressed block with holes: its sequences follow the compressed bytes as they are."""
+    cdef const char* deltas = g.block.data + g.block.size - <size_t>g.count * 4
+    cdef uint32_t low = 0
+    cdef uint32_t high = g.count
+    cdef uint32_t middle
+    cdef uint32_t delta
+    cdef uint64_t want = seq - g.first
+    if g.block.size < BLOCK_HEAD + <size_t>g.count * 4:
+        return g.count
+    while low < high:
+        middle = (low + high) // 2
+        memcpy(&delta, deltas + <size_t>middle * 4, 4)
+        if delta < want:
+            low = middle + 1
+        else:
+            high = middle
+    if low < g.count:
+        memcpy(&delta, deltas + <size_t>low * 4, 4)
+    return low if low < g.count and delta == want else g.count
+
+
+cdef int _bury_all(Flush* f, FrozenLog* l) noexcept nogil:
+    cdef DeadSet* d = l.dead
+    cdef DeadPage** pages
+    cdef uint32_t i, slot
+    cdef uint32_t n = 0
+    cdef Grave g
+    cdef int error = 0
+    if d.count == 0:
+        return 0
+    memset(&g, 0, sizeof(Grave))
+    pages = <DeadPage**>must(malloc(d.count * sizeof(DeadPage*)))
+    for i in range(d.cap):
+        if d.slots[i] != NULL:
+            pages[n] = d.slots[i]
+            n += 1
+    qsort(pages, n, sizeof(DeadPage*), _by_number)
+    for i in range(n):
+        for slot in range(PAGE_SLOTS):
+            if error == 0 and (pages[i].bits[slot // 64] >> (slot % 64)) & 1:
+                error = _bury(f, l.ident, &g, pages[i].number * PAGE_SLOTS + slot)
+    if error == 0:
+        error = _close_grave(f, l.ident, &g)
+    free(g.bits)
+    free(pages)
+    return error
+
+
+cdef int _purge(Flush* f, FrozenLog* l) noexcept nogil:
+    """Everything that is on disk was below the purge."""
+    cdef int error = _drop_all(f, f.disk.blocks, l.ident)
+    if error == 0:
+        error = _drop_all(f, f.disk.dead, l.ident)
+    return error or _drop_all(f, f.disk.subjects, l.ident)
+
+
+# --- new messages ----------------------------------------------------------------------------------
+
+
+cdef int _write_block(Flush* f, FrozenLog* l, BlockWriter* w) noexcept nogil:
+    cdef char key[KEY]
+    cdef int error
+    block_finish(w)
+    put_key(key, l.ident, w.last)
+    if not l.compress:
+        return _put(f, f.disk.blocks, key, KEY, w.whole.data, w.whole.length)
+    with gil:
+        error = _put_squeezed(f, key, w)
+    return error
+
+
+cdef int _put_squeezed(Flush* f, const char* key, BlockWriter* w) noexcept:
+    cdef bytes packed
+    try:
+        packed = _squeezed(f, w)
+    except MemoryError:
+        return ENOMEM
+    return _put(f, f.disk.blocks, key, KEY, PyBytes_AS_STRING(packed), PyBytes_GET_SIZE(packed))
+
+
+cdef bytes _squeezed(Flush* f, BlockWriter* w):
+    """The block's head with its own size and a mark, the compressed rest, and the sequences if some are missing."""
+    cdef bytes rest = (<object>f.disk.squeeze)(
+        PyBytes_FromStringAndSize(w.whole.data + BLOCK_HEAD, w.whole.length - BLOCK_HEAD))
+    cdef bytes tail = b""
+    cdef char head[BLOCK_HEAD]
+    cdef uint32_t size = <uint32_t>w.whole.length
+    cdef uint32_t check
+    if w.last - w.first + 1 != w.count:
+        tail = PyBytes_FromStringAndSize(<char*>w.deltas, <size_t>w.count * 4)
+    if PyBytes_GET_SIZE(rest) + PyBytes_GET_SIZE(tail) + BLOCK_HEAD >= w.whole.length:
+        return PyBytes_FromStringAndSize(w.whole.data, w.whole.length)
+    memcpy(head, w.whole.data, BLOCK_HEAD)
+    head[1] = BLOCK_ZSTD
+    memcpy(&head[0] + BLOCK_HEAD - 8, &size, 4)
+    check = hash_bytes(head, BLOCK_HEAD - 4, 0x626C6B31)
+    memcpy(&head[0] + BLOCK_HEAD - 4, &check, 4)
+    return PyBytes_FromStringAndSize(head, BLOCK_HEAD) + rest + tail
+
+
+cdef int _resume(Flush* f, FrozenLog* l, BlockWriter* w, Grave* g) noexcept nogil:
+    """Goes on with the log's last block if much of it is free: few blocks however often a slow stream is flushed."""
+    cdef char key[KEY]
+    cdef MDB_val at, v
+    cdef Block b
+    cdef uint32_t after = l.ident + 1
+    cdef int error
+    put_key(key, after, 0)
+    at.mv_data, at.mv_size = key, KEY
+    error = lmdb.cursor_get(f.blocks, &at, &v, MDB_SET_RANGE)
+    error = lmdb.cursor_get(f.blocks, &at, &v, MDB_LAST if error == MDB_NOTFOUND else MDB_PREV)
+    if error == MDB_NOTFOUND:
+        return 0
+    if error:
+        return error
+    put_key(key, l.ident, 0)
+    if at.mv_size != KEY or memcmp(at.mv_data, key, 4) != 0 or v.mv_size >= RESUME_MAX:
+        return 0
+    if not block_open(&b, <const char*>v.mv_data, v.mv_size) or b.flags & BLOCK_ZSTD:
+        return 0
+    put_key(key, l.ident, b.last)
+    block_resume(w, &b)
+    at.mv_data, at.mv_size = key, KEY
+    if lmdb.get(f.txn, f.disk.dead, &at, &v) == 0 and v.mv_size == 4 + (b.count + 7) // 8:
+        g.count = b.count
+        g.size = v.mv_size
+        g.bits = <uint8_t*>must(malloc(v.mv_size))
+        memcpy(g.bits, v.mv_data, v.mv_size)
+        error = _delete(f, f.disk.dead, key, KEY)
+    return error or _delete(f, f.disk.blocks, key, KEY)
+
+
+cdef int _bits_of_resumed(Flush* f, FrozenLog* l, BlockWriter* w, Grave* g) noexcept nogil:
+    """The block has grown and has another key: so have its bits."""
+    cdef char key[KEY]
+    cdef uint32_t live
+    cdef size_t size = 4 + (w.count + 7) // 8
+    cdef uint8_t* bits
+    cdef int error
+    if g.bits == NULL:
+        return 0
+    bits = <uint8_t*>must(calloc(1, size))
+    memcpy(bits, g.bits, g.size)
+    memcpy(&live, bits, 4)
+    live += w.count - g.count
+    memcpy(bits, &live, 4)
+    put_key(key, l.ident, w.last)
+    error = _put(f, f.disk.dead, key, KEY, bits, size)
+    free(bits)
+    free(g.bits)
+    g.bits = NULL
+    return error
+
+
+cdef int _append(Flush* f, FrozenLog* l) noexcept nogil:
+    cdef BlockWriter w
+    cdef Grave g
+    cdef Entry* e = table_next(l.table, 0)
+    cdef int error
+    if e == NULL:
+        return 0
+    memset(&w, 0, sizeof(BlockWriter))
+    memset(&g, 0, sizeof(Grave))
+    error = _resume(f, l, &w, &g)
+    while e != NULL and error == 0:
+        if not block_add(&w, e.seq, e.ts, &e.topic.text[0], e.topic.length, &e.body[0], e.header_len, e.size, e.check,
+                         e.previous):
+            error = _bits_of_resumed(f, l, &w, &g) or _write_block(f, l, &w)
+            block_restart(&w)
+            continue
+        f.messages += 1
+        e = table_next(l.table, e.seq + 1)
+    if error == 0 and w.count:
+        error = _bits_of_resumed(f, l, &w, &g) or _write_block(f, l, &w)
+    block_free(&w)
+    free(g.bits)
+    return error
+
+
+cdef int _by_text(const void* a, const void* b) noexcept nogil:
+    cdef Topic* x = (<Topic**>a)[0]
+    cdef Topic* y = (<Topic**>b)[0]
+    cdef int order = memcmp(&x.text[0], &y.text[0], x.length if x.length < y.length else y.length)
+    return order if order else <int>x.length - <int>y.length
+
+
+cdef int _put_subject(Flush* f, uint32_t ident, Topic* p) noexcept nogil:
+    cdef char key[ANY_KEY]
+    cdef char value[32]
+    cdef char* at
+    cdef char* whole
+    cdef size_t kn = subject_key(key, ident, &p.text[0], p.length)
+    cdef size_t n
+    cdef int error
+    if p.count == 0:
+        return _delete(f, f.disk.subjects, key, kn)
+    at = put_varint(value, p.count)
+    at = put_varint(at, p.last)
+    at = put_varint(at, p.last - p.first if p.first <= p.last else 0)
+    n = at - &value[0]
+    if p.length <= SUBJECT_KEY:
+        return _put(f, f.disk.subjects, key, kn, value, n)
+    whole = <char*>must(malloc(n + p.length))
+    memcpy(whole, value, n)
+    memcpy(whole + n, &p.text[0], p.length)
+    error = _put(f, f.disk.subjects, key, kn, whole, n + p.length)
+    free(whole)
+    return error
+
+
+cdef int _subjects(Flush* f, FrozenLog* l) noexcept nogil:
+    """In their order, so that neighbours are written together."""
+    cdef Table* t = l.table
+    cdef Topic** all
+    cdef Topic* p
+    cdef uint32_t i
+    cdef uint32_t n = 0
+    cdef int error = 0
+    if t.ntopics == 0:
+        return 0
+    all = <Topic**>must(malloc(t.ntopics * sizeof(Topic*)))
+    for i in range(t.topic_cap):
+        p = t.topics[i]
+        while p != NULL:
+            all[n] = p
+            n += 1
+            p = p.chain
+    qsort(all, n, sizeof(Topic*), _by_text)
+    for i in range(n):
+        if error == 0:
+            error = _put_subject(f, l.ident, all[i])
+    free(all)
+    return error
+
+
+cdef int flush_log(Flush* f, FrozenLog* l) noexcept nogil:
+    """Everything of one log; an error of LMDB or of the system, and then nothing of it may be committed."""
+    cdef char key[8]
+    cdef LogState s
+    cdef int error = 0
+    if l.dead.below:
+        error = _purge(f, l)
+    if error == 0:
+        error = _bury_all(f, l)
+    if error == 0:
+        error = _append(f, l)
+    if error == 0:
+        error = _subjects(f, l)
+    if error:
+        return error
+    memset(&s, 0, sizeof(LogState))
+    s.first_seq, s.last_seq, s.last_ts = l.first_seq, l.last_seq, l.last_ts
+    s.messages, s.bytes, s.subjects = l.messages, l.bytes, l.subjects
+    memcpy(key, b"log:", 4)
+    memcpy(&key[0] + 4, &l.ident, 4)
+    return flush_meta(f, key, 8, <char*>&s, sizeof(LogState))

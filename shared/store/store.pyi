@@ -1,0 +1,65 @@
+"""The store of one server: streams' messages and everything else that has to outlive it, in one folder (store.pyx).
+
+It belongs to the loop's thread. ``fileno`` and ``timer_fileno`` become readable when there is something to do; the
+engine does it (``Engine(kernel, store)`` watches both), or whoever uses a store without one calls ``work``.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from phloem.shared.store.log import Log
+
+class StoreError(Exception):
+    """The folder cannot be used, or the disk refused something; says what to do."""
+
+class Store:
+    """``folder`` is made if it is not there. Nothing is opened before ``open``."""
+
+    folder: str
+    figures: dict[str, Any]
+    def __init__(
+        self,
+        folder: str,
+        *,
+        seed: int,
+        generation_bytes: int,
+        on_freeze: Callable[[], None] | None = None,
+        on_problem: Callable[[str], None] | None = None,
+    ) -> None:
+        """``on_freeze`` is called when a generation ends, to ``put`` what notes had said so far; ``on_problem`` is told
+        what an operator has to know."""
+    def open(self) -> list[str]:
+        """Takes the folder, replays the journal; what was found damaged, in words. Raises StoreError."""
+    def close(self) -> None:
+        """Everything goes to LMDB; the next ``open`` replays nothing."""
+    def fileno(self) -> int: ...
+    def timer_fileno(self) -> int: ...
+    def work(self) -> None:
+        """Takes what is finished, hands over the next batch."""
+    def wait(self) -> None:
+        """Blocks until all that was written so far is on the disk (tests, shutting down). Raises StoreError."""
+    def open_log(self, ident: int, *, relaxed: bool = False, compress: bool = False) -> Log:
+        """The file log of this number (1 or higher), as the last run left it or empty."""
+    def drop_log(self, ident: int) -> None:
+        """Deletes a log and all its messages. Its number must not be used again."""
+    def configure_log(self, ident: int, *, relaxed: bool, compress: bool) -> None: ...
+    def get(self, key: bytes) -> bytes | None: ...
+    def put(self, key: bytes, value: bytes) -> None: ...
+    def delete(self, key: bytes) -> None: ...
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Pairs whose key begins so, in order."""
+    def note(self, owner: int, data: bytes) -> None:
+        """Something that changed since ``owner``'s last pair; see ``on_freeze``."""
+    def put_state(self, owner: int, value: bytes) -> None:
+        """The whole of what ``owner`` has to remember; its notes so far are in it."""
+    def state(self, owner: int) -> tuple[bytes | None, list[bytes]]:
+        """What ``put_state`` said last, and the notes that the journal had behind it when it was opened."""
+    def drop_state(self, owner: int) -> None: ...
+    @property
+    def failed(self) -> int:
+        """errno of the failure after which nothing is acknowledged any more; 0: all is well."""
+    @property
+    def settled(self) -> bool:
+        """Whether all that was written is on the disk."""
+    @property
+    def stats(self) -> dict[str, int]: ...
