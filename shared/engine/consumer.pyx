@@ -1,25 +1,917 @@
-"""No consumers yet."""
+"""Consumers: handing messages out, and hearing what became of them.
 
-from libc.stdint cimport uint32_t, uint64_t
+A consumer reads its log from ``next_seq`` to what is visible; what has to be handed out again goes first. It stops for
+a reason and goes on when that reason is gone: nobody waits (pull) or listens (push), too much is unacknowledged, the
+receiver's socket is full, flow control, rate, a pause. ``consumers_work`` gives each of those that may have something
+to do a bounded turn in every round.
 
+``num_pending`` is always exact: it grows with what becomes visible, and shrinks with what is handed out for the first
+time or removed before that. What a file stream's consumer has heard is noted in the journal with the next batch.
+"""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy, memset
+
+from phloem.shared.kernel.deliver cimport deliver
+from phloem.shared.kernel.interest cimport subs_expire
+from phloem.shared.kernel.output cimport due
+from phloem.shared.kernel.plan cimport plan_for
+from phloem.shared.kernel.sublist cimport grow, must
+from phloem.shared.kernel.text cimport equals, hash_bytes, put_number, starts_with
+from phloem.shared.kernel.types cimport Conn, Core, Msg, Plan
+from phloem.shared.store.journal cimport journal_note
+from phloem.shared.store.log cimport filter_matches, log_count, log_next, log_read
+from phloem.shared.store.types cimport DAMAGED, FOUND, MISSING, Record
+from phloem.shared.store.varint cimport put_varint
+
+from .answers cimport answer_message, send_message
+from .pending cimport (
+    again_pop, again_push, floor_after, pending_add, pending_clear, pending_drop, pending_find,
+)
+from .pull cimport (
+    pull_choose, pull_leave, pull_turn, pulls_in_vain, pulls_sweep, say_heartbeat, say_status, soon, tell,
+)
 from .types cimport *
+
+cdef enum:
+    TURN_MESSAGES = 512  # of one consumer in one round, then others have theirs
+    TURN_BYTES = 1 << 20
+    BLOCKED = 4 << 20  # a receiver with more than this in its out-buffer gets no more for now
+    HEAD_MAX = 1200  # of an acknowledgement subject: names of 255 bytes and five numbers
+    WINDOW_MOST = 32 << 20  # of flow control; it begins with a sixteenth and doubles with each answer
+    NOTE_NS = 1_000_000_000  # positions that nobody acknowledges are noted this often
+    SPANS_MAX = 4096
+    TOKENS_MAX = 13
+
+cdef enum Turn:  # how a turn ended
+    IDLE = 0  # wait for something to happen
+    AGAIN = 1  # there is more, but the turn is over
+    WAIT = 2  # the receiver is full: look again in the next round
+
+
+# --- names -----------------------------------------------------------------------------------------
+
+
+cdef uint32_t _name_hash(Engine* g, void* account, const char* stream, uint32_t sn, const char* name,
+                         uint32_t n) noexcept nogil:
+    return hash_bytes(name, n, g.core.seed ^ <uint64_t><size_t>account ^ hash_bytes(stream, sn, g.core.seed))
+
+
+cdef Consumer* consumer_by_name(Engine* g, void* account, const char* stream, uint32_t sn, const char* name,
+                                uint32_t n) noexcept nogil:
+    cdef uint32_t h
+    cdef Consumer* c
+    if g.by_name_cap == 0:
+        return NULL
+    h = _name_hash(g, account, stream, sn, name, n)
+    c = g.by_name[h & (g.by_name_cap - 1)]
+    while c != NULL:
+        # ack_head is $JS.ACK.<stream>.<consumer>.
+        if c.hash == h and <void*>c.stream.account == account and equals(c.name, c.name_len, name, n) \
+                and c.ack_head_len == sn + n + 10 and memcmp(c.ack_head + 8, stream, sn) == 0:
+            return c
+        c = c.chain
+    return NULL
+
+
+cdef void consumer_enter(Engine* g, Consumer* c) noexcept nogil:
+    cdef uint32_t i
+    cdef uint32_t cap = g.by_name_cap
+    if g.nconsumers >= cap:
+        cap = cap * 2 if cap else 64
+        free(g.by_name)
+        g.by_name = <Consumer**>must(calloc(cap, sizeof(Consumer*)))
+        g.by_name_cap = cap
+        for i in range(g.nconsumers):
+            _chain_in(g, g.consumers[i])
+    c.hash = _name_hash(g, c.stream.account, c.ack_head + 8, c.ack_head_len - c.name_len - 10, c.name, c.name_len)
+    _chain_in(g, c)
+    g.consumers = <Consumer**>grow(g.consumers, &g.consumer_cap, g.nconsumers + 1, sizeof(Consumer*))
+    g.consumers[g.nconsumers] = c
+    g.nconsumers += 1
+
+
+cdef void _chain_in(Engine* g, Consumer* c) noexcept nogil:
+    c.chain = g.by_name[c.hash & (g.by_name_cap - 1)]
+    g.by_name[c.hash & (g.by_name_cap - 1)] = c
+
+
+cdef uint32_t _without(Consumer** list, uint32_t n, Consumer* c) noexcept nogil:
+    cdef uint32_t i
+    cdef uint32_t kept = 0
+    for i in range(n):
+        if list[i] is not c:
+            list[kept] = list[i]
+            kept += 1
+    return kept
+
+
+cdef void consumer_leave(Engine* g, Consumer* c) noexcept nogil:
+    """Out of everything that the engine looks through."""
+    cdef Consumer** at = &g.by_name[c.hash & (g.by_name_cap - 1)]
+    cdef uint32_t i
+    while at[0] is not c:
+        at = &at[0].chain
+    at[0] = c.chain
+    g.nconsumers = _without(g.consumers, g.nconsumers, c)
+    g.nbusy = _without(g.busy, g.nbusy, c)
+    g.nnoting = _without(g.noting, g.nnoting, c)
+    for i in range(g.nevents):
+        if g.events[i].consumer is c:
+            g.events[i].consumer = NULL
+
+
+# --- what is wanted --------------------------------------------------------------------------------
 
 
 cdef bint consumer_wants(Consumer* c, uint64_t seq, const char* subject, uint32_t n) noexcept nogil:
-    return False
+    """Whether the message still has to be kept for this consumer."""
+    if c.gone or not filter_matches(&c.filter, subject, n):
+        return False
+    if seq >= c.next_seq:
+        return True
+    if c.ack_policy == ACK_NONE or seq <= c.floor_stream:
+        return False
+    return pending_find(c, seq) != NULL
 
 
-cdef void consumer_removed(Consumer* c, uint64_t seq, const char* subject, uint32_t n) noexcept nogil:
-    pass
+cdef void consumer_kick(Consumer* c) noexcept nogil:
+    """Something has happened: it may have something to hand out."""
+    cdef Engine* g = c.stream.engine
+    c.exhausted = 0
+    if c.busy or c.gone:
+        return
+    c.busy = 1
+    g.busy = <Consumer**>grow(g.busy, &g.busy_cap, g.nbusy + 1, sizeof(Consumer*))
+    g.busy[g.nbusy] = c
+    g.nbusy += 1
 
 
 cdef void consumers_news(Stream* s, uint64_t start, uint64_t end) noexcept nogil:
-    pass
+    """These sequences have become visible."""
+    cdef uint32_t i
+    cdef uint64_t count
+    cdef Consumer* c
+    for i in range(s.nconsumers):
+        c = s.consumers[i]
+        count = log_count(s.log, &c.filter, start if start > c.next_seq else c.next_seq, end)
+        if count:
+            c.num_pending += count
+            consumer_kick(c)
+
+
+cdef void consumer_recount(Consumer* c) noexcept nogil:
+    """From scratch: after creation, another filter, a reset."""
+    cdef Stream* s = c.stream
+    c.num_pending = c.nlast - c.last_at
+    if c.next_seq <= s.told_seq:
+        c.num_pending += log_count(s.log, &c.filter, c.next_seq, s.told_seq)
+
+
+cdef void consumer_removed(Consumer* c, uint64_t seq, const char* subject, uint32_t n) noexcept nogil:
+    cdef Pending* p
+    cdef uint64_t i
+    if subject == NULL:  # everything below seq
+        c.num_pending = c.nlast = c.last_at = 0
+        pending_clear(c)
+        if c.next_seq < seq:
+            c.next_seq = seq
+        c.floor_consumer, c.floor_stream = c.delivered_consumer, c.delivered_stream
+        return
+    p = pending_find(c, seq)
+    if p != NULL:
+        tell(c, TERMINATED, seq, p.consumer_seq, p.deliveries, 1)
+        consumer_ack(c, seq, True)
+        return
+    if c.last_at < c.nlast and seq < c.next_seq:
+        for i in range(c.last_at, c.nlast):
+            if c.last_seqs[i] == seq:
+                c.last_seqs[i] = 0
+                c.num_pending -= 1 if c.num_pending else 0
+                return
+        return
+    if seq >= c.next_seq and seq <= c.stream.told_seq and filter_matches(&c.filter, subject, n) and c.num_pending:
+        c.num_pending -= 1
+
+
+# --- handing out -----------------------------------------------------------------------------------
+
+
+cdef int _next_new(Consumer* c, Record* r) noexcept nogil:
+    """The next message that was never handed out; ``next_seq`` stays where it is."""
+    cdef int found
+    while c.last_at < c.nlast:
+        if c.last_seqs[c.last_at]:
+            found = log_read(c.stream.log, c.last_seqs[c.last_at], r)
+            if found != MISSING:
+                return found
+        c.last_at += 1
+    if c.next_seq > c.stream.told_seq:
+        return MISSING
+    return log_next(c.stream.log, &c.filter, c.next_seq, c.stream.told_seq, r)
+
+
+cdef void _took_new(Consumer* c, uint64_t seq) noexcept nogil:
+    if c.last_at < c.nlast:
+        c.last_at += 1
+    else:
+        c.next_seq = seq + 1
+    if c.num_pending:
+        c.num_pending -= 1
+    c.delivered_consumer += 1
+    if seq > c.delivered_stream:
+        c.delivered_stream = seq
+
+
+cdef Pending* _next_again(Consumer* c, Record* r) noexcept nogil:
+    """The next message to hand out again; NULL: none. Those that may not be any more are told and dropped."""
+    cdef uint64_t seq = again_pop(c)
+    cdef Pending* p
+    while seq:
+        p = pending_find(c, seq)
+        if p != NULL and p.due_ns == 0:
+            if c.max_deliver > 0 and p.deliveries >= <uint64_t>c.max_deliver:
+                _given_up(c, p)
+            elif log_read(c.stream.log, seq, r) == FOUND:
+                return p
+            else:
+                consumer_ack(c, seq, True)
+        seq = again_pop(c)
+    return NULL
+
+
+cdef void _given_up(Consumer* c, Pending* p) noexcept nogil:
+    """Handed out as often as allowed: it stays in the stream and below nobody's floor."""
+    cdef uint64_t seq = p.stream_seq
+    cdef uint64_t number = p.consumer_seq
+    tell(c, MAX_DELIVERIES, seq, number, p.deliveries, 0)
+    pending_drop(c, p)
+    floor_after(c, number)
+    consumer_note_ack(c, seq)
+
+
+cdef uint64_t _wait_of(Consumer* c, uint32_t deliveries) noexcept nogil:
+    if c.nbackoff:
+        return c.backoff_ns[deliveries - 1 if deliveries <= c.nbackoff else c.nbackoff - 1]
+    return c.ack_wait_ns
+
+
+cdef uint32_t _ack_subject(Consumer* c, char* to, Record* r, uint32_t deliveries, uint64_t number,
+                           uint64_t pending) noexcept nogil:
+    cdef uint32_t at = c.ack_head_len
+    memcpy(to, c.ack_head, at)
+    at += <uint32_t>put_number(to + at, deliveries)
+    to[at] = c'.'
+    at += 1 + <uint32_t>put_number(to + at + 1, r.seq)
+    to[at] = c'.'
+    at += 1 + <uint32_t>put_number(to + at + 1, number)
+    to[at] = c'.'
+    at += 1 + <uint32_t>put_number(to + at + 1, <uint64_t>r.ts)
+    to[at] = c'.'
+    return at + 1 + <uint32_t>put_number(to + at + 1, pending)
+
+
+cdef void _with_headers(Consumer* c, Record* r) noexcept nogil:
+    """Headers of the server's own behind the message's; the payload is left out where only headers are wanted."""
+    cdef Engine* g = c.stream.engine
+    cdef uint32_t payload = r.size - r.header_len
+    cdef uint32_t at
+    g.scratch = <char*>grow(g.scratch, &g.scratch_cap, r.size + 128, 1)
+    if r.header_len >= 4:
+        at = r.header_len - 2
+        memcpy(g.scratch, r.body, at)
+    else:
+        memcpy(g.scratch, b"NATS/1.0\r\n", 10)
+        at = 10
+    if c.headers_only:
+        memcpy(g.scratch + at, b"Nats-Msg-Size: ", 15)
+        at += 15
+        at += <uint32_t>put_number(g.scratch + at, payload)
+        memcpy(g.scratch + at, b"\r\n", 2)
+        at += 2
+    if c.pin[0]:
+        memcpy(g.scratch + at, b"Nats-Pin-Id: ", 13)
+        memcpy(g.scratch + at + 13, c.pin, 22)
+        memcpy(g.scratch + at + 35, b"\r\n", 2)
+        at += 37
+    memcpy(g.scratch + at, b"\r\n", 2)
+    at += 2
+    if not c.headers_only:
+        memcpy(g.scratch + at, r.body + r.header_len, payload)
+        r.size = at + payload
+    else:
+        r.size = at
+    r.body, r.header_len = g.scratch, at
+
+
+cdef bint _crowded(Plan* plan) noexcept nogil:
+    """Whether what waits for the receivers is so much that more would only be cut off."""
+    cdef uint32_t i
+    for i in range(plan.ntargets):
+        if plan.targets[i].conn.pending > BLOCKED:
+            return True
+    for i in range(plan.nlinks):
+        if plan.links[i].conn.pending > BLOCKED:
+            return True
+    return False
+
+
+cdef uint32_t _hand_over(Consumer* c, const char* to, uint32_t n, Record* r, const char* reply,
+                         uint32_t reply_len) noexcept nogil:
+    """One message to its receiver, under its own subject; over a link the subject is part of the reply."""
+    cdef Engine* g = c.stream.engine
+    cdef Msg m
+    cdef char sizes[32]
+    cdef char whole[HEAD_MAX + 512]
+    cdef uint32_t digits = 0
+    cdef Plan* plan = plan_for(g.core, c.stream.account, &c.source, to, n)
+    memset(&m, 0, sizeof(Msg))
+    if r.header_len:
+        digits = <uint32_t>put_number(sizes, r.header_len)
+        sizes[digits] = c' '
+        digits += 1
+    digits += <uint32_t>put_number(&sizes[0] + digits, r.size)
+    m.subject, m.subject_len = to, n
+    m.reply, m.reply_len, m.client_reply_len = reply, reply_len, reply_len
+    if plan.nlinks and reply_len + r.subject_len + 1 < sizeof(whole):
+        memcpy(whole, reply, reply_len)
+        whole[reply_len] = c'@'
+        memcpy(&whole[0] + reply_len + 1, r.subject, r.subject_len)
+        m.reply, m.reply_len = whole, reply_len + 1 + r.subject_len
+    m.deliver_subject, m.deliver_subject_len = r.subject, r.subject_len
+    m.body, m.header_len, m.size = r.body, r.header_len, r.size
+    m.sizes, m.sizes_len = sizes, digits
+    m.has_header = r.header_len > 0
+    return deliver(g.core, &c.source, &m, plan)
+
+
+cdef bint _send(Consumer* c, Pull* pull, Record* r, Pending* p, uint64_t* bytes) noexcept nogil:
+    """Hands a message out and keeps count; False: it does not fit what is left of the request, which ends."""
+    cdef char reply[HEAD_MAX]
+    cdef Engine* g = c.stream.engine
+    cdef uint64_t number = c.delivered_consumer + 1
+    cdef uint64_t left = c.num_pending
+    cdef uint32_t n
+    cdef uint64_t size
+    cdef uint64_t seq = r.seq
+    cdef int64_t ts = r.ts
+    if p == NULL and left:
+        left -= 1
+    n = _ack_subject(c, reply, r, p.deliveries + 1 if p != NULL else 1, number, left)
+    if c.headers_only or c.pin[0]:
+        _with_headers(c, r)
+    size = <uint64_t>r.subject_len + n + r.size
+    bytes[0] += size
+    if pull != NULL:
+        if pull.max_bytes >= 0 and <int64_t>size > pull.max_bytes:
+            say_status(c, &pull.reply[0], pull.reply_len, b"409 Message Size Exceeds MaxBytes", pull)
+            pull_leave(c, pull)
+            return False
+        if pull.max_bytes >= 0:
+            pull.max_bytes -= <int64_t>size
+        pull.batch -= 1
+        pull.delivered += 1
+        pull.heartbeat_due_ns = g.core.now_ns + pull.heartbeat_ns if pull.heartbeat_ns else 0
+    _delivered(c, r.seq, p)  # before: what it causes may come back at once
+    if pull != NULL:
+        _hand_over(c, &pull.reply[0], pull.reply_len, r, reply, n)
+        _after_pull(c, pull)
+    else:
+        _hand_over(c, c.deliver_subject, c.deliver_len, r, reply, n)
+        _after_push(c, size, ts)
+    if p == NULL and c.ack_policy == ACK_NONE and c.stream.retention != LIMITS:
+        c.stream.acked(c.stream, c, seq)
+    return True
+
+
+cdef void _delivered(Consumer* c, uint64_t seq, Pending* p) noexcept nogil:
+    cdef Engine* g = c.stream.engine
+    cdef uint64_t now = g.core.now_ns
+    if p == NULL:
+        _took_new(c, seq)
+        if c.ack_policy == ACK_NONE:
+            c.floor_consumer, c.floor_stream = c.delivered_consumer, c.delivered_stream
+        else:
+            p = pending_add(c, seq, c.delivered_consumer)
+        _span(c, seq)
+    else:
+        c.delivered_consumer += 1
+        p.deliveries += 1
+        if p.deliveries == 2:
+            c.redelivered += 1
+    if p != NULL:
+        p.sent_ns = now
+        p.due_ns = now + _wait_of(c, p.deliveries)
+        soon(&c.due_ns, p.due_ns)
+        soon(&g.due_ns, p.due_ns)
+    c.last_sent_ns = now
+
+
+cdef void _span(Consumer* c, uint64_t seq) noexcept nogil:
+    """Remembers for the journal that this was handed out."""
+    cdef Span* s
+    if not c.durable_state:
+        return
+    if c.nspans:
+        s = &c.spans[c.nspans - 1]
+        if s.stream_seq + s.count == seq and s.consumer_seq + s.count == c.delivered_consumer:
+            s.count += 1
+            _noting(c)
+            return
+    c.spans = <Span*>grow(c.spans, &c.span_cap, c.nspans + 1, sizeof(Span))
+    s = &c.spans[c.nspans]
+    c.nspans += 1
+    s.stream_seq, s.consumer_seq, s.count = seq, c.delivered_consumer, 1
+    _noting(c)
+
+
+cdef void _noting(Consumer* c) noexcept nogil:
+    cdef Engine* g = c.stream.engine
+    if c.noting:
+        return
+    c.noting = 1
+    g.noting = <Consumer**>grow(g.noting, &g.noting_cap, g.nnoting + 1, sizeof(Consumer*))
+    g.noting[g.nnoting] = c
+    g.nnoting += 1
+    soon(&g.due_ns, c.noted_ns + NOTE_NS)
+    soon(&c.due_ns, c.noted_ns + NOTE_NS)
+
+
+cdef void _after_pull(Consumer* c, Pull* pull) noexcept nogil:
+    if pull.batch <= 0:
+        if pull.max_bytes > 0:
+            say_status(c, &pull.reply[0], pull.reply_len, b"409 Batch Completed", pull)
+        pull_leave(c, pull)
+    else:
+        pull_turn(c, pull)
+
+
+cdef void _after_push(Consumer* c, uint64_t size, int64_t ts) noexcept nogil:
+    cdef uint64_t now = c.stream.engine.core.now_ns
+    if c.rate_bytes:
+        if c.hold_ns < now:
+            c.hold_ns = now
+        c.hold_ns += size * 1_000_000_000 // c.rate_bytes
+    if c.flow_control:
+        c.unconfirmed += <int64_t>size
+        if c.question == 0 and c.unconfirmed > c.window // 2:
+            _ask_flow(c)
+
+
+cdef uint32_t _flow_subject(Consumer* c, char* to) noexcept nogil:
+    """$JS.FC.<stream>.<consumer>.<number>"""
+    memcpy(to, b"$JS.FC.", 7)
+    memcpy(to + 7, c.ack_head + 8, c.ack_head_len - 8)
+    return c.ack_head_len - 1 + <uint32_t>put_number(to + c.ack_head_len - 1, c.question)
+
+
+cdef void _ask_flow(Consumer* c) noexcept nogil:
+    cdef char reply[HEAD_MAX]
+    cdef uint32_t n
+    c.questions += 1
+    c.question, c.asked = c.questions, c.unconfirmed
+    n = _flow_subject(c, reply)
+    send_message(c.stream.engine, &c.source, c.stream.account, c.deliver_subject, c.deliver_len, reply, n,
+                 b"NATS/1.0 100 FlowControl Request\r\n\r\n", 36, 36)
+
+
+cdef void _look_for_interest(Consumer* c) noexcept nogil:
+    """Push: is anybody there? Asked again when the account's subscriptions have changed."""
+    cdef AccountState* a = c.stream.account
+    cdef Plan* plan
+    cdef uint32_t i
+    cdef bint active
+    if c.changes == a.inserts + a.removes + 1:
+        return
+    c.changes = a.inserts + a.removes + 1
+    plan = plan_for(c.stream.engine.core, a, &c.source, c.deliver_subject, c.deliver_len)
+    active = plan.nlinks > 0
+    if c.group_len == 0:
+        active = active or plan.ntargets > 0
+    for i in range(plan.ngroups):
+        if c.group_len and equals(&plan.groups[i].name_from.name[0], plan.groups[i].name_from.name_len,
+                                  c.deliver_group, c.group_len):
+            active = True
+    if active != c.active:
+        c.active = active
+        c.last_used_ns = c.stream.engine.core.now_ns
+        c.last_sent_ns = c.last_used_ns
+        c.exhausted = 0
+        if active:  # whoever is there now owes nothing
+            c.unconfirmed = c.asked = 0
+            c.question = 0
+        if c.heartbeat_ns:
+            soon(&c.due_ns, c.last_sent_ns + c.heartbeat_ns)
+        if c.inactive_ns:
+            soon(&c.due_ns, c.last_used_ns + c.inactive_ns)
+
+
+cdef bint _may_push(Consumer* c) noexcept nogil:
+    return c.active and not (c.flow_control and c.unconfirmed >= c.window)
+
+
+cdef int _one(Consumer* c, uint64_t* bytes) noexcept nogil:
+    """Hands out one message; a Turn, or -1: it did."""
+    cdef Engine* g = c.stream.engine
+    cdef uint64_t now = g.core.now_ns
+    cdef Pull* pull = NULL
+    cdef Pending* p
+    cdef Record r
+    cdef Plan* plan
+    cdef int found
+    if c.push:
+        if not _may_push(c):
+            return IDLE
+    else:
+        pull = pull_choose(c)
+        if pull == NULL:
+            return IDLE
+    if c.push:
+        plan = plan_for(g.core, c.stream.account, &c.source, c.deliver_subject, c.deliver_len)
+    else:
+        plan = plan_for(g.core, c.stream.account, &c.source, &pull.reply[0], pull.reply_len)
+    if _crowded(plan):
+        return WAIT
+    p = _next_again(c, &r)
+    if p != NULL:
+        if not _send(c, pull, &r, p, bytes):
+            again_push(c, p.stream_seq)
+        return -1
+    if c.ack_policy != ACK_NONE and c.max_ack_pending > 0 and c.npending >= <uint64_t>c.max_ack_pending:
+        return IDLE
+    if c.hold_ns > now:
+        soon(&c.due_ns, c.hold_ns)
+        return IDLE
+    found = _next_new(c, &r)
+    if found == DAMAGED:  # it cannot be served; the store counts it
+        _took_new(c, r.seq)
+        c.delivered_consumer -= 1
+        return -1
+    if found == MISSING:
+        if c.last_at >= c.nlast and c.next_seq <= c.stream.told_seq:
+            c.next_seq = c.stream.told_seq + 1
+        c.exhausted = 1
+        if not c.push:
+            pulls_in_vain(c)
+        return IDLE
+    if c.replay_original and _too_early(c, r.ts, now):
+        return IDLE
+    _send(c, pull, &r, NULL, bytes)
+    return -1
+
+
+cdef bint _too_early(Consumer* c, int64_t ts, uint64_t now) noexcept nogil:
+    """Replaying with the gaps that were between the messages when they were stored."""
+    cdef uint64_t gap
+    if c.replay_ts and <uint64_t>ts > c.replay_ts:
+        gap = <uint64_t>ts - c.replay_ts
+        c.replay_ts = <uint64_t>ts
+        c.hold_ns = (c.hold_ns if c.hold_ns > c.last_sent_ns else c.last_sent_ns) + gap
+        if c.hold_ns > now:
+            soon(&c.due_ns, c.hold_ns)
+            return True
+    c.replay_ts = <uint64_t>ts
+    return False
+
+
+cdef int _turn(Consumer* c) noexcept nogil:
+    cdef int ended
+    cdef uint64_t bytes = 0
+    cdef uint32_t done = 0
+    cdef Core* k = c.stream.engine.core
+    if c.push:
+        _look_for_interest(c)
+    if c.gone or c.paused_until_ns or (c.push and not c.active) or (not c.push and c.pulls == NULL):
+        return IDLE
+    while done < TURN_MESSAGES and bytes < TURN_BYTES:
+        ended = _one(c, &bytes)
+        if ended >= 0:
+            return ended
+        done += 1
+        if k.nexpired:
+            subs_expire(k)
+    return AGAIN
 
 
 cdef void consumers_work(Engine* g) noexcept nogil:
-    pass
+    """A turn for each that may have something to hand out."""
+    cdef uint32_t i
+    cdef uint32_t n
+    cdef int ended
+    cdef Consumer* c
+    cdef AccountState* a
+    for i in range(g.nconsumers):  # somebody may have come to listen, or gone
+        c = g.consumers[i]
+        a = c.stream.account
+        if c.push and c.changes != a.inserts + a.removes + 1:
+            consumer_kick(c)
+    if g.due_ns and g.core.now_ns >= g.due_ns:
+        consumers_sweep(g, g.core.now_ns)
+    n = g.nbusy
+    for i in range(n):
+        c = g.busy[i]
+        ended = _turn(c)
+        if ended == IDLE:
+            c.busy = 0
+        elif ended == AGAIN:
+            g.more = 1
+        soon(&g.due_ns, c.due_ns)
+        if c.busy:
+            g.busy[i] = c
+        else:
+            g.busy[i] = NULL
+    _close_ranks(g)
+    due(g.core, g.due_ns)
+
+
+cdef void _close_ranks(Engine* g) noexcept nogil:
+    cdef uint32_t i
+    cdef uint32_t kept = 0
+    for i in range(g.nbusy):
+        if g.busy[i] != NULL:
+            g.busy[kept] = g.busy[i]
+            kept += 1
+    g.nbusy = kept
+
+
+# --- hearing ---------------------------------------------------------------------------------------
+
+
+cdef void consumer_used(Consumer* c) noexcept nogil:
+    c.last_used_ns = c.stream.engine.core.now_ns
+
+
+cdef void consumer_note_ack(Consumer* c, uint64_t seq) noexcept nogil:
+    if not c.durable_state:
+        return
+    c.acked = <uint64_t*>grow(c.acked, &c.acked_cap, c.nacked + 1, sizeof(uint64_t))
+    c.acked[c.nacked] = seq
+    c.nacked += 1
+    _noting(c)
+
+
+cdef void consumer_apply_ack(Consumer* c, uint64_t seq) noexcept nogil:
+    """The message is done with."""
+    cdef Pending* p = pending_find(c, seq)
+    cdef uint64_t number
+    if p != NULL:
+        number = p.consumer_seq
+        pending_drop(c, p)
+        floor_after(c, number)
+
+
+cdef void consumer_ack(Consumer* c, uint64_t seq, bint terminated) noexcept nogil:
+    """An acknowledgement (with the policy "all" of everything before as well), or the end of waiting for one."""
+    cdef Pending* p = pending_find(c, seq)
+    cdef Engine* g = c.stream.engine
+    if c.ack_policy == ACK_ALL and not terminated:
+        while c.oldest != NULL and c.oldest.stream_seq <= seq:
+            _done(c, c.oldest)
+    elif p != NULL:
+        if c.samples and not terminated:
+            tell(c, ACKED, seq, p.consumer_seq, p.deliveries, g.core.now_ns - p.sent_ns)
+        _done(c, p)
+    if not terminated:
+        c.last_ack_ns = g.core.now_ns
+    consumer_used(c)
+    if not c.busy and (c.pulls != NULL or c.push):
+        consumer_kick(c)
+
+
+cdef void _done(Consumer* c, Pending* p) noexcept nogil:
+    cdef uint64_t seq = p.stream_seq
+    cdef uint64_t number = p.consumer_seq
+    pending_drop(c, p)
+    floor_after(c, number)
+    consumer_note_ack(c, seq)
+    if c.stream.retention != LIMITS:
+        c.stream.acked(c.stream, c, seq)
+
+
+cdef bint consumer_nak(Consumer* c, uint64_t seq, uint64_t delay_ns) noexcept nogil:
+    """It is to be handed out again, now or after a while; False: it was not out."""
+    cdef Pending* p = pending_find(c, seq)
+    if p == NULL:
+        return False
+    tell(c, NAKED, seq, p.consumer_seq, p.deliveries, 0)
+    if delay_ns:
+        p.due_ns = c.stream.engine.core.now_ns + delay_ns
+        soon(&c.due_ns, p.due_ns)
+        soon(&c.stream.engine.due_ns, p.due_ns)
+    elif p.due_ns:
+        p.due_ns = 0
+        again_push(c, seq)
+    consumer_used(c)
+    consumer_kick(c)
+    return True
+
+
+cdef struct Parts:  # of an acknowledgement's subject
+    Consumer* consumer
+    uint64_t seq
+
+
+cdef bint _number(const char* p, uint32_t n, uint64_t* value) noexcept nogil:
+    cdef uint32_t i
+    value[0] = 0
+    if n == 0 or n > 19:
+        return False
+    for i in range(n):
+        if p[i] < c'0' or p[i] > c'9':
+            return False
+        value[0] = value[0] * 10 + <uint64_t>(p[i] - c'0')
+    return True
+
+
+cdef bint _parse(Engine* g, AccountState* a, const char* s, uint32_t n, uint32_t base, Parts* out) noexcept nogil:
+    """``$JS.ACK.<stream>.<consumer>.<deliveries>.<seq>.<...>`` or, with 11 tokens, domain and account in front."""
+    cdef uint32_t starts[TOKENS_MAX]
+    cdef uint32_t tokens = 1
+    cdef uint32_t i, first
+    starts[0] = 0
+    for i in range(n):
+        if s[i] == c'.':
+            if tokens == TOKENS_MAX - 1:
+                break
+            starts[tokens] = i + 1
+            tokens += 1
+    starts[tokens] = n + 1
+    if tokens != base and tokens < base + 2:
+        return False
+    first = 2 if tokens == base else 4
+    out.consumer = consumer_by_name(g, a, s + starts[first], starts[first + 1] - starts[first] - 1,
+                                    s + starts[first + 1], starts[first + 2] - starts[first + 1] - 1)
+    out.seq = 0
+    if base == 9 and not _number(s + starts[first + 3], starts[first + 4] - starts[first + 3] - 1, &out.seq):
+        return False
+    return out.consumer != NULL
+
+
+cdef bint ack_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
+    """The sink of ``$JS.ACK.>``. Kinds with an argument are for Python."""
+    cdef Engine* g = <Engine*>context
+    cdef Parts a
+    cdef Pending* p
+    cdef const char* body = m.body + m.header_len
+    cdef uint32_t n = m.size - m.header_len
+    if not _parse(g, src.account, m.subject, m.subject_len, 9, &a):
+        return True
+    if n == 0 or equals(body, n, b"+ACK", 4) or equals(body, n, b"+OK", 3):
+        consumer_ack(a.consumer, a.seq, False)
+    elif equals(body, n, b"-NAK", 4):
+        consumer_nak(a.consumer, a.seq, 0)
+    elif equals(body, n, b"+WPI", 4):
+        p = pending_find(a.consumer, a.seq)
+        if p != NULL and p.due_ns:
+            p.due_ns = k.now_ns + _wait_of(a.consumer, p.deliveries)
+        consumer_used(a.consumer)
+    elif starts_with(body, n, b"-NAK", 4) or starts_with(body, n, b"+TERM", 5) or starts_with(body, n, b"+NXT", 4):
+        return False
+    if m.reply_len:
+        answer_message(g, a.consumer.stream.log if a.consumer.durable_state else NULL, src.account, m.reply,
+                       m.client_reply_len, NULL, 0, NULL, 0)
+    return True
+
+
+cdef bint flow_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
+    """The sink of ``$JS.FC.>``: a push consumer's receiver has read so far."""
+    cdef Engine* g = <Engine*>context
+    cdef Parts a
+    cdef Consumer* c
+    cdef char asked[HEAD_MAX]
+    cdef uint32_t n
+    if not _parse(g, src.account, m.subject, m.subject_len, 5, &a):
+        return True
+    c = a.consumer
+    if c.question == 0:
+        return True
+    n = _flow_subject(c, asked)
+    if not equals(asked, n, m.subject, m.subject_len):
+        return True
+    c.question = 0
+    c.unconfirmed -= c.asked
+    if c.unconfirmed < 0:
+        c.unconfirmed = 0
+    if c.window < WINDOW_MOST:
+        c.window *= 2
+    consumer_kick(c)
+    return True
+
+
+# --- time ------------------------------------------------------------------------------------------
+
+
+cdef void _expire_pending(Consumer* c, uint64_t now) noexcept nogil:
+    """What was not acknowledged in time goes out again, in the order of the stream."""
+    cdef Pending* p = c.oldest
+    cdef Pending* following
+    cdef bint any = False
+    while p != NULL:
+        following = p.after
+        if p.due_ns and now >= p.due_ns:
+            if c.max_deliver > 0 and p.deliveries >= <uint64_t>c.max_deliver:
+                _given_up(c, p)
+            else:
+                p.due_ns = 0
+                again_push(c, p.stream_seq)
+            any = True
+        else:
+            soon(&c.due_ns, p.due_ns)
+        p = following
+    if any:
+        consumer_kick(c)
+
+
+cdef void _sweep_push(Consumer* c, uint64_t now) noexcept nogil:
+    cdef char stalled[HEAD_MAX]
+    cdef uint32_t n = 0
+    if c.heartbeat_ns and c.active:
+        if now >= c.last_sent_ns + c.heartbeat_ns:
+            if c.question and c.unconfirmed >= c.window:
+                n = _flow_subject(c, stalled)
+            say_heartbeat(c, c.deliver_subject, c.deliver_len, stalled, n)
+            c.last_sent_ns = now
+        soon(&c.due_ns, c.last_sent_ns + c.heartbeat_ns)
+
+
+cdef void _sweep_one(Consumer* c, uint64_t now) noexcept nogil:
+    c.due_ns = 0
+    if c.paused_until_ns:
+        if now >= c.paused_until_ns:
+            c.paused_until_ns = 0
+            tell(c, RESUMED, 0, 0, 0, 0)
+            consumer_kick(c)
+        else:
+            soon(&c.due_ns, c.paused_until_ns)
+    _expire_pending(c, now)
+    if c.push:
+        _sweep_push(c, now)
+    else:
+        pulls_sweep(c, now)
+    if c.hold_ns > now:
+        soon(&c.due_ns, c.hold_ns)
+    elif c.hold_ns:
+        consumer_kick(c)
+    if c.noting:
+        if now >= c.noted_ns + NOTE_NS:
+            consumer_note(c)
+        else:
+            soon(&c.due_ns, c.noted_ns + NOTE_NS)
+    if c.inactive_ns:
+        if c.active or c.pulls != NULL:
+            c.last_used_ns = now
+        if now >= c.last_used_ns + c.inactive_ns:
+            tell(c, INACTIVE, 0, 0, 0, 0)
+            c.last_used_ns = now
+        soon(&c.due_ns, c.last_used_ns + c.inactive_ns)
+
+
+cdef void consumers_sweep(Engine* g, uint64_t now) noexcept nogil:
+    """Everything that is due; ``due_ns`` says when the next thing will be."""
+    cdef uint32_t i
+    g.due_ns = 0
+    for i in range(g.nconsumers):
+        if g.consumers[i].due_ns and now >= g.consumers[i].due_ns:
+            _sweep_one(g.consumers[i], now)
+        soon(&g.due_ns, g.consumers[i].due_ns)
+
+
+# --- notes -----------------------------------------------------------------------------------------
+
+
+cdef void consumer_note(Consumer* c) noexcept nogil:
+    """What was handed out and what was acknowledged since the last note. Format: counts and varints, see
+    ``consumer_face.pxi`` for reading."""
+    cdef Engine* g = c.stream.engine
+    cdef size_t need = 40 + <size_t>c.nspans * 30 + <size_t>c.nacked * 10
+    cdef char* at
+    cdef uint32_t i
+    c.noting = 0
+    c.noted_ns = g.core.now_ns
+    g.nnoting = _without(g.noting, g.nnoting, c)
+    if c.nspans + c.nacked == 0 or not c.durable_state or c.stream.log.journal == NULL:
+        return
+    g.scratch = <char*>grow(g.scratch, &g.scratch_cap, <uint32_t>need, 1)
+    at = put_varint(g.scratch, c.nspans)
+    for i in range(c.nspans):
+        at = put_varint(at, c.spans[i].stream_seq)
+        at = put_varint(at, c.spans[i].consumer_seq)
+        at = put_varint(at, c.spans[i].count)
+    at = put_varint(at, c.nacked)
+    for i in range(c.nacked):
+        at = put_varint(at, c.acked[i])
+    c.nspans = c.nacked = 0
+    journal_note(c.stream.log.journal, c.ident, g.scratch, <uint32_t>(at - g.scratch))
 
 
 cdef void consumers_write_notes(Engine* g) noexcept nogil:
-    pass
+    """Before a batch is handed over: acknowledgements go with it, and so do the positions they are about."""
+    cdef uint32_t i = 0
+    cdef Consumer* c
+    while i < g.nnoting:
+        c = g.noting[i]
+        if c.nacked or c.nspans > SPANS_MAX:
+            consumer_note(c)  # takes it off the list
+        else:
+            i += 1

@@ -5,12 +5,17 @@ from phloem.shared.store.log cimport Log_
 
 from . cimport types
 
+cdef void wake(types.Engine* g) noexcept nogil
+
 
 cdef class Engine:
     cdef types.Engine g
     cdef readonly Kernel kernel
     cdef readonly object store
     cdef set streams
+    cdef list told
+
+    cdef void _tell(self) noexcept
 
 
 cdef class Quota:

@@ -5,6 +5,7 @@ All of it belongs to the loop's thread. Subjects, headers and payloads are bytes
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from phloem.shared.kernel import Account, Kernel
 from phloem.shared.store.log import Log
@@ -29,6 +30,11 @@ class Engine:
         self, account: Account, subject: bytes, header: bytes, payload: bytes, log: Log | None = None
     ) -> None:
         """Publishes at the end of the round; with ``log`` once everything it holds now is safe in its sync mode."""
+    def hear(self, account: Account, callback: Take) -> None:
+        """Serves ``$JS.ACK.>`` and ``$JS.FC.>`` of the account; ``callback`` gets acknowledgements with an argument."""
+    def take_events(self) -> list[tuple[Any, int, int, int, int, int]]:
+        """What has happened to consumers since the last call: (consumer, what, stream_seq, consumer_seq, deliveries, ns),
+        see consumer_face.pyi. To be called after each tick."""
     def close(self) -> None: ...
 
 class Quota:

@@ -19,8 +19,8 @@ from phloem.shared.store.store cimport Store
 
 from . cimport types
 from .answers cimport answer_ack, answer_message, answers_forget, answers_free, answers_send
-from .consumer cimport consumers_work, consumers_write_notes
-from .stream cimport stream_limits, stream_news, stream_removed, stream_store, stream_take, stream_visible, stream_wanted
+from .consumer cimport ack_take, consumers_work, consumers_write_notes, flow_take
+from .stream cimport stream_acked, stream_limits, stream_news, stream_removed, stream_store, stream_take, stream_visible, stream_wanted
 
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
@@ -71,6 +71,12 @@ cdef void _work(void* context, Core* k) noexcept nogil:
             s.news = 0
     g.nnews = kept
     consumers_work(g)
+    if g.nevents:
+        with gil:
+            (<Engine>g.owner)._tell()
+    if g.more:
+        g.more = 0
+        wake(g)
 
 
 cdef class Engine:
@@ -78,6 +84,7 @@ cdef class Engine:
         self.kernel = kernel
         self.store = store
         self.streams = set()
+        self.told = []
         memset(&self.g, 0, sizeof(types.Engine))
         self.g.core = &kernel.k
         self.g.owner = <void*>self
@@ -92,6 +99,34 @@ cdef class Engine:
             kernel.watch(store.fileno())
             kernel.watch(store.timer_fileno())
         kernel.employ(_work, &self.g)
+
+    cdef void _tell(self) noexcept:
+        """What consumers have to say; a fault in one handler is the loop's to report, the others are told all the same."""
+        cdef types.Event* list = self.g.events
+        cdef uint32_t i
+        cdef uint32_t n = self.g.nevents
+        self.g.events = NULL
+        self.g.nevents = self.g.event_cap = 0
+        for i in range(n):
+            if list[i].consumer == NULL:
+                continue
+            self.told.append((<object>list[i].consumer.owner, list[i].what, list[i].stream_seq, list[i].consumer_seq,
+                              list[i].deliveries, list[i].ns))
+        free(list)
+
+    def take_events(self):
+        told, self.told = self.told, []
+        return told
+
+    def hear(self, Account account not None, callback):
+        """Acknowledgements and flow control of an account's consumers."""
+        cdef Kernel kernel = self.kernel
+        for subject, sink in ((b"$JS.ACK.>", 0), (b"$JS.FC.>", 1)):
+            ident = kernel.subscribe(account, subject, None, callback)
+            if sink == 0:
+                kernel.sink(ident, ack_take, &self.g)
+            else:
+                kernel.sink(ident, flow_take, &self.g)
 
     def set_clock(self, int64_t wall_offset_ns):
         self.g.wall_offset_ns = wall_offset_ns
@@ -115,6 +150,11 @@ cdef class Engine:
         answers_free(&self.g)
         free(self.g.news)
         free(self.g.busy)
+        free(self.g.noting)
+        free(self.g.consumers)
+        free(self.g.by_name)
+        free(self.g.events)
+        free(self.g.scratch)
 
 
 cdef class Quota:
@@ -151,6 +191,7 @@ cdef class Stream:
         self.listening = {}
         s.engine, s.account, s.log = &engine.g, account.a, log.l
         s.owner = <void*>self
+        s.acked = stream_acked
         _system(&s.source)
         s.source.account = account.a
         s.ack_head_len = <uint32_t>len(head)

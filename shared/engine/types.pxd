@@ -44,6 +44,7 @@ cdef struct Quota:  # of one account (or the server) and one kind of storage
 
 cdef struct Stream:
     Engine* engine
+    void (*acked)(Stream* s, Consumer* c, uint64_t seq) noexcept nogil  # stream.pyx, which needs this module's types first
     AccountState* account
     Log* log
     void* owner  # the Python Stream, borrowed
@@ -71,8 +72,151 @@ cdef struct Stream:
     uint64_t told_seq  # consumers know what is visible up to here
     uint64_t in_msgs
 
-cdef struct Consumer:  # consumer.pyx
+cdef enum AckPolicy:
+    ACK_NONE = 0
+    ACK_ALL = 1
+    ACK_EXPLICIT = 2
+
+cdef enum PriorityPolicy:
+    NO_PRIORITY = 0
+    OVERFLOW = 1
+    PINNED = 2
+    PRIORITIZED = 3
+
+cdef enum Happened:  # what Python is told of a consumer
+    INACTIVE = 1  # nobody has used it for its inactive threshold
+    MAX_DELIVERIES = 2
+    NAKED = 3
+    TERMINATED = 4
+    ACKED = 5  # only with sampling
+    PIN_SET = 6
+    PIN_LOST = 7
+    RESUMED = 8
+
+cdef struct Event:
+    Consumer* consumer
+    int what
+    uint64_t stream_seq
+    uint64_t consumer_seq
+    uint64_t deliveries
+    uint64_t ns
+
+cdef struct Pending:  # a message that was handed out and is not acknowledged
+    Pending* before  # in order of stream sequences
+    Pending* after
+    uint64_t stream_seq
+    uint64_t consumer_seq  # of its first delivery
+    uint64_t sent_ns
+    uint64_t due_ns  # when it is handed out again; 0: it is in the queue for that already
+    uint32_t deliveries
+
+cdef struct Pull:  # a request that waits for messages
+    Pull* next
+    int64_t batch  # how many messages are left of it
+    int64_t max_bytes  # how many bytes; -1: no limit
+    uint64_t expires_ns  # 0: it waits as long as somebody listens
+    uint64_t heartbeat_ns  # 0: none
+    uint64_t heartbeat_due_ns
+    uint64_t min_pending
+    uint64_t min_ack_pending
+    uint64_t delivered
+    uint8_t no_wait
+    uint8_t priority
+    uint8_t pinned  # its id is the pinned one
+    uint16_t reply_len
+    char reply[1]
+
+cdef struct Span:  # neighbours that were handed out one after the other and not yet noted
+    uint64_t stream_seq
+    uint64_t consumer_seq
+    uint64_t count
+
+cdef struct Consumer:
     Stream* stream
+    void* owner  # the Python Consumer, borrowed
+    uint32_t ident
+    char* name
+    uint32_t name_len
+    uint32_t hash
+    Consumer* chain  # in the engine's table
+    char* ack_head  # $JS.ACK.<stream>.<consumer>.
+    uint32_t ack_head_len
+    Filter filter
+    Conn source  # what it hands out comes from here
+    # configuration
+    uint8_t ack_policy
+    uint8_t push
+    uint8_t headers_only
+    uint8_t replay_original
+    uint8_t flow_control
+    uint8_t priority_policy
+    uint8_t durable_state  # notes go to the journal
+    uint8_t samples  # percent of acknowledgements that Python is told of
+    int64_t max_deliver  # -1: no limit
+    int64_t max_ack_pending
+    int64_t max_waiting
+    uint64_t ack_wait_ns
+    uint64_t* backoff_ns
+    uint32_t nbackoff
+    uint64_t heartbeat_ns
+    uint64_t inactive_ns  # 0: never
+    uint64_t rate_bytes  # a second; 0: no limit
+    uint64_t pin_ttl_ns
+    char* deliver_subject
+    uint32_t deliver_len
+    char* deliver_group
+    uint32_t group_len
+    # state
+    uint8_t gone
+    uint8_t busy  # in the engine's list
+    uint8_t noting  # in the engine's list
+    uint8_t active  # push: somebody listens
+    uint8_t exhausted  # nothing to hand out was found, and nothing has happened since
+    uint64_t paused_until_ns  # 0: not
+    uint64_t next_seq  # nothing below has to be looked at for the first time
+    uint64_t* last_seqs  # deliver policy last_per_subject: these first
+    uint64_t nlast
+    uint64_t last_at
+    uint64_t delivered_consumer
+    uint64_t delivered_stream
+    uint64_t floor_consumer
+    uint64_t floor_stream
+    uint64_t num_pending
+    uint64_t redelivered  # messages now pending that were handed out more than once
+    Pending** table  # by stream sequence, open addressing
+    uint32_t table_cap
+    uint32_t npending
+    Pending* oldest
+    Pending* newest
+    uint64_t* again  # a queue of stream sequences to hand out again
+    uint32_t again_first
+    uint32_t again_count
+    uint32_t again_cap
+    Pull* pulls
+    Pull* last_pull
+    uint32_t npulls
+    char pin[24]  # id of the pinned client; empty: nobody is
+    uint64_t pinned_ns
+    uint64_t pin_due_ns
+    uint64_t changes  # of the account's interest when ``active`` was found
+    uint64_t due_ns  # when something is due, 0: nothing is
+    uint64_t hold_ns  # nothing new before this (rate, replay)
+    uint64_t replay_ts  # of the message before
+    uint64_t last_sent_ns
+    uint64_t last_ack_ns
+    uint64_t last_used_ns
+    int64_t window  # bytes on their way that flow control allows
+    int64_t unconfirmed
+    int64_t asked  # of them, those that the outstanding question covers
+    uint32_t question  # its number, 0: none is out
+    uint32_t questions
+    Span* spans
+    uint32_t nspans
+    uint32_t span_cap
+    uint64_t* acked  # not yet noted
+    uint32_t nacked
+    uint32_t acked_cap
+    uint64_t noted_ns
 
 cdef struct Engine:
     Core* core
@@ -91,6 +235,21 @@ cdef struct Engine:
     Stream** news
     uint32_t nnews
     uint32_t news_cap
-    Consumer** busy  # have something to hand out and could not yet
+    Consumer** consumers  # all
+    uint32_t nconsumers
+    uint32_t consumer_cap
+    Consumer** by_name  # hash table with chains
+    uint32_t by_name_cap
+    Consumer** busy  # may have something to hand out
     uint32_t nbusy
     uint32_t busy_cap
+    Consumer** noting  # have something to note
+    uint32_t nnoting
+    uint32_t noting_cap
+    Event* events  # for Python
+    uint32_t nevents
+    uint32_t event_cap
+    uint64_t due_ns  # when the first consumer has something to do; 0: none has
+    uint8_t more  # a turn was over before there was nothing left
+    char* scratch  # a message that is put together
+    uint32_t scratch_cap
