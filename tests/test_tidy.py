@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PRODUCT = sorted(p for d in ("edge", "hub", "shared", "firmware_bridge") for p in (ROOT / d).rglob("*.py"))
-KERNEL = sorted((ROOT / "shared/kernel").glob("*.p[yx][xd]"))
+KERNEL = sorted((ROOT / "shared").glob("*/*.p[yx][xd]"))
 FILE_LINES_MAX, KERNEL_LINES_MAX, FUNCTION_LINES_MAX = 500, 700, 50
 BANNED_NAMES = re.compile(r"(^|_)(utils?|helpers?|common|manager)(_|$)")
 

@@ -28,7 +28,9 @@ TREE = (
     "README.md",
     "LICENSE",
 )
-KERNEL = Path("shared/kernel")
+COMPILED = [
+    path.parent for path in (ROOT / "shared").glob("*/__init__.py") if list(path.parent.glob("*.pyx"))
+]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(TIMEOUT_S), pytest.mark.xdist_group("wheel")]
 
@@ -56,12 +58,12 @@ def copy_of_the_sources(to: Path) -> None:
             shutil.copytree(source, to / name, symlinks=True, ignore=ignored)
         elif source.exists():
             shutil.copy2(source, to / name)
-    built = (
-        to / "build" / f"lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}" / "phloem" / KERNEL
-    )
-    built.mkdir(parents=True)
-    for module in (ROOT / KERNEL).glob(f"*{sysconfig.get_config_var('EXT_SUFFIX')}"):
-        shutil.copy(module, built)  # newer than its source: taken as it is
+    build = to / "build" / f"lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}" / "phloem"
+    for folder in COMPILED:
+        built = build / folder.relative_to(ROOT)
+        built.mkdir(parents=True)
+        for module in folder.glob(f"*{sysconfig.get_config_var('EXT_SUFFIX')}"):
+            shutil.copy(module, built)  # newer than its source: taken as it is
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +112,7 @@ def test_every_module_of_the_sources_is_in_it(wheel: Path) -> None:
     wanted = {
         f"phloem/{path.relative_to(ROOT)}" for folder in folders for path in (ROOT / folder).rglob("*.py")
     }
-    modules = {path.stem for path in (ROOT / KERNEL).glob("*.pyx")}
+    modules = {path.stem for folder in COMPILED for path in folder.glob("*.pyx")}
     assert wanted <= names
     assert {Path(name).name.split(".")[0] for name in names if name.endswith(".so")} == modules
 

@@ -1,1 +1,1 @@
-"""Streams and consumers at full speed: taking messages in and handing them out, compiled; decisions come from Python."""
+"""Streams and consumers at full speed: taking messages in and handing them out, compiled."""

@@ -16,6 +16,7 @@ from phloem.shared.kernel.plan cimport plan_for
 from phloem.shared.kernel.sublist cimport grow, must
 from phloem.shared.kernel.text cimport put_number
 from phloem.shared.kernel.types cimport AccountState, Conn, Core, Msg
+from phloem.shared.store.journal cimport journal_batch
 
 from .types cimport *
 
@@ -64,7 +65,7 @@ cdef void answer_ack(Engine* g, Stream* s, uint64_t seq, const char* reply, uint
     cdef Answer* a = _join(_queue(g, s.log), reply, n, NULL, 0, NULL, 0)
     a.stream, a.account, a.seq = s, s.account, seq
     if s.log.journal != NULL:
-        a.batch = s.log.journal.batch
+        a.batch = journal_batch(s.log.journal)
 
 
 cdef void answer_message(Engine* g, Log* l, AccountState* account, const char* subject, uint32_t n, const char* header,
@@ -73,7 +74,7 @@ cdef void answer_message(Engine* g, Log* l, AccountState* account, const char* s
     cdef Answer* a = _join(_queue(g, l), subject, n, header, hn, payload, pn)
     a.account = account
     if l != NULL and l.journal != NULL:
-        a.batch = l.journal.batch
+        a.batch = journal_batch(l.journal)
 
 
 cdef uint32_t send_message(Engine* g, Conn* source, AccountState* a, const char* subject, uint32_t n,
@@ -161,6 +162,17 @@ cdef void _compact(Answers* q) noexcept nogil:
     q.first = 0
     for i in range(q.count):
         q.list[i].at -= start
+
+
+cdef void answer_durable(Engine* g, AccountState* account, const char* subject, uint32_t n, const char* header,
+                         uint32_t hn, const char* payload, uint32_t pn) noexcept nogil:
+    """Any message, sent when everything that was recorded so far is on the disk."""
+    cdef Answer* a
+    if g.journal == NULL:
+        answer_message(g, NULL, account, subject, n, header, hn, payload, pn)
+        return
+    a = _join(&g.durable, subject, n, header, hn, payload, pn)
+    a.account, a.batch = account, journal_batch(g.journal)
 
 
 cdef void answers_send(Engine* g) noexcept nogil:

@@ -1,4 +1,4 @@
-"""The typed contract of consumers (consumer_face.pyx). Times are nanoseconds of the monotonic clock unless named wall."""
+"""The typed contract of consumers (consumer_face.pyx). Times are nanoseconds of the monotonic clock."""
 
 from collections.abc import Sequence
 from typing import TypedDict
@@ -54,8 +54,8 @@ class Consumer:
         last_seqs: Sequence[int] = (),
         durable_state: bool,
     ) -> None:
-        """``start_seq``: the first sequence to look at; ``last_seqs``: these before (last_per_subject). ``ident``: owner
-        of its notes in the store. It hands nothing out before ``configure``."""
+        """``start_seq``: the first sequence to look at; ``last_seqs``: these before (last_per_subject). ``ident``: the
+        owner of its notes in the store. It hands nothing out before ``configure``."""
     def configure(
         self,
         *,

@@ -24,17 +24,27 @@ class Engine:
     kernel: Kernel
     store: Store | None
     def __init__(self, kernel: Kernel, store: Store | None = None) -> None: ...
+    def set_sync_interval(self, ns: int) -> None:
+        """How long streams in the sync mode "interval" may be ahead of the disk."""
     def set_clock(self, wall_offset_ns: int) -> None:
         """Wall clock minus monotonic clock, for the time stamps of what the kernel stores by itself."""
     def answer(
-        self, account: Account, subject: bytes, header: bytes, payload: bytes, log: Log | None = None
+        self,
+        account: Account,
+        subject: bytes,
+        header: bytes,
+        payload: bytes,
+        log: Log | None = None,
+        *,
+        durable: bool = False,
     ) -> None:
-        """Publishes at the end of the round; with ``log`` once everything it holds now is safe in its sync mode."""
+        """Publishes at the end of the round; with ``log`` once everything it holds now is safe in its sync mode,
+        with ``durable`` once everything recorded so far is on the disk."""
     def hear(self, account: Account, callback: Take) -> None:
         """Serves ``$JS.ACK.>`` and ``$JS.FC.>`` of the account; ``callback`` gets acknowledgements with an argument."""
     def take_events(self) -> list[tuple[Any, int, int, int, int, int]]:
-        """What has happened to consumers since the last call: (consumer, what, stream_seq, consumer_seq, deliveries, ns),
-        see consumer_face.pyi. To be called after each tick."""
+        """What has happened to consumers since the last call, to be asked after each tick: (consumer, what, stream_seq,
+        consumer_seq, deliveries, ns), see consumer_face.pyi."""
     def close(self) -> None: ...
 
 class Quota:

@@ -10,15 +10,16 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from phloem.shared.kernel.output cimport due
 from phloem.shared.kernel.reactor cimport Account, Kernel
 from phloem.shared.kernel.sublist cimport must
 from phloem.shared.kernel.types cimport ECHO, CONNECTED, HEADERS, SYSTEM, Conn, Core
-from phloem.shared.store.journal cimport journal_reap, journal_submit
+from phloem.shared.store.journal cimport journal_reap, journal_submit, journal_sync
 from phloem.shared.store.log cimport Log_
 from phloem.shared.store.store cimport Store
 
 from . cimport types
-from .answers cimport answer_ack, answer_message, answers_forget, answers_free, answers_send
+from .answers cimport answer_ack, answer_durable, answer_message, answers_forget, answers_free, answers_send
 from .consumer cimport ack_take, consumers_work, consumers_write_notes, flow_take
 from .stream cimport stream_acked, stream_limits, stream_news, stream_removed, stream_store, stream_take, stream_visible, stream_wanted
 
@@ -49,6 +50,19 @@ cdef void wake(types.Engine* g) noexcept nogil:
         write(g.wake_fd, &one, 8)
 
 
+cdef void _sync_in_time(types.Engine* g, uint64_t now) noexcept nogil:
+    if not g.journal.unsynced:
+        g.unsynced_ns = 0
+    elif g.unsynced_ns == 0:
+        g.unsynced_ns = now
+    elif now >= g.unsynced_ns + g.sync_interval_ns:
+        g.unsynced_ns = 0
+        journal_sync(g.journal)
+        return
+    if g.unsynced_ns:
+        due(g.core, g.unsynced_ns + g.sync_interval_ns)
+
+
 cdef void _work(void* context, Core* k) noexcept nogil:
     cdef types.Engine* g = <types.Engine*>context
     cdef uint32_t i
@@ -57,6 +71,7 @@ cdef void _work(void* context, Core* k) noexcept nogil:
     g.woken = 0
     if g.journal != NULL:
         journal_reap(g.journal)
+        _sync_in_time(g, k.now_ns)
         consumers_write_notes(g)
         journal_submit(g.journal)
         g.gate.pending = g.journal.pending_bytes
@@ -128,11 +143,19 @@ cdef class Engine:
             else:
                 kernel.sink(ident, flow_take, &self.g)
 
+    def set_sync_interval(self, uint64_t ns):
+        self.g.sync_interval_ns = ns
+
     def set_clock(self, int64_t wall_offset_ns):
         self.g.wall_offset_ns = wall_offset_ns
 
     def answer(self, Account account not None, bytes subject not None, bytes header not None, bytes payload not None,
-               Log_ log=None):
+               Log_ log=None, *, bint durable=False):
+        if durable:
+            answer_durable(&self.g, account.a, subject, <uint32_t>len(subject), header, <uint32_t>len(header), payload,
+                           <uint32_t>len(payload))
+            wake(&self.g)
+            return
         answer_message(&self.g, NULL if log is None else log.l, account.a, subject, <uint32_t>len(subject), header,
                        <uint32_t>len(header), payload, <uint32_t>len(payload))
         wake(&self.g)

@@ -232,6 +232,8 @@ cdef struct Engine:
     uint32_t copy_cap
     int wake_fd  # an eventfd: there is work although nothing has arrived
     uint8_t woken
+    uint64_t sync_interval_ns  # of what is only written at first
+    uint64_t unsynced_ns  # since when there is some; 0: none
     Stream** news
     uint32_t nnews
     uint32_t news_cap

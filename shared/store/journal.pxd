@@ -32,6 +32,9 @@ cdef void journal_dropped(Journal* j, uint32_t ident) noexcept nogil
 cdef void journal_submit(Journal* j) noexcept nogil  # hands the filling batch to the writer if it is idle
 cdef bint journal_reap(Journal* j) noexcept nogil  # takes what the writer has finished; whether anything was
 
+cdef uint64_t journal_batch(Journal* j) noexcept nogil  # when it is durable, so is all that was recorded so far
+cdef void journal_sync(Journal* j) noexcept nogil  # what was written without a sync gets one
+
 cdef struct Writer:
     void* lock
     void* signal

@@ -241,6 +241,21 @@ cdef void journal_freeze(Journal* j) noexcept nogil:
         f.messages, f.bytes, f.subjects = l.messages, l.bytes, l.subjects
 
 
+cdef void journal_sync(Journal* j) noexcept nogil:
+    if j.filling.length == 0:
+        _room(j, 0)  # an empty batch
+    j.strict = 1
+
+
+cdef uint64_t journal_batch(Journal* j) noexcept nogil:
+    if j.filling.length or j.removed_ident:
+        return j.batch
+    if not j.busy and j.durable < j.batch - 1:
+        journal_sync(j)
+        return j.batch
+    return j.batch - 1
+
+
 cdef void _arm(Journal* j, uint64_t ns) noexcept nogil:
     cdef itimerspec t
     memset(&t, 0, sizeof(t))

@@ -7,6 +7,8 @@ belongs to the loop's thread. Changes of a file log are durable when its store s
 from collections.abc import Iterable
 from typing import NamedTuple
 
+Bytes = bytes  # Log has a property of that name
+
 class Message(NamedTuple):
     """A stored message."""
 
@@ -50,23 +52,23 @@ class Log:
     def visible_seq(self) -> int: ...
     @property
     def last_ts(self) -> int: ...
-    def append(self, subject: bytes, header: bytes, payload: bytes, ts: int, seq: int = 0) -> int:
-        """Adds a message; its sequence. ``seq``: one above ``last_seq``, for a mirror. Raises ValueError for a lower one."""
+    def append(self, subject: Bytes, header: Bytes, payload: Bytes, ts: int, seq: int = 0) -> int:
+        """Adds a message; its sequence. ``seq``: one above ``last_seq``, for a mirror; ValueError for a lower one."""
     def skip(self, last_seq: int) -> None:
         """Gives sequences up to ``last_seq`` out without messages."""
     def remove(self, seq: int) -> bool: ...
-    def purge(self, filters: Iterable[bytes] = (), *, below: int = 0, keep: int = 0) -> int:
+    def purge(self, filters: Iterable[Bytes] = (), *, below: int = 0, keep: int = 0) -> int:
         """Removes what matches, below a sequence or all but the newest ``keep``; how many."""
     def read(self, seq: int) -> Message | None:
         """Raises Damaged."""
-    def next(self, filters: Iterable[bytes] = (), start: int = 0, end: int = 0) -> Message | None:
+    def next(self, filters: Iterable[Bytes] = (), start: int = 0, end: int = 0) -> Message | None:
         """The first match from ``start`` to ``end`` (0: the last). Raises Damaged."""
-    def subject(self, subject: bytes) -> tuple[int, int, int]:
+    def subject(self, subject: Bytes) -> tuple[int, int, int]:
         """Count, first and last sequence of a literal subject; zeros: it has no message."""
-    def subjects(self, filters: Iterable[bytes] = ()) -> dict[bytes, int]:
+    def subjects(self, filters: Iterable[Bytes] = ()) -> dict[Bytes, int]:
         """Message counts by subject, in the subjects' order."""
-    def count(self, filters: Iterable[bytes] = (), start: int = 0, end: int = 0) -> int: ...
-    def last_of_subjects(self, filters: Iterable[bytes] = (), end: int = 0) -> list[int]:
+    def count(self, filters: Iterable[Bytes] = (), start: int = 0, end: int = 0) -> int: ...
+    def last_of_subjects(self, filters: Iterable[Bytes] = (), end: int = 0) -> list[int]:
         """The last sequence (up to ``end``) of each subject that matches, ascending."""
     def seq_from_time(self, ts: int) -> int:
         """The first message stored at ``ts`` or later; ``last_seq + 1`` when none was."""

@@ -104,7 +104,10 @@ class FileDriver:
     def _open(self) -> None:
         self.problems: list[str] = []
         self.store = Store(
-            str(self.folder / "store"), seed=11, generation_bytes=self.generation_bytes, on_problem=self.problems.append
+            str(self.folder / "store"),
+            seed=11,
+            generation_bytes=self.generation_bytes,
+            on_problem=self.problems.append,
         )
         assert self.store.open() == []
         self.log = self.store.open_log(1, compress=self.compress)
@@ -135,7 +138,16 @@ DRIVERS: dict[str, Callable[[Path], Driver]] = {
 }
 LONG = b"long." + b"x" * 600
 SUBJECTS = [b"a.b", b"a.c", b"b.a.c", b"k.%d", LONG]
-FILTERS: list[tuple[bytes, ...]] = [(), (b">",), (b"a.*",), (b"k.>",), (b"a.b",), (b"*.c", b"b.>"), (LONG,), (b"none.>",)]
+FILTERS: list[tuple[bytes, ...]] = [
+    (),
+    (b">",),
+    (b"a.*",),
+    (b"k.>",),
+    (b"a.b",),
+    (b"*.c", b"b.>"),
+    (LONG,),
+    (b"none.>",),
+]
 
 
 def subject_of(rng: random.Random) -> bytes:

@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 
 import pytest
+
 from tests.unit.store.model import DRIVERS, FILTERS, Driver, ModelLog, compare, subject_of
 
 

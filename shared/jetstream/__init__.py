@@ -1,0 +1,1 @@
+"""JetStream's decisions as pure functions: configurations and their rules, errors, times, transforms."""

@@ -1,0 +1,273 @@
+"""What a consumer's configuration may be, in nats-server's order of looking (reference 4.2), and what may change."""
+
+import re
+from typing import NamedTuple
+
+import msgspec
+
+from phloem.shared.jetstream import subjects
+from phloem.shared.jetstream.consumer_config import ConsumerConfig
+from phloem.shared.jetstream.errors import ApiError, error
+from phloem.shared.jetstream.stream_config import StreamConfig
+from phloem.shared.jetstream.times import SECOND_NS, go_duration, parse_rfc3339
+
+ACK_WAIT_NS = 30 * SECOND_NS
+MAX_WAITING = 512
+MAX_ACK_PENDING = 1000
+EPHEMERAL_NS = 5 * SECOND_NS
+PIN_NS = 120 * SECOND_NS
+HEARTBEAT_MIN_NS = 100_000_000
+DESCRIPTION_MAX = 4096
+METADATA_MAX = 128 << 10
+NAME_MAX = 255
+GROUP = re.compile(r"[a-zA-Z0-9/_=-]{1,16}")
+BAD_NAME = set(" \t\r\n\f.*>\\/")
+POLICY = {
+    "all": "all",
+    "last": "last",
+    "last_per_subject": "last per subject",
+    "new": "new",
+    "by_start_sequence": "by start sequence",
+    "by_start_time": "by start time",
+}
+
+
+class ConsumerLimits(NamedTuple):
+    """What server and account bound; 0 or -1: nothing."""
+
+    max_ack_pending: int = 0
+    max_request_batch: int = 0
+
+
+def _bad(text: str) -> ApiError:
+    return ApiError(500, 10052, text)
+
+
+def checked(
+    config: ConsumerConfig, stream: StreamConfig, limits: ConsumerLimits, *, pedantic: bool = False
+) -> ConsumerConfig:
+    """With its defaults filled in. Raises ApiError for the first rule that it breaks."""
+    config = msgspec.structs.replace(config)
+    for kind, name in (("", config.name), ("durable ", config.durable_name)):
+        if name and set(name) & BAD_NAME:
+            raise _bad(rf"consumer {kind}name can not contain '.', '*', '>', '\', '/'")
+    _replicas(config)
+    _waits(config, pedantic)
+    if config.ack_policy == "flow_control":
+        raise ApiError(400, 10218, "flow control ack policy is not supported by phloem yet")
+    if config.backoff and config.max_deliver not in (-1, 0) and len(config.backoff) > config.max_deliver:
+        raise error(10116)
+    if len(config.description) > DESCRIPTION_MAX:
+        raise error(10107, max=DESCRIPTION_MAX)
+    if config.deliver_subject:
+        _push(config, stream)
+    else:
+        _pull(config, stream, limits)
+    _defaults(config, stream)
+    _limits(config, stream, limits)
+    if config.direct and not config.deliver_subject:
+        raise error(10090)
+    if config.direct and config.durable_name:
+        raise error(10091)
+    _filters(config)
+    _start(config)
+    _sampling(config)
+    if config.flow_control and not config.idle_heartbeat:
+        raise error(10108)
+    if config.name and config.durable_name and config.name != config.durable_name:
+        raise error(10132)
+    if sum(len(key) + len(value) for key, value in config.metadata.items()) > METADATA_MAX:
+        raise error(10135, limit="128KB")
+    _priority(config)
+    if stream.retention == "workqueue":
+        if config.ack_policy not in ("explicit", "flow_control"):
+            raise error(10098)
+        if config.deliver_policy != "all":
+            raise error(10101)
+    return config
+
+
+def _replicas(config: ConsumerConfig) -> None:
+    if config.num_replicas < 0:
+        raise error(10133)
+    if config.num_replicas > 1:
+        raise error(10126)
+
+
+def _waits(config: ConsumerConfig, pedantic: bool) -> None:
+    if any(wait < 0 for wait in config.backoff):
+        raise error(10184)
+    if config.ack_wait < 0:
+        raise error(10183)
+    if pedantic and config.backoff and config.ack_wait and config.ack_wait != config.backoff[0]:
+        raise error(10157, err="first backoff value has to equal batch AckWait")
+    if config.backoff:
+        config.ack_wait = config.backoff[0]
+    if config.ack_wait == 0 and config.ack_policy in ("explicit", "all"):
+        config.ack_wait = ACK_WAIT_NS
+    if config.max_deliver <= 0:
+        config.max_deliver = -1
+
+
+def _push(config: ConsumerConfig, stream: StreamConfig) -> None:
+    subject = config.deliver_subject
+    if not subjects.is_literal(subject):
+        raise error(10079)
+    if not subjects.is_valid(subject):
+        raise error(10112)
+    if any(subjects.collide(subject, one) for one in stream.subjects):
+        raise error(10081)
+    if config.max_waiting:
+        raise error(10080)
+    if config.max_ack_pending > 0 and config.ack_policy == "none":
+        raise error(10082)
+    if 0 < config.idle_heartbeat < HEARTBEAT_MIN_NS or config.idle_heartbeat < 0:
+        raise error(10083)
+
+
+def _pull(config: ConsumerConfig, stream: StreamConfig, limits: ConsumerLimits) -> None:
+    if config.ack_policy == "none" and stream.retention == "workqueue":
+        raise error(10084)
+    if config.rate_limit_bps:
+        raise error(10086)
+    if config.max_waiting < 0:
+        raise error(10087)
+    if config.idle_heartbeat:
+        raise error(10088)
+    if config.flow_control:
+        raise error(10089)
+    config.max_batch, config.max_bytes = max(config.max_batch, 0), max(config.max_bytes, 0)
+    config.max_expires = max(config.max_expires, 0)
+    if 0 < config.max_expires < 1_000_000:
+        raise error(10115)
+    if 0 < limits.max_request_batch < config.max_batch:
+        raise error(10125, limit=limits.max_request_batch)
+    config.max_waiting = config.max_waiting or MAX_WAITING
+
+
+def _defaults(config: ConsumerConfig, stream: StreamConfig) -> None:
+    if config.ack_policy != "none" and config.max_ack_pending == 0:
+        config.max_ack_pending = MAX_ACK_PENDING
+        most = stream.consumer_limits.max_ack_pending
+        if 0 < most < config.max_ack_pending:
+            config.max_ack_pending = most
+    if config.max_ack_pending < -1:
+        config.max_ack_pending = -1
+    if config.inactive_threshold <= 0:
+        config.inactive_threshold = stream.consumer_limits.inactive_threshold
+        if config.inactive_threshold == 0 and not config.durable_name:
+            config.inactive_threshold = EPHEMERAL_NS
+
+
+def _limits(config: ConsumerConfig, stream: StreamConfig, limits: ConsumerLimits) -> None:
+    for most in (limits.max_ack_pending, stream.consumer_limits.max_ack_pending):
+        if most > 0 and config.ack_policy != "none" and not 0 <= config.max_ack_pending <= most:
+            raise error(10121, limit=most)
+    longest = stream.consumer_limits.inactive_threshold
+    if 0 < longest < config.inactive_threshold:
+        raise error(10153, limit=go_duration(longest))
+
+
+def _filters(config: ConsumerConfig) -> None:
+    if config.filter_subject and config.filter_subjects:
+        raise error(10136)
+    if any(not one for one in config.filter_subjects):
+        raise error(10139)
+    if any(not subjects.is_valid(one) for one in config.filters):
+        raise _bad("invalid subject")
+    for i, one in enumerate(config.filter_subjects):
+        if any(subjects.collide(one, other) for other in config.filter_subjects[i + 1 :]):
+            raise error(10138)
+
+
+def _start(config: ConsumerConfig) -> None:
+    policy = config.deliver_policy
+    text = f"consumer delivery policy is deliver {POLICY[policy]}, "
+    if policy == "by_start_sequence":
+        if not config.opt_start_seq:
+            raise error(10094, err=f"{text}but optional start sequence is not set")
+        if config.opt_start_time:
+            raise error(10094, err=f"{text}but optional start time is also set")
+    elif policy == "by_start_time":
+        if not config.opt_start_time:
+            raise error(10094, err=f"{text}but optional start time is not set")
+        if config.opt_start_seq:
+            raise error(10094, err=f"{text}but optional start start sequence is also set")
+    else:
+        if config.opt_start_seq:
+            raise error(10094, err=f"{text}but optional start sequence is also set")
+        if config.opt_start_time:
+            raise error(10094, err=f"{text}but optional start time is also set")
+        if policy == "last_per_subject" and not config.filters:
+            raise error(10094, err=f"{text}but optional filter subject is not set")
+    for time in (config.opt_start_time, config.pause_until):
+        if time:
+            try:
+                parse_rfc3339(time)
+            except ValueError as problem:
+                raise error(10025, err=str(problem)) from None
+
+
+def _sampling(config: ConsumerConfig) -> None:
+    text = config.sample_freq.removesuffix("%")
+    if not text:
+        return
+    if not re.fullmatch(r"[+-]?\d+", text):
+        raise error(10095, err=f'strconv.Atoi: parsing "{text}": invalid syntax')
+    if int(text) < 0:
+        raise error(10095, err="<nil>")
+
+
+def _priority(config: ConsumerConfig) -> None:
+    if config.priority_policy == "none":
+        if config.priority_groups:
+            raise error(10196)
+        if config.priority_timeout:
+            raise error(10197)
+        return
+    if config.deliver_subject:
+        raise error(10178)
+    if not config.priority_groups:
+        raise error(10159)
+    for group in config.priority_groups:
+        if not group:
+            raise error(10161)
+        if not GROUP.fullmatch(group):
+            raise error(10162)
+    if config.priority_policy == "pinned_client" and not config.priority_timeout:
+        config.priority_timeout = PIN_NS
+
+
+def check_workqueue(config: ConsumerConfig, others: list[ConsumerConfig]) -> None:
+    """On a work queue each message belongs to one consumer. Raises ApiError."""
+    mine = config.filters
+    for other in others:
+        if not mine or not other.filters:
+            raise error(10099)
+        if any(subjects.collide(a, b) for a in mine for b in other.filters):
+            raise error(10100)
+
+
+def check_update(old: ConsumerConfig, new: ConsumerConfig) -> None:
+    """What may not change. Raises ApiError 10012."""
+    for field, text in (
+        ("deliver_policy", "deliver policy"),
+        ("mem_storage", "storage type"),
+        ("direct", "direct"),
+        ("sourcing", "sourcing"),
+        ("opt_start_seq", "start sequence"),
+        ("opt_start_time", "start time"),
+        ("ack_policy", "ack policy"),
+        ("replay_policy", "replay policy"),
+        ("idle_heartbeat", "heart beats"),
+        ("flow_control", "flow control"),
+        ("max_waiting", "max waiting"),
+    ):
+        if field == "max_waiting" and bool(old.deliver_subject) != bool(new.deliver_subject):
+            continue
+        if getattr(old, field) != getattr(new, field):
+            raise error(10012, err=f"{text} can not be updated")
+    if old.deliver_subject and not new.deliver_subject:
+        raise error(10012, err="can not update push consumer to pull based")
+    if new.deliver_subject and not old.deliver_subject:
+        raise error(10012, err="can not update pull consumer to push based")

@@ -1,0 +1,52 @@
+"""What a pull request asks for (reference 4.8), from any of the forms that a body may have."""
+
+import msgspec
+
+
+class PullRequest(msgspec.Struct):
+    """Durations are nanoseconds."""
+
+    batch: int = 1
+    expires: int = 0
+    max_bytes: int = 0
+    no_wait: bool = False
+    idle_heartbeat: int = 0
+    group: str = ""
+    min_pending: int = 0
+    min_ack_pending: int = 0
+    id: str = ""
+    priority: int = 0
+
+
+class BadRequest(Exception):
+    """The status that answers a request that makes no sense."""
+
+
+_decode = msgspec.json.Decoder(PullRequest).decode
+
+
+def decode_pull(body: bytes) -> PullRequest:
+    """Raises BadRequest."""
+    text = body.strip()
+    if not text:
+        return PullRequest()
+    if text[:1] != b"{":
+        return PullRequest(batch=int(text)) if text.isdigit() and len(text) < 10 else PullRequest()
+    try:
+        request = _decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        raise BadRequest(f"400 Bad Request - {problem}") from None
+    if request.idle_heartbeat > 0 and request.idle_heartbeat * 2 > request.expires:
+        raise BadRequest("400 Bad Request - heartbeat value too large")
+    if not 0 <= request.priority <= 9:
+        raise BadRequest("400 Bad Request - Priority must be between 0 and 9")
+    for value in (
+        request.batch,
+        request.expires,
+        request.max_bytes,
+        request.min_pending,
+        request.min_ack_pending,
+    ):
+        if not -(1 << 62) < value < 1 << 62:
+            raise BadRequest("400 Bad Request - number out of range")
+    return request

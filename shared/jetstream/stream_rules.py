@@ -1,0 +1,341 @@
+"""What a stream's configuration may be, in the order in which nats-server looks (reference 2.3), and how it may change.
+
+``checked`` gives the configuration with its defaults filled in. What needs to know other streams is asked through
+``find``; what needs the account (limits, overlaps with other streams) is the API's.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from phloem.shared.jetstream import subjects
+from phloem.shared.jetstream.errors import ApiError, error
+from phloem.shared.jetstream.stream_config import StreamConfig, StreamSource
+from phloem.shared.jetstream.subjects import collide as subjects_collide
+from phloem.shared.jetstream.times import SECOND_NS, go_duration
+from phloem.shared.jetstream.transform import BadTransform, Transform
+
+Find = Callable[[str], StreamConfig | None]
+
+DESCRIPTION_MAX = 4096
+METADATA_MAX = 128 << 10
+NAME_MAX = 255
+AGE_MIN_NS = 100_000_000
+DUPLICATES_NS = 120 * SECOND_NS
+COUNTS = ("max_msgs", "max_msgs_per_subject", "max_bytes", "max_msg_size", "max_consumers")
+BAD_NAME = set(" \t\r\n\f.*>\\/")
+
+__all__ = ["ServerLimits", "check_update", "checked", "subjects_collide"]
+
+
+class ServerLimits(NamedTuple):
+    """What the server bounds."""
+
+    duplicate_window_ns: int = 0
+    max_msg_size: int = 0
+
+
+def _bad(text: str) -> ApiError:
+    return ApiError(500, 10052, text)
+
+
+def checked(
+    config: StreamConfig, limits: ServerLimits, find: Find, *, pedantic: bool = False
+) -> StreamConfig:
+    """Raises ApiError for the first rule that it breaks."""
+    config = msgspec.structs.replace(config)
+    _names(config)
+    _counts(config, pedantic)
+    _times(config, limits)
+    _features(config, pedantic)
+    if config.mirror is not None:
+        _mirror(config, config.mirror, find)
+    _sources(config, find)
+    _subjects(config)
+    _transforms(config)
+    return config
+
+
+def _names(config: StreamConfig) -> None:
+    if not config.name or set(config.name) & BAD_NAME:
+        raise _bad(r"stream name is required and can not contain '.', '*', '>', '\', '/'")
+    if len(config.name) > NAME_MAX:
+        raise _bad(f"stream name is too long, maximum allowed is {NAME_MAX}")
+    if len(config.description) > DESCRIPTION_MAX:
+        raise _bad(f"stream description is too long, maximum allowed is {DESCRIPTION_MAX}")
+    if sum(len(key) + len(value) for key, value in config.metadata.items()) > METADATA_MAX:
+        raise _bad(f"stream metadata exceeds maximum size of {METADATA_MAX} bytes")
+    if config.num_replicas > 5:
+        raise _bad("maximum replicas is 5")
+    if config.num_replicas < 0:
+        raise error(10133)
+    if config.num_replicas > 1:
+        raise error(10074)
+    config.num_replicas = 1
+    if not config.subjects and config.mirror is None and not config.sources:
+        config.subjects = [config.name]
+
+
+def _counts(config: StreamConfig, pedantic: bool) -> None:
+    for name in COUNTS:
+        value = getattr(config, name)
+        if pedantic and value < -1:
+            raise error(10157, err=f"{name} must be set to -1")
+        if value <= 0:
+            setattr(config, name, -1)
+
+
+def _times(config: StreamConfig, limits: ServerLimits) -> None:
+    if config.max_age < 0:
+        raise _bad("max age can not be negative")
+    if 0 < config.max_age < AGE_MIN_NS:
+        raise _bad("max age needs to be >= 100ms")
+    most = limits.duplicate_window_ns
+    if config.duplicate_window < 0:
+        raise _bad("duplicates window can not be negative")
+    if config.duplicate_window == 0 and config.mirror is None and not config.sources:
+        config.duplicate_window = min(
+            w for w in (DUPLICATES_NS, most or DUPLICATES_NS, config.max_age or DUPLICATES_NS) if w
+        )
+    if config.max_age and config.duplicate_window > config.max_age:
+        raise _bad("duplicates window can not be larger then max age")
+    if most and config.duplicate_window > most:
+        raise _bad(f"duplicates window can not be larger then server limit of {go_duration(most)}")
+    if 0 < config.duplicate_window < AGE_MIN_NS:
+        raise _bad("duplicates window needs to be >= 100ms")
+
+
+def _features(config: StreamConfig, pedantic: bool) -> None:
+    if config.deny_purge and config.allow_rollup_hdrs:
+        raise _bad("roll-ups require the purge permission")
+    if config.allow_msg_counter:
+        for wrong, what in (
+            (config.discard == "new", "use discard new"),
+            (config.allow_msg_ttl, "use message TTLs"),
+            (config.allow_msg_schedules, "use message schedules"),
+        ):
+            if wrong:
+                raise _bad(f"counter stream cannot {what}")
+        if config.retention != "limits":
+            raise _bad("counter stream can only use limits retention")
+    if config.discard_new_per_subject:
+        if config.discard != "new":
+            raise _bad("discard new per subject requires discard new policy to be set")
+        if config.max_msgs_per_subject <= 0:
+            raise _bad("discard new per subject requires max msgs per subject > 0")
+    _markers(config, pedantic)
+    if config.allow_msg_schedules:
+        if config.discard == "new":
+            raise _bad("message scheduling cannot use discard new")
+        if pedantic and not config.allow_rollup_hdrs:
+            raise _bad("message scheduling cannot be set if roll-ups are disabled")
+        config.allow_rollup_hdrs, config.deny_purge = True, False
+    if config.persist_mode == "async":
+        if config.storage != "file":
+            raise _bad("async persist mode is only supported on file storage")
+        if config.allow_atomic:
+            raise _bad("async persist mode is not supported with atomic batch publish")
+
+
+def _markers(config: StreamConfig, pedantic: bool) -> None:
+    ttl = config.subject_delete_marker_ttl
+    if ttl < 0:
+        raise _bad("subject delete marker TTL must not be negative")
+    if ttl == 0:
+        return
+    if ttl < SECOND_NS:
+        raise _bad("subject delete marker TTL must be at least 1 second")
+    if config.mirror is not None:
+        raise _bad("subject delete markers forbidden on mirrors")
+    if pedantic and not config.allow_msg_ttl:
+        raise _bad("subject delete marker cannot be set if message TTLs are disabled")
+    if pedantic and not config.allow_rollup_hdrs:
+        raise _bad("subject delete marker cannot be set if roll-ups are disabled")
+    config.allow_msg_ttl = config.allow_rollup_hdrs = True
+    config.deny_purge = False
+
+
+def _mirror(config: StreamConfig, mirror: StreamSource, find: Find) -> None:
+    for wrong, number in (
+        (config.first_seq, 10143),
+        (config.subjects, 10034),
+        (config.sources, 10031),
+        (config.allow_msg_counter, 10173),
+        (config.allow_atomic, 10198),
+        (config.allow_batched, 10209),
+        (config.allow_msg_schedules, 10186),
+        (mirror.consumer is not None and not mirror.consumer.name, 10213),
+        (mirror.filter_subject and mirror.subject_transforms, 10150),
+    ):
+        if wrong:
+            raise error(number)
+    filters = [mirror.filter_subject] if mirror.filter_subject else []
+    for transform in mirror.subject_transforms or []:
+        if transform.src and not subjects.is_valid(transform.src):
+            raise error(10151, err=f"invalid subject {transform.src}")
+        try:
+            Transform(transform.src or ">", transform.dest)
+        except BadTransform as problem:
+            raise error(10154, err=str(problem)) from None
+        filters.append(transform.src or ">")
+    if _any_overlap(filters):
+        raise error(10152)
+    _external(config, mirror)
+    if mirror.external is None:
+        if not mirror.name or set(mirror.name) & BAD_NAME:
+            raise error(10142)
+        origin = find(mirror.name)
+        if origin is not None:
+            config.mirror_direct = origin.allow_direct
+            if 0 < config.max_msg_size < origin.max_msg_size:
+                raise error(10030)
+    if mirror.opt_start_seq and mirror.opt_start_time:
+        raise error(10032)
+
+
+def _sources(config: StreamConfig, find: Find) -> None:
+    seen = set()
+    if config.sources and config.allow_msg_schedules:
+        raise error(10187)
+    for source in config.sources:
+        if source.external is None and (not source.name or set(source.name) & BAD_NAME):
+            raise error(10141)
+        key = msgspec.json.encode(
+            (source.name, source.external, source.filter_subject, source.subject_transforms)
+        )
+        if key in seen:
+            raise error(10140)
+        seen.add(key)
+        if source.filter_subject and source.subject_transforms:
+            raise error(10144)
+        filters = [source.filter_subject] if source.filter_subject else []
+        for transform in source.subject_transforms or []:
+            if transform.src and not subjects.is_valid(transform.src):
+                raise error(10145, err=f"invalid subject {transform.src}")
+            try:
+                Transform(transform.src or ">", transform.dest)
+            except BadTransform as problem:
+                raise error(10146, err=str(problem)) from None
+            filters.append(transform.src or ">")
+        if _any_overlap(filters):
+            raise error(10147)
+        if source.consumer is not None and not source.consumer.name:
+            raise error(10215)
+        _external(config, source)
+        origin = find(source.name) if source.external is None else None
+        if origin is not None and 0 < config.max_msg_size < origin.max_msg_size:
+            raise error(10046)
+    _cycle(config, find)
+
+
+def _external(config: StreamConfig, source: StreamSource) -> None:
+    if source.external is None:
+        return
+    api, deliver = source.external.api, source.external.deliver
+    if deliver:
+        if not subjects.is_valid(deliver) or not subjects.is_literal(deliver):
+            raise error(10024, prefix=deliver)
+        for subject in config.subjects:
+            if subjects_collide(subject, f"{deliver}.>"):
+                raise error(10022, prefix=deliver, subject=subject)
+    if api and (not subjects.is_valid(api) or not subjects.is_literal(api)):
+        raise _bad(f'stream external api prefix "{api}" must be a valid subject without wildcards')
+    if api == "$JS.API":
+        raise error(10021, prefix=api, subject="$JS.API")
+
+
+def _cycle(config: StreamConfig, find: Find) -> None:
+    """Whether messages would come back to where they started."""
+    todo, seen = (
+        [(source.name, source.filter_subject) for source in config.sources if source.external is None],
+        set(),
+    )
+    while todo:
+        name, wanted = todo.pop()
+        if name == config.name and any(subjects_collide(s, wanted or ">") for s in config.subjects):
+            raise _bad("detected cycle")
+        if name in seen:
+            continue
+        seen.add(name)
+        origin = find(name)
+        if origin is not None and name != config.name:
+            todo += [
+                (source.name, source.filter_subject) for source in origin.sources if source.external is None
+            ]
+
+
+def _any_overlap(filters: list[str]) -> bool:
+    return any(subjects_collide(a, b) for i, a in enumerate(filters) for b in filters[i + 1 :])
+
+
+def _subjects(config: StreamConfig) -> None:
+    seen: list[str] = []
+    for subject in config.subjects:
+        if not subjects.is_valid(subject):
+            raise _bad("invalid subject")
+        if subject in seen:
+            raise _bad("duplicate subjects detected")
+        if not config.no_ack:
+            if subject == ">":
+                raise _bad("capturing all subjects requires no-ack to be true")
+            for api in ("$JS.>", "$JSC.>", "$NRG.>"):
+                if subjects_collide(subject, api) and not subjects.matches("$JS.EVENT.>", subject):
+                    raise _bad("subjects that overlap with jetstream api require no-ack to be true")
+            if subjects_collide(subject, "$SYS.>") and not subjects.matches("$SYS.ACCOUNT.>", subject):
+                raise _bad("subjects that overlap with system api require no-ack to be true")
+        for other in seen:
+            if subjects_collide(subject, other):
+                raise _bad(f'subject "{subject}" overlaps with "{other}"')
+        seen.append(subject)
+
+
+def _transforms(config: StreamConfig) -> None:
+    change = config.subject_transform
+    if change is not None:
+        if change.src and not subjects.is_valid(change.src):
+            raise error(10155, err=f"invalid subject {change.src}")
+        try:
+            Transform(change.src or ">", change.dest)
+        except BadTransform as problem:
+            raise error(10156, err=str(problem)) from None
+    again = config.republish
+    if again is not None:
+        again.src = again.src or ">"
+        if any(subjects_collide(again.dest, subject) for subject in config.subjects) or again.dest == ">":
+            raise _bad("stream configuration for republish destination forms a cycle")
+        try:
+            Transform(again.src, again.dest)
+        except BadTransform:
+            raise _bad(
+                f"stream configuration for republish with transform from '{again.src}' to '{again.dest}' not valid"
+            ) from None
+    if config.placement is not None and config.placement.preferred:
+        raise _bad("preferred server not permitted in placement")
+
+
+def check_update(old: StreamConfig, new: StreamConfig) -> StreamConfig:
+    """What may not change (reference 2.4). Raises ApiError."""
+    text = "stream configuration update can not "
+    for wrong, why in (
+        (old.storage != new.storage, text + "change storage type"),
+        (
+            old.retention != new.retention and "workqueue" in (old.retention, new.retention),
+            text + "change retention policy to/from workqueue",
+        ),
+        (old.sealed and not new.sealed, text + "unseal a sealed stream"),
+        (old.deny_delete and not new.deny_delete, text + "cancel deny message deletes"),
+        (old.deny_purge and not new.deny_purge, text + "cancel deny purge"),
+        (old.allow_msg_ttl and not new.allow_msg_ttl, "message TTL status can not be disabled"),
+        (old.allow_msg_counter != new.allow_msg_counter, text + "change message counter setting"),
+        (old.allow_msg_schedules and not new.allow_msg_schedules, "message schedules can not be disabled"),
+        ((old.persist_mode == "async") != (new.persist_mode == "async"), text + "change persist mode"),
+    ):
+        if wrong:
+            raise _bad(why)
+    if new.mirror is not None and new.mirror != old.mirror:
+        raise error(10055)
+    if new.sealed and not old.sealed:
+        new.max_age, new.discard, new.allow_rollup_hdrs = 0, "new", False
+        new.deny_delete = new.deny_purge = True
+    return new
