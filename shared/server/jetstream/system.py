@@ -17,6 +17,7 @@ from phloem.shared.engine.engine import Engine, Quota
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.jetstream.account import AccountJetStream
 from phloem.shared.server.jetstream.api import Api
+from phloem.shared.server.jetstream.api_backup import Transfers
 from phloem.shared.server.options_jetstream import AccountJetStream as AccountOptions
 from phloem.shared.server.options_jetstream import JetStream as JetStreamOptions
 from phloem.shared.store.store import Store, StoreError
@@ -43,6 +44,7 @@ class JetStream:
         self.store: Store
         self.engine: Engine
         self.api: Api
+        self.transfers = Transfers(self)
         self.memory = Quota(0)
         self.disk = Quota(0)
         self._next_ident = 1
@@ -149,6 +151,7 @@ class JetStream:
     def stop(self) -> None:
         """Say good-bye and put everything on the disk."""
         self.stopping = True
+        self.transfers.cancel()
         self._freeze()
         for account in self.accounts.values():
             account.shut_down()
