@@ -50,7 +50,7 @@ cdef extern from "<unistd.h>" nogil:
     ssize_t write(int fd, const void* buf, size_t n)
 
 cdef enum:
-    REPLAY_MAX = 1 << 31  # a journal file that is larger is not one of ours
+    REPLAY_MAX = 0x7FFFFFFF  # a journal file that is larger is not one of ours
 
 
 class StoreError(Exception):
@@ -563,7 +563,7 @@ cdef class Store:
 
     def _find(self, bytes data, at, generation, batch):
         """A valid later frame of the same generation behind a broken one."""
-        mark = data[:4]
+        mark = b"PHL1"
         while True:
             at = data.find(mark, at + 1)
             if at < 0:
