@@ -50,7 +50,7 @@ cdef extern from "<unistd.h>" nogil:
     ssize_t write(int fd, const void* buf, size_t n)
 
 cdef enum:
-    REPLAY_MAX = 1 << 31  # a journal file that is larger is not one of ours
+    REPLAY_MAX = 0x7FFFFFFF  # a journal file that is larger is not one of ours
 
 
 class StoreError(Exception):
