@@ -32,6 +32,13 @@ LAME_DUCK_GRACE_NS = 10 * SECOND_NS
 ALLOW_RESPONSES_MAX = 1  # replies a responder may send to one request
 ALLOW_RESPONSES_TTL_NS = 120 * SECOND_NS
 
+# --- JetStream ------------------------------------------------------------------------------------
+SYNC_INTERVAL_NS = 2 * SECOND_NS  # of streams that are acknowledged before they are synced
+GENERATION_BYTES = (
+    16 << 20
+)  # of the journal before it is moved to LMDB; as much is in memory and read back at a start
+GENERATION_BYTES_EDGE = 4 << 20
+
 # --- leaf links ---------------------------------------------------------------------------------
 LEAF_RECONNECT_NS = 1 * SECOND_NS
 LEAF_DIAL_TIMEOUT_NS = 1 * SECOND_NS

@@ -21,7 +21,7 @@ from phloem.shared.store.store cimport Store
 from . cimport types
 from .answers cimport answer_ack, answer_durable, answer_message, answers_forget, answers_free, answers_send
 from .consumer cimport ack_take, consumers_work, consumers_write_notes, flow_take
-from .stream cimport stream_acked, stream_limits, stream_news, stream_removed, stream_store, stream_take, stream_visible, stream_wanted
+from .stream cimport stream_acked, stream_forget_unwanted, stream_limits, stream_news, stream_removed, stream_store, stream_take, stream_visible, stream_wanted
 
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
@@ -271,6 +271,10 @@ cdef class Stream:
 
     def wanted(self, bytes subject not None):
         return stream_wanted(&self.s, self.s.log.last_seq + 1, subject, <uint32_t>len(subject))
+
+    def forget_unwanted(self):
+        stream_forget_unwanted(&self.s)
+        wake(&self.engine.g)
 
     def ack(self, uint64_t seq, bytes reply not None):
         answer_ack(&self.engine.g, &self.s, seq, reply, <uint32_t>len(reply))

@@ -13,5 +13,6 @@ cdef void stream_limits(Stream* s) noexcept nogil
 cdef void stream_acked(Stream* s, Consumer* c, uint64_t seq) noexcept nogil
 cdef bint stream_wanted(Stream* s, uint64_t seq, const char* subject, uint32_t n) noexcept nogil
 cdef void stream_removed(void* context, Log* l, uint64_t seq, const char* subject, uint32_t n) noexcept nogil
+cdef void stream_forget_unwanted(Stream* s) noexcept nogil
 cdef void stream_news(Stream* s) noexcept nogil
 cdef void stream_visible(Stream* s) noexcept nogil

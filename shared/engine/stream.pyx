@@ -12,8 +12,8 @@ from libc.string cimport memcmp, memset
 
 from phloem.shared.kernel.sublist cimport grow
 from phloem.shared.kernel.types cimport SYSTEM, AccountState, Conn, Core, Msg
-from phloem.shared.store.log cimport log_append, log_read, log_remove, log_skip, log_subject, record_bytes
-from phloem.shared.store.types cimport FOUND, Log, Record, SubjectState
+from phloem.shared.store.log cimport log_append, log_next, log_read, log_remove, log_skip, log_subject, record_bytes
+from phloem.shared.store.types cimport FOUND, MISSING, Log, Record, SubjectState
 
 from .answers cimport answer_ack
 from .consumer cimport consumer_removed, consumer_wants, consumers_news
@@ -136,6 +136,19 @@ cdef void stream_acked(Stream* s, Consumer* c, uint64_t seq) noexcept nogil:
         if log_read(s.log, seq, &r) != FOUND or stream_wanted(s, seq, r.subject, r.subject_len):
             return
     log_remove(s.log, seq)
+    stream_news(s)
+
+
+cdef void stream_forget_unwanted(Stream* s) noexcept nogil:
+    """A consumer is gone: what only it wanted goes, too."""
+    cdef Record r
+    cdef uint64_t at = s.log.first_seq
+    cdef int found = log_next(s.log, NULL, at, s.log.last_seq, &r)
+    while found != MISSING:
+        at = r.seq
+        if found == FOUND and not stream_wanted(s, at, r.subject, r.subject_len):
+            log_remove(s.log, at)
+        found = log_next(s.log, NULL, at + 1, s.log.last_seq, &r)
     stream_news(s)
 
 

@@ -102,7 +102,7 @@ class StreamConfig(msgspec.Struct):
     deny_delete: bool = False
     deny_purge: bool = False
     allow_rollup_hdrs: bool = False
-    consumer_limits: ConsumerLimits = ConsumerLimits()
+    consumer_limits: ConsumerLimits = msgspec.field(default_factory=ConsumerLimits)
     allow_msg_ttl: bool = False
     subject_delete_marker_ttl: int = 0
     allow_msg_counter: bool = False

@@ -39,6 +39,8 @@ class Kind(enum.Enum):
     COMPRESSION = "mode, true or false, or { mode, rtt_thresholds }"
     URLS = "URL or array of URLs"
     VERSION = "version, as 2.8.0"
+    SYNC = '"always" or a duration, as "2s"'
+    SWITCHED = "true or false, or block"
     FILE_MODE = 'octal string, as "0660"'
     CHOICE = "one word of a list"
     BLOCK = "block"
@@ -113,7 +115,7 @@ def walk(
     for option in declared(struct):
         here = (*path, option.field)
         yield here, option
-        if option.kind is Kind.BLOCK and option.struct:
+        if option.kind in (Kind.BLOCK, Kind.SWITCHED) and option.struct:
             yield from walk(option.struct, here)
 
 
@@ -129,7 +131,7 @@ def _declared(field: msgspec.structs.FieldInfo, hint: Any) -> Declared:
     struct = _struct_of(base)
     if kind is None:
         kind = _BY_TYPE[base] if struct is None else Kind.BLOCKS if get_origin(base) is tuple else Kind.BLOCK
-    assert (kind in (Kind.DURATION, Kind.SECONDS)) == field.name.endswith("_ns"), field.name
+    assert (kind in (Kind.DURATION, Kind.SECONDS, Kind.SYNC)) == field.name.endswith("_ns"), field.name
     key = field.name.removesuffix("_ns") if opt.key is None else opt.key
     default = field.default if field.default is not msgspec.NODEFAULT else None
     if field.default_factory is not msgspec.NODEFAULT:

@@ -24,7 +24,13 @@ ALTERNATIVES: dict[type[msgspec.Struct], tuple[str, ...]] = {
     LeafAuthorization: ("user", "password"),
 }
 SIZES = ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB"))
-TAILS = {Kind.BLOCK: "", Kind.BLOCKS: "[]", Kind.NAMED_BLOCKS: ".NAME", Kind.ACCOUNTS: ".NAME"}
+TAILS = {
+    Kind.BLOCK: "",
+    Kind.SWITCHED: "",
+    Kind.BLOCKS: "[]",
+    Kind.NAMED_BLOCKS: ".NAME",
+    Kind.ACCOUNTS: ".NAME",
+}
 EXAMPLE_NAMES = {Kind.NAMED_BLOCKS: "bench", Kind.ACCOUNTS: "PLANT"}
 WIDTH = 100
 
@@ -82,6 +88,8 @@ def shown(option: Declared, value: Any) -> str:
             return "true" if value else "false"
         case Kind.DURATION | Kind.SECONDS:
             return f'"{short_duration(value)}"'
+        case Kind.SYNC:
+            return f'"{short_duration(value)}"' if value else '"always"'
         case Kind.SIZE:
             return next(
                 (f"{value // unit}{name}" for unit, name in SIZES if value and value % unit == 0), str(value)
@@ -136,7 +144,7 @@ def _example(struct: type[msgspec.Struct], indent: str) -> Iterator[str]:
         mark = "# " if option.field in ALTERNATIVES.get(struct, ()) else "#"
         if option.opt.example:  # a block, too, if its keys are shown elsewhere
             yield f"{indent}{mark}{option.key}: {option.opt.example}"
-        elif option.kind is Kind.BLOCK and option.struct:
+        elif option.kind in (Kind.BLOCK, Kind.SWITCHED) and option.struct:
             yield f"{indent}{mark}{option.key} {{"
             yield from _example(option.struct, indent + "  ")
             yield f"{indent}{mark}}}"

@@ -120,6 +120,9 @@ def _argument(name: str, inline: str | None, rest: list[str]) -> str:
 def _option(name: str, inline: str | None, rest: list[str], option: Declared) -> Any:
     if option.kind is Kind.BOOL:
         return _bool(name, inline)
+    if option.kind is Kind.SWITCHED:
+        assert option.struct is not None
+        return option.struct() if _bool(name, inline) else None
     text = _argument(name, inline, rest)
     if option.kind in (Kind.INT, Kind.SIZE):
         try:

@@ -94,10 +94,11 @@ def read(top: dict[str, Value], path: str = "") -> Loaded:
 def merge(loaded: Loaded | None, flags: Mapping[tuple[str, ...], Any]) -> Options:
     """Options from a file, if there is one, and flags by path of field names, which win."""
     fields = dict(loaded.fields) if loaded else {}
-    for (name, *rest), value in flags.items():
+    for (name, *rest), value in sorted(flags.items(), key=lambda flag: len(flag[0])):
         if rest:
             block = fields.get(name, getattr(Options(), name))
-            fields[name] = msgspec.structs.replace(block, **{rest[0]: value})
+            if block is not None:  # else it is switched off
+                fields[name] = msgspec.structs.replace(block, **{rest[0]: value})
         else:
             fields[name] = value
     if fields.get("trace_verbose") or fields.get("trace_headers"):
@@ -216,6 +217,8 @@ def _convert(reading: Reading, key: str, value: Value, option: Declared) -> Any:
     match option.kind:
         case Kind.BLOCK:
             return _read_block(reading, key, value, option)
+        case Kind.SWITCHED:
+            return _read_switched(reading, key, value, option)
         case Kind.BLOCKS:
             return _read_blocks(reading, key, value, option)
         case Kind.NAMED_BLOCKS:
@@ -237,6 +240,18 @@ def _read_block(reading: Reading, key: str, value: Value, option: Declared) -> m
         what = "permissions to be a map/struct" if struct is Permissions else f"map to define {key}"
         raise value.error(f"Expected {what}, got {describe(value.data)}")
     return _finish(value, struct(**_read_entries(reading, struct, value.data)))
+
+
+def _read_switched(reading: Reading, key: str, value: Value, option: Declared) -> msgspec.Struct | None:
+    """A block, or a word that switches it on or off with all defaults."""
+    if isinstance(value.data, dict):
+        return _read_block(reading, key, value, option)
+    word = value.data if isinstance(value.data, bool) else str(value.data).lower()
+    if word in (True, "enabled", "enable"):
+        return _struct_of(option)()
+    if word in (False, "disabled", "disable"):
+        return None
+    raise wrong_type(key, value, option.kind.value)
 
 
 def _read_blocks(reading: Reading, key: str, value: Value, option: Declared) -> tuple[msgspec.Struct, ...]:

@@ -127,6 +127,13 @@ def seconds(reading: Reading, key: str, value: Value, option: Declared) -> int:
     return ns
 
 
+def sync(reading: Reading, key: str, value: Value, option: Declared) -> int:
+    """0 for "always", else an interval."""
+    if isinstance(value.data, str) and value.data.lower() == "always":
+        return 0
+    return duration(reading, key, value, option)
+
+
 def strings(reading: Reading, key: str, value: Value, option: Declared) -> tuple[str, ...]:
     """One string or an array of strings."""
     if isinstance(value.data, str):
@@ -281,4 +288,5 @@ CONVERTERS: dict[Kind, Converter] = {
     Kind.VERSION: version,
     Kind.FILE_MODE: file_mode,
     Kind.CHOICE: choice,
+    Kind.SYNC: sync,
 }

@@ -14,6 +14,7 @@ from phloem.shared import limits
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
 from phloem.shared.server.declare import Duration, Kind, Opt, Seconds, Size
 from phloem.shared.server.options_auth import Account, Authorization, User
+from phloem.shared.server.options_jetstream import JetStream
 
 INT32_MAX = (1 << 31) - 1
 
@@ -366,6 +367,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         str, Opt("Account for the server's own subjects.", aliases="system", empty_is_default=True)
     ] = SYSTEM_ACCOUNT
 
+    jetstream: Annotated[
+        JetStream | None,
+        Kind.SWITCHED,
+        Opt("Streams and consumers kept by this server.", flags="js jetstream"),
+    ] = None
     leafnodes: Annotated[LeafNodes, Opt("Links to and from other servers.", aliases="leaf")] = LeafNodes()
     serial: Annotated[
         tuple[Serial, ...], Kind.NAMED_BLOCKS, Opt("Serial devices by name. phloem's own.")

@@ -7,6 +7,7 @@ import msgspec
 from phloem.shared import limits
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
 from phloem.shared.server.declare import Kind, Opt, Seconds
+from phloem.shared.server.options_jetstream import AccountJetStream
 
 
 class ResponsePermission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,4 +119,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = ()
     default_permissions: Annotated[
         Permissions | None, Opt("For its users without permissions of their own.", reload=True)
+    ] = None
+    jetstream: Annotated[
+        AccountJetStream | None, Kind.SWITCHED, Opt("Streams of this account, and their limits.", reload=True)
     ] = None

@@ -82,6 +82,8 @@ def _apply(server: "Server", new: Options, changed: list[str]) -> None:
     server.leafs.relimit()
     if {"authorization", "accounts"} & set(changed):
         server.use_authorization(new)
+        if server.jetstream is not None:
+            server.jetstream.reload_accounts()
     if "leafnodes" in changed:
         server.leafs.reload(old.leafnodes)
     if "client_advertise" in changed:

@@ -14,7 +14,7 @@ import os
 import platform
 import random
 import socket
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -36,6 +36,7 @@ from phloem.shared.wire.nkey import SERVER_PREFIX, encode_public
 if TYPE_CHECKING:
     from nats.aio.client import Client as NatsClient
 
+    from phloem.shared.server.jetstream.system import JetStream
     from phloem.shared.server.monitor.pages import Monitor
 
 log = logging.getLogger("phloem.server")
@@ -61,6 +62,7 @@ class Server:
 
     # What products change beside the options.
     plan_bytes_max: ClassVar[int] = limits.PLAN_BYTES
+    generation_bytes: ClassVar[int] = limits.GENERATION_BYTES
     linger_ns = 0  # a process of its own sets it: nobody else waits for this loop
     serves_serial_ports: ClassVar[bool] = False
 
@@ -84,6 +86,7 @@ class Server:
         self.leafs: LeafLinks
         self.source = ServerSource(self)
         self.monitor: Monitor | None = None
+        self.jetstream: JetStream | None = None
         self.auth = self._authenticator(self.options)
         self.ldm: LameDuck | None = None
         self._listener: Listener | None = None
@@ -124,6 +127,11 @@ class Server:
         o = self.options
         for name in o.account_names:
             self.account(name)
+        if o.jetstream is not None and o.jetstream.on:
+            from phloem.shared.server.jetstream.system import JetStream  # noqa: PLC0415  (only whoever keeps streams pays for it)
+
+            self.jetstream = JetStream(self, o.jetstream)
+            self.jetstream.start()
         if o.http_port:
             from phloem.shared.server.monitor.pages import Monitor  # noqa: PLC0415  (nor for HTTP without a port)
 
@@ -172,6 +180,8 @@ class Server:
         if self._timer is not None:
             self._timer.cancel()
         self._loop.remove_reader(self.kernel.fileno())
+        if self.jetstream is not None:
+            self.jetstream.stop()
         self.kernel.close()
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
@@ -263,6 +273,8 @@ class Server:
             headers=not o.no_header_support,
             auth_required=self.auth.required,
             max_payload=o.max_payload,
+            jetstream=self.jetstream is not None,
+            domain=o.jetstream.domain if self.jetstream is not None and o.jetstream is not None else "",
             api_lvl=API_LEVEL,
             **fields,
         )
@@ -351,8 +363,24 @@ class Server:
     # --- the kernel's events -----------------------------------------------------------------------
 
     def _tick(self) -> None:
+        js = self.jetstream
+        if js is not None:
+            js.before_tick()
         self.kernel.tick(self.clock.monotonic_ns())
+        if js is not None:
+            js.after_tick()
         self.schedule()
+
+    def call_later(self, seconds: float, work: Callable[[], None]) -> asyncio.TimerHandle:
+        """A timer of the server's loop; what the work causes takes effect at once."""
+
+        def run() -> None:
+            self.kernel.set_now(self.clock.monotonic_ns())
+            work()
+            self.kernel.settle()
+            self.schedule()
+
+        return self._loop.call_later(seconds, run)
 
     def schedule(self) -> None:
         """One timer for the kernel's next deadline."""
@@ -369,6 +397,8 @@ class Server:
     def _sweep(self) -> None:
         self._timer = None
         self.kernel.sweep(self.clock.monotonic_ns())
+        if self.jetstream is not None:
+            self.jetstream.after_tick()
         self.schedule()
 
     def on_connect(self, conn: Connection, body: bytes) -> None:

@@ -15,6 +15,7 @@ from phloem.shared.errors import ConfigError
 from phloem.shared.server.conf.parser import Data, Value
 from phloem.shared.server.options import LeafAuthorization, LeafNodes, LeafUser, Options, Remote
 from phloem.shared.server.options_auth import Account, Authorization, User
+from phloem.shared.server.options_jetstream import AccountJetStream, JetStream, JetStreamLimits
 
 # The shape of a block: keys ("*" for any) to what is inside them; None is anything.
 # A value that is no map, or in an array no map, is not looked into.
@@ -44,13 +45,6 @@ def _no_listener(data: Data) -> bool:
     plain = {key.lower(): item.data for key, item in data.items()}
     ports = [plain[key] for key in ("port", "listen") if key in plain]
     return not plain or (0 in ports and not plain.keys() & {"routes", "gateways"})
-
-
-def _jetstream_off(data: Data) -> bool:
-    if isinstance(data, dict):
-        plain = {key.lower(): item.data for key, item in data.items()}
-        return False in (plain.get("enabled"), plain.get("enable"))
-    return data is False or _word("disabled", "disable")(data)
 
 
 class Unsupported(NamedTuple):
@@ -83,14 +77,6 @@ EXPORT = _block(
     accounts latency account_token_position allow_trace
     """
 )
-ACCOUNT_JETSTREAM = _block(
-    """
-    enabled enable disabled disable max_memory max_mem mem memory max_store max_file max_disk store disk
-    max_streams streams max_consumers consumers max_bytes_required max_stream_bytes max_bytes
-    mem_max_stream_bytes memory_max_stream_bytes disk_max_stream_bytes store_max_stream_bytes
-    max_ack_pending cluster_traffic
-    """
-)
 ACCOUNT_LIMITS = _block(
     "max_connections max_conn max_subscriptions max_subs max_payload max_pay max_leafnodes max_leafs"
 )
@@ -113,20 +99,7 @@ GATEWAY = _block(
     authorization=SIMPLE_AUTH,
     gateways=_block("name url urls", tls=TLS),
 )
-JETSTREAM = _block(
-    """
-    enabled enable disabled disable strict store_dir store storedir max_mem max_memory_store max_mem_store
-    max_file max_file_store domain sync_interval sync key ek encryption_key prev_key prev_ek
-    prev_encryption_key cipher extension_hint unique_tag max_outstanding_catchup max_buffered_size
-    max_buffered_msgs request_queue_limit info_queue_limit meta_compact meta_compact_size meta_compact_sync
-    max_concurrent_io
-    """,
-    limits=_block(
-        "max_ack_pending max_ha_assets max_request_batch duplicate_window default_max_consumers",
-        batch=_block("max_inflight_per_stream max_inflight_total max_msgs timeout"),
-    ),
-    tpm=_block("keys_file encryption_password srk_password pcr cipher"),
-)
+TPM = _block("keys_file encryption_password srk_password pcr cipher")
 WEBSOCKET = _block(
     """
     listen host net port advertise no_tls same_origin allowed_origins allowed_origin allow_origins
@@ -161,7 +134,6 @@ UNSUPPORTED: dict[type[msgspec.Struct], tuple[Unsupported, ...]] = {
         Unsupported("gateway", _no_listener, GATEWAY),
         Unsupported("https"),
         Unsupported("https_port"),
-        Unsupported("jetstream", _jetstream_off, JETSTREAM),
         Unsupported("mappings maps"),
         Unsupported("mqtt", _no_listener, MQTT),
         Unsupported("no_system_account no_system no_sys_acc"),
@@ -190,11 +162,33 @@ UNSUPPORTED: dict[type[msgspec.Struct], tuple[Unsupported, ...]] = {
         NKEY,
         Unsupported("imports", _empty, IMPORT),
         Unsupported("exports", _empty, EXPORT),
-        Unsupported("jetstream", _jetstream_off, ACCOUNT_JETSTREAM),
         Unsupported("limits", _empty, ACCOUNT_LIMITS),
         Unsupported("mappings maps"),
         Unsupported("msg_trace trace_dest"),
     ),
+    JetStream: (
+        Unsupported("key ek encryption_key"),
+        Unsupported("prev_key prev_ek prev_encryption_key"),
+        Unsupported("cipher"),
+        Unsupported("extension_hint"),
+        Unsupported("tpm", _never, TPM),
+        Unsupported("unique_tag"),
+        Unsupported("max_outstanding_catchup"),
+        Unsupported("max_buffered_size"),
+        Unsupported("max_buffered_msgs"),
+        Unsupported("request_queue_limit"),
+        Unsupported("info_queue_limit"),
+        Unsupported("meta_compact"),
+        Unsupported("meta_compact_size"),
+        Unsupported("meta_compact_sync"),
+        Unsupported("max_concurrent_io"),
+    ),
+    JetStreamLimits: (
+        Unsupported("max_ha_assets"),
+        Unsupported("default_max_consumers"),
+        Unsupported("batch", _empty, _block("max_inflight_per_stream max_inflight_total max_msgs timeout")),
+    ),
+    AccountJetStream: (Unsupported("cluster_traffic", _word("system")),),
     LeafNodes: (
         Unsupported("tls", _never, TLS),
         Unsupported("write_timeout", _word("default", "retry")),  # what links get anyway
@@ -222,8 +216,6 @@ class UnsupportedFlag(NamedTuple):
 
 
 UNSUPPORTED_FLAGS = (
-    UnsupportedFlag("js jetstream", False, "JetStream"),
-    UnsupportedFlag("sd store_dir", True, "JetStream"),
     UnsupportedFlag("ms https_port", True, "TLS"),
     UnsupportedFlag("tls", False, "TLS"),
     UnsupportedFlag("tlsverify", False, "TLS"),

@@ -12,6 +12,7 @@ GROUPS = {
         *("debug", "trace", "log_file", "log_size_limit", "log_format", "logtime", "logtime_utc"),
         "max_traced_msg_len",
     ),
+    "Streams (JetStream)": ("jetstream", "store_dir"),
     "Who may connect": ("user", "password", "token"),
 }
 CONTROL = (

@@ -20,6 +20,7 @@ class Info(msgspec.Struct, kw_only=True, omit_defaults=True):
     headers: bool
     auth_required: bool = False
     max_payload: int
+    jetstream: bool = False
     client_id: int = 0
     client_ip: str = ""
     nonce: str = ""
@@ -28,6 +29,7 @@ class Info(msgspec.Struct, kw_only=True, omit_defaults=True):
     connect_info: bool = False
     remote_account: str = ""
     acc_is_sys: bool = False
+    domain: str = ""
     api_lvl: int = 0
 
 

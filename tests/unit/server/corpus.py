@@ -234,16 +234,19 @@ OPTIONS = [
     "accounts { A { users: [{user: a}] } }\nauthorization { users: [{user: b}] }",
     "authorization { user: x, password: y }\naccounts { A {} }",
     "accounts { A { users: [] } }\nauthorization { token: y }",
+    *("jetstream: true", "jetstream: enabled", "jetstream {}", "jetstream { max_mem: 1GB, max_file: 2GB }"),
+    'jetstream { store_dir: "/x", domain: d, sync_interval: always }',
+    'jetstream { sync_interval: "2s", strict: false, limits { max_ack_pending: 10 } }',
+    *("accounts { A { jetstream: enabled } }", "accounts { A { jetstream { max_mem: 1, max_streams: 2 } } }"),
     *("https_port: 0", "prof_port: 0", "no_system_account: false", "write_timeout: close"),
 ]
 FEATURES = [
-    *("jetstream: true", "jetstream: enabled", "jetstream {}", 'store_dir: "/x"', "cluster { port: 6222 }"),
+    *("jetstream { key: x }", 'store_dir: "/x"', "cluster { port: 6222 }"),
     *("accounts { A { exports: [{stream: s}] } }", "mqtt { port: 1883 }", "gateway { name: A, port: 7222 }"),
     *(
         "syslog: true",
         "proxy_protocol: true",
         "mappings { a: b }",
-        "accounts { A { jetstream: enabled } }",
         "accounts { A { limits { max_conn: 5 } } }",
         "accounts { A { mappings { a: b } } }",
         "write_timeout: retry",

@@ -97,7 +97,7 @@ def test_profile_of_a_product(served: Served, tmp_path: Path) -> None:
         ("HELP", 0, "Usage: phloem server [options]", ""),
         ("-foo", 0, "Usage: phloem server [options]", "flag provided but not defined: -foo"),
         ("-p x", 0, "Usage: phloem server [options]", 'invalid value "x" for flag -p: parse error'),
-        ("-js", 1, "", f"phloem server: -js: JetStream is not in phloem {phloem.__version__} yet"),
+        ("-tls", 1, "", f"phloem server: -tls: TLS is not in phloem {phloem.__version__} yet"),
         ("--help_tls", 1, "", f"phloem server: -help_tls: TLS is not in phloem {phloem.__version__} yet"),
         ("foo", 1, "", 'phloem server: unrecognized command: "foo"'),
         ("-t", 1, "", "phloem server: must specify [-c, --config] option to check configuration file syntax"),

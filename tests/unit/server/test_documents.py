@@ -9,6 +9,7 @@ from phloem.shared.server.load import load, merge, validate
 from phloem.shared.server.options import Options
 
 DOCS = Path(__file__).parents[3] / "docs"
+BLOCKS = (Kind.BLOCK, Kind.SWITCHED)
 AGAIN = "run: python -m phloem.shared.server.documents docs"
 
 
@@ -31,7 +32,7 @@ def test_example_switched_on(tmp_path: Path) -> None:
     assert loaded.warnings == ()
     options = merge(loaded, {})
     validate(options)
-    plain = {path[0] for path, option in walk(Options) if len(path) == 1 and option.kind is not Kind.BLOCK}
+    plain = {path[0] for path, option in walk(Options) if len(path) == 1 and option.kind not in BLOCKS}
     shown = {path[0] for path, option in walk(Options) if len(path) == 1 and option.opt.example}
     defaults = Options()
     for field in plain - shown - {"serial", "accounts"}:
@@ -39,4 +40,6 @@ def test_example_switched_on(tmp_path: Path) -> None:
     assert options.serial[0].name == "bench"
     assert options.accounts[0].users[0].account == "PLANT"
     assert options.leafnodes.remotes[0].urls
+    assert options.jetstream is not None
+    assert options.jetstream.store_dir == "/var/lib/phloem"
     assert options.authorization.users[0].permissions

@@ -72,9 +72,9 @@ def test_asks() -> None:
 @pytest.mark.parametrize(
     ("words", "missing"),
     [
-        ("-js", (("-js", "JetStream"),)),
-        ("--jetstream=true -sd /x", (("-jetstream", "JetStream"), ("-sd", "JetStream"))),
-        ("-js=false --profile 0 --routes= --tls=0", ()),
+        ("-tls", (("-tls", "TLS"),)),
+        ("--tls=true --tlscert /x", (("-tls", "TLS"), ("-tlscert", "TLS"))),
+        ("--profile 0 --routes= --tls=0", ()),
         ("--cluster nats://x:1", (("-cluster", "clustering"),)),
     ],
 )

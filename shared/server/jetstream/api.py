@@ -1,0 +1,305 @@
+"""The subjects of ``$JS.API``: who is asked, and how an answer looks (reference 1).
+
+Every account has the API under ``$JS.API.>`` and, if the server has a domain, under ``$JS.<domain>.API.>``. An answer
+that says that something was stored waits until it is on the disk. What nobody serves is left unanswered, as
+nats-server leaves it; a pull request for a consumer that is not there gets the 503 of a subject without listeners.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from phloem.shared.jetstream import identity
+from phloem.shared.jetstream.errors import ApiError, error
+from phloem.shared.jetstream.times import rfc3339
+from phloem.shared.server.jetstream import api_consumers, api_streams
+from phloem.shared.server.jetstream.direct import level_is_known
+from phloem.shared.store.log import Damaged
+from phloem.shared.wire.info import API_LEVEL
+
+if TYPE_CHECKING:
+    from phloem.shared.server.jetstream.account import AccountJetStream
+    from phloem.shared.server.jetstream.system import JetStream
+
+log = logging.getLogger("phloem.jetstream")
+
+TYPE = "io.nats.jetstream.api.v1."
+NEXT = "CONSUMER.MSG.NEXT."
+Endpoint = Callable[["Request"], dict[str, Any]]
+
+
+class Request:
+    """One request: to whom, for what, and what goes into its answer."""
+
+    def __init__(
+        self,
+        account: "AccountJetStream",
+        subject: str,
+        tokens: list[str],
+        reply: bytes,
+        header: bytes,
+        body: bytes,
+    ) -> None:
+        self.account = account
+        self.system = account.system
+        self.subject = subject
+        self.tokens = tokens  # behind the endpoint's own
+        self.reply = reply
+        self.header = header
+        self.body = body
+        self.changes = False  # the answer has to wait for the disk
+
+    def empty(self) -> bool:
+        """Whether the body asks for nothing in particular."""
+        text = self.body.strip()
+        return text in (b"", b"{}") or text[:1] not in (b"{", b"[")
+
+    def demand_empty(self) -> None:
+        """Raises ApiError 10038."""
+        if self.body.strip() not in (b"", b"{}"):
+            raise error(10038)
+
+
+class Served:
+    """An endpoint: its words in the subject, how many tokens follow, its type and what an error answer also has."""
+
+    def __init__(
+        self, words: str, tokens: int, kind: str, run: Endpoint, rest: dict[str, Any] | None = None
+    ) -> None:
+        self.words = words.split(".")
+        self.tokens = tokens  # -1: one or more
+        self.kind = kind
+        self.run = run
+        self.rest = rest or {}
+
+
+PAGE = {"total": 0, "offset": 0, "limit": 0}
+CLUSTERED = ("STREAM.PEER.REMOVE", "STREAM.PEER.EVACUATE", "STREAM.LEADER.STEPDOWN", "STREAM.CANCEL_MOVE")
+
+
+def _account_info(request: Request) -> dict[str, Any]:
+    account, options = request.account, request.account.options
+    answer: dict[str, Any] = {
+        "memory": account.used("memory"),
+        "storage": account.used("file"),
+        "reserved_memory": account.reserved("memory"),
+        "reserved_storage": account.reserved("file"),
+        "streams": len(account.streams),
+        "consumers": sum(len(stream.consumers) for stream in account.streams.values()),
+        "limits": {
+            "max_memory": options.max_memory,
+            "max_storage": options.max_store,
+            "max_streams": options.max_streams,
+            "max_consumers": options.max_consumers,
+            "max_ack_pending": options.max_ack_pending,
+            "memory_max_stream_bytes": options.memory_max_stream_bytes,
+            "storage_max_stream_bytes": options.disk_max_stream_bytes,
+            "max_bytes_required": options.max_bytes_required,
+        },
+    }
+    if request.system.options.domain:
+        answer["domain"] = request.system.options.domain
+    answer["api"] = {"level": API_LEVEL, "total": account.api_total, "errors": account.api_errors}
+    return answer
+
+
+def _needs_cluster(_request: Request) -> dict[str, Any]:
+    raise error(10010)
+
+
+ENDPOINTS = (
+    Served("INFO", 0, "account_info_response", _account_info),
+    Served("STREAM.CREATE", 1, "stream_create_response", api_streams.create),
+    Served("STREAM.UPDATE", 1, "stream_update_response", api_streams.update),
+    Served("STREAM.NAMES", 0, "stream_names_response", api_streams.names, PAGE | {"streams": None}),
+    Served("STREAM.LIST", 0, "stream_list_response", api_streams.listing, PAGE | {"streams": []}),
+    Served("STREAM.INFO", 1, "stream_info_response", api_streams.info, PAGE),
+    Served("STREAM.DELETE", 1, "stream_delete_response", api_streams.delete),
+    Served("STREAM.PURGE", 1, "stream_purge_response", api_streams.purge, {"purged": 0}),
+    Served("STREAM.MSG.GET", 1, "stream_msg_get_response", api_streams.get_message),
+    Served("STREAM.MSG.DELETE", 1, "stream_msg_delete_response", api_streams.delete_message),
+    *(
+        Served(words, 1, f"stream_{kind}_response", _needs_cluster)
+        for words, kind in zip(
+            CLUSTERED, ("remove_peer", "remove_peer", "leader_stepdown", "cancel_move"), strict=True
+        )
+    ),
+    Served("CONSUMER.LEADER.STEPDOWN", 2, "consumer_leader_stepdown_response", _needs_cluster),
+    Served("CONSUMER.DURABLE.CREATE", 2, "consumer_create_response", api_consumers.create_durable),
+    Served("CONSUMER.CREATE", -1, "consumer_create_response", api_consumers.create),
+    Served("CONSUMER.NAMES", 1, "consumer_names_response", api_consumers.names, PAGE | {"consumers": []}),
+    Served("CONSUMER.LIST", 1, "consumer_list_response", api_consumers.listing, PAGE | {"consumers": []}),
+    Served("CONSUMER.INFO", 2, "consumer_info_response", api_consumers.info),
+    Served("CONSUMER.DELETE", 2, "consumer_delete_response", api_consumers.delete),
+    Served(
+        "CONSUMER.PAUSE",
+        2,
+        "consumer_pause_response",
+        api_consumers.pause,
+        {"paused": False, "pause_until": "0001-01-01T00:00:00Z"},
+    ),
+    Served("CONSUMER.UNPIN", 2, "consumer_unpin_response", api_consumers.unpin),
+    Served("CONSUMER.RESET", 2, "consumer_reset_response", api_consumers.reset),
+)
+
+
+def _find(tokens: list[str]) -> tuple[Served, list[str]] | None:
+    for served in ENDPOINTS:
+        n = len(served.words)
+        rest = tokens[n:]
+        if tokens[:n] == served.words and (len(rest) == served.tokens or (served.tokens < 0 and rest)):
+            return served, rest
+    return None
+
+
+class Api:
+    """The API of all accounts of a server."""
+
+    def __init__(self, system: "JetStream") -> None:
+        self._system = system
+        self._idents: dict[str, list[int]] = {}
+
+    def serve(self, account: "AccountJetStream") -> None:
+        """Listen for an account's requests."""
+        kernel = self._system.server.kernel
+        prefixes = ["$JS.API."]
+        if self._system.options.domain:
+            prefixes.append(f"$JS.{self._system.options.domain}.API.")
+        self._idents[account.name] = [
+            kernel.subscribe(
+                account.kernel_account, f"{prefix}>".encode(), None, self._asker(account, prefix)
+            )
+            for prefix in prefixes
+        ]
+
+    def forget(self, account: "AccountJetStream") -> None:
+        """The account has no JetStream any more."""
+        for ident in self._idents.pop(account.name, []):
+            self._system.server.kernel.unsubscribe(ident)
+
+    def _asker(
+        self, account: "AccountJetStream", prefix: str
+    ) -> Callable[[bytes, bytes, bytes, bytes], None]:
+        def asked(subject: bytes, reply: bytes, header: bytes, body: bytes) -> None:
+            rest = subject.decode(errors="surrogateescape")[len(prefix) :]
+            if rest.startswith(NEXT):
+                self._next(account, subject, rest[len(NEXT) :].split("."), reply, header, body)
+            elif rest.startswith(("$KV.", "$O.", "$OBJ.")) and prefix != "$JS.API.":
+                self._system.server.kernel.publish(
+                    account.kernel_account, subject[len(prefix) :], reply, header, body
+                )
+            elif not rest.startswith("DIRECT.GET"):
+                self._ask(account, subject, rest.split("."), reply, header, body)
+
+        return asked
+
+    def _next(
+        self,
+        account: "AccountJetStream",
+        subject: bytes,
+        names: list[str],
+        reply: bytes,
+        header: bytes,
+        body: bytes,
+    ) -> None:
+        stream = account.streams.get(names[0])
+        consumer = stream.consumers.get(names[1]) if stream is not None and len(names) == 2 else None
+        if not reply:
+            return
+        if consumer is None:
+            block = b"NATS/1.0 503\r\nNats-Subject: " + subject + b"\r\n\r\n"
+            self._system.engine.answer(account.kernel_account, reply, block, b"")
+        elif b"Nats-Required-Api-Level" in header and not level_is_known(header):
+            consumer.engine.status(reply, b"412 Required Api Level")
+        else:
+            consumer.next(reply, body)
+
+    def _ask(
+        self,
+        account: "AccountJetStream",
+        subject: bytes,
+        tokens: list[str],
+        reply: bytes,
+        header: bytes,
+        body: bytes,
+    ) -> None:
+        found = _find(tokens)
+        if found is None:
+            return
+        served, rest = found
+        request = Request(account, subject.decode(errors="replace"), rest, reply, header, body)
+        answer: dict[str, Any] = {"type": TYPE + served.kind}
+        try:
+            if b"Nats-Required-Api-Level" in header and not level_is_known(header):
+                raise error(10185)
+            answer |= served.run(request)
+        except ApiError as problem:
+            if problem.err_code == 0:  # what is asked of somebody who is not there stays without an answer
+                return
+            account.api_errors += 1
+            answer |= {"error": problem.as_dict(), **served.rest}
+        except Damaged as problem:
+            account.api_errors += 1
+            answer |= {"error": error(10077, err=str(problem)).as_dict(), **served.rest}
+        self._answer(request, answer)
+
+    def _answer(self, request: Request, answer: dict[str, Any]) -> None:
+        account = request.account
+        encoded = msgspec.json.encode(answer)
+        if not answer["type"].endswith("msg_get_response"):
+            account.api_total += 1
+            self.audit(request, encoded)
+        if request.reply:
+            self._system.engine.answer(
+                account.kernel_account, request.reply, b"", encoded, durable=request.changes
+            )
+
+    # --- advisories ------------------------------------------------------------------------------------
+
+    def advise(self, account: "AccountJetStream", subject: str, kind: str, fields: dict[str, Any]) -> None:
+        """``$JS.EVENT.<subject>``; nothing is made up if nobody listens."""
+        system = self._system
+        if account.kernel_account.stats["subscriptions"] == 0:
+            return
+        event = {
+            "type": f"io.nats.jetstream.{kind}",
+            "id": identity.text_of(system.server.rng.randbytes(22), 22),
+            "timestamp": rfc3339(system.clock.wall_ns()),
+            **fields,
+        }
+        if system.options.domain:
+            event["domain"] = system.options.domain
+        system.engine.answer(
+            account.kernel_account, f"$JS.EVENT.{subject}".encode(), b"", msgspec.json.encode(event)
+        )
+
+    def audit(self, request: Request, response: bytes) -> None:
+        """Every answer of the API, for whoever wants to see them all."""
+        server = self._system.server
+        client = server.clients.open.get(server.kernel.source_cid)
+        who: dict[str, Any] = {"acc": request.account.name, "server": server.name}
+        if client is not None:
+            who = {
+                "start": rfc3339(client.start_wall_ns),
+                "host": client.ip,
+                "id": client.conn.cid,
+                "acc": request.account.name,
+                "name": client.connect.name if client.connect else "",
+                "lang": client.connect.lang if client.connect else "",
+                "ver": client.connect.version if client.connect else "",
+                "server": server.name,
+                "kind": "Client",
+                "client_type": "nats",
+            }
+        fields = {
+            "server": server.name,
+            "client": who,
+            "subject": request.subject,
+            "request": request.body.decode(errors="replace"),
+            "response": response.decode(),
+        }
+        if not fields["request"]:
+            del fields["request"]
+        self.advise(request.account, "ADVISORY.API", "advisory.v1.api_audit", fields)

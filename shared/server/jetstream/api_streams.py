@@ -1,0 +1,306 @@
+"""API endpoints of streams: create, update, info, lists, purge, single messages (reference 1.1, 1.3, 2.3, 5.2, 5.3)."""
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from phloem.shared.jetstream import stream_config
+from phloem.shared.jetstream.errors import ApiError, error
+from phloem.shared.jetstream.stream_config import StreamConfig
+from phloem.shared.jetstream.stream_rules import ServerLimits, check_update, checked
+from phloem.shared.jetstream.subjects import collide, matches
+from phloem.shared.jetstream.times import rfc3339
+from phloem.shared.server.jetstream.direct import GetRequest, NotThere, find
+from phloem.shared.server.jetstream.stream import Stream, StreamRecord
+
+if TYPE_CHECKING:
+    from phloem.shared.server.jetstream.account import AccountJetStream
+    from phloem.shared.server.jetstream.api import Request
+
+NAMES_PAGE, LIST_PAGE, SUBJECTS_PAGE = 1024, 256, 100_000
+
+
+class PageRequest(msgspec.Struct):
+    """Which part of a list."""
+
+    offset: int = 0
+    subject: str = ""
+
+
+class InfoRequest(msgspec.Struct):
+    """How much a stream's info shall say."""
+
+    deleted_details: bool = False
+    subjects_filter: str = ""
+    offset: int = 0
+
+
+class PurgeRequest(msgspec.Struct):
+    """What to remove."""
+
+    filter: str = ""
+    seq: int = 0
+    keep: int = 0
+
+
+class DeleteRequest(msgspec.Struct):
+    """Which message to remove."""
+
+    seq: int = 0
+    no_erase: bool = False
+
+
+def decoded(request: "Request", kind: type[Any]) -> Any:
+    """The optional body. Raises ApiError 10025."""
+    from phloem.shared.jetstream import strict_json  # noqa: PLC0415  (only requests with a body need it)
+
+    if request.empty():
+        return kind()
+    return strict_json.decode(request.body, kind, strict=request.system.options.strict)
+
+
+def stream_of(request: "Request") -> Stream:
+    """The stream that is asked about. Raises ApiError 10059."""
+    stream = request.account.streams.get(request.tokens[0])
+    if stream is None:
+        raise error(10059)
+    return stream
+
+
+def _limits(request: "Request") -> ServerLimits:
+    return ServerLimits(duplicate_window_ns=request.system.options.limits.duplicate_window_ns)
+
+
+def _read_config(request: "Request") -> tuple[StreamConfig, bool]:
+    config, pedantic = stream_config.decode(request.body, strict=request.system.options.strict)
+    if config.name != request.tokens[0]:
+        raise error(10056)
+    if set(config.name) & {"/", "\\"}:
+        raise error(10128)
+    return config, pedantic
+
+
+def _not_yet(config: StreamConfig) -> None:
+    """What phloem cannot do yet is said, not half done."""
+    for wanted, what in (
+        (config.mirror, "mirrors"),
+        (config.sources, "sources"),
+        (config.allow_atomic, "atomic batch publish (allow_atomic)"),
+        (config.allow_batched, "fast batch publish (allow_batched)"),
+        (config.allow_msg_schedules, "message schedules (allow_msg_schedules)"),
+    ):
+        if wanted:
+            raise ApiError(500, 10052, f"{what} are not supported by phloem yet")
+
+
+def _account_rules(account: "AccountJetStream", config: StreamConfig, *, new: bool) -> None:
+    options = account.options
+    if new and 0 <= options.max_streams <= len(account.streams):
+        raise error(10027)
+    if options.max_bytes_required and config.max_bytes <= 0:
+        raise error(10113)
+    memory = config.storage == "memory"
+    most = options.memory_max_stream_bytes if memory else options.disk_max_stream_bytes
+    if 0 < most < config.max_bytes:
+        raise error(10122)
+    if config.max_bytes > 0:
+        limit = account.quota(config).limit
+        if account.reserved(config.storage, but=config.name) + config.max_bytes > limit:
+            raise error(10028 if memory else 10047)
+
+
+def create(request: "Request") -> dict[str, Any]:
+    """STREAM.CREATE."""
+    account = request.account
+    config, pedantic = _read_config(request)
+    if config.sealed:
+        raise ApiError(500, 10052, "stream configuration for create can not be sealed")
+    if config.mirror_direct and config.mirror is None:
+        raise ApiError(500, 10052, "stream has no mirror but does have mirror direct")
+    known = account.streams.get(config.name)
+    config = checked(config, _limits(request), account.find, pedantic=pedantic)
+    _not_yet(config)
+    if known is not None:
+        if known.config != config:
+            raise error(10058)
+        return known.info() | {"did_create": True}
+    _account_rules(account, config, new=True)
+    if account.overlapping(config):
+        raise error(10065)
+    record = StreamRecord(
+        ident=request.system.new_ident(), created_ns=request.system.clock.wall_ns(), config=config
+    )
+    stream = Stream(account, record)
+    account.streams[config.name] = stream
+    account.keep(account.stream_key(config.name), record)
+    stream.start()
+    request.changes = True
+    _advise(request, stream, "CREATED", "create")
+    return stream.info() | {"did_create": True}
+
+
+def _advise(request: "Request", stream: Stream, word: str, action: str) -> None:
+    request.system.api.advise(
+        request.account,
+        f"ADVISORY.STREAM.{word}.{stream.name}",
+        "advisory.v1.stream_action",
+        {"stream": stream.name, "action": action},
+    )
+
+
+def update(request: "Request") -> dict[str, Any]:
+    """STREAM.UPDATE: the whole new configuration."""
+    account = request.account
+    config, pedantic = _read_config(request)
+    stream = stream_of(request)
+    config = checked(config, _limits(request), account.find, pedantic=pedantic)
+    _not_yet(config)
+    config = check_update(stream.config, config)
+    _account_rules(account, config, new=False)
+    if account.overlapping(config):
+        raise error(10065)
+    _consumer_limits(stream, config)
+    stream.update(config)
+    request.changes = True
+    _advise(request, stream, "UPDATED", "modify")
+    return stream.info()
+
+
+def _consumer_limits(stream: Stream, config: StreamConfig) -> None:
+    """Consumers that exist have to fit."""
+    limits = config.consumer_limits
+    broken = [
+        consumer.record.name
+        for consumer in stream.consumers.values()
+        if 0 < limits.max_ack_pending < consumer.config.max_ack_pending
+        or 0 < limits.inactive_threshold < consumer.config.inactive_threshold
+    ]
+    if broken:
+        raise error(10069, err=f"change to limits violates consumers: {', '.join(broken)}")
+
+
+def _matching(request: "Request", page: PageRequest) -> list[Stream]:
+    streams = [stream for _, stream in sorted(request.account.streams.items())]
+    if not page.subject:
+        return streams
+    return [s for s in streams if any(collide(subject, page.subject) for subject in s.config.subjects)]
+
+
+def part_of(found: list[Any], offset: int, size: int) -> tuple[dict[str, int], list[Any]]:
+    """One page of a list, and what is said of it."""
+    offset = min(max(offset, 0), len(found))
+    return {"total": len(found), "offset": offset, "limit": size}, found[offset : offset + size]
+
+
+def names(request: "Request") -> dict[str, Any]:
+    """STREAM.NAMES."""
+    page = decoded(request, PageRequest)
+    head, found = part_of([stream.name for stream in _matching(request, page)], page.offset, NAMES_PAGE)
+    return head | {"streams": found or None}
+
+
+def listing(request: "Request") -> dict[str, Any]:
+    """STREAM.LIST."""
+    page = decoded(request, PageRequest)
+    head, found = part_of(_matching(request, page), page.offset, LIST_PAGE)
+    return head | {"streams": [stream.info(full=False) for stream in found]}
+
+
+def info(request: "Request") -> dict[str, Any]:
+    """STREAM.INFO."""
+    stream = stream_of(request)
+    wanted = decoded(request, InfoRequest)
+    page = {"total": 0, "offset": 0, "limit": 0}
+    offset = 0
+    if wanted.subjects_filter:
+        total = len(stream.log.subjects((wanted.subjects_filter.encode(),)))
+        offset = min(max(wanted.offset, 0), total)
+        if total:
+            page = {"total": total, "offset": offset, "limit": SUBJECTS_PAGE}
+    state = stream.state(
+        wanted.subjects_filter, deleted=wanted.deleted_details, offset=offset, limit=SUBJECTS_PAGE
+    )
+    if not state.get("subjects", True):
+        del state["subjects"]
+    return page | stream.info(state, leader=True)
+
+
+def delete(request: "Request") -> dict[str, Any]:
+    """STREAM.DELETE."""
+    request.demand_empty()
+    stream = stream_of(request)
+    stream.delete()
+    request.changes = True
+    _advise(request, stream, "DELETED", "delete")
+    return {"success": True}
+
+
+def purge(request: "Request") -> dict[str, Any]:
+    """STREAM.PURGE."""
+    stream = stream_of(request)
+    wanted = decoded(request, PurgeRequest)
+    if stream.config.sealed:
+        raise error(10109)
+    if stream.config.deny_purge:
+        raise error(10110, err="stream purge not permitted")
+    if (wanted.seq and wanted.keep) or wanted.seq < 0 or wanted.keep < 0:
+        raise error(10003)
+    filters = (wanted.filter.encode(),) if wanted.filter and wanted.filter != ">" else ()
+    if filters and all(matches(wanted.filter, subject) for subject in stream.config.subjects):
+        filters = ()
+    purged = 0 if wanted.seq == 1 else stream.log.purge(filters, below=wanted.seq, keep=wanted.keep)
+    stream.engine.changed()
+    request.changes = stream.config.storage == "file"
+    return {"success": True, "purged": purged}
+
+
+def get_message(request: "Request") -> dict[str, Any]:
+    """STREAM.MSG.GET."""
+    stream = stream_of(request)
+    if not request.body.strip():
+        raise error(10003)
+    wanted = decoded(request, GetRequest)
+    if wanted.batch or wanted.max_bytes or wanted.multi_last or wanted.up_to_seq or wanted.up_to_time:
+        raise error(10003)
+    if wanted.seq < 0 or (wanted.last_by_subj and (wanted.seq or wanted.next_by_subj or wanted.start_time)):
+        raise error(10003)
+    if (wanted.seq and wanted.start_time) or not (
+        wanted.seq or wanted.last_by_subj or wanted.next_by_subj or wanted.start_time
+    ):
+        raise error(10003)
+    try:
+        message = find(stream, wanted)
+    except NotThere:
+        raise error(10003) from None
+    if message is None:
+        raise error(10037)
+    request.changes = message.seq > stream.log.visible_seq
+    shown: dict[str, Any] = {"subject": message.subject.decode(errors="replace"), "seq": message.seq}
+    if message.header and not wanted.no_hdr:
+        shown["hdrs"] = base64.b64encode(message.header).decode()
+    if message.payload:
+        shown["data"] = base64.b64encode(message.payload).decode()
+    shown["time"] = rfc3339(message.ts)
+    return {"message": shown}
+
+
+def delete_message(request: "Request") -> dict[str, Any]:
+    """STREAM.MSG.DELETE."""
+    stream = stream_of(request)
+    if not request.body.strip():
+        raise error(10003)
+    wanted = decoded(request, DeleteRequest)
+    if stream.config.sealed:
+        raise error(10109)
+    if stream.config.deny_delete:
+        raise error(10057, err="message delete not permitted")
+    if not stream.log.remove(wanted.seq):
+        if stream.config.storage == "memory":
+            raise error(10043, seq=wanted.seq)
+        raise error(
+            10057, err="no message found" if wanted.seq <= stream.log.last_seq else "stream store EOF"
+        )
+    stream.engine.changed()
+    request.changes = True
+    return {"success": True}

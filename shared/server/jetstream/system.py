@@ -1,0 +1,170 @@
+"""JetStream of one server: its store, its engine, and the accounts that may keep streams.
+
+Life cycle: ``start`` opens the store, makes the accounts and brings back their streams and consumers, which costs time
+for each of them and none for their messages. ``stop`` tells waiting pull requests, writes consumers' state, and moves
+everything to LMDB. In between ``after_tick`` is called whenever the kernel has worked.
+"""
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phloem.shared import limits
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
+from phloem.shared.engine.engine import Engine, Quota
+from phloem.shared.errors import ConfigError
+from phloem.shared.server.jetstream.account import AccountJetStream
+from phloem.shared.server.jetstream.api import Api
+from phloem.shared.server.options_jetstream import AccountJetStream as AccountOptions
+from phloem.shared.server.options_jetstream import JetStream as JetStreamOptions
+from phloem.shared.store.store import Store, StoreError
+
+if TYPE_CHECKING:
+    from phloem.shared.server.server import Server
+
+log = logging.getLogger("phloem.jetstream")
+
+NEXT_IDENT = b"\x02ident"  # store key: the lowest number that no log and no consumer has had
+DEFAULT_STORE_DIR = "/tmp/nats/jetstream"  # nats-server's
+SHARE = 0.75  # of memory and of free space, where no bound is set
+
+
+class JetStream:
+    """Streams of all accounts of a server. Raises ConfigError from ``start`` when the folder cannot be used."""
+
+    def __init__(self, server: "Server", options: JetStreamOptions) -> None:
+        self.server = server
+        self.options = options
+        self.clock = server.clock
+        self.folder = Path(options.store_dir or DEFAULT_STORE_DIR) / "jetstream" / "phloem"
+        self.accounts: dict[str, AccountJetStream] = {}
+        self.store: Store
+        self.engine: Engine
+        self.api: Api
+        self.memory = Quota(0)
+        self.disk = Quota(0)
+        self._next_ident = 1
+        self.stopping = False
+
+    def start(self) -> None:
+        """Open the store and bring everything back."""
+        self.store = Store(
+            str(self.folder),
+            seed=self.server.rng.getrandbits(64),
+            generation_bytes=self.server.generation_bytes,
+            on_freeze=self._freeze,
+            on_problem=lambda text: log.error("%s", text),
+        )
+        try:
+            for damage in self.store.open():
+                log.error("%s", damage)
+        except StoreError as error:
+            raise ConfigError(str(error)) from error
+        self.memory.limit, self.disk.limit = self._bounds()
+        self.engine = Engine(self.server.kernel, self.store)
+        self.engine.set_sync_interval(self.options.sync_interval_ns or limits.SYNC_INTERVAL_NS)
+        self._set_clock()
+        self._next_ident = int.from_bytes(self.store.get(NEXT_IDENT) or b"\x01")
+        self.api = Api(self)
+        for name, options in self._accounts():
+            self.add_account(name, options)
+        self._greet()
+
+    def _bounds(self) -> tuple[int, int]:
+        memory, disk = self.options.max_memory_store, self.options.max_file_store
+        if memory < 0:
+            memory = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * SHARE)
+        if disk < 0:
+            disk = int(shutil.disk_usage(self.folder).free * SHARE)
+        return memory, disk
+
+    def _accounts(self) -> list[tuple[str, AccountOptions]]:
+        """Without accounts of its own the global one has JetStream; otherwise each says so for itself."""
+        options = self.server.options
+        named = [account for account in options.accounts if account.name != options.system_account]
+        if not named:
+            return [(GLOBAL_ACCOUNT, AccountOptions())]
+        return [(a.name, a.jetstream) for a in named if a.jetstream is not None and a.jetstream.on]
+
+    def _greet(self) -> None:
+        sync = (
+            f"every {self.options.sync_interval_ns / 1e9:g}s" if self.options.sync_interval_ns else "always"
+        )
+        log.info("Starting JetStream")
+        log.info("  Store Directory: %s (sync: %s)", self.folder, sync)
+        streams = sum(len(account.streams) for account in self.accounts.values())
+        log.info("  Streams: %d, restored in %d accounts", streams, len(self.accounts))
+
+    def add_account(self, name: str, options: AccountOptions) -> AccountJetStream:
+        """The account's JetStream, with what the store has of it."""
+        account = AccountJetStream(self, name, options)
+        self.accounts[name] = account
+        self.engine.hear(account.kernel_account, account.on_ack)
+        self.api.serve(account)
+        account.recover()
+        return account
+
+    def reload_accounts(self) -> None:
+        """New limits, new accounts; an account without JetStream now keeps its streams on disk, out of reach."""
+        wanted = dict(self._accounts())
+        for name in [name for name in self.accounts if name not in wanted]:
+            self.accounts.pop(name).close()
+        for name, options in wanted.items():
+            if name in self.accounts:
+                self.accounts[name].relimit(options)
+            else:
+                self.add_account(name, options)
+
+    def new_ident(self) -> int:
+        """A number for a log or a consumer that nobody had before."""
+        ident = self._next_ident
+        self._next_ident += 1
+        self.store.put(NEXT_IDENT, self._next_ident.to_bytes(4))
+        return ident
+
+    def _set_clock(self) -> None:
+        self.engine.set_clock(self.clock.wall_ns() - self.clock.monotonic_ns())
+
+    def before_tick(self) -> None:
+        """The time stamps of what comes in."""
+        self._set_clock()
+
+    def after_tick(self) -> None:
+        """What has happened to consumers."""
+        for consumer, what, *numbers in self.engine.take_events():
+            for account in self.accounts.values():
+                runtime = account.by_engine.get(id(consumer))
+                if runtime is not None:
+                    runtime.happened(what, *numbers)
+                    break
+
+    def _freeze(self) -> None:
+        for account in self.accounts.values():
+            for stream in account.streams.values():
+                for consumer in stream.consumers.values():
+                    consumer.keep_state()
+
+    def stop(self) -> None:
+        """Say good-bye and put everything on the disk."""
+        self.stopping = True
+        self._freeze()
+        for account in self.accounts.values():
+            account.shut_down()
+        self.server.kernel.settle()
+        self.engine.close()
+        try:
+            self.store.close()
+        except StoreError as error:
+            log.error("%s", error)
+
+
+def opened(server: "Server") -> JetStream | None:
+    """JetStream, started, if the options ask for it. Raises ConfigError."""
+    options = server.options.jetstream
+    if options is None or not options.on:
+        return None
+    system = JetStream(server, options)
+    system.start()
+    return system
