@@ -5,6 +5,7 @@ disk and network work side by side; answers that are safe go out; consumers are 
 out messages. Nothing is visible, and nothing is acknowledged, before its batch is safe.
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -20,6 +21,7 @@ from phloem.shared.store.store cimport Store
 
 from . cimport types
 from .answers cimport answer_ack, answer_durable, answer_message, answers_forget, answers_free, answers_send
+from .direct cimport direct_take
 from .consumer cimport ack_take, consumers_work, consumers_write_notes, flow_take
 from .stream cimport stream_acked, stream_forget_unwanted, stream_limits, stream_news, stream_removed, stream_store, stream_take, stream_visible, stream_wanted
 
@@ -223,6 +225,8 @@ cdef class Stream:
         s.ack_head_len = <uint32_t>len(head)
         s.ack_head = <char*>must(malloc(len(head)))
         memcpy(s.ack_head, <const char*>head, len(head))
+        s.name, s.name_len = PyBytes_AS_STRING(name), <uint32_t>len(name)
+        s.direct_len = <uint32_t>len(name) + 20
         s.max_msgs = s.max_bytes = s.max_per_subject = s.max_msg_size = -1
         s.told_seq = log.l.visible_seq
         log.l.removed, log.l.removed_context = stream_removed, s
@@ -256,6 +260,9 @@ cdef class Stream:
             ident = kernel.subscribe(self.account, subject, None, self.callback)
             kernel.sink(ident, stream_take, &self.s)
             self.listening[subject] = ident
+
+    def serve_direct(self, uint32_t ident):
+        self.engine.kernel.sink(ident, direct_take, &self.s)
 
     def store(self, bytes subject not None, bytes header not None, bytes payload not None, int64_t ts, uint64_t seq=0):
         cdef bytes body = header + payload

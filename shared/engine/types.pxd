@@ -54,6 +54,9 @@ cdef struct Stream:
     Conn source  # kind SYSTEM: what is published for this stream comes from here
     char* ack_head  # {"stream":"NAME","seq":   or with the domain
     uint32_t ack_head_len
+    const char* name  # of the Python Stream
+    uint32_t name_len
+    uint32_t direct_len  # of "$JS.API.DIRECT.GET.<stream>."
     uint32_t slow
     uint8_t retention
     uint8_t no_ack

@@ -63,7 +63,10 @@ class DirectGet:
             prefixes = [self._subject, *self._domain_subject()]
             for prefix in prefixes:
                 self._idents.append(kernel.subscribe(account, prefix, QUEUE, self._asked))
-                self._idents.append(kernel.subscribe(account, prefix + b".>", QUEUE, self._asked))
+                ident = kernel.subscribe(account, prefix + b".>", QUEUE, self._asked)
+                self._idents.append(ident)
+                if prefix == self._subject:
+                    self._stream.engine.serve_direct(ident)
         else:
             for ident in self._idents:
                 kernel.unsubscribe(ident)

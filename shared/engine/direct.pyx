@@ -1,0 +1,104 @@
+"""Direct get in its usual form: ``DIRECT.GET.<stream>.<subject>`` without a body asks for the last message on a literal
+subject, which is what reading a key of a bucket is. Every other form is for Python (direct.py of the server).
+
+A message whose batch is not safe yet is not shown before it is: the answer waits like an acknowledgement.
+"""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from phloem.shared.kernel.sublist cimport grow
+from phloem.shared.kernel.text cimport has_wildcard, put_number
+from phloem.shared.kernel.types cimport Conn, Core, Msg
+from phloem.shared.store.log cimport log_read, log_subject
+from phloem.shared.store.types cimport FOUND, MISSING, Record, SubjectState
+
+from .answers cimport answer_message
+from .types cimport *
+
+cdef extern from "<time.h>" nogil:
+    ctypedef long time_t
+    struct tm:
+        int tm_sec
+        int tm_min
+        int tm_hour
+        int tm_mday
+        int tm_mon
+        int tm_year
+    tm* gmtime_r(const time_t* clock, tm* result)
+
+cdef enum:
+    HEADS = 512  # of the four headers, beside names
+
+
+cdef inline char* _put(char* to, const char* text, size_t n) noexcept nogil:
+    memcpy(to, text, n)
+    return to + n
+
+
+cdef inline char* _digits(char* to, uint32_t value, int width) noexcept nogil:
+    """``value`` with leading zeros."""
+    cdef int i
+    for i in range(width):
+        to[width - 1 - i] = <char>(48 + value % 10)
+        value //= 10
+    return to + width
+
+
+cdef char* put_time(char* to, int64_t ns) noexcept nogil:
+    """RFC 3339 in UTC, the fraction without trailing zeros; at most 30 bytes."""
+    cdef time_t seconds = <time_t>(ns // 1_000_000_000)
+    cdef uint32_t rest = <uint32_t>(ns % 1_000_000_000)
+    cdef tm t
+    gmtime_r(&seconds, &t)
+    to = _digits(to, <uint32_t>(t.tm_year + 1900), 4)
+    to = _digits(_put(to, b"-", 1), <uint32_t>(t.tm_mon + 1), 2)
+    to = _digits(_put(to, b"-", 1), <uint32_t>t.tm_mday, 2)
+    to = _digits(_put(to, b"T", 1), <uint32_t>t.tm_hour, 2)
+    to = _digits(_put(to, b":", 1), <uint32_t>t.tm_min, 2)
+    to = _digits(_put(to, b":", 1), <uint32_t>t.tm_sec, 2)
+    if rest:
+        to = _digits(_put(to, b".", 1), rest, 9)
+        while (to - 1)[0] == c'0':
+            to -= 1
+    return _put(to, b"Z", 1)
+
+
+cdef void _answer(Stream* s, Msg* m, Record* r) noexcept nogil:
+    cdef Engine* g = s.engine
+    cdef char* at
+    cdef uint32_t n
+    g.scratch = <char*>grow(g.scratch, &g.scratch_cap, r.header_len + r.subject_len + s.name_len + HEADS, 1)
+    if r.header_len > 4:
+        at = _put(g.scratch, r.body, r.header_len - 2)
+    else:
+        at = _put(g.scratch, b"NATS/1.0\r\n", 10)
+    at = _put(_put(at, b"Nats-Stream: ", 13), s.name, s.name_len)
+    at = _put(_put(at, b"\r\nNats-Subject: ", 16), r.subject, r.subject_len)
+    at = _put(at, b"\r\nNats-Sequence: ", 17)
+    at += put_number(at, r.seq)
+    at = put_time(_put(at, b"\r\nNats-Time-Stamp: ", 19), r.ts)
+    at = _put(at, b"\r\n\r\n", 4)
+    n = <uint32_t>(at - g.scratch)
+    answer_message(g, s.log if r.seq > s.log.visible_seq else NULL, s.account, m.reply, m.client_reply_len, g.scratch, n,
+                   r.body + r.header_len, r.size - r.header_len)
+
+
+cdef bint direct_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
+    cdef Stream* s = <Stream*>context
+    cdef SubjectState t
+    cdef Record r
+    cdef const char* subject = m.subject + s.direct_len
+    cdef uint32_t n = m.subject_len - s.direct_len
+    cdef int found
+    if m.size or not m.reply_len or s.gone or m.subject_len <= s.direct_len or has_wildcard(subject, n):
+        return False
+    found = log_read(s.log, t.last, &r) if log_subject(s.log, subject, n, &t) else MISSING
+    if found == FOUND:
+        _answer(s, m, &r)
+        return True
+    if found == MISSING:
+        answer_message(s.engine, NULL, s.account, m.reply, m.client_reply_len, b"NATS/1.0 404 Message Not Found\r\n\r\n", 34,
+                       NULL, 0)
+        return True
+    return False
