@@ -38,6 +38,11 @@ GENERATION_BYTES = (
     16 << 20
 )  # of the journal before it is moved to LMDB; as much is in memory and read back at a start
 GENERATION_BYTES_EDGE = 4 << 20
+INTAKE_MESSAGES = (
+    512  # taken by a mirror or source in one go, a few milliseconds; then clients have their turn
+)
+INTAKE_BYTES = 4 << 20  # the same for large messages
+INTAKE_PENDING_BYTES = 8 << 20  # not yet on the disk: mirrors and sources wait for it
 
 # --- leaf links ---------------------------------------------------------------------------------
 LEAF_RECONNECT_NS = 1 * SECOND_NS
