@@ -39,6 +39,8 @@ GENERATION_BYTES = (
 )  # of the journal before it is moved to LMDB; as much is in memory and read back at a start
 GENERATION_BYTES_EDGE = 4 << 20
 
+METRICS_NAMED = 1000  # streams, and consumers, that have series of their own in /metrics; sums hold for all
+
 # --- leaf links ---------------------------------------------------------------------------------
 LEAF_RECONNECT_NS = 1 * SECOND_NS
 LEAF_DIAL_TIMEOUT_NS = 1 * SECOND_NS
