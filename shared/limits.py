@@ -37,7 +37,7 @@ SYNC_INTERVAL_NS = 2 * SECOND_NS  # of streams that are acknowledged before they
 GENERATION_BYTES = (
     16 << 20
 )  # of the journal before it is moved to LMDB; as much is in memory and read back at a start
-GENERATION_BYTES_EDGE = 4 << 20
+GENERATION_BYTES_EDGE = 4 << 20  # of a device, which has less memory and writes less
 
 METRICS_NAMED = 1000  # streams, and consumers, that have series of their own in /metrics; sums hold for all
 
