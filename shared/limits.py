@@ -57,6 +57,9 @@ SNAPSHOT_STALL_NS = 5 * SECOND_NS  # without an acknowledgement, or without a ch
 SNAPSHOTS_MAX = 32  # snapshots and restores of a server at one time; each keeps about half a megabyte
 SNAPSHOT_TURN = 1 << 20  # plain bytes packed or unpacked before others have their turn
 RESTORE_WAITING = 32 << 20  # chunks of a restore that wait to be unpacked; clients keep far less on the way
+GENERATION_BYTES_EDGE = 4 << 20  # of a device, which has less memory and writes less
+
+METRICS_NAMED = 1000  # streams, and consumers, that have series of their own in /metrics; sums hold for all
 
 # --- leaf links ---------------------------------------------------------------------------------
 LEAF_RECONNECT_NS = 1 * SECOND_NS
