@@ -14,6 +14,7 @@ def test_users_log_in_and_have_permissions() -> None:
     assert 'ports_file_dir: "/ports"' in text
     assert f"publish: {permission}, subscribe: {permission}" in text
     assert "leafnodes" not in text
+    assert "jetstream" not in text
 
 
 def test_both_ends_of_a_leaf_link_name_the_same_port_and_login() -> None:
@@ -21,6 +22,14 @@ def test_both_ends_of_a_leaf_link_name_the_same_port_and_login() -> None:
     edge = servers.configuration(Path("/ports"), servers.edge_leafnodes(7422))
     assert 'leafnodes { listen: "127.0.0.1:7422", authorization: { user: "edge",' in hub
     assert 'remotes: [ { url: "nats-leaf://edge:kept-on-loopback-too@127.0.0.1:7422" } ]' in edge
+
+
+def test_a_store_brings_jetstream_and_its_permissions(tmp_path: Path) -> None:
+    always = servers.Store(tmp_path / "js", "always")
+    text = servers.configuration(Path("/ports"), jetstream=always.block)
+    assert f'jetstream {{ store_dir: "{tmp_path}/js", sync_interval: always }}' in text
+    assert '"$JS.API.>"' in text
+    assert servers.Store(tmp_path).block == f'store_dir: "{tmp_path}"'
 
 
 @pytest.mark.parametrize(
