@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests.bench import weights
+
 USER, PASSWORD = "bench", "kept-on-loopback"
 LEAF_USER, LEAF_PASSWORD = "edge", "kept-on-loopback-too"
 ALLOW = ("bench.>", "_INBOX.>", "svc.>", "s.>")
@@ -111,7 +113,7 @@ class Deployment:
 
     def resident_bytes(self) -> int:
         """Resident memory of the server that clients publish to, and of its child processes."""
-        return resident_bytes(self.publishers.process.pid)
+        return weights.resident_bytes(self.publishers.process.pid)
 
 
 def configuration(ports_file_dir: Path, leafnodes: str = "", jetstream: str = "") -> str:
@@ -218,25 +220,3 @@ def deployed(product: Product, *, leaf: bool) -> Iterator[Deployment]:
         hub = stack.enter_context(running(product, hub_leafnodes(port)))
         edge = stack.enter_context(running(product, edge_leafnodes(port)))
         yield Deployment(edge, hub)
-
-
-def _status(path: Path) -> dict[str, str]:
-    pairs = (line.partition(":") for line in path.read_text().splitlines())
-    return {key: value.strip() for key, _, value in pairs}
-
-
-def resident_bytes(pid: int, proc: Path = Path("/proc")) -> int:
-    """VmRSS of a process and all below it, in bytes, as ``/proc/<pid>/status`` says."""
-    parents: dict[int, int] = {}
-    sizes: dict[int, int] = {}
-    for path in proc.glob("[0-9]*/status"):
-        try:
-            status = _status(path)
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # ended while we looked
-        parents[int(status["Pid"])] = int(status["PPid"])
-        sizes[int(status["Pid"])] = int(status.get("VmRSS", "0 kB").split()[0]) * 1024
-    family = {pid}
-    while grown := {child for child, parent in parents.items() if parent in family} - family:
-        family |= grown
-    return sum(sizes[member] for member in family)

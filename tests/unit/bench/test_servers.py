@@ -55,12 +55,3 @@ def test_a_server_that_ends_says_why() -> None:
 def test_a_program_that_does_not_run_has_no_version(command: tuple[str, ...]) -> None:
     with pytest.raises(ServerFailed, match=r"broken does not run: .*(gone|No such file)"):
         Product("broken", command, command).version()
-
-
-def test_memory_is_the_sum_over_the_process_and_all_below_it(tmp_path: Path) -> None:
-    for pid, parent, kilobytes in ((10, 1, 100), (11, 10, 20), (12, 11, 3), (13, 1, 5000)):
-        (tmp_path / str(pid)).mkdir()
-        text = f"Name:\tx\nPid:\t{pid}\nPPid:\t{parent}\nVmRSS:\t    {kilobytes} kB\n"
-        (tmp_path / str(pid) / "status").write_text(text)
-    assert servers.resident_bytes(10, tmp_path) == 123 * 1024
-    assert servers.resident_bytes(12, tmp_path) == 3 * 1024
