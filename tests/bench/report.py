@@ -102,7 +102,7 @@ def table(report: Report) -> Table:
     """The table for a terminal."""
     colours = {"yes": "green", "no": "yellow", "failed": "red"}
     title = f"{report.cpu}, {report.cores} cores, rounds: {report.rounds}"
-    drawn = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(title=title, box=box.SIMPLE_HEAD, padding=0)
     for head in heads(report):
         drawn.add_column(head, justify="left" if head in ("load", "reached?") else "right", no_wrap=True)
     for line in report.rows:
