@@ -7,7 +7,7 @@
  *   load subjects --messages 1000000 [--subjects N] [--wildcards W] [--seed X]
  *   load idle     [--connections C] [--subscriptions K]          holds until standard input closes
  *   load request  --subject S --body JSON                        one request; prints the answer
- *   load js-pub   --messages 1000000 --window 1000 [--keys K [--random]] [--rate R]  into --stream
+ *   load js-pub   --messages 1000000 --window 1000 [--keys K [--random]] [--rate R [--seconds S]]
  *   load js-get   --messages 1000000 --window 32 --keys K        direct gets of random keys
  *   load js-pull  --messages 1000000 [--batch 500] [--no-acks]
  *   load js-push  --messages 1000000 [--max-ack-pending N] [--no-acks] [--flow-control] [--policy P] [--filter F]
@@ -115,6 +115,7 @@ static void parse(int count, char **words, struct options *o) {
         {"policy", &o->policy, NULL, 0},
         {"window", NULL, &o->window, 1},
         {"rate", NULL, &o->rate, 0},
+        {"seconds", NULL, &o->seconds, 0},
         {"keys", NULL, &o->keys, 0},
         {"batch", NULL, &o->batch, 1},
         {"max-ack-pending", NULL, &o->max_ack_pending, 1},

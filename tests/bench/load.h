@@ -37,6 +37,7 @@ struct options {
     const char *stream, *body, *filter, *policy; /* JetStream: names, the body of a request, a consumer's settings */
     long window;        /* requests on their way at once */
     long rate;          /* js-pub: messages a second at most; 0: as fast as it goes */
+    long seconds;       /* js-pub: nothing is sent after so long; 0: all messages are */
     long keys;          /* messages go to so many subjects below --subject; 0: to --subject itself */
     long batch, max_ack_pending;
     bool random_keys, no_acks, flow_control;

@@ -71,7 +71,7 @@ def _paced(rate: int, seconds: int, goal_bytes: int) -> Load:
     title = f"written/msg, {rate:,} msg/s"
     goal = Goal(at_most=goal_bytes, unit=Unit.BYTES)
     row = Row(name, title, "written_per_message", Unit.BYTES, goal)
-    arguments = ("js-pub", "--window", "1000", "--rate", str(rate), *SIZE.split())
+    arguments = ("js-pub", "--window", "1000", "--rate", str(rate), "--seconds", str(seconds), *SIZE.split())
     return Load(name, arguments, rate * seconds, (row,), kind=Kind.WRITTEN, scene=PACED, is_long=True)
 
 

@@ -3,7 +3,8 @@
  * As client libraries do, one wildcard subscription takes all answers and every request has a reply subject of its own.
  * Each answer is checked: that of a publish names the stream and the sequence that must come next, that of a direct get
  * carries the subject asked for and its value. With one request on its way the round trips are latencies; with --rate
- * requests start on a clock of their own, and the window only bounds how far behind the server may fall. */
+ * requests start on a clock of their own, and the window only bounds how far behind the server may fall. With
+ * --seconds nothing is sent after that time, so that a server that cannot keep the rate comes to an end as well. */
 #define _GNU_SOURCE
 #include "stream.h"
 
@@ -134,8 +135,7 @@ static void await(struct connection *connection, uint64_t start_ns, long sent, b
     receive_more(connection);
 }
 
-static void report(uint64_t elapsed_ns) {
-    long count = options->messages;
+static void report(uint64_t elapsed_ns, long count) {
     sort_ns(round_trips_ns, count);
     printf("{\"mode\":\"%s\",\"size\":%ld,\"requests\":%ld,\"seconds\":%.6f,\"requests_per_s\":%.0f,"
            "\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f}\n",
@@ -165,16 +165,18 @@ void run_window(const struct options *given) {
     send_text(&connection, "SUB %s* %d\r\n", INBOX, SID);
     confirm(&connection);
     uint64_t start_ns = now_ns();
-    for (long sent = 0, answered = 0; answered < options->messages;) {
-        long room = options->window - (sent - answered), due = allowed(start_ns) - sent;
+    uint64_t last_ns = options->seconds ? start_ns + (uint64_t)options->seconds * 1000000000u : UINT64_MAX;
+    long sent = 0, answered = 0;
+    for (bool is_over = false; answered < (is_over ? sent : options->messages); is_over = now_ns() > last_ns) {
+        long room = options->window - (sent - answered), due = is_over ? 0 : allowed(start_ns) - sent;
         long count = due < room ? due : room;
         if (count > 0) send_requests(&connection, sent, count);
         if (count > 0) sent += count;
-        await(&connection, start_ns, sent, sent - answered < options->window);
+        await(&connection, start_ns, sent, !is_over && sent - answered < options->window);
         answered += take_answers(&connection);
     }
     uint64_t elapsed_ns = now_ns() - start_ns;
     confirm(&connection); /* an answer too many would come before the PONG */
     close_connection(&connection);
-    report(elapsed_ns);
+    report(elapsed_ns, answered);
 }

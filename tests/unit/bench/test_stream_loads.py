@@ -67,6 +67,13 @@ def test_a_rate_is_kept(deployment: Deployment) -> None:
     assert figures["seconds"] > 0.19
 
 
+def test_a_server_that_is_too_slow_for_a_rate_comes_to_an_end(deployment: Deployment) -> None:
+    words = ("js-pub", "--messages", "90000000", "--window", "1", "--rate", "90000000", "--seconds", "1")
+    figures = _run(deployment, *words)
+    assert figures["seconds"] > 1
+    assert 0 < figures["requests"] < 90_000_000
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
