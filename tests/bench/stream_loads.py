@@ -38,7 +38,6 @@ PUBLISH_ALWAYS = Scene("publish-always", (BENCH,), sync_interval="always")
 PUBLISH_MEMORY = Scene("publish-memory", (_stream("bench", "bench.>", storage="memory"),))
 CONSUME = Scene("consume", (BENCH,), (f"{FILL} {SIZE}",))
 BUCKET_FULL = Scene("kv", (BUCKET,), (f"{FILL} {KEYED}",))
-PACED = Scene("paced", (BENCH,), sync_interval="always")
 LARGE = Scene("large", (BENCH,))
 
 
@@ -70,9 +69,10 @@ def _paced(rate: int, seconds: int, goal_bytes: int) -> Load:
     name = f"js-written-{rate}"
     title = f"written/msg, {rate:,} msg/s"
     goal = Goal(at_most=goal_bytes, unit=Unit.BYTES)
+    scene = Scene(name, (BENCH,), sync_interval="always")
     row = Row(name, title, "written_per_message", Unit.BYTES, goal)
     arguments = ("js-pub", "--window", "1000", "--rate", str(rate), "--seconds", str(seconds), *SIZE.split())
-    return Load(name, arguments, rate * seconds, (row,), kind=Kind.WRITTEN, scene=PACED, is_long=True)
+    return Load(name, arguments, rate * seconds, (row,), kind=Kind.WRITTEN, scene=scene, is_long=True)
 
 
 _LARGE_ROWS = (

@@ -68,13 +68,16 @@ def test_a_paced_run_tells_what_was_written_for_each_message(monkeypatch: pytest
     monkeypatch.setattr(stages, "RATE_KEPT_MIN", 0.01)  # a disk that others keep busy is no failure here
     arguments = ("js-pub", "--window", "10", "--rate", "1000")
     load = replace(PULL, arguments=arguments, messages=50, kind=Kind.WRITTEN)
+    hasty = replace(load, arguments=("js-pub", "--window", "1", "--rate", "1000000"))
     with stages.staged(SCENE, NATS, "always") as stage:
         figures = rounds.turn_on(load, stage, 1.0, is_candidate=True)()
         assert figures["written_per_message"] > 16
-        hasty = replace(load, arguments=("js-pub", "--window", "1", "--rate", "1000000"))
+        monkeypatch.setattr(stages, "RATE_KEPT_MIN", 0.9)
         with pytest.raises(LoadFailed, match="of 1,000,000 msg/s"):
             rounds.turn_on(hasty, stage, 1.0, is_candidate=True)()
+        monkeypatch.setattr(stages, "STOP_COUNTS_MESSAGES_MIN", 50)
         assert rounds.turn_on(hasty, stage, 1.0, is_candidate=False)()["written_per_message"] > 16
+        assert stage.server.process.poll() is not None, "what is written at the stop has been counted"
 
 
 def test_a_large_store_is_weighed_and_opened_twice(monkeypatch: pytest.MonkeyPatch) -> None:
