@@ -46,6 +46,11 @@ class Report(msgspec.Struct, frozen=True):
     rows: list[Line]
 
     @property
+    def once(self) -> list[Line]:
+        """Rows that take too long for more than one turn each."""
+        return [line for line in self.rows if len(line.baseline) == 1 < self.rounds]
+
+    @property
     def failed(self) -> list[Line]:
         """Rows without figures."""
         return [line for line in self.rows if line.failure]
@@ -122,6 +127,8 @@ def markdown(report: Report) -> str:
         "",
         *("| " + " | ".join(row) + " |" for row in rows),
     ]
+    if report.once:
+        lines.append("\nMeasured once: " + ", ".join(f'"{line.title}"' for line in report.once) + ".")
     lines += [f"\n{line.title} failed: {line.failure}" for line in report.failed]
     return "\n".join(lines) + "\n"
 
