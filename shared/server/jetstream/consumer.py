@@ -118,7 +118,7 @@ class Consumer:
         self.update(msgspec.structs.replace(self.config, pause_until=until))
 
     def adopt(self, state: ConsumerState) -> None:
-        """How far the consumer was whose backup this is; what was outstanding is handed out again."""
+        """How far the consumer was whose backup this is; what is outstanding has its whole wait."""
         self.engine.adopt(
             state.delivered.consumer_seq,
             state.delivered.stream_seq,
