@@ -24,6 +24,10 @@ from phloem.shared.jetstream.archive import MAGIC, ArchiveError, Reader
 from phloem.shared.wire.s2 import CorruptStream, Decoder
 
 META, DATA = "backup.json", "stream.tar.s2"
+DATA_NAMES = (
+    DATA,
+    "stream.arc.s2",
+)  # what newer versions of the nats command write; all of them read the first
 CHUNK = 128 << 10
 RESTORE_CHUNK = 64 << 10  # below any server's max_payload that makes sense
 TIMEOUT_S = 10.0
@@ -85,13 +89,14 @@ class Census:
         self._decoder, self._reader = Decoder(), Reader(MESSAGE_MAX)
         self._begun = False
         self.known = True  # a format whose content can be counted
-        self.messages = self.last_seq = self.consumers = 0
+        self.messages = self.last_seq = self.consumers = self.plain_bytes = 0
 
     def feed(self, data: bytes) -> None:
         """More of the snapshot. Raises BackupError when it is damaged."""
         try:
             self._decoder.feed(data)
             while block := self._decoder.block():
+                self.plain_bytes += len(block)
                 if not self._begun:
                     self._begun, self.known = True, block.startswith(MAGIC)
                 if self.known:
@@ -139,7 +144,7 @@ async def _receive(
             return
         out.write(message.data)
         census.feed(message.data)
-        told(len(message.data))
+        told(census.plain_bytes)
         if message.reply:
             await message.respond(b"")
 
@@ -162,7 +167,7 @@ async def backup(
     progress: Progress = lambda done, total: None,
 ) -> tuple[dict[str, Any], Census]:
     """Write ``folder``; the answer with configuration and state, and what was counted. Raises BackupError."""
-    part, census, done = _begun(folder), Census(), 0
+    part, census = _begun(folder), Census()
     inbox = api.client.new_inbox()
     messages: asyncio.Queue[Msg] = asyncio.Queue()
 
@@ -175,14 +180,10 @@ async def backup(
         answer = await api.ask(f"STREAM.SNAPSHOT.{stream}", wanted)
         total = int(answer["state"].get("bytes", 0))
 
-        def told(size: int) -> None:
-            nonlocal done
-            done += size
-            progress(done, total)
-
         with part.open("wb") as out:
-            await _receive(messages, out, census, told)
+            await _receive(messages, out, census, lambda done: progress(done, max(total, done)))
         census.check(answer["state"])
+        progress(census.plain_bytes, census.plain_bytes)
         meta = {"config": answer["config"], "state": answer["state"]}
         part.rename(folder / DATA)
         (folder / META).write_text(json.dumps(meta, indent=2))
@@ -201,10 +202,16 @@ def read_meta(folder: Path) -> dict[str, Any]:
         assert isinstance(meta["state"], dict)
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as problem:
         raise BackupError(f"{folder / META} cannot be used: {problem}") from None
-    if not (folder / DATA).is_file():
-        raise BackupError(f"{folder} has no {DATA}: is it a folder that a backup made?")
     assert isinstance(meta, dict)
     return meta
+
+
+def data_of(folder: Path) -> Path:
+    """The snapshot of a backup. Raises BackupError."""
+    for name in DATA_NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    raise BackupError(f"{folder} has no {DATA}: is it a folder that a backup made?")
 
 
 async def restore(
@@ -215,14 +222,14 @@ async def restore(
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
     """Make the stream again; its info. Raises BackupError."""
-    meta = read_meta(folder)
+    meta, source = read_meta(folder), data_of(folder)
     config, state = meta["config"], meta["state"]
     if replicas:
         config = config | {"num_replicas": replicas}
     answer = await api.ask(f"STREAM.RESTORE.{config['name']}", {"config": config, "state": state})
-    target, total, done = answer["deliver_subject"], (folder / DATA).stat().st_size, 0
+    target, total, done = answer["deliver_subject"], source.stat().st_size, 0
     size = min(RESTORE_CHUNK, api.client.max_payload)
-    with (folder / DATA).open("rb") as data:
+    with source.open("rb") as data:
         while chunk := data.read(size):
             reply = await _hand_over(api.client, target, chunk, TIMEOUT_S)
             if reply:

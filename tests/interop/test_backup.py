@@ -2,17 +2,20 @@
 
 import asyncio
 import random
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import nats
 import pytest
+from click.testing import CliRunner
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 
 from phloem.shared.server import stream_backup
 from phloem.shared.server.stream_backup import BackupError, JetStreamApi
+from phloem.shared.server.stream_command import stream
 from tests.support.phloem_server import PhloemServer
 from tests.support.real_server import RealServer
 from tests.support.server_process import ServerProcess
@@ -115,7 +118,7 @@ async def test_there_and_back(
     )
     assert (census.messages, census.known) == (296, True)
     assert meta["config"]["metadata"]["purpose"] == "test"
-    assert seen[-1][0] == (tmp_path / "b" / "stream.tar.s2").stat().st_size
+    assert seen[-1] == (census.plain_bytes, census.plain_bytes)
     await clients[source].jetstream().delete_stream("B")
 
     info = await stream_backup.restore(JetStreamApi(clients[target]), tmp_path / "b")
@@ -275,3 +278,76 @@ async def test_others_have_their_turn(clients: dict[str, Client], tmp_path: Path
     while not task.done():
         await client.flush()
     assert (await task)[1].messages == 3000
+
+
+def ours_in(folder: Path) -> PhloemServer:
+    return PhloemServer(f'jetstream {{ store_dir: "{folder / "js"}" }}\n', folder)
+
+
+async def test_what_was_restored_outlives_the_server(clients: dict[str, Client], tmp_path: Path) -> None:
+    await filled(clients["real"], "file", 100)
+    before = await contents(clients["real"])
+    await stream_backup.backup(JetStreamApi(clients["real"]), "B", tmp_path / "b")
+    server = ours_in(tmp_path / "own")
+    client = await nats.connect(f"nats://127.0.0.1:{server.port()}")
+    await stream_backup.restore(JetStreamApi(client), tmp_path / "b")
+    await client.close()
+    server.signal(signal.SIGKILL)
+    server.wait()
+    server.stop()
+    with ours_in(tmp_path / "own") as again:
+        client = await nats.connect(f"nats://127.0.0.1:{again.port()}")
+        assert await contents(client) == before
+        await client.close()
+
+
+async def test_a_crash_in_the_middle_leaves_nothing(clients: dict[str, Client], tmp_path: Path) -> None:
+    js = clients["real"].jetstream()
+    await js.add_stream(StreamConfig(name="B", subjects=["b.>"]))
+    for _ in range(200):
+        await js.publish("b.x", random.randbytes(1000))
+    meta, _ = await stream_backup.backup(JetStreamApi(clients["real"]), "B", tmp_path / "b")
+    server = ours_in(tmp_path / "own")
+    client = await nats.connect(f"nats://127.0.0.1:{server.port()}")
+    answer = await JetStreamApi(client).ask("STREAM.RESTORE.B", meta)
+    half = (tmp_path / "b" / "stream.tar.s2").read_bytes()[: 100 << 10]
+    await client.request(answer["deliver_subject"], half, timeout=5)
+    assert await client.jetstream().streams_info() == []
+    await client.close()
+    server.signal(signal.SIGKILL)
+    server.wait()
+    server.stop()
+    with ours_in(tmp_path / "own") as again:
+        client = await nats.connect(f"nats://127.0.0.1:{again.port()}")
+        assert await client.jetstream().streams_info() == []
+        await stream_backup.restore(JetStreamApi(client), tmp_path / "b")
+        assert (await client.jetstream().stream_info("B")).state.messages == 200
+        await client.close()
+
+
+async def test_the_command(
+    servers: dict[str, ServerProcess], clients: dict[str, Client], tmp_path: Path
+) -> None:
+    await filled(clients["ours"], "file", 50)
+    url = f"nats://127.0.0.1:{servers['ours'].port('nats')}"
+
+    async def run(*words: str) -> tuple[int, str]:
+        command = [*words[:1], "-s", url, *words[1:]]
+        done = await asyncio.to_thread(CliRunner().invoke, stream, command)
+        return done.exit_code, " ".join(done.output.split())
+
+    code, said = await run("backup", "B", str(tmp_path / "b"))
+    assert code == 0
+    assert "B: 46 messages up to sequence 50, " in said
+    code, said = await run("restore", str(tmp_path / "b"))
+    assert code == 1
+    assert said.endswith("Error: stream name already in use, cannot restore (10130)")
+    await clients["ours"].jetstream().delete_stream("B")
+    (tmp_path / "b" / "stream.tar.s2").rename(tmp_path / "b" / "stream.arc.s2")
+    code, said = await run("restore", str(tmp_path / "b"))
+    assert code == 0
+    assert said.endswith("B: 46 messages, sequences 2 to 50, 2 consumers")
+    code, said = await run("ls")
+    assert (code, "B b.> file 46" in said) == (0, True)
+    code, said = await run("info", "NONE")
+    assert (code, said) == (1, "Error: stream not found (10059)")
