@@ -18,6 +18,7 @@ from phloem.shared.jetstream.consumer_config import ConsumerConfig
 MAGIC = b"NATSARC1"
 STATE = b"state.json"
 CONSUMER = b"consumers/"
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what JSON that makes no sense raises
 VARINT_MAX = 10  # bytes of a number of 64 bits
 
 
@@ -106,13 +107,18 @@ def state_of(entry: Entry) -> State:
         raise ArchiveError("expected state.json first")
     try:
         state = msgspec.json.decode(entry.body, type=State)
-    except msgspec.DecodeError as problem:
+    except UNREADABLE as problem:
         raise ArchiveError(f"error in state.json: {problem}") from None
+    check_state(state)
+    return state
+
+
+def check_state(state: State) -> None:
+    """Raises ArchiveError for numbers that no stream has."""
     if min(state.messages, state.first_seq, state.last_seq, state.consumer_count) < 0:
         raise ArchiveError("error in state.json: negative numbers")
     if state.first_seq > state.last_seq + 1 or state.last_seq >= 1 << 62:
         raise ArchiveError("error in state.json: impossible sequences")
-    return state
 
 
 def consumer_of(entry: Entry) -> tuple[str, ConsumerDocument]:
@@ -122,7 +128,7 @@ def consumer_of(entry: Entry) -> tuple[str, ConsumerDocument]:
         raise ArchiveError(f'expected consumer, found "{name}"')
     try:
         document = msgspec.json.decode(entry.body, type=ConsumerDocument)
-    except msgspec.DecodeError as problem:
+    except UNREADABLE as problem:
         raise ArchiveError(f'failed to decode consumer "{name}" state: {problem}') from None
     document.state.check()
     document.state.outstanding()

@@ -134,6 +134,21 @@ async def test_there_and_back(
         await stream_backup.restore(JetStreamApi(clients[target]), tmp_path / "b")
 
 
+@pytest.mark.parametrize("kind", ["real", "ours"])
+async def test_a_backup_of_nats_server_2_14(clients: dict[str, Client], kind: str) -> None:
+    """``nats_2_14`` is what 2.14.6 sent of the stream that ``filled`` makes."""
+    client = clients[kind]
+    info = await stream_backup.restore(JetStreamApi(client), Path(__file__).parent / "nats_2_14")
+    assert "differs" not in info
+    messages, state, consumers = await contents(client)
+    assert [m[0] for m in messages] == [seq for seq in range(2, 60) if seq not in (5, 6)]
+    assert [m[2] or b"" for m in messages] == [(b"reading %d " % (m[0] - 1)) * ((m[0] - 1) % 50) for m in messages]
+    assert messages[2][3] == {"N": "3", "Nats-Msg-Id": "id3"}
+    assert (state["messages"], state["first_seq"], state["last_seq"]) == (56, 2, 60)
+    assert consumers == {"idle": ((0, 1), (0, 1), 0, 56), "worker": ((2, 3), (10, 13), 7, 46)}
+    assert (await client.jetstream().publish("b.new", b"")).seq == 61
+
+
 @pytest.mark.parametrize("target", ["real", "ours"])
 async def test_outstanding_messages_come_again(
     clients: dict[str, Client], tmp_path: Path, target: str

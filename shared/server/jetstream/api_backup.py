@@ -7,7 +7,7 @@ import msgspec
 
 from phloem.shared import limits
 from phloem.shared.jetstream import identity, strict_json, subjects
-from phloem.shared.jetstream.archive import State
+from phloem.shared.jetstream.archive import ArchiveError, State, check_state
 from phloem.shared.jetstream.errors import error
 from phloem.shared.jetstream.stream_config import RESERVED, StreamConfig, printed
 from phloem.shared.jetstream.times import go_duration, rfc3339
@@ -89,7 +89,7 @@ class Transfers:
         running = Snapshot(AccountLine(account), source, wanted, self._nuid(), done)
         self._running[running] = account
 
-    def receive(self, request: "Request", target: StreamTarget) -> str:
+    def receive(self, request: "Request", target: StreamTarget, state: State) -> str:
         """Start a restore; where its chunks go. Raises ApiError when there are too many."""
         self._make_room(10062)
         account, clock = request.account, self._system.clock
@@ -110,7 +110,7 @@ class Transfers:
             self._advise(account, "RESTORE_COMPLETE", target.name, {**times, "bytes": size, "client": client})
 
         message_max = self._system.server.options.max_payload
-        running = Restore(AccountLine(account), target, self._nuid(), message_max, done)
+        running = Restore(AccountLine(account), target, self._nuid(), message_max, done, state)
         self._running[running] = account
         return running.subject
 
@@ -156,6 +156,12 @@ def restore(request: "Request") -> dict[str, Any]:
         api_streams.may_restore(account, config)
 
     rules()
+    try:
+        check_state(wanted.state)
+    except ArchiveError:
+        raise error(10003) from None
     return {
-        "deliver_subject": request.system.transfers.receive(request, StreamTarget(account, config, rules))
+        "deliver_subject": request.system.transfers.receive(
+            request, StreamTarget(account, config, rules), wanted.state
+        )
     }

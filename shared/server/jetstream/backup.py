@@ -185,6 +185,11 @@ class StreamTarget:
         if ttl:
             self._stream.expiry.add(seq, ttl, entry.ts)
 
+    def remove(self, seq: int) -> None:
+        """A message, if there is one, is gone."""
+        if self._stream is not None:
+            self._stream.log.remove(seq)
+
     @staticmethod
     def _check(seq: int, subject: bytes, header: bytes) -> None:
         """What would break the protocol for whoever reads it."""

@@ -18,6 +18,7 @@ from phloem.shared import limits
 from phloem.shared.clock import Clock
 from phloem.shared.jetstream import archive
 from phloem.shared.jetstream.archive import ArchiveError, ConsumerDocument, Entry, State
+from phloem.shared.jetstream.archive_tar import Removed, TarReader
 from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.store.log import Damaged, Message
 from phloem.shared.wire.s2 import CorruptStream, Decoder, Encoder
@@ -82,6 +83,9 @@ class RestoreTarget(Protocol):
 
     def message(self, entry: Entry) -> None:
         """The next message."""
+
+    def remove(self, seq: int) -> None:
+        """A message, if there is one, is gone."""
 
     def finish(self) -> dict[str, Any]:
         """It is all there; what the answer says of the stream."""
@@ -229,12 +233,16 @@ class Restore:
         nuid: str,
         message_max: int,
         on_done: Callable[[int, str], None],
+        state: State | None = None,
     ) -> None:
+        """``state`` is what the request said: older snapshots have none of their own."""
         self._line, self._target, self._on_done = line, target, on_done
         self.subject = f"$JS.SNAPSHOT.RESTORE.{target.name}.{nuid}"
         self._ident = line.subscribe(self.subject, self._came)
         self._decoder = Decoder()
-        self._reader = archive.Reader(message_max)
+        self._message_max, self._told = message_max, state or State()
+        self._reader: archive.Reader | TarReader | None = None
+        self._head = b""  # the first bytes, which say what it is
         self._state: State | None = None
         self._consumers = 0
         self._waiting: deque[tuple[bytes, bytes]] = deque()
@@ -304,10 +312,42 @@ class Restore:
         self._decoder.feed(body)
         while block := self._decoder.block():
             yield len(block)
-            self._reader.feed(block)
-            for found in self._reader.entries():
-                self._take(found)
+            reader = self._reader or self._recognised(block)
+            if reader is None:
+                continue
+            reader.feed(self._head + block)
+            self._head = b""
+            old = isinstance(reader, TarReader)
+            for found in reader.entries():
+                if old:
+                    self._take_old(found)
+                elif isinstance(found, Entry):
+                    self._take(found)
                 yield ENTRY_COST
+
+    def _recognised(self, block: bytes) -> archive.Reader | TarReader | None:
+        """Which kind of snapshot this is; None: too little has come to know."""
+        size = len(archive.MAGIC)
+        if len(self._head) + len(block) < size:
+            self._head += block
+            return None
+        if (self._head + block[:size])[:size] == archive.MAGIC:
+            self._reader = archive.Reader(self._message_max)
+        else:
+            self._reader = TarReader(self._target.name, self._message_max)
+        return self._reader
+
+    def _take_old(self, found: Entry | Removed) -> None:
+        """In a snapshot of nats-server up to 2.14 messages come before consumers."""
+        if self._state is None:
+            self._state = self._told
+            self._target.begin(self._state)
+        if isinstance(found, Removed):
+            self._target.remove(found.seq)
+        elif not found.seq:
+            self._target.consumer(*archive.consumer_of(found))
+        elif found.seq >= self._state.first_seq:
+            self._target.message(found)
 
     def _take(self, found: Entry) -> None:
         if self._state is None:
@@ -328,7 +368,10 @@ class Restore:
 
     def _finish(self, reply: bytes) -> None:
         answer: dict[str, Any] = {"type": CREATED}
-        if self._problem is None and not (self._reader.done and self._decoder.between_chunks):
+        whole = self._reader is not None and self._reader.done and self._decoder.between_chunks
+        if self._problem is None and isinstance(self._reader, TarReader) and self._state is None:
+            self._take_old(Removed(0))  # a stream without messages and without consumers
+        if self._problem is None and not whole:
             self._fail(error(10062, err="backup was truncated"))
         if self._problem is None:
             try:
