@@ -128,4 +128,4 @@ class AccountJetStream:
     def close(self) -> None:
         """The account has no JetStream any more."""
         self.shut_down()
-        self.system.api.forget(self)
+        self.system.api.forget(self.name)

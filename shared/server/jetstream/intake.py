@@ -146,7 +146,7 @@ class Mirror(Intake):
         more = super().work()
         if self.stream.config.mirror_direct and not more and self._feed is not None:
             near = self._feed.behind(self.selection.filters, self.next_seq) < CAUGHT_UP
-            self._direct.listen(on=near or self._direct.listens)
+            self._direct.listen(on=near or self._direct.listening)
         return more
 
     def close(self) -> None:

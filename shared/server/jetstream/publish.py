@@ -72,7 +72,7 @@ class Publish:
     def __init__(self, stream: "Stream") -> None:
         self._stream = stream
         self._ids: dict[bytes, tuple[int, int]] | None = None  # id: (sequence, time)
-        self._last_id = b""
+        self._last_id = (0, b"")  # sequence and id
         self._transform: Transform | None = None
         self._again: Transform | None = None
 
@@ -283,8 +283,11 @@ class Publish:
         wanted = wishes.get(b"Nats-Expected-Last-Msg-Id")
         if wanted is not None:
             self._known()
-            if wanted != self._last_id:
-                raise error(10070, id=self._last_id.decode(errors="replace"))
+            seq, last = self._last_id
+            if seq != self._stream.log.last_seq:  # what came after it had none
+                last = b""
+            if wanted != last:
+                raise error(10070, id=last.decode(errors="replace"))
 
     @staticmethod
     def _check_unsupported(config: StreamConfig, wishes: dict[bytes, bytes]) -> None:
@@ -306,7 +309,7 @@ class Publish:
                 ident = wishes_of(message.header).get(b"Nats-Msg-Id") if message.header else None
                 if ident:
                     self._ids[ident] = (message.seq, message.ts)
-                    self._last_id = ident
+                    self._last_id = (message.seq, ident)
                 seq = message.seq + 1
         return self._ids
 
@@ -329,7 +332,7 @@ class Publish:
     def _remember(self, ident: bytes, seq: int, now: int) -> None:
         if self._stream.config.duplicate_window:
             self._known()[ident] = (seq, now)
-        self._last_id = ident
+        self._last_id = (seq, ident)
 
     # --- the rest --------------------------------------------------------------------------------------
 

@@ -72,6 +72,7 @@ class JetStream:
         self.api = Api(self)
         for name, options in self._accounts():
             self.add_account(name, options)
+        self._refuse_others()
         self._greet()
 
     def _bounds(self) -> tuple[int, int]:
@@ -117,7 +118,17 @@ class JetStream:
             if name in self.accounts:
                 self.accounts[name].relimit(options)
             else:
+                self.api.forget(name)
                 self.add_account(name, options)
+        self._refuse_others()
+
+    def _refuse_others(self) -> None:
+        """Accounts without JetStream are told so when they ask."""
+        system_account = self.server.options.system_account
+        for account in self.server.options.accounts:
+            if account.name not in self.accounts and account.name != system_account:
+                self.api.forget(account.name)
+                self.api.refuse(account.name)
 
     def new_ident(self) -> int:
         """A number for a log or a consumer that nobody had before."""
