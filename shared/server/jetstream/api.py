@@ -2,7 +2,8 @@
 
 Every account has the API under ``$JS.API.>`` and, if the server has a domain, under ``$JS.<domain>.API.>``. An answer
 that says that something was stored waits until it is on the disk. What nobody serves is left unanswered, as
-nats-server leaves it; a pull request for a consumer that is not there gets the 503 of a subject without listeners.
+nats-server leaves it; a pull request for a consumer that is not there, or a direct get from a stream that does not serve
+it, gets the 503 of a subject without listeners.
 """
 
 import logging
@@ -27,6 +28,7 @@ log = logging.getLogger("phloem.jetstream")
 
 TYPE = "io.nats.jetstream.api.v1."
 NEXT = "CONSUMER.MSG.NEXT."
+DIRECT = "DIRECT.GET."
 Endpoint = Callable[["Request"], dict[str, Any]]
 
 
@@ -190,7 +192,11 @@ class Api:
                 self._system.server.kernel.publish(
                     account.kernel_account, subject[len(prefix) :], reply, header, body
                 )
-            elif not rest.startswith("DIRECT.GET"):
+            elif rest.startswith(DIRECT):
+                stream = account.streams.get(rest[len(DIRECT) :].partition(".")[0])
+                if stream is None or not stream.direct.listens:
+                    self._nobody(account, subject, reply)
+            else:
                 self._ask(account, subject, rest.split("."), reply, header, body)
 
         return asked
@@ -209,12 +215,17 @@ class Api:
         if not reply:
             return
         if consumer is None:
-            block = b"NATS/1.0 503\r\nNats-Subject: " + subject + b"\r\n\r\n"
-            self._system.engine.answer(account.kernel_account, reply, block, b"")
+            self._nobody(account, subject, reply)
         elif b"Nats-Required-Api-Level" in header and not level_is_known(header):
             consumer.engine.status(reply, b"412 Required Api Level")
         else:
             consumer.next(reply, body)
+
+    def _nobody(self, account: "AccountJetStream", subject: bytes, reply: bytes) -> None:
+        """No responders."""
+        if reply:
+            block = b"NATS/1.0 503\r\nNats-Subject: " + subject + b"\r\n\r\n"
+            self._system.engine.answer(account.kernel_account, reply, block, b"")
 
     def _ask(
         self,
