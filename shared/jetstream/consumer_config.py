@@ -6,6 +6,7 @@ import msgspec
 
 from phloem.shared.jetstream import strict_json
 from phloem.shared.jetstream.stream_config import LEVEL, RESERVED, VERSION
+from phloem.shared.jetstream.times import ZERO
 
 Deliver = Literal["all", "last", "new", "by_start_sequence", "by_start_time", "last_per_subject"]
 
@@ -79,7 +80,8 @@ def required_level(config: ConsumerConfig) -> int:
     """The lowest API level that knows everything this configuration asks for."""
     if config.ack_policy == "flow_control":
         return 4
-    return 1 if config.pause_until or config.priority_groups or config.priority_policy != "none" else 0
+    paused = config.pause_until and config.pause_until != ZERO  # Go's clients send the zero time for none
+    return 1 if paused or config.priority_groups or config.priority_policy != "none" else 0
 
 
 def printed(config: ConsumerConfig, *, full: bool) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Every account has the API under ``$JS.API.>`` and, if the server has a domain, under ``$JS.<domain>.API.>``. An answer
 that says that something was stored waits until it is on the disk. What nobody serves is left unanswered, as
-nats-server leaves it; a pull request for a consumer that is not there gets the 503 of a subject without listeners.
+nats-server leaves it; a pull request for a consumer that is not there, or a direct get from a stream that serves none,
+gets the 503 of a subject without listeners.
 """
 
 import logging

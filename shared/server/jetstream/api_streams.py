@@ -304,7 +304,7 @@ def delete_message(request: "Request") -> dict[str, Any]:
     if stream.config.deny_delete:
         raise error(10057, err="message delete not permitted")
     if not stream.log.remove(wanted.seq):
-        if stream.config.storage == "memory":
+        if stream.config.storage == "memory" or stream.log.first_seq <= wanted.seq <= stream.log.last_seq:
             raise error(10043, seq=wanted.seq)
         raise error(
             10057, err="no message found" if wanted.seq <= stream.log.last_seq else "stream store EOF"
