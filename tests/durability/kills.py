@@ -14,7 +14,7 @@ import itertools
 import random
 import signal
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,17 +94,28 @@ class Load:
             self.over = True
             self.kill()
 
-    async def run(self) -> None:
+    async def run(self, gone: asyncio.Event) -> None:
+        """Until the connection is closed: everything that the server has said is heard, the rest is in doubt."""
         work = [self.publish(name) for name in ("plain", "once", "work") for _ in range(PUBLISHERS)]
         work += [self.put(n) for n in range(2)] + [self.remove(), self.work(), self.work()]
-        for result in await asyncio.gather(*(self._until_gone(w) for w in work), return_exceptions=True):
-            if isinstance(result, BaseException):
+        running = [asyncio.ensure_future(self._until_gone(w)) for w in work]
+        for task in running:
+            task.add_done_callback(lambda t: gone.set() if not t.cancelled() and t.exception() else None)
+        try:
+            await asyncio.wait_for(gone.wait(), 60)
+        finally:
+            for task in running:
+                task.cancel()
+        for result in await asyncio.gather(*running, return_exceptions=True):
+            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
                 raise result
+        assert self.over, "the connection was lost before the server was killed"
 
-    async def _until_gone(self, work: "asyncio.Future[None] | object") -> None:
-        with contextlib.suppress(*LOST):
-            await work  # type: ignore[misc]
-        assert self.over, "a workload ended although the server was there"
+    async def _until_gone(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except LOST:
+            assert self.over, "a workload failed although the server was there"
 
     async def publish(self, name: str) -> None:
         stream, ledger = self.ledger.streams[name], self.ledger
@@ -279,13 +290,15 @@ async def check(js: JetStreamContext, ledger: Ledger) -> None:
 # --- the loop --------------------------------------------------------------------------------------
 
 
-async def connect(server: ServerProcess) -> Client:
+async def connect(server: ServerProcess, gone: asyncio.Event) -> Client:
     async def silent(error: Exception) -> None:
         pass  # the server is killed: every workload notices by itself
 
-    return await nats.connect(
-        f"nats://127.0.0.1:{server.port()}", allow_reconnect=False, error_cb=silent, max_outstanding_pings=10
-    )
+    async def closed() -> None:
+        gone.set()
+
+    url = f"nats://127.0.0.1:{server.port()}"
+    return await nats.connect(url, allow_reconnect=False, error_cb=silent, closed_cb=closed)
 
 
 @contextmanager
@@ -298,21 +311,22 @@ def ended(server: ServerProcess) -> Iterator[ServerProcess]:
 
 async def life(server: ServerProcess, ledger: Ledger, first: bool) -> None:
     """Asks everything, then works until the server is killed in the middle of it."""
-    client = await connect(server)
+    gone = asyncio.Event()
+    client = await connect(server, gone)
     js = client.jetstream(timeout=TIMEOUT_S)
     if first:
         await make(js)
     else:
         await check(js, ledger)
     stop_at = ledger.rng.randrange(20, 400)
-    await Load(js, ledger, stop_at, lambda: server.signal(signal.SIGKILL)).run()
+    await Load(js, ledger, stop_at, lambda: server.signal(signal.SIGKILL)).run(gone)
     server.wait()
     with contextlib.suppress(*LOST):
         await client.close()
 
 
 async def last_questions(server: ServerProcess, ledger: Ledger) -> None:
-    client = await connect(server)
+    client = await connect(server, asyncio.Event())
     await check(client.jetstream(timeout=TIMEOUT_S), ledger)
     await client.close()
 
