@@ -15,6 +15,7 @@ from phloem.edge.ports import port_settings
 from phloem.edge.profile import PLAN_BYTES, for_device
 from phloem.firmware_bridge.bridge import Bridge
 from phloem.firmware_bridge.timers import CallLater, loop_call_later, pause
+from phloem.shared import limits
 from phloem.shared.clock import Clock
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.options import Options
@@ -35,6 +36,7 @@ class Edge(Server):
     """
 
     plan_bytes_max: ClassVar[int] = PLAN_BYTES
+    generation_bytes: ClassVar[int] = limits.GENERATION_BYTES_EDGE
     serves_serial_ports: ClassVar[bool] = True
 
     def __init__(

@@ -6,7 +6,7 @@ from phloem.edge.ports import port_settings
 from phloem.edge.profile import DEFAULTS, for_device
 from phloem.shared.server.command import server_command
 from phloem.shared.server.options import Options
-from phloem.shared.server.profile import describe
+from phloem.shared.server.profile import STORE, describe
 
 if TYPE_CHECKING:
     from phloem.shared.server.server import Server
@@ -46,7 +46,7 @@ Example configuration, edge.conf:
     No device at hand? phloem demo shows all of this on one machine.
 
 Defaults that differ from phloem server, and why:
-{describe(DEFAULTS)}"""
+{describe([*DEFAULTS, STORE])}"""
 
 
 def adjust(options: Options) -> Options:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from phloem.hub.profile import DEFAULTS, LISTENER, for_fleet
 from phloem.shared.server.command import server_command
 from phloem.shared.server.options import Options
-from phloem.shared.server.profile import describe
+from phloem.shared.server.profile import STORE, describe
 
 if TYPE_CHECKING:
     from phloem.shared.server.server import Server
@@ -45,7 +45,7 @@ Example configuration, hub.conf:
     phloem edge --help shows the other end of the link.
 
 Defaults that differ from phloem server, and why:
-{describe([LISTENER, *DEFAULTS])}"""
+{describe([LISTENER, *DEFAULTS, STORE])}"""
 
 
 def make(options: Options) -> "Server":

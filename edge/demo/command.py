@@ -50,8 +50,9 @@ def demo(for_ns: int, rate: float, plain: bool) -> None:
     """Show a reading's way from a sensor to the hub, on this machine.
 
     Starts a hub, an edge linked to it, and a simulated sensor on a real pseudo-terminal that the edge serves as
-    a serial device. Each line that the sensor writes carries a number; at the end, which is Ctrl-C unless --for
-    says so, they are counted. The exit status is 0 only if every line arrived exactly once.
+    a serial device. The edge keeps the readings in a stream on the disk of this machine until the end. Each line
+    that the sensor writes carries a number; at the end, which is Ctrl-C unless --for says so, they are counted.
+    The exit status is 0 only if every line arrived exactly once and is in the stream.
 
     \b
       phloem demo

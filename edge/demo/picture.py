@@ -8,7 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from phloem.edge.demo.leafz import Leaf
+from phloem.edge.demo.pages import Leaf, Stored
 
 STAGE_WIDTH, ARROW_WIDTH = 17, 3  # four stages and three arrows fit into 80 columns
 
@@ -30,15 +30,18 @@ class Shown(NamedTuple):
     received: Stage
     link: Leaf | None
     link_rate: float
+    stored: Stored
     latency_ns: int
     latest: str
 
 
 class Summary(NamedTuple):
-    """What came of it; counts are lines. ``read`` is what the edge published on the device itself."""
+    """What came of it; counts are lines. ``read`` is what the edge published on the device itself,
+    ``stored`` what its stream holds."""
 
     written: int
     read: int
+    stored: int
     delivered: int
     lost: int
     duplicated: int
@@ -48,8 +51,8 @@ class Summary(NamedTuple):
 
     @property
     def is_clean(self) -> bool:
-        """Everything arrived exactly once."""
-        return not (self.lost or self.duplicated or self.garbled)
+        """Everything arrived exactly once, and is kept."""
+        return self.stored == self.written and not (self.lost or self.duplicated or self.garbled)
 
 
 def picture(now: Shown) -> RenderableType:
@@ -77,8 +80,12 @@ def picture(now: Shown) -> RenderableType:
         ("   running ", "bold"),
         f"{now.elapsed_s:.0f} s",
     )
+    stream = Text.assemble(
+        ("  stream ", "bold"),
+        f"{now.stored.messages:,} messages, {_size(now.stored.bytes)}, on the edge's disk",
+    )
     latest = Text.assemble(("  latest ", "bold"), (now.latest, "yellow"))
-    return Group(stages, facts, latest, Text("  Ctrl-C ends", "dim"))
+    return Group(stages, facts, stream, latest, Text("  Ctrl-C ends", "dim"))
 
 
 def _stage(title: str, colour: str, what: str, stage: Stage) -> Panel:
@@ -102,7 +109,8 @@ def plain_line(now: Shown) -> str:
     link = f"up, {now.link.out_msgs} over it" if now.link else "down"
     return (
         f"{now.elapsed_s:4.0f} s  written {now.written.lines} ({_size(now.written.bytes)})"
-        f"  published {now.published.lines}  link {link}"
+        f"  published {now.published.lines}"
+        f"  stored {now.stored.messages} ({_size(now.stored.bytes)})  link {link}"
         f"  received {now.received.lines} ({now.received.rate:.1f}/s)"
         f"  latency {_ms(now.latency_ns)}  {now.latest}"
     )
@@ -113,6 +121,7 @@ def _rows(summary: Summary) -> list[tuple[str, str, str]]:
     rows = [
         ("written", f"{summary.written:,}", ""),
         ("read", f"{summary.read:,}", ""),
+        ("stored", f"{summary.stored:,}", good if summary.stored == summary.written else bad),
         ("delivered", f"{summary.delivered:,}", ""),
         ("lost", f"{summary.lost:,}", bad if summary.lost else good),
         ("duplicated", f"{summary.duplicated:,}", bad if summary.duplicated else good),
@@ -125,6 +134,7 @@ def _rows(summary: Summary) -> list[tuple[str, str, str]]:
 ABOUT = {
     "written": "lines, by the sensor",
     "read": "from the serial port, by the edge",
+    "stored": "in the edge's stream, on its disk",
     "delivered": "to the subscriber at the hub",
     "lost": "never arrived",
     "duplicated": "arrived more than once",

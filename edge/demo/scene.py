@@ -1,5 +1,7 @@
 """Hub, edge, sensor and subscribers, put together and ready: the way is open in both directions.
 
+The edge keeps every reading in a stream of its own, on the disk of this machine, whoever else hears it.
+
 Readiness is proven, not hoped for: a command from the hub's subscriber has come out of the device. It travelled
 behind the subscription to the readings on the same connections, so the first line already has its way.
 """
@@ -14,6 +16,7 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js.api import StreamConfig
 
 from phloem.edge.demo import children
 from phloem.edge.demo.children import Child, DemoError
@@ -21,12 +24,13 @@ from phloem.edge.demo.tally import Tally
 from phloem.firmware_bridge.simulate import SimulatedSensor
 from phloem.shared.clock import Clock
 
-READINGS, COMMANDS = "demo.readings", "demo.commands"
+READINGS, COMMANDS, STREAM = "demo.readings", "demo.commands", "READINGS"
 KNOCK, KNOCK_AGAIN_S = b"hello\n", 0.05
 
 HUB = 'server_name: hub\nleafnodes { listen: "127.0.0.1:-1" }\n'
 EDGE = """\
 server_name: edge
+jetstream {{ store_dir: "{store}" }}
 leafnodes {{ remotes: [ {{ urls: ["{hub}"] }} ] }}
 serial {{ sensor {{ device: "{device}", subject: "{readings}", command_subject: "{commands}" }} }}
 """
@@ -89,14 +93,24 @@ async def open_scene(
         sensor = SimulatedSensor(device, clock, rng, on_bytes=lambda _: knocked.set())
         await stack.enter_async_context(sensor)
         hub = await stack.enter_async_context(children.start("hub", HUB, folder, unless))
-        config = EDGE.format(hub=hub.url("leafnodes"), device=device, readings=READINGS, commands=COMMANDS)
+        config = EDGE.format(
+            hub=hub.url("leafnodes"), device=device, readings=READINGS, commands=COMMANDS, store=folder
+        )
         edge = await stack.enter_async_context(children.start("edge", config, folder, unless))
         scene = Scene(hub, edge, sensor, clock)
         stack.push_async_callback(scene.close)
-        await scene.subscribe(edge, scene.at_edge)
+        await _keep(await scene.subscribe(edge, scene.at_edge))
         client = await scene.subscribe(hub, scene.at_hub)
         await _knock(scene, client, knocked, unless)
         yield scene
+
+
+async def _keep(client: Client) -> None:
+    """The stream of the readings."""
+    try:
+        await client.jetstream().add_stream(StreamConfig(name=STREAM, subjects=[READINGS]))
+    except (OSError, nats.errors.Error) as error:
+        raise DemoError(f"no stream at the edge: {error}") from error
 
 
 async def _knock(scene: Scene, client: Client, answered: asyncio.Event, unless: Callable[[], None]) -> None:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.live import Live
 
 from phloem.edge.demo.children import DemoError
-from phloem.edge.demo.leafz import Leaf, read_link
+from phloem.edge.demo.pages import Leaf, Stored, read_link, read_stored
 from phloem.edge.demo.picture import (
     Shown,
     Stage,
@@ -53,6 +53,7 @@ class Show:
         self._plain = wishes.plain or not console.is_terminal
         self._stop = asyncio.Event()
         self._start_ns = 0
+        self._stored = Stored()
         self._rates = [Rate() for _ in range(4)]
 
     async def run(self) -> Summary:
@@ -74,7 +75,7 @@ class Show:
                 )
                 await self._play(scene)
                 await self._settle(scene)
-                return _summary(scene)
+                return _summary(scene, self._stored)
 
     def _check_stopped(self) -> None:
         if self._stop.is_set():
@@ -119,6 +120,7 @@ class Show:
 
     async def _show(self, scene: Scene, live: Live | None) -> None:
         link = await read_link(scene.edge.url("monitoring"))
+        self._stored = await read_stored(scene.edge.url("monitoring")) or self._stored
         now = self._look(scene, link)
         if live is not None:
             live.update(picture(now), refresh=True)
@@ -139,6 +141,7 @@ class Show:
             received=Stage(at_hub.lines, at_hub.bytes, received),
             link=link,
             link_rate=crossed,
+            stored=self._stored,
             latency_ns=at_hub.latency_ns,
             latest=at_hub.latest,
         )
@@ -146,10 +149,14 @@ class Show:
     async def _settle(self, scene: Scene) -> None:
         """Wait for what is in flight, as long as something moves."""
         progress, seen = self._clock.monotonic_ns(), -1
-        while scene.at_hub.distinct < scene.sensor.sent:
+        while (
+            min(scene.at_hub.distinct, self._stored.messages) < scene.sensor.sent
+            or self._stored.store.pending_bytes
+        ):
+            self._stored = await read_stored(scene.edge.url("monitoring")) or self._stored
             now_ns = self._clock.monotonic_ns()
-            if scene.at_hub.lines != seen:
-                progress, seen = now_ns, scene.at_hub.lines
+            if scene.at_hub.lines + self._stored.messages != seen:
+                progress, seen = now_ns, scene.at_hub.lines + self._stored.messages
             if now_ns - progress > SETTLE_TIMEOUT_S * SECOND_NS:
                 return
             scene.check()
@@ -165,12 +172,13 @@ class Show:
             self._console.print(summary_table(summary))
 
 
-def _summary(scene: Scene) -> Summary:
+def _summary(scene: Scene, stored: Stored) -> Summary:
     sensor, at_hub = scene.sensor, scene.at_hub
     written = sensor.sent + sensor.lost
     return Summary(
         written=written,
         read=scene.at_edge.distinct,
+        stored=stored.messages,
         delivered=at_hub.distinct,
         lost=written - at_hub.distinct,
         duplicated=at_hub.duplicated,

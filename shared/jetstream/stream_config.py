@@ -143,7 +143,7 @@ ALWAYS = frozenset(
         "allow_msg_ttl",
     ]
 )
-RESERVED = "_nats."  # metadata keys that are the server's
+RESERVED = ("_nats.", "_phloem.")  # metadata keys that are the server's
 
 
 def decode(body: bytes, *, strict: bool) -> tuple[StreamConfig, bool]:

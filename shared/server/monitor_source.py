@@ -16,6 +16,7 @@ from phloem.shared.server.monitor.records import (
     AccountRecord,
     ConnRecord,
     DenyRules,
+    JetStreamFigures,
     LeafOptions,
     RemoteOptions,
     RemoteRecord,
@@ -148,6 +149,15 @@ class ServerSource:
             for remote in self._server.options.leafnodes.remotes
             if remote.urls
         ]
+
+    def jetstream(self) -> JetStreamFigures | None:
+        """Streams and their store."""
+        system = self._server.jetstream
+        if system is None:
+            return None
+        from phloem.shared.server.jetstream.figures import figures  # noqa: PLC0415  (only whoever keeps streams pays for it)
+
+        return figures(system)
 
     def unready(self) -> str:
         """Why clients cannot connect."""

@@ -5,7 +5,7 @@ A product declares them once, each with its reason; what applies them and what `
 
 import textwrap
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,14 +18,28 @@ class Default(NamedTuple):
     """``field`` of ``Options`` starts as ``value``; ``shown`` is how a user would write that."""
 
     field: str
-    value: int
+    value: int | str
     shown: str
     why: str
 
 
+STORE = Default(
+    "store_dir",
+    "/var/lib/phloem",
+    "/var/lib/phloem",
+    "In jetstream: what is acknowledged has to be there after a restart; nats-server's default, "
+    "/tmp/nats, may not be.",
+)
+
+
 def apply(options: Options, defaults: Sequence[Default]) -> Options:
     """``options`` with the defaults of a product; what the file or a flag set stays. Doing it twice is harmless."""
-    wanted = {each.field: each.value for each in defaults if each.field not in options.explicit}
+    wanted: dict[str, Any] = {
+        each.field: each.value for each in defaults if each.field not in options.explicit
+    }
+    stored = options.jetstream
+    if stored is not None and not stored.store_dir:
+        wanted["jetstream"] = msgspec.structs.replace(stored, store_dir=STORE.value)
     return msgspec.structs.replace(options, **wanted)
 
 

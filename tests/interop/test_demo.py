@@ -19,7 +19,7 @@ def demo(*words: str) -> list[str]:
 
 def counts(output: str) -> dict[str, int]:
     """The summary."""
-    rows = re.findall(r"^(written|read|delivered|lost|duplicated) +([\d,]+) ", output, re.MULTILINE)
+    rows = re.findall(r"^(written|read|stored|delivered|lost|duplicated) +([\d,]+) ", output, re.MULTILINE)
     return {name: int(value.replace(",", "")) for name, value in rows}
 
 
@@ -54,6 +54,7 @@ def test_ends_by_itself_with_nothing_lost() -> None:
     assert found == {
         "written": written,
         "read": written,
+        "stored": written,
         "delivered": written,
         "lost": 0,
         "duplicated": 0,

@@ -315,8 +315,9 @@ class JsWorld:
 
     async def client(self) -> JsClient:
         """One more connection of the account."""
-        connect = {"verbose": False, "headers": True, "no_responders": True, "user": self.user, "pass": "p"}
-        self._clients.append(JsClient(await self.broker.client(json.dumps(connect))))
+        connect = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True}
+        credentials = {"user": self.user, "pass": "p"}
+        self._clients.append(JsClient(await self.broker.client(json.dumps({**connect, **credentials}))))
         return self._clients[-1]
 
     def close(self) -> None:

@@ -183,8 +183,13 @@ class Stream:
         self, state: dict[str, Any] | None = None, *, full: bool = True, leader: bool = False
     ) -> dict[str, Any]:
         """StreamInfo."""
+        config = printed(self.config, full=full)
+        if (
+            self.relaxed and self.config.storage == "file"
+        ):  # what says nothing is on the disk when it is acknowledged
+            config["metadata"]["_phloem.sync"] = "interval"
         shown: dict[str, Any] = {
-            "config": printed(self.config, full=full),
+            "config": config,
             "created": rfc3339(self.record.created_ns),
             "state": state or self.state(),
         }

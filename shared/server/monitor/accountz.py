@@ -85,7 +85,7 @@ def accountz(source: MonitorSource, query: Query) -> Accountz:
         now=date(source.clock.wall_ns()),
         system_account=settings.system_account,
     )
-    wanted = query.text("acc")
+    wanted, js = query.text("acc"), source.jetstream()
     if not wanted:
         page.accounts = [account.name for account in accounts]
         return page
@@ -98,7 +98,7 @@ def accountz(source: MonitorSource, query: Query) -> Accountz:
                 is_system=wanted == settings.system_account,
                 expired=False,
                 complete=True,
-                jetstream_enabled=False,
+                jetstream_enabled=js is not None and any(a.name == wanted for a in js.accounts),
                 leafnode_connections=len(leafs),
                 client_connections=len(clients),
                 subscriptions=account.stats["subscriptions"],

@@ -1,23 +1,28 @@
 """/healthz: whether the server can be used, for probes (security_ops 4.4).
 
-Streams and consumers are not looked for: there are none, and nats-server without JetStream says ``ok``, too.
+With JetStream, also whether its store still takes messages, and whether the account, stream or consumer that is asked
+for is there. ``js-server-only`` leaves all of that out, ``js-enabled-only`` asks for no more than that JetStream runs.
 """
 
+import os
 from http import HTTPStatus
 
 import msgspec
 
 from phloem.shared.server.monitor.query import Query
-from phloem.shared.server.monitor.records import MonitorSource
+from phloem.shared.server.monitor.records import JetStreamFigures, MonitorSource
 
 _FLAGS = ("js-enabled", "js-enabled-only", "js-server-only", "js-meta-only")
 
 
-class HealthError(msgspec.Struct):
+class HealthError(msgspec.Struct, omit_defaults=True):
     """One thing that is wrong."""
 
     type: str
-    error: str
+    account: str = ""
+    stream: str = ""
+    consumer: str = ""
+    error: str = ""
 
 
 class Health(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -28,27 +33,73 @@ class Health(msgspec.Struct, kw_only=True, omit_defaults=True):
     errors: list[HealthError] = []
 
 
+class _Unwell(Exception):
+    """Something is wrong."""
+
+    def __init__(self, code: HTTPStatus, status: str, error: HealthError) -> None:
+        super().__init__(error.error)
+        self.code, self.status, self.error = code, status, error
+
+
 def healthz(source: MonitorSource, query: Query) -> tuple[int, Health]:
     """The HTTP status and the page.
 
     Raises:
         BadParameter: A flag is no boolean.
     """
-    for name in _FLAGS:
-        query.flag(name)
+    flags = {name: query.flag(name) for name in _FLAGS}
     detailed = query.flag("details")
     account, stream, consumer = (query.text(name) for name in ("account", "stream", "consumer"))
-    code, kind, error = HTTPStatus.OK, "", ""
-    if stream and not account:
-        code, kind = HTTPStatus.BAD_REQUEST, "BAD_REQUEST"
-        error = '"account" must not be empty when checking stream health'
-    elif consumer and not stream:
-        code, kind = HTTPStatus.BAD_REQUEST, "BAD_REQUEST"
-        error = '"stream" must not be empty when checking consumer health'
-    elif error := source.unready():
-        code, kind = HTTPStatus.INTERNAL_SERVER_ERROR, "CONNECTION"
-    if not error:
-        return code, Health(status="ok")
-    if detailed:
-        return code, Health(status="error", errors=[HealthError(kind, error)])
-    return code, Health(status="error", error=error)
+    try:
+        if stream and not account:
+            raise _bad_request('"account" must not be empty when checking stream health')
+        if consumer and not stream:
+            raise _bad_request('"stream" must not be empty when checking consumer health')
+        if error := source.unready():
+            raise _Unwell(
+                HTTPStatus.INTERNAL_SERVER_ERROR, "error", HealthError(type="CONNECTION", error=error)
+            )
+        js = None if flags["js-server-only"] else source.jetstream()
+        if js is not None and not (flags["js-enabled-only"] or flags["js-enabled"]):
+            _check_store(js)
+            _check_asset(js, account, stream, consumer)
+    except _Unwell as unwell:
+        if detailed:
+            return unwell.code, Health(status="error", errors=[unwell.error])
+        return unwell.code, Health(status=unwell.status, error=unwell.error.error)
+    return HTTPStatus.OK, Health(status="ok")
+
+
+def _bad_request(text: str) -> _Unwell:
+    return _Unwell(HTTPStatus.BAD_REQUEST, "error", HealthError(type="BAD_REQUEST", error=text))
+
+
+def _check_store(js: JetStreamFigures) -> None:
+    """A store that the disk has refused acknowledges nothing any more."""
+    if js.store_error:
+        text = f"JetStream store write error: {os.strerror(js.store_error)}"
+        raise _Unwell(
+            HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", HealthError(type="JETSTREAM", error=text)
+        )
+
+
+def _check_asset(js: JetStreamFigures, account: str, stream: str, consumer: str) -> None:
+    """What is asked for by name has to be there."""
+    if not account:
+        return
+    accounts = [found for found in js.accounts if found.name == account]
+    if not accounts:
+        raise _missing("ACCOUNT", f'JetStream account "{account}" not found', account=account)
+    if not stream:
+        return
+    streams = [found for found in accounts[0].streams if found.name == stream]
+    if not streams:
+        text = f'JetStream stream "{stream}" not found on account "{account}"'
+        raise _missing("STREAM", text, account=account, stream=stream)
+    if consumer and all(found.name != consumer for found in streams[0].consumers):
+        text = f'JetStream consumer "{consumer}" not found for stream "{stream}" on account "{account}"'
+        raise _missing("CONSUMER", text, account=account, stream=stream, consumer=consumer)
+
+
+def _missing(kind: str, text: str, **names: str) -> _Unwell:
+    return _Unwell(HTTPStatus.NOT_FOUND, "unavailable", HealthError(type=kind, **names, error=text))

@@ -7,15 +7,13 @@ they reconnect. Sums over labels are left to the reader.
 import platform
 from collections.abc import Iterable, Iterator
 
+from phloem.shared.server.monitor.metrics_jetstream import jetstream_families
 from phloem.shared.server.monitor.process import Process
+from phloem.shared.server.monitor.prometheus import Labels, Samples, family, one
 from phloem.shared.server.monitor.records import ConnRecord, MonitorSource, Settings, leaf_traffic
-from phloem.shared.server.monitor.render import SECOND_NS, number
+from phloem.shared.server.monitor.render import SECOND_NS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-Labels = dict[str, str]
-Samples = Iterable[tuple[Labels, float]]
-_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 
 
 def metrics(source: MonitorSource, process: Process) -> bytes:
@@ -25,22 +23,9 @@ def metrics(source: MonitorSource, process: Process) -> bytes:
         *_server(source, connections, process),
         *_messages(source, connections),
         *_links(source, connections),
+        *jetstream_families(source.jetstream()),
     )
     return "".join(families).encode("utf-8", "replace")
-
-
-def _family(name: str, kind: str, about: str, samples: Samples) -> str:
-    """One metric: what it is, then its values."""
-    lines = [f"# HELP phloem_{name} {about}", f"# TYPE phloem_{name} {kind}"]
-    for labels, value in samples:
-        shown = ",".join(f'{label}="{text.translate(_ESCAPES)}"' for label, text in labels.items())
-        braces = f"{{{shown}}}" if shown else ""
-        lines.append(f"phloem_{name}{braces} {number(value)}")
-    return "\n".join(lines) + "\n"
-
-
-def _one(name: str, kind: str, about: str, value: float) -> str:
-    return _family(name, kind, about, [({}, value)])
 
 
 def _server(source: MonitorSource, connections: list[ConnRecord], process: Process) -> Iterator[str]:
@@ -49,16 +34,16 @@ def _server(source: MonitorSource, connections: list[ConnRecord], process: Proce
     up_s = (source.clock.monotonic_ns() - settings.start_ns) / SECOND_NS
     subscriptions = sum(account.stats["subscriptions"] for account in source.accounts())
     leafs = sum(record.kind == "Leafnode" for record in connections)
-    yield _family("build_info", "gauge", "Always 1; the labels say what runs.", [(_build(settings), 1)])
-    yield _one("start_time_seconds", "gauge", "When the server started, Unix time.", start_s)
-    yield _one("uptime_seconds", "gauge", "How long the server has been running.", up_s)
-    yield _one("memory_bytes", "gauge", "Resident memory of the process.", process.memory_bytes())
-    yield _one("cpu_seconds_total", "counter", "Processor time of the process.", process.cpu_ns() / SECOND_NS)
-    yield _one("cores", "gauge", "Cores the process may run on.", process.cores())
-    yield _one("connections", "gauge", "Clients that are connected.", len(connections) - leafs)
-    yield _one("connections_total", "counter", "Clients accepted.", source.total_connections())
-    yield _one("max_connections", "gauge", "Clients allowed, 0 for any number.", settings.max_connections)
-    yield _one("subscriptions", "gauge", "Subscriptions of all accounts.", subscriptions)
+    yield family("build_info", "gauge", "Always 1; the labels say what runs.", [(_build(settings), 1)])
+    yield one("start_time_seconds", "gauge", "When the server started, Unix time.", start_s)
+    yield one("uptime_seconds", "gauge", "How long the server has been running.", up_s)
+    yield one("memory_bytes", "gauge", "Resident memory of the process.", process.memory_bytes())
+    yield one("cpu_seconds_total", "counter", "Processor time of the process.", process.cpu_ns() / SECOND_NS)
+    yield one("cores", "gauge", "Cores the process may run on.", process.cores())
+    yield one("connections", "gauge", "Clients that are connected.", len(connections) - leafs)
+    yield one("connections_total", "counter", "Clients accepted.", source.total_connections())
+    yield one("max_connections", "gauge", "Clients allowed, 0 for any number.", settings.max_connections)
+    yield one("subscriptions", "gauge", "Subscriptions of all accounts.", subscriptions)
 
 
 def _build(settings: Settings) -> Labels:
@@ -90,7 +75,7 @@ def _messages(source: MonitorSource, connections: list[ConnRecord]) -> Iterator[
         ),
         ("stalls", "Times a publisher had to wait for a slow subscriber.", [({}, totals["stalled_clients"])]),
     ):
-        yield _family(f"{name}_total", "counter", about, samples)
+        yield family(f"{name}_total", "counter", about, samples)
 
 
 def _both(clients: int, leafs: int) -> Samples:
@@ -102,16 +87,16 @@ def _links(source: MonitorSource, connections: list[ConnRecord]) -> Iterator[str
     measured = [(labels, record) for labels, record in links if record.stats["rtt_ns"]]
     remotes = {(remote.url, remote.account): remote.up for remote in source.remotes()}
     up: Samples = [({"url": url, "account": account}, is_up) for (url, account), is_up in remotes.items()]
-    yield _one("leaf_links", "gauge", "Leaf links that are up, dialled or accepted.", len(links))
-    yield _family("leaf_remote_up", "gauge", "1 if the configured link to a hub is up.", up)
+    yield one("leaf_links", "gauge", "Leaf links that are up, dialled or accepted.", len(links))
+    yield family("leaf_remote_up", "gauge", "1 if the configured link to a hub is up.", up)
     rtts = [(labels, record.stats["rtt_ns"] / SECOND_NS) for labels, record in measured]
-    yield _family("leaf_rtt_seconds", "gauge", "Last measured round trip of a link.", rtts)
+    yield family("leaf_rtt_seconds", "gauge", "Last measured round trip of a link.", rtts)
     pending = [(labels, record.stats["pending_bytes"]) for labels, record in links]
-    yield _family("leaf_pending_bytes", "gauge", "Bytes waiting to leave over a link.", pending)
+    yield family("leaf_pending_bytes", "gauge", "Bytes waiting to leave over a link.", pending)
     received = [(labels, record.stats["in_msgs"]) for labels, record in links]
-    yield _family("leaf_in_messages_total", "counter", "Messages received since the link is up.", received)
+    yield family("leaf_in_messages_total", "counter", "Messages received since the link is up.", received)
     sent = [(labels, record.stats["out_msgs"]) for labels, record in links]
-    yield _family("leaf_out_messages_total", "counter", "Messages sent since the link is up.", sent)
+    yield family("leaf_out_messages_total", "counter", "Messages sent since the link is up.", sent)
 
 
 def _by_name(connections: Iterable[ConnRecord]) -> list[tuple[Labels, ConnRecord]]:

@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Callable
 
 from phloem.shared.net.http import HttpServer, Request, Response
-from phloem.shared.server.monitor.absent import gatewayz, jsz, routez
+from phloem.shared.server.monitor.absent import gatewayz, routez
 from phloem.shared.server.monitor.accountz import accountz, accstatz
 from phloem.shared.server.monitor.connz import connz
 from phloem.shared.server.monitor.healthz import healthz
+from phloem.shared.server.monitor.jsz import jsz
 from phloem.shared.server.monitor.leafz import leafz
 from phloem.shared.server.monitor.metrics import CONTENT_TYPE, metrics
 from phloem.shared.server.monitor.process import CpuMeter, LinuxProcess, Process

@@ -5,13 +5,14 @@ not make its connections thirty years old.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
 from phloem.shared.clock import Clock
 
 if TYPE_CHECKING:
+    from phloem.shared.engine.consumer_face import Numbers
     from phloem.shared.kernel.reactor import AccountStats, ConnectionStats, Subscription, Totals
 
 GLOBAL_ACCOUNT = "$G"
@@ -149,6 +150,60 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, str] = {}
 
 
+class ConsumerFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """One consumer. ``info`` is its whole ConsumerInfo, made when a page lists it."""
+
+    name: str
+    direct: bool  # made by the server itself, for a mirror or a source
+    numbers: "Numbers"
+    info: Callable[[], dict[str, Any]]
+
+
+class StreamFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """One stream. ``info`` is its whole StreamInfo, made when a page lists it."""
+
+    name: str
+    sync: Literal["always", "interval", "memory"]
+    messages: int
+    bytes: int
+    last_seq: int
+    info: Callable[[], dict[str, Any]]
+    consumers: Sequence[ConsumerFigures]
+
+
+class AccountFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """JetStream of one account; limits of -1 are none."""
+
+    name: str
+    memory: int
+    storage: int
+    memory_limit: int
+    storage_limit: int
+    reserved_memory: int  # what streams have been promised
+    reserved_storage: int
+    api_total: int
+    api_errors: int
+    streams: Sequence[StreamFigures]
+
+
+class JetStreamFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """JetStream of the server. ``store`` is ``Store.stats``."""
+
+    max_memory: int
+    max_storage: int
+    store_dir: str
+    sync_interval_ns: int  # 0: always
+    domain: str
+    strict: bool
+    max_request_batch: int
+    max_ack_pending: int
+    max_duplicate_window_ns: int
+    api_level: int
+    store: Mapping[str, int]
+    store_error: int = 0  # errno of what the disk refused; nothing is acknowledged any more
+    accounts: Sequence[AccountFigures]
+
+
 class MonitorSource(Protocol):
     """What the pages ask the server. Called on the loop's thread; nothing here waits."""
 
@@ -183,6 +238,10 @@ class MonitorSource(Protocol):
 
     def remotes(self) -> Sequence[RemoteRecord]:
         """The configured links to hubs."""
+        ...
+
+    def jetstream(self) -> JetStreamFigures | None:
+        """Streams and their store; ``None`` when the server keeps none."""
         ...
 
     def unready(self) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from phloem.shared.server.monitor.jsz import Varz as JetStream
+from phloem.shared.server.monitor.jsz import varz_block
 from phloem.shared.server.monitor.process import CpuMeter, Process
 from phloem.shared.server.monitor.records import LeafOptions, MonitorSource, Settings, leaf_traffic
 from phloem.shared.server.monitor.render import SECOND_NS, date, number, uptime
@@ -27,7 +29,7 @@ class ByKind(msgspec.Struct, kw_only=True):
 
 
 class DiskWaits(msgspec.Struct):
-    """Waiting for the disk, which phloem's broker does not touch."""
+    """Waiting for the disk, which no thread that serves clients does."""
 
     waiters: int = 0
     waits: int = 0
@@ -63,7 +65,7 @@ class Varz(msgspec.Struct, kw_only=True, omit_defaults=True):
     leaf: LeafOptions
     mqtt: Mapping[str, object]
     websocket: Mapping[str, object]
-    jetstream: Mapping[str, object]
+    jetstream: JetStream | Mapping[str, object]
     tls_timeout: int | float
     write_deadline: int
     start: str
@@ -103,7 +105,7 @@ class Varz(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 def varz(source: MonitorSource, process: Process, cpu: CpuMeter, requests: Mapping[str, int]) -> Varz:
     """The page; ``requests`` counts what was asked for by path."""
-    s, clock = source.settings(), source.clock
+    s, clock, js = source.settings(), source.clock, source.jetstream()
     return Varz(
         **_identity(s),
         **_limits(s),
@@ -113,7 +115,7 @@ def varz(source: MonitorSource, process: Process, cpu: CpuMeter, requests: Mappi
         leaf=s.leaf,
         mqtt=_EMPTY,
         websocket=_EMPTY,
-        jetstream=_EMPTY,
+        jetstream=varz_block(js) if js else _EMPTY,
         start=date(s.start_wall_ns),
         now=date(clock.wall_ns()),
         uptime=uptime(clock.monotonic_ns() - s.start_ns),

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from phloem.edge.demo import children
 from phloem.edge.demo.children import DemoError
 from phloem.edge.demo.command import demo
-from phloem.edge.demo.leafz import read_link
+from phloem.edge.demo.pages import read_link
 from phloem.shared.server.server import Server
 
 

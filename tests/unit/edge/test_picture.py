@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console, RenderableType
 
-from phloem.edge.demo.leafz import Leaf
+from phloem.edge.demo.pages import Leaf, Stored
 from phloem.edge.demo.picture import (
     Shown,
     Stage,
@@ -23,10 +23,11 @@ NOW = Shown(
     received=Stage(58, 2_552, 19.5),
     link=Leaf(rtt="211µs", out_msgs=59, out_bytes=12_345_678),
     link_rate=19.8,
+    stored=Stored(messages=57, bytes=4_321),
     latency_ns=1_400_000,
     latest="sensor seq=58 t=1 v=20.1",
 )
-CLEAN = Summary(1234, 1234, 1234, 0, 0, 0, 1_400_000, 3_900_000)
+CLEAN = Summary(1234, 1234, 1234, 1234, 0, 0, 0, 1_400_000, 3_900_000)
 
 
 def rendered(what: RenderableType, width: int = 80) -> str:
@@ -53,9 +54,10 @@ def test_picture_fits_a_small_terminal() -> None:
         "━▶",
         "up, round trip 211µs",
         "1.4 ms",
+        "57 messages, 4.3 KB, on the edge's disk",
     ):
         assert shown in text
-    assert text.count("\n") == 9
+    assert text.count("\n") == 10
     assert "sensor seq=58 t=1 v=20.1" in text
 
 
@@ -68,8 +70,8 @@ def test_picture_of_a_link_that_is_down() -> None:
 
 def test_plain_line() -> None:
     assert plain_line(NOW) == (
-        "   3 s  written 61 (2.7 KB)  published 60  link up, 59 over it  received 58 (19.5/s)"
-        "  latency 1.4 ms  sensor seq=58 t=1 v=20.1"
+        "   3 s  written 61 (2.7 KB)  published 60  stored 57 (4.3 KB)  link up, 59 over it"
+        "  received 58 (19.5/s)  latency 1.4 ms  sensor seq=58 t=1 v=20.1"
     )
     assert "link down  " in plain_line(NOW._replace(link=None))
 
@@ -79,6 +81,7 @@ def test_summary() -> None:
     assert [line.split()[:2] for line in lines] == [
         ["written", "1,234"],
         ["read", "1,234"],
+        ["stored", "1,234"],
         ["delivered", "1,234"],
         ["lost", "0"],
         ["duplicated", "0"],
@@ -95,3 +98,7 @@ def test_only_exactly_once_is_clean(fault: str) -> None:
     bad = CLEAN._replace(**{fault: 3})
     assert not bad.is_clean
     assert f"\n{fault:<12}3 " in plain_summary(bad)
+
+
+def test_what_is_not_stored_is_not_clean() -> None:
+    assert not CLEAN._replace(stored=1233).is_clean

@@ -5,7 +5,7 @@ import pytest
 from phloem.edge.profile import DEFAULTS, for_device
 from phloem.shared.server.load import load_mapping, merge, validate
 from phloem.shared.server.options import Options
-from phloem.shared.server.profile import describe
+from phloem.shared.server.profile import STORE, describe
 
 
 def test_small_where_nothing_is_said() -> None:
@@ -43,3 +43,11 @@ def test_help_names_every_default() -> None:
     assert [line for line in text.splitlines() if len(line) > 100] == []
     for each in DEFAULTS:
         assert f"    {each.field}: {each.shown}  " in text
+
+
+def test_a_store_outlives_a_restart() -> None:
+    assert for_device(merge(None, {})).jetstream is None
+    for configured, folder in (({}, STORE.value), ({"store_dir": "/data"}, "/data")):
+        stored = for_device(merge(load_mapping({"jetstream": configured}), {})).jetstream
+        assert stored is not None
+        assert stored.store_dir == folder

@@ -11,6 +11,7 @@ from phloem.hub.command import EXAMPLE, hub
 from phloem.hub.profile import DEFAULTS, LEAF_PORT, for_fleet
 from phloem.shared.server.load import load, load_mapping, merge, validate
 from phloem.shared.server.options import Options
+from phloem.shared.server.profile import STORE
 from phloem.shared.server.server import Server
 
 
@@ -67,3 +68,11 @@ def test_help_teaches() -> None:
     assert "    leafnodes.port: 7422  " in done.stdout
     assert "    write_deadline: 30s  " in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+def test_a_store_outlives_a_restart() -> None:
+    assert for_fleet(merge(None, {})).jetstream is None
+    for configured, folder in (({}, STORE.value), ({"store_dir": "/data"}, "/data")):
+        stored = for_fleet(merge(load_mapping({"jetstream": configured}), {})).jetstream
+        assert stored is not None
+        assert stored.store_dir == folder

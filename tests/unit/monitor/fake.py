@@ -10,6 +10,7 @@ from phloem.shared.server.monitor.pages import Monitor
 from phloem.shared.server.monitor.records import (
     AccountRecord,
     ConnRecord,
+    JetStreamFigures,
     LeafOptions,
     RemoteRecord,
     Settings,
@@ -153,6 +154,7 @@ class FakeSource:
     known: list[AccountRecord] = field(default_factory=lambda: [account("$SYS"), account("$G")])
     links: list[RemoteRecord] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
+    js: JetStreamFigures | None = None
     trouble: str = ""
 
     def settings(self) -> Settings:
@@ -179,6 +181,9 @@ class FakeSource:
 
     def remotes(self) -> list[RemoteRecord]:
         return self.links
+
+    def jetstream(self) -> JetStreamFigures | None:
+        return self.js
 
     def unready(self) -> str:
         return self.trouble
