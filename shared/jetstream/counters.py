@@ -52,7 +52,10 @@ def sourced_count(
     origin = (fields[4] if len(fields) > 4 else subject).decode(errors="replace")
     value = value_of(payload)
     mine = known.setdefault(stream, {})
-    increment = value - int(mine.get(origin, "0"))
+    try:
+        increment = value - int(mine.get(origin, "0"))
+    except ValueError:
+        raise error(10172) from None
     mine[origin] = str(value)
     header = without(header, (b"Nats-Incr:", SOURCES + b":"))
     header = with_field(header, b"Nats-Incr: %d" % increment)
