@@ -132,3 +132,18 @@ async def test_open_batch_is_gone(tmp_path: Path) -> None:
         answer = json.loads((await client.request("s.a", b"2", headers=last)).data)
         assert answer["error"]["err_code"] == 10176
         assert (await last_seq(client, "S", 0))["messages"] == 0
+
+
+async def test_committed_batch_is_one_frame(tmp_path: Path) -> None:
+    config = {"jetstream": {"store_dir": str(tmp_path)}}
+    async with server(config) as broker, await broker.connect() as client:
+        assert broker.jetstream is not None
+        await create(client, "S", subjects=["s.>"], allow_atomic=True)
+        for seq in range(1, 100):
+            headers = {"Nats-Batch-Id": "b", "Nats-Batch-Sequence": str(seq)}
+            await client.request("s.a", b"x" * 1000, headers=headers)
+        before = broker.jetstream.store.stats["batches"]
+        last = {"Nats-Batch-Id": "b", "Nats-Batch-Sequence": "100", "Nats-Batch-Commit": "1"}
+        answer = json.loads((await client.request("s.a", b"", headers=last)).data)
+        assert answer["count"] == 100
+        assert broker.jetstream.store.stats["batches"] == before + 1
