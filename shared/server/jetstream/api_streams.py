@@ -94,9 +94,6 @@ def _not_yet(config: StreamConfig) -> None:
             any(one.consumer for one in (config.mirror, *config.sources) if one is not None),
             "mirrors and sources through a durable consumer",
         ),
-        (config.allow_atomic, "atomic batch publish (allow_atomic)"),
-        (config.allow_batched, "fast batch publish (allow_batched)"),
-        (config.allow_msg_schedules, "message schedules (allow_msg_schedules)"),
     ):
         if wanted:
             raise ApiError(500, 10052, f"{what} are not supported by phloem yet")

@@ -32,6 +32,13 @@ DEFAULT_STORE_DIR = "/tmp/nats/jetstream"  # nats-server's
 SHARE = 0.75  # of memory and of free space, where no bound is set
 
 
+class BatchLoad:
+    """What open batches of all streams take."""
+
+    def __init__(self) -> None:
+        self.batches = self.bytes = self.fast = 0
+
+
 class JetStream:
     """Streams of all accounts of a server. Raises ConfigError from ``start`` when the folder cannot be used."""
 
@@ -48,6 +55,7 @@ class JetStream:
         self.disk = Quota(0)
         self._next_ident = 1
         self.intakes: dict[int, Intakes] = {}  # of streams that take from others
+        self.batch_load = BatchLoad()
         self.stopping = False
 
     def start(self) -> None:
