@@ -14,8 +14,6 @@ from tests.support.jetstream import JsClient, JsWorld, js_world
 
 IMPLEMENTATIONS = ("nats-server", "phloem")
 NKEY = "users with nkeys"
-ATOMIC, BATCHED = "atomic batch publish", "fast batch publish"
-SCHEDULES, SOURCES, SNAPSHOT = "message schedules", "mirrors and sources", "snapshot and restore"
 NOT_YET = {  # case, as shell patterns know it, except that brackets stand for themselves: what is missing
     "test_xkey_is_a_curve_key[phloem]": "xkey in INFO",
     "test_configuration_shows[phloem-*nkey:*": NKEY,
@@ -24,19 +22,6 @@ NOT_YET = {  # case, as shell patterns know it, except that brackets stand for t
     "test_refused[phloem-*nkey*": NKEY,
     "test_nkey[phloem-*": NKEY,
     "test_nkey_refused[phloem-*": NKEY,
-    "test_refusal_has_type_error_and_the_fixed_keys[phloem-STREAM.SNAPSHOT]": SNAPSHOT,
-    "test_refusal_has_type_error_and_the_fixed_keys[phloem-STREAM.RESTORE]": SNAPSHOT,
-    "test_every_field_comes_back_in_order[phloem]": f"{ATOMIC}, {BATCHED}",
-    "test_filled_in[phloem-sent11-*": SCHEDULES,
-    "test_filled_in[phloem-sent18-*": ATOMIC,
-    "test_filled_in[phloem-sent19-*": BATCHED,
-    "test_sources_in_a_circle[phloem]": SOURCES,
-    "test_update_refused[phloem-before8-*": SCHEDULES,
-    "test_updated[phloem-before7-*": f"{ATOMIC}, {BATCHED}",
-    "test_updated[phloem-before8-*": f"{ATOMIC}, {BATCHED}",
-    "test_updated[phloem-before12-*": SOURCES,
-    "test_updated[phloem-before15-*": SCHEDULES,
-    "test_promotion_of_a_mirror[phloem]": SOURCES,
 }
 
 

@@ -16,7 +16,7 @@ from phloem.shared.jetstream import identity
 from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.times import rfc3339
 from phloem.shared.kernel import Account
-from phloem.shared.server.jetstream import api_consumers, api_streams
+from phloem.shared.server.jetstream import api_backup, api_consumers, api_streams
 from phloem.shared.server.jetstream.direct import level_is_known
 from phloem.shared.store.log import Damaged
 from phloem.shared.wire.info import API_LEVEL
@@ -63,6 +63,25 @@ class Request:
         """Raises ApiError 10038."""
         if b"".join(self.body.split()) not in (b"", b"{}"):
             raise error(10038)
+
+    def client(self) -> dict[str, Any]:
+        """Who asks, for advisories; only while the request is served."""
+        server = self.system.server
+        client = server.clients.open.get(server.kernel.source_cid)
+        if client is None:
+            return {"acc": self.account.name, "server": server.name}
+        return {
+            "start": rfc3339(client.start_wall_ns),
+            "host": client.ip,
+            "id": client.conn.cid,
+            "acc": self.account.name,
+            "name": client.connect.name if client.connect else "",
+            "lang": client.connect.lang if client.connect else "",
+            "ver": client.connect.version if client.connect else "",
+            "server": server.name,
+            "kind": "Client",
+            "client_type": "nats",
+        }
 
 
 class Served:
@@ -123,6 +142,8 @@ ENDPOINTS = (
     Served("STREAM.PURGE", 1, "stream_purge_response", api_streams.purge, {"purged": 0}),
     Served("STREAM.MSG.GET", 1, "stream_msg_get_response", api_streams.get_message),
     Served("STREAM.MSG.DELETE", 1, "stream_msg_delete_response", api_streams.delete_message),
+    Served("STREAM.SNAPSHOT", 1, "stream_snapshot_response", api_backup.snapshot),
+    Served("STREAM.RESTORE", 1, "stream_restore_response", api_backup.restore, {"deliver_subject": ""}),
     *(
         Served(words, 1, f"stream_{kind}_response", _needs_cluster)
         for words, kind in zip(
@@ -310,24 +331,9 @@ class Api:
     def audit(self, request: Request, response: bytes) -> None:
         """Every answer of the API, for whoever wants to see them all."""
         server = self._system.server
-        client = server.clients.open.get(server.kernel.source_cid)
-        who: dict[str, Any] = {"acc": request.account.name, "server": server.name}
-        if client is not None:
-            who = {
-                "start": rfc3339(client.start_wall_ns),
-                "host": client.ip,
-                "id": client.conn.cid,
-                "acc": request.account.name,
-                "name": client.connect.name if client.connect else "",
-                "lang": client.connect.lang if client.connect else "",
-                "ver": client.connect.version if client.connect else "",
-                "server": server.name,
-                "kind": "Client",
-                "client_type": "nats",
-            }
         fields = {
             "server": server.name,
-            "client": who,
+            "client": request.client(),
             "subject": request.subject,
             "request": request.body.decode(errors="replace"),
             "response": response.decode(),

@@ -115,6 +115,22 @@ def _account_rules(account: "AccountJetStream", config: StreamConfig, *, new: bo
             raise error(10028 if memory else 10047)
 
 
+def checked_for_restore(request: "Request", config: StreamConfig) -> StreamConfig:
+    """The configuration of a backup, with its defaults. Raises ApiError."""
+    config = checked(config, _limits(request), request.account.find)
+    _not_yet(config)
+    return config
+
+
+def may_restore(account: "AccountJetStream", config: StreamConfig) -> None:
+    """Whether there is room for this stream, and nobody has its name or its subjects. Raises ApiError."""
+    _account_rules(account, config, new=True)
+    if config.name in account.streams:
+        raise error(10130)
+    if account.overlapping(config):
+        raise error(10065)
+
+
 def create(request: "Request") -> dict[str, Any]:
     """STREAM.CREATE."""
     account = request.account

@@ -17,6 +17,7 @@ from phloem.shared.engine.engine import Engine, Quota
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.jetstream.account import AccountJetStream
 from phloem.shared.server.jetstream.api import Api
+from phloem.shared.server.jetstream.api_backup import Transfers
 from phloem.shared.server.jetstream.intake import Intakes
 from phloem.shared.server.options_jetstream import AccountJetStream as AccountOptions
 from phloem.shared.server.options_jetstream import JetStream as JetStreamOptions
@@ -51,6 +52,7 @@ class JetStream:
         self.store: Store
         self.engine: Engine
         self.api: Api
+        self.transfers = Transfers(self)
         self.memory = Quota(0)
         self.disk = Quota(0)
         self._next_ident = 1
@@ -184,6 +186,7 @@ class JetStream:
     def stop(self) -> None:
         """Say good-bye and put everything on the disk."""
         self.stopping = True
+        self.transfers.cancel()
         self._freeze()
         for account in self.accounts.values():
             account.shut_down()
