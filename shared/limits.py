@@ -37,6 +37,26 @@ SYNC_INTERVAL_NS = 2 * SECOND_NS  # of streams that are acknowledged before they
 GENERATION_BYTES = (
     16 << 20
 )  # of the journal before it is moved to LMDB; as much is in memory and read back at a start
+GENERATION_BYTES_EDGE = 4 << 20
+INTAKE_MESSAGES = (
+    512  # taken by a mirror or source in one go, a few milliseconds; then clients have their turn
+)
+INTAKE_BYTES = 4 << 20  # the same for large messages
+INTAKE_PENDING_BYTES = 8 << 20  # not yet on the disk: mirrors and sources wait for it
+HEADER_BLOCK = 65535  # of a stored message; its length is 16 bits wide
+
+ARCHIVE_DOCUMENT = (
+    16 << 20
+)  # a consumer in a snapshot: its configuration and 100,000 outstanding messages are 8 MB
+SNAPSHOT_CHUNK = 128 << 10  # one message of a snapshot (nats-server's numbers)
+SNAPSHOT_CHUNK_MIN, SNAPSHOT_CHUNK_MAX = 1 << 10, 1 << 20
+SNAPSHOT_WINDOW = 8 << 20  # of a snapshot on its way and not acknowledged
+SNAPSHOT_WINDOW_MAX = 32 << 20
+SNAPSHOT_INTEREST_NS = 2 * SECOND_NS  # how long a snapshot waits for somebody who listens
+SNAPSHOT_STALL_NS = 5 * SECOND_NS  # without an acknowledgement, or without a chunk of a restore
+SNAPSHOTS_MAX = 32  # snapshots and restores of a server at one time; each keeps about half a megabyte
+SNAPSHOT_TURN = 1 << 20  # plain bytes packed or unpacked before others have their turn
+RESTORE_WAITING = 32 << 20  # chunks of a restore that wait to be unpacked; clients keep far less on the way
 GENERATION_BYTES_EDGE = 4 << 20  # of a device, which has less memory and writes less
 
 METRICS_NAMED = 1000  # streams, and consumers, that have series of their own in /metrics; sums hold for all

@@ -45,6 +45,8 @@ class Engine:
     def take_events(self) -> list[tuple[Any, int, int, int, int, int]]:
         """What has happened to consumers since the last call, to be asked after each tick: (consumer, what, stream_seq,
         consumer_seq, deliveries, ns), see consumer_face.pyi."""
+    def wake(self) -> None:
+        """Another tick comes soon: there is work although nothing may arrive."""
     def close(self) -> None: ...
 
 class Quota:

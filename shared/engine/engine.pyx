@@ -145,6 +145,9 @@ cdef class Engine:
             else:
                 kernel.sink(ident, flow_take, &self.g)
 
+    def wake(self):
+        wake(&self.g)
+
     def set_sync_interval(self, uint64_t ns):
         self.g.sync_interval_ns = ns
 

@@ -130,8 +130,9 @@ class Server:
         if o.jetstream is not None and o.jetstream.on:
             from phloem.shared.server.jetstream.system import JetStream  # noqa: PLC0415  (only whoever keeps streams pays for it)
 
-            self.jetstream = JetStream(self, o.jetstream)
-            self.jetstream.start()
+            jetstream = JetStream(self, o.jetstream)
+            jetstream.start()
+            self.jetstream = jetstream
         if o.http_port:
             from phloem.shared.server.monitor.pages import Monitor  # noqa: PLC0415  (nor for HTTP without a port)
 

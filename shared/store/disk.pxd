@@ -7,12 +7,20 @@ A reader skips what ``dead`` and ``frozen_dead`` of the log say. ``disk_flush`` 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from .block cimport Block
+from .lmdb cimport MDB_val
 from .types cimport *
 
 cdef enum:
     KEY = 12  # ident and sequence, big-endian, so that LMDB's order is theirs
     SUBJECT_KEY = 480  # bytes of a subject that are in a key; LMDB takes 511
     ANY_KEY = 511
+    SEAL = 4  # bytes of checksum behind every value that has none of its own
+
+cdef enum Sealed:  # what a seal is of; a value of one database is nothing in another
+    SEAL_META = 0x6D657461
+    SEAL_SUBJECTS = 0x7375626A
+    SEAL_DEAD = 0x64656164
+    SEAL_PAIRS = 0x70616972
 
 cdef struct Disk:
     void* env
@@ -26,7 +34,9 @@ cdef struct Disk:
     uint64_t serial  # of the reader: what points into the map holds as long as this stays
     void* squeeze  # Python callables of zstandard, borrowed
     void* expand
-    uint64_t damaged  # messages and blocks found damaged while reading
+    uint64_t damaged  # messages, blocks and entries found damaged while reading
+    uint32_t damaged_ident  # of the last one; 0: none
+    uint64_t damaged_seq  # 0: something other than a message
     int error  # of LMDB, the last one while reading
 
 cdef struct DiskLog:  # one log on disk, and the block that its reader is in
@@ -36,6 +46,7 @@ cdef struct DiskLog:  # one log on disk, and the block that its reader is in
     const char* bits  # messages of the block that are dead; NULL: none
     char* expanded
     size_t expanded_cap
+    uint32_t lost  # live messages of the block that cannot be read; 1 where nobody knows
 
 cdef struct LogState:  # what the disk keeps of a log beside its messages
     uint64_t first_seq
@@ -50,9 +61,10 @@ cdef void disk_close(Disk* d) noexcept nogil
 cdef int disk_refresh(Disk* d) noexcept nogil
 cdef DiskLog* disk_log(Disk* d) noexcept nogil
 cdef void disk_log_free(void* disk) noexcept nogil
-cdef bint disk_state(Disk* d, uint32_t ident, LogState* s) noexcept nogil
-cdef uint64_t disk_generation(Disk* d) noexcept nogil
+cdef int disk_state(Disk* d, uint32_t ident, LogState* s) noexcept nogil
+cdef int disk_generation(Disk* d, uint64_t* generation) noexcept nogil
 
+cdef uint64_t disk_lost(Log* l, uint64_t seq) noexcept nogil
 cdef int disk_read(Log* l, uint64_t seq, Record* r) noexcept nogil
 cdef int disk_next(Log* l, Filter* f, uint64_t start, uint64_t end, Record* r) noexcept nogil
 cdef bint disk_subject(Log* l, const char* subject, uint32_t n, SubjectState* s) noexcept nogil
@@ -61,6 +73,8 @@ cdef uint64_t disk_count(Log* l, Filter* f, uint64_t start, uint64_t end) noexce
 cdef void disk_subjects(Log* l, Filter* f, subject_fn each, void* context) noexcept nogil
 cdef uint64_t disk_seq_from_time(Log* l, int64_t ts) noexcept nogil
 
+cdef uint32_t seal_of(int which, MDB_val* key, const void* value, size_t n) noexcept nogil
+cdef bint unseal(int which, MDB_val* key, MDB_val* value) noexcept nogil
 cdef void put_key(char* to, uint32_t ident, uint64_t seq) noexcept nogil
 cdef uint64_t key_seq(const void* key) noexcept nogil
 cdef size_t subject_key(char* to, uint32_t ident, const char* subject, uint32_t n) noexcept nogil

@@ -179,27 +179,52 @@ cdef bint subject_value(const char* data, size_t size, SubjectState* s, const ch
     return True
 
 
-cdef bint disk_state(Disk* d, uint32_t ident, LogState* s) noexcept nogil:
+cdef uint32_t seal_of(int which, MDB_val* key, const void* value, size_t n) noexcept nogil:
+    """The checksum of a value under its key."""
+    return hash_bytes(<const char*>value, n, hash_bytes(<const char*>key.mv_data, key.mv_size, which))
+
+
+cdef bint unseal(int which, MDB_val* key, MDB_val* value) noexcept nogil:
+    """Takes the seal off a value; False: it is not what was put there."""
+    cdef uint32_t seal
+    if value.mv_size < SEAL:
+        return False
+    value.mv_size -= SEAL
+    memcpy(&seal, <const char*>value.mv_data + value.mv_size, SEAL)
+    return seal == seal_of(which, key, value.mv_data, value.mv_size)
+
+
+cdef inline void _damage(Disk* d, uint32_t ident, uint64_t seq) noexcept nogil:
+    d.damaged += 1
+    d.damaged_ident, d.damaged_seq = ident, seq
+
+
+cdef int disk_state(Disk* d, uint32_t ident, LogState* s) noexcept nogil:
+    """Found."""
     cdef char key[8]
     cdef MDB_val k, v
     memcpy(key, b"log:", 4)
     memcpy(&key[0] + 4, &ident, 4)
     k.mv_data, k.mv_size = key, 8
-    if lmdb.get(d.reader, d.meta, &k, &v) != 0 or v.mv_size != sizeof(LogState):
-        return False
+    if lmdb.get(d.reader, d.meta, &k, &v) != 0:
+        return MISSING
+    if not unseal(SEAL_META, &k, &v) or v.mv_size != sizeof(LogState):
+        return DAMAGED
     memcpy(s, v.mv_data, sizeof(LogState))
-    return True
+    return FOUND
 
 
-cdef uint64_t disk_generation(Disk* d) noexcept nogil:
-    """The last journal generation that is here as a whole; 0: none."""
+cdef int disk_generation(Disk* d, uint64_t* generation) noexcept nogil:
+    """Found; the last journal generation that is here as a whole; 0: none."""
     cdef MDB_val k, v
-    cdef uint64_t generation
     k.mv_data, k.mv_size = <char*>b"generation", 10
-    if lmdb.get(d.reader, d.meta, &k, &v) != 0 or v.mv_size != 8:
-        return 0
-    memcpy(&generation, v.mv_data, 8)
-    return generation
+    generation[0] = 0
+    if lmdb.get(d.reader, d.meta, &k, &v) != 0:
+        return MISSING
+    if not unseal(SEAL_META, &k, &v) or v.mv_size != 8:
+        return DAMAGED
+    memcpy(generation, v.mv_data, 8)
+    return FOUND
 
 
 # --- blocks ----------------------------------------------------------------------------------------
@@ -261,23 +286,41 @@ cdef int _enter(Log* l, uint64_t seq) noexcept nogil:
         return MISSING
     if error:
         d.error = error
-        d.damaged += 1
+        _damage(d, l.ident, seq)
+        k.lost = 1
+        k.block.first, k.block.last = seq, l.disk_last if l.disk_last > seq else seq
         return DAMAGED
     if at.mv_size != KEY or memcmp(at.mv_data, key, 4) != 0:
         return MISSING
     memcpy(key, at.mv_data, KEY)
-    if not block_open(&k.block, <const char*>v.mv_data, v.mv_size) or k.block.last != key_seq(key) \
-            or (k.block.flags & BLOCK_ZSTD and not _expand(k)):
-        k.block.data = NULL
-        k.block.first, k.block.last = seq, key_seq(key)
-        d.damaged += 1
-        return DAMAGED
-    k.serial = d.serial
+    if not block_open(&k.block, <const char*>v.mv_data, v.mv_size) or k.block.last != key_seq(key):
+        k.block.count = 1
+        return _unreadable(l, k, seq, key_seq(key))
     k.bits = NULL
     at.mv_data, at.mv_size = key, KEY
-    if lmdb.get(d.reader, d.dead, &at, &v) == 0 and v.mv_size == 4 + (k.block.count + 7) // 8:
+    if lmdb.get(d.reader, d.dead, &at, &v) == 0:
+        if not unseal(SEAL_DEAD, &at, &v) or v.mv_size != 4 + (k.block.count + 7) // 8:
+            return _unreadable(l, k, seq, key_seq(key))
         k.bits = <const char*>v.mv_data + 4
+    if k.block.flags & BLOCK_ZSTD and not _expand(k):
+        return _unreadable(l, k, seq, key_seq(key))
+    k.serial = d.serial
     return FOUND
+
+
+cdef int _unreadable(Log* l, DiskLog* k, uint64_t seq, uint64_t last) noexcept nogil:
+    """A block that cannot be read, or of which nobody knows what was removed. Readers step over the whole of it."""
+    k.lost = _live(k) if k.block.count > 1 else 1
+    k.block.data = NULL
+    k.block.first, k.block.last = seq, last
+    _damage(k.disk, l.ident, last)
+    return DAMAGED
+
+
+cdef uint64_t disk_lost(Log* l, uint64_t seq) noexcept nogil:
+    """How many messages go when ``seq`` is removed, which was found damaged: those of its block, if it stands for it."""
+    cdef DiskLog* k = <DiskLog*>l.disk
+    return k.lost if k.block.data == NULL and seq == k.block.last and k.lost else 1
 
 
 cdef inline bint _gone(Log* l, DiskLog* k, uint32_t index, uint64_t seq) noexcept nogil:
@@ -298,7 +341,7 @@ cdef int disk_read(Log* l, uint64_t seq, Record* r) noexcept nogil:
             return MISSING
         found = block_verified(&k.block, i, r)
         if found == DAMAGED:
-            k.disk.damaged += 1
+            _damage(k.disk, l.ident, seq)
     r.seq = seq
     return found
 
@@ -311,8 +354,11 @@ cdef int _look(Log* l, Filter* f, uint64_t start, uint64_t end, Record* r) noexc
     cdef int found
     while start <= end:
         found = _enter(l, start)
-        if found == DAMAGED:
-            r.seq = start
+        if found == DAMAGED:  # its last message stands for the block until it is removed
+            if dead_has(&l.dead, k.block.last) or dead_has(l.frozen_dead, k.block.last):
+                start = k.block.last + 1
+                continue
+            r.seq = k.block.last
         if found != FOUND:
             return found
         i = block_find(&k.block, start)
@@ -329,7 +375,8 @@ cdef int _look(Log* l, Filter* f, uint64_t start, uint64_t end, Record* r) noexc
                     i += 1
                     continue
                 if found == DAMAGED:
-                    k.disk.damaged += 1
+                    _damage(k.disk, l.ident, seq)
+                    r.seq = seq
                 return found
             i += 1
         start = k.block.last + 1
@@ -463,7 +510,31 @@ cdef bint disk_subject(Log* l, const char* subject, uint32_t n, SubjectState* s)
     at.mv_data, at.mv_size = key, subject_key(key, l.ident, subject, n)
     if lmdb.get(d.reader, d.subjects, &at, &v) != 0:
         return False
-    return subject_value(<const char*>v.mv_data, v.mv_size, s, &text, &length)
+    if unseal(SEAL_SUBJECTS, &at, &v) and subject_value(<const char*>v.mv_data, v.mv_size, s, &text, &length):
+        return True
+    return _recount(l, subject, n, s)
+
+
+cdef bint _recount(Log* l, const char* subject, uint32_t n, SubjectState* s) noexcept nogil:
+    """What a damaged entry said, from the messages themselves: slow, and right."""
+    cdef Filter one
+    cdef Record r
+    cdef char* pattern = <char*>subject
+    cdef unsigned short length = <unsigned short>n
+    cdef uint64_t at = 0
+    cdef int found
+    _damage((<DiskLog*>l.disk).disk, l.ident, 0)
+    memset(&one, 0, sizeof(Filter))
+    one.patterns, one.lengths, one.count = &pattern, &length, 1
+    s.count = s.first = s.last = 0
+    while True:
+        found = _look(l, &one, at, l.disk_last, &r)
+        if found == MISSING:
+            return s.count > 0
+        at = r.seq + 1
+        if found == FOUND:
+            s.count += 1
+            s.first, s.last = s.first if s.first else r.seq, r.seq
 
 
 cdef uint64_t disk_subject_next(Log* l, const char* subject, uint32_t n, uint64_t start) noexcept nogil:
@@ -539,9 +610,13 @@ cdef void _each_subject(Log* l, Filter* f, uint32_t which, subject_fn each, void
         i = MDB_NEXT
         if at.mv_size < prefix or memcmp(at.mv_data, key, prefix) != 0:
             break
-        if not subject_value(<const char*>v.mv_data, v.mv_size, &s, &text, &length):
-            d.damaged += 1
-            continue
+        if not unseal(SEAL_SUBJECTS, &at, &v) \
+                or not subject_value(<const char*>v.mv_data, v.mv_size, &s, &text, &length):
+            length = 0
+            if at.mv_size > 4 + SUBJECT_KEY or not _recount(l, <const char*>at.mv_data + 4,
+                                                            <uint32_t>(at.mv_size - 4), &s):
+                _damage(d, l.ident, 0)
+                continue
         if length == 0:
             text, length = <const char*>at.mv_data + 4, <uint32_t>(at.mv_size - 4)
         mine = f == NULL or f.count == 0 or pattern_matches(f.patterns[which], f.lengths[which], text, length)

@@ -19,8 +19,11 @@ from .block cimport (
     BLOCK_FULL, BLOCK_HEAD, BLOCK_ZSTD, Block, BlockWriter, block_add, block_find, block_finish, block_free, block_open,
     block_restart, block_resume, block_seq,
 )
-from .disk cimport ANY_KEY, KEY, SUBJECT_KEY, Disk, LogState, key_seq, put_key, subject_key
-from .lmdb cimport MDB_LAST, MDB_NEXT, MDB_NOTFOUND, MDB_PREV, MDB_SET_RANGE, MDB_val, lmdb
+from .disk cimport (
+    ANY_KEY, KEY, SEAL, SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, SUBJECT_KEY, Disk, LogState, key_seq, put_key,
+    seal_of, subject_key, unseal,
+)
+from .lmdb cimport MDB_LAST, MDB_NEXT, MDB_NOTFOUND, MDB_PREV, MDB_RESERVE, MDB_SET_RANGE, MDB_val, lmdb
 from .table cimport table_next
 from .types cimport *
 from .varint cimport put_varint
@@ -65,6 +68,34 @@ cdef int _put(Flush* f, unsigned int db, const void* key, size_t kn, const void*
     return lmdb.put(f.txn, db, &k, &v, 0)
 
 
+cdef int _put_sealed(Flush* f, unsigned int db, int which, const void* key, size_t kn, const void* value,
+                     size_t vn) noexcept nogil:
+    """With a checksum behind it."""
+    cdef MDB_val k, v
+    cdef uint32_t seal
+    cdef int error
+    k.mv_data, k.mv_size = <void*>key, kn
+    seal = seal_of(which, &k, value, vn)
+    v.mv_data, v.mv_size = NULL, vn + SEAL
+    f.bytes += vn + SEAL
+    error = lmdb.put(f.txn, db, &k, &v, MDB_RESERVE)
+    if error == 0:
+        memcpy(v.mv_data, value, vn)
+        memcpy(<char*>v.mv_data + vn, &seal, SEAL)
+    return error
+
+
+cdef int _dead_bits(Flush* f, const char* key, size_t size, MDB_val* v) noexcept nogil:
+    """The bits of a block under this key; DAMAGED_BLOCK: they are not what was written."""
+    cdef MDB_val k
+    cdef int error
+    k.mv_data, k.mv_size = <void*>key, KEY
+    error = lmdb.get(f.txn, f.disk.dead, &k, v)
+    if error == 0 and (not unseal(SEAL_DEAD, &k, v) or v.mv_size != size):
+        return DAMAGED_BLOCK
+    return error
+
+
 cdef int _delete(Flush* f, unsigned int db, const void* key, size_t kn) noexcept nogil:
     cdef MDB_val k
     cdef int error
@@ -74,11 +105,13 @@ cdef int _delete(Flush* f, unsigned int db, const void* key, size_t kn) noexcept
 
 
 cdef int flush_meta(Flush* f, const char* key, size_t kn, const char* value, size_t vn) noexcept nogil:
-    return _put(f, f.disk.meta, key, kn, value, vn)
+    return _put_sealed(f, f.disk.meta, SEAL_META, key, kn, value, vn)
 
 
 cdef int flush_pair(Flush* f, const char* key, size_t kn, const char* value, size_t vn, bint deleted) noexcept nogil:
-    return _delete(f, f.disk.pairs, key, kn) if deleted else _put(f, f.disk.pairs, key, kn, value, vn)
+    if deleted:
+        return _delete(f, f.disk.pairs, key, kn)
+    return _put_sealed(f, f.disk.pairs, SEAL_PAIRS, key, kn, value, vn)
 
 
 cdef int _drop_all(Flush* f, unsigned int db, uint32_t ident) noexcept nogil:
@@ -146,7 +179,7 @@ cdef int _close_grave(Flush* f, uint32_t ident, Grave* g) noexcept nogil:
         error = _delete(f, f.disk.blocks, key, KEY)
         return error or _delete(f, f.disk.dead, key, KEY)
     memcpy(g.bits, &g.live, 4)
-    return _put(f, f.disk.dead, key, KEY, g.bits, g.size)
+    return _put_sealed(f, f.disk.dead, SEAL_DEAD, key, KEY, g.bits, g.size)
 
 
 cdef int _open_grave(Flush* f, uint32_t ident, uint64_t seq, Grave* g) noexcept nogil:
@@ -164,23 +197,37 @@ cdef int _open_grave(Flush* f, uint32_t ident, uint64_t seq, Grave* g) noexcept 
         return error
     if at.mv_size != KEY or memcmp(at.mv_data, key, 4) != 0:
         return MDB_NOTFOUND
-    if not block_open(&g.block, <const char*>v.mv_data, v.mv_size):
-        return DAMAGED_BLOCK
     memcpy(key, at.mv_data, KEY)
+    if not block_open(&g.block, <const char*>v.mv_data, v.mv_size) or g.block.last != key_seq(key):
+        return _bury_block(f, key, seq)
     g.first, g.last, g.count = g.block.first, key_seq(key), g.block.count
     g.size = 4 + (g.count + 7) // 8
     if g.size > g.cap:
         g.bits = <uint8_t*>must(realloc(g.bits, g.size * 2))
         g.cap = g.size * 2
-    at.mv_data, at.mv_size = key, KEY
-    if lmdb.get(f.txn, f.disk.dead, &at, &v) == 0 and v.mv_size == g.size:
+    error = _dead_bits(f, key, g.size, &v)
+    if error == DAMAGED_BLOCK:
+        g.last = 0
+        return _bury_block(f, key, seq)
+    if error == 0:
         memcpy(g.bits, v.mv_data, g.size)
         memcpy(&g.live, g.bits, 4)
+    elif error != MDB_NOTFOUND:
+        return error
     else:
         memset(g.bits, 0, g.size)
         g.live = g.count
     g.changed = False
     return 0 if g.first <= seq else MDB_NOTFOUND
+
+
+cdef int _bury_block(Flush* f, const char* key, uint64_t seq) noexcept nogil:
+    """A message of a block that cannot be read was removed. The last one stood for all of it (``disk_lost``)."""
+    cdef int error
+    if seq != key_seq(key):
+        return DAMAGED_BLOCK
+    error = _delete(f, f.disk.blocks, key, KEY)
+    return error or _delete(f, f.disk.dead, key, KEY) or DAMAGED_BLOCK
 
 
 cdef int _bury(Flush* f, uint32_t ident, Grave* g, uint64_t seq) noexcept nogil:
@@ -333,15 +380,22 @@ cdef int _resume(Flush* f, FrozenLog* l, BlockWriter* w, Grave* g) noexcept nogi
         return 0
     if not block_open(&b, <const char*>v.mv_data, v.mv_size) or b.flags & BLOCK_ZSTD:
         return 0
+    if b.last != key_seq(at.mv_data):
+        return 0
     put_key(key, l.ident, b.last)
     block_resume(w, &b)
-    at.mv_data, at.mv_size = key, KEY
-    if lmdb.get(f.txn, f.disk.dead, &at, &v) == 0 and v.mv_size == 4 + (b.count + 7) // 8:
+    error = _dead_bits(f, key, 4 + (b.count + 7) // 8, &v)
+    if error == DAMAGED_BLOCK:
+        block_free(w)
+        return 0
+    if error == 0:
         g.count = b.count
         g.size = v.mv_size
         g.bits = <uint8_t*>must(malloc(v.mv_size))
         memcpy(g.bits, v.mv_data, v.mv_size)
         error = _delete(f, f.disk.dead, key, KEY)
+    elif error == MDB_NOTFOUND:
+        error = 0
     return error or _delete(f, f.disk.blocks, key, KEY)
 
 
@@ -360,7 +414,7 @@ cdef int _bits_of_resumed(Flush* f, FrozenLog* l, BlockWriter* w, Grave* g) noex
     live += w.count - g.count
     memcpy(bits, &live, 4)
     put_key(key, l.ident, w.last)
-    error = _put(f, f.disk.dead, key, KEY, bits, size)
+    error = _put_sealed(f, f.disk.dead, SEAL_DEAD, key, KEY, bits, size)
     free(bits)
     free(g.bits)
     g.bits = NULL
@@ -414,11 +468,11 @@ cdef int _put_subject(Flush* f, uint32_t ident, Topic* p) noexcept nogil:
     at = put_varint(at, p.last - p.first if p.first <= p.last else 0)
     n = at - &value[0]
     if p.length <= SUBJECT_KEY:
-        return _put(f, f.disk.subjects, key, kn, value, n)
+        return _put_sealed(f, f.disk.subjects, SEAL_SUBJECTS, key, kn, value, n)
     whole = <char*>must(malloc(n + p.length))
     memcpy(whole, value, n)
     memcpy(whole + n, &p.text[0], p.length)
-    error = _put(f, f.disk.subjects, key, kn, whole, n + p.length)
+    error = _put_sealed(f, f.disk.subjects, SEAL_SUBJECTS, key, kn, whole, n + p.length)
     free(whole)
     return error
 

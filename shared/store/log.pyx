@@ -13,7 +13,9 @@ from libc.string cimport memcpy, memset
 from phloem.shared.kernel.sublist cimport grow, must
 from phloem.shared.kernel.text cimport equals, has_wildcard, hash_bytes, pattern_matches
 
-from .disk cimport disk_count, disk_next, disk_read, disk_seq_from_time, disk_subject, disk_subject_next, disk_subjects
+from .disk cimport (
+    disk_count, disk_lost, disk_next, disk_read, disk_seq_from_time, disk_subject, disk_subject_next, disk_subjects,
+)
 from .journal cimport journal_message, journal_purged, journal_removed, journal_skipped
 from .table cimport (
     dead_add, dead_clear, dead_has, table_find, table_free, table_new, table_next, table_put, table_take, topic_drop,
@@ -378,7 +380,7 @@ cdef bint log_remove(Log* l, uint64_t seq) noexcept nogil:
     cdef Entry* e = table_find(l.active, seq)
     cdef Topic* p
     cdef Record r
-    cdef uint64_t bytes
+    cdef uint64_t bytes, lost
     cdef int found
     if e != NULL:
         p = e.topic
@@ -394,7 +396,10 @@ cdef bint log_remove(Log* l, uint64_t seq) noexcept nogil:
         if found == MISSING:
             return False
         bytes = 0
-        if found == FOUND:
+        if found == DAMAGED:
+            lost = disk_lost(l, seq) - 1
+            l.messages -= lost if lost < l.messages else l.messages - 1
+        else:
             if l.removed != NULL:
                 l.removed(l.removed_context, l, seq, r.subject, r.subject_len)
                 log_read(l, seq, &r)

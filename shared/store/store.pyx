@@ -26,7 +26,9 @@ from libc.string cimport memcmp, memcpy, memset
 
 from phloem.shared.kernel.sublist cimport grow, must
 
-from .disk cimport LogState, disk_close, disk_generation, disk_log, disk_log_free, disk_open, disk_refresh, disk_state
+from .disk cimport (
+    SEAL_PAIRS, LogState, disk_close, disk_generation, disk_log, disk_log_free, disk_open, disk_refresh, disk_state, unseal,
+)
 from .flush cimport Flush, flush_abort, flush_begin, flush_commit, flush_drop, flush_log, flush_pair
 from .journal cimport (
     FRAME, R_DROPPED, R_MESSAGE, R_NOTE, R_PAIR, R_PURGED, R_REMOVED, R_SKIPPED, frame_check, journal_dropped,
@@ -50,7 +52,7 @@ cdef extern from "<unistd.h>" nogil:
     ssize_t write(int fd, const void* buf, size_t n)
 
 cdef enum:
-    REPLAY_MAX = 1 << 31  # a journal file that is larger is not one of ours
+    REPLAY_MAX = 0x7FFFFFFF  # a journal file that is larger is not one of ours
 
 
 class StoreError(Exception):
@@ -213,7 +215,9 @@ cdef class Store:
             os.close(fd)
 
     def _recover(self):
-        applied = disk_generation(&self.disk)
+        cdef uint64_t applied
+        if disk_generation(&self.disk, &applied) == DAMAGED:
+            raise StoreError(f"{self.folder}: its head is damaged; try: phloem store repair {self.folder}")
         found = sorted(int(name[8:]) for name in os.listdir(self.folder)
                        if name.startswith("journal-") and name[8:].isdigit())
         last = applied
@@ -371,6 +375,12 @@ cdef class Store:
                 os.unlink(self._path(generation))
         self._sync_folder()
 
+    def _tell_damage(self):
+        what = f"message {self.disk.damaged_seq}" if self.disk.damaged_seq else "the index of subjects"
+        self._problem(f"{self.folder}: {what} of log {self.disk.damaged_ident} is damaged and not used "
+                      f"({self.disk.damaged} times something was); try: phloem store check {self.folder}")
+        self.disk.damaged_ident = 0
+
     def _problem(self, text):
         if self.on_problem is not None:
             self.on_problem(text)
@@ -386,6 +396,8 @@ cdef class Store:
     def work(self):
         journal_reap(&self.j)
         journal_submit(&self.j)
+        if self.disk.damaged_ident:
+            self._tell_damage()
 
     @property
     def settled(self):
@@ -423,7 +435,10 @@ cdef class Store:
         log.l = log_new(self.seed, j, ident, False)
         log.l.owner = <void*>log
         log.l.disk = disk_log(&self.disk)
-        if disk_state(&self.disk, ident, &s):
+        found = disk_state(&self.disk, ident, &s)
+        if found == DAMAGED:
+            raise StoreError(f"{self.folder}: the counters of log {ident} are damaged; try: phloem store repair {self.folder}")
+        if found == FOUND:
             log.l.first_seq, log.l.last_seq, log.l.last_ts = s.first_seq, s.last_seq, s.last_ts
             log.l.visible_seq = log.l.disk_last = s.last_seq
             log.l.messages, log.l.bytes, log.l.subjects = s.messages, s.bytes, s.subjects
@@ -476,7 +491,14 @@ cdef class Store:
         k.mv_data, k.mv_size = PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)
         if lmdb.get(self.disk.reader, self.disk.pairs, &k, &v) != 0:
             return None
+        if not unseal(SEAL_PAIRS, &k, &v):
+            self._damaged_pair(key)
+            return None
         return PyBytes_FromStringAndSize(<char*>v.mv_data, v.mv_size)
+
+    def _damaged_pair(self, key):
+        self.disk.damaged += 1
+        self._problem(f"{self.folder}: what was kept under {key!r} is damaged and not used; try: phloem store check")
 
     def put(self, bytes key not None, bytes value not None):
         if not 0 < len(key) <= 500:
@@ -498,8 +520,11 @@ cdef class Store:
             error = lmdb.cursor_get(cursor, &k, &v, MDB_SET_RANGE)
             while error == 0 and k.mv_size >= <size_t>len(prefix) \
                     and memcmp(k.mv_data, <const char*>prefix, len(prefix)) == 0:
-                found[PyBytes_FromStringAndSize(<char*>k.mv_data, k.mv_size)] = \
-                    PyBytes_FromStringAndSize(<char*>v.mv_data, v.mv_size)
+                key = PyBytes_FromStringAndSize(<char*>k.mv_data, k.mv_size)
+                if unseal(SEAL_PAIRS, &k, &v):
+                    found[key] = PyBytes_FromStringAndSize(<char*>v.mv_data, v.mv_size)
+                else:
+                    self._damaged_pair(key)
                 error = lmdb.cursor_get(cursor, &k, &v, MDB_NEXT)
             lmdb.cursor_close(cursor)
         for changed in (self.frozen_pairs, self.fresh):
@@ -563,7 +588,7 @@ cdef class Store:
 
     def _find(self, bytes data, at, generation, batch):
         """A valid later frame of the same generation behind a broken one."""
-        mark = data[:4]
+        mark = b"PHL1"
         while True:
             at = data.find(mark, at + 1)
             if at < 0:

@@ -7,6 +7,7 @@ not an error: how far a machine lets two servers pull apart is not for an exit c
 import os
 import platform
 import sys
+from itertools import groupby
 from pathlib import Path
 
 import click
@@ -16,26 +17,56 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from phloem.shared.clock import Clock, SystemClock
 from tests.bench import report
 from tests.bench.loads import LOADS, Load
-from tests.bench.rounds import QUICK_RUN_SECONDS, RUN_SECONDS, Outcome, measure
+from tests.bench.rounds import (
+    QUICK_RUN_SECONDS,
+    RUN_SECONDS,
+    Outcome,
+    measure,
+    measure_large,
+    measure_on,
+    rounds_of,
+)
 from tests.bench.servers import PRODUCTS, Product, ServerFailed
+from tests.bench.stream_loads import LARGE, STREAM_LOADS
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 SERVERS = click.Choice(list(PRODUCTS))
+ALL = (*LOADS, *STREAM_LOADS)
+
+
+def chosen(names: tuple[str, ...], *, quick: bool, big: bool | None) -> list[Load]:
+    """The loads of a run. One that is named is never left out."""
+    with_long = not quick if big is None else big
+    if names:
+        return [load for load in ALL if load.name in names]
+    return [load for load in ALL if with_long or not load.is_long]
 
 
 def measured(
-    loads: list[Load], baseline: Product, candidate: Product, rounds: int, run_seconds: float
+    loads: list[Load], products: tuple[Product, Product], rounds: int, run_seconds: float
 ) -> list[Outcome]:
     """All rows of all loads, with a progress bar on standard error."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     outcomes: list[Outcome] = []
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=rounds * len(loads))
-        for load in loads:
-            progress.update(task, description=load.rows[0].title)
-            outcomes += measure(
-                load, baseline, candidate, rounds, run_seconds, lambda: progress.advance(task)
-            )
+        task = progress.add_task("", total=sum(rounds_of(load, rounds) for load in loads))
+
+        def advance() -> None:
+            progress.advance(task)
+
+        def says(text: str) -> None:
+            progress.update(task, description=text)
+
+        for scene, group in groupby(loads, key=lambda load: load.scene):
+            if scene is not None and scene is not LARGE:
+                outcomes += measure_on(scene, list(group), products, rounds, run_seconds, advance, says)
+                continue
+            for load in group:
+                says(load.rows[0].title)
+                if scene is LARGE:
+                    outcomes += measure_large(load, products, advance, says)
+                else:
+                    outcomes += measure(load, *products, rounds, run_seconds, advance)
     return outcomes
 
 
@@ -66,11 +97,12 @@ def reported(
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--rounds", type=click.IntRange(min=1), help="Turns that each server takes.  [default: 3]")
 @click.option("--quick", is_flag=True, help="One round of short runs, unless --rounds says otherwise.")
+@click.option("--big/--no-big", default=None, help="The long loads too.  [default: unless --quick]")
 @click.option(
     "--only",
     "names",
     multiple=True,
-    type=click.Choice([load.name for load in LOADS]),
+    type=click.Choice([load.name for load in ALL]),
     help="Only this load; may be given again.",
 )
 @click.option(
@@ -87,10 +119,16 @@ def reported(
     help="What is measured; the baseline itself shows the noise of the machine.",
 )
 def bench(
-    rounds: int | None, quick: bool, names: tuple[str, ...], out: Path | None, against: str, candidate: str
+    rounds: int | None,
+    quick: bool,
+    big: bool | None,
+    names: tuple[str, ...],
+    out: Path | None,
+    against: str,
+    candidate: str,
 ) -> None:
     """Measure phloem beside nats-server: ratios of runs that take turns."""
-    loads = [load for load in LOADS if not names or load.name in names]
+    loads = chosen(names, quick=quick, big=big)
     rounds = rounds or (1 if quick else 3)
     run_seconds = QUICK_RUN_SECONDS if quick else RUN_SECONDS
     products = (PRODUCTS[against], PRODUCTS[candidate])
@@ -98,14 +136,14 @@ def bench(
         versions = {product.name: product.version() for product in products}
     except ServerFailed as error:
         raise click.ClickException(str(error)) from error
-    outcomes = measured(loads, *products, rounds, run_seconds)
+    outcomes = measured(loads, products, rounds, run_seconds)
     result = reported(outcomes, versions, *products, rounds, run_seconds, SystemClock())
     console = Console()
     console.print(report.table(result))
     for line in result.failed:
         console.print(f"{line.title}: {line.failure}", style="red", markup=False)
     # A part or a quick look must not take the place of the whole table that is kept.
-    is_whole = not names and not quick and (against, candidate) == ("nats-server", "phloem")
+    is_whole = len(loads) == len(ALL) and not quick and (against, candidate) == ("nats-server", "phloem")
     path = out or (RESULTS if is_whole else None)
     if path is not None:
         report.write(result, path)

@@ -108,21 +108,25 @@ static long decimal(struct text digits) {
     return value;
 }
 
-/* `line` is what follows "MSG "; false where the payload is not there yet. */
-static bool take_message(struct connection *connection, const char *line, const char *line_end,
+/* `line` is what follows "MSG " or "HMSG "; false where the payload is not there yet. */
+static bool take_message(struct connection *connection, const char *line, const char *line_end, bool has_headers,
                          struct message *message) {
     const char *at = line;
     message->subject = next_word(&at, line_end);
     message->sid = decimal(next_word(&at, line_end));
-    struct text third = next_word(&at, line_end), fourth = next_word(&at, line_end);
-    bool has_reply = fourth.length > 0;
-    message->reply = has_reply ? third : (struct text){third.bytes, 0};
-    size_t size = (size_t)decimal(has_reply ? fourth : third);
-    const char *payload = line_end + 2, *received_end = connection->buffer + connection->end;
-    if ((size_t)(received_end - payload) < size + 2) return false;
-    if (payload[size] != '\r' || payload[size + 1] != '\n') fail(EXIT_BROKEN, "a payload without its CRLF");
-    message->payload = (struct text){payload, size};
-    connection->start = (size_t)(payload + size + 2 - connection->buffer);
+    struct text words[3] = {next_word(&at, line_end), next_word(&at, line_end), next_word(&at, line_end)};
+    int sizes = has_headers ? 2 : 1; /* the headers' size and that of all, or that of the payload */
+    int reply_words = words[sizes].length > 0 ? 1 : 0;
+    message->reply = reply_words ? words[0] : (struct text){words[0].bytes, 0};
+    size_t header_bytes = has_headers ? (size_t)decimal(words[reply_words]) : 0;
+    size_t size = (size_t)decimal(words[reply_words + sizes - 1]);
+    const char *body = line_end + 2, *received_end = connection->buffer + connection->end;
+    if (header_bytes > size) fail(EXIT_BROKEN, "headers longer than their message");
+    if ((size_t)(received_end - body) < size + 2) return false;
+    if (body[size] != '\r' || body[size + 1] != '\n') fail(EXIT_BROKEN, "a payload without its CRLF");
+    message->headers = (struct text){body, header_bytes};
+    message->payload = (struct text){body + header_bytes, size - header_bytes};
+    connection->start = (size_t)(body + size + 2 - connection->buffer);
     return true;
 }
 
@@ -135,7 +139,11 @@ bool buffered_operation(struct connection *connection, enum operation *operation
         size_t length = (size_t)(newline - 1 - line);
         if (starts_with(line, length, "MSG ")) {
             *operation = OPERATION_MSG;
-            return take_message(connection, line + 4, newline - 1, message);
+            return take_message(connection, line + 4, newline - 1, false, message);
+        }
+        if (starts_with(line, length, "HMSG ")) {
+            *operation = OPERATION_MSG;
+            return take_message(connection, line + 5, newline - 1, true, message);
         }
         connection->start += length + 2;
         if (starts_with(line, length, "PONG")) {

@@ -18,7 +18,7 @@ struct text {
 };
 
 struct message {
-    struct text subject, reply, payload;
+    struct text subject, reply, headers, payload;
     long sid;
 };
 

@@ -6,12 +6,18 @@
  *   load rtt      --messages 20000 [--pairs 32] [--fixed-inbox]  request-reply, one in flight per pair
  *   load subjects --messages 1000000 [--subjects N] [--wildcards W] [--seed X]
  *   load idle     [--connections C] [--subscriptions K]          holds until standard input closes
+ *   load request  --subject S --body JSON                        one request; prints the answer
+ *   load js-pub   --messages 1000000 --window 1000 [--keys K [--random]] [--rate R [--seconds S]]
+ *   load js-get   --messages 1000000 --window 32 --keys K        direct gets of random keys
+ *   load js-pull  --messages 1000000 [--batch 500] [--no-acks]
+ *   load js-push  --messages 1000000 [--max-ack-pending N] [--no-acks] [--flow-control] [--policy P] [--filter F]
+ *   load js-filter --messages 10                                 so many consumers, each for one group of keys
  *
  * --messages counts per publisher or per pair. Prints one JSON line. Exit codes: 1 the server or the count is wrong,
  * 2 usage, 3 nothing moved for --stall seconds.
  *
- * The modes are in flow.c, round_trips.c, subjects.c and idle.c; the protocol is in connection.c, the counts are in
- * tally.c.
+ * The modes are in flow.c, round_trips.c, subjects.c and idle.c, those of JetStream in stream_window.c and
+ * stream_consumer.c with stream.c below them; the protocol is in connection.c, the counts are in tally.c.
  *
  * The generator must not be what is measured: it sends large batches, reads into large buffers, and touches each
  * received byte once, to compare it with what must be there. */
@@ -103,22 +109,42 @@ static void parse(int count, char **words, struct options *o) {
         {"ahead-bytes", NULL, &o->ahead_bytes, 1},
         {"seed", NULL, &seed, 0},
         {"stall", NULL, &o->stall_s, 1},
+        {"stream", &o->stream, NULL, 0},
+        {"body", &o->body, NULL, 0},
+        {"filter", &o->filter, NULL, 0},
+        {"policy", &o->policy, NULL, 0},
+        {"window", NULL, &o->window, 1},
+        {"rate", NULL, &o->rate, 0},
+        {"seconds", NULL, &o->seconds, 0},
+        {"keys", NULL, &o->keys, 0},
+        {"batch", NULL, &o->batch, 1},
+        {"max-ack-pending", NULL, &o->max_ack_pending, 1},
     };
-    enum { SETTINGS = sizeof settings / sizeof *settings, FIXED_INBOX = SETTINGS, CODE = 256 };
-    struct option longs[SETTINGS + 2] = {{0}};
+    const struct {
+        const char *name;
+        bool *set;
+    } flags[] = {
+        {"fixed-inbox", &o->fixed_inbox},
+        {"random", &o->random_keys},
+        {"no-acks", &o->no_acks},
+        {"flow-control", &o->flow_control},
+    };
+    enum { SETTINGS = sizeof settings / sizeof *settings, FLAGS = sizeof flags / sizeof *flags, CODE = 256 };
+    struct option longs[SETTINGS + FLAGS + 1] = {{0}};
     for (int i = 0; i < SETTINGS; i++) longs[i] = (struct option){settings[i].name, required_argument, 0, CODE + i};
-    longs[FIXED_INBOX] = (struct option){"fixed-inbox", no_argument, 0, CODE + FIXED_INBOX};
+    for (int i = 0; i < FLAGS; i++)
+        longs[SETTINGS + i] = (struct option){flags[i].name, no_argument, 0, CODE + SETTINGS + i};
     for (int code; (code = getopt_long(count, words, "", longs, NULL)) != -1;) {
         int i = code - CODE;
         if (i < 0) exit(EXIT_USAGE); /* getopt_long has said why */
-        if (i == FIXED_INBOX)
-            o->fixed_inbox = true;
+        if (i >= SETTINGS)
+            *flags[i - SETTINGS].set = true;
         else if (settings[i].text != NULL)
             *settings[i].text = optarg;
         else
             *settings[i].number = number(settings[i].name, optarg, settings[i].least);
     }
-    if (optind != count - 1) fail(EXIT_USAGE, "want one mode: pub, pubsub, leaf, rtt, subjects or idle");
+    if (optind != count - 1) fail(EXIT_USAGE, "want one mode: pub, pubsub, leaf, rtt, subjects, idle, request or js-...");
     if (port == 0) fail(EXIT_USAGE, "--port is missing");
     o->mode = words[optind];
     o->server.port = (int)port;
@@ -132,13 +158,16 @@ int main(int count, char **words) {
     struct options options = {.server.host = "127.0.0.1", .user = "", .password = "", .subject = "bench.data",
                               .messages = 1000000, .size = 16, .publishers = 1, .subscriber_count = 1, .pairs = 1,
                               .subjects = 100000, .wildcards = 10000, .connections = 1000, .subscriptions = 10,
-                              .ahead_bytes = 256 << 20, .stall_s = 20};
+                              .ahead_bytes = 256 << 20, .stall_s = 20, .stream = "bench", .body = "",
+                              .policy = "all", .window = 1, .batch = 500, .max_ack_pending = 1000};
     parse(count, words, &options);
     static const struct {
         const char *name;
         void (*run)(const struct options *);
     } modes[] = {{"pub", run_flow},        {"pubsub", run_flow}, {"leaf", run_flow}, {"rtt", run_round_trips},
-                 {"subjects", run_subjects}, {"idle", run_idle}};
+                 {"subjects", run_subjects}, {"idle", run_idle}, {"request", run_request}, {"js-pub", run_window},
+                 {"js-get", run_window}, {"js-pull", run_consumer}, {"js-push", run_consumer},
+                 {"js-filter", run_consumer}};
     raise_descriptor_limit();
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
         if (strcmp(modes[i].name, options.mode) != 0) continue;

@@ -34,6 +34,13 @@ struct options {
     long ahead_bytes;   /* bound, per subscriber, on what was published and not yet delivered */
     uint64_t seed;
     bool fixed_inbox;   /* rtt: one reply subject for all requests, not a fresh one each */
+    const char *stream, *body, *filter, *policy; /* JetStream: names, the body of a request, a consumer's settings */
+    long window;        /* requests on their way at once */
+    long rate;          /* js-pub: messages a second at most; 0: as fast as it goes */
+    long seconds;       /* js-pub: nothing is sent after so long; 0: all messages are */
+    long keys;          /* messages go to so many subjects below --subject; 0: to --subject itself */
+    long batch, max_ack_pending;
+    bool random_keys, no_acks, flow_control;
     long stall_s;
 };
 
@@ -51,6 +58,15 @@ _Noreturn void fail(enum exit_code code, const char *format, ...) __attribute__(
 uint64_t now_ns(void);
 void *allocate(size_t bytes);
 pthread_t start_thread(void *(*body)(void *), void *argument);
+
+/* Sorts round trips; `quantile_us` then reads them. */
+void sort_ns(uint64_t *values_ns, long count);
+double quantile_us(const uint64_t *sorted_ns, long count, double q);
+
+/* splitmix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014. */
+uint64_t next_random(uint64_t *state);
+
+void write_digits(char *at, int digits, long value);
 
 /* Ends the process with EXIT_STALLED when `tally.progress` has stood still for `stall_s`. */
 void start_watchdog(long stall_s);
@@ -79,5 +95,8 @@ void run_flow(const struct options *options);        /* pub, pubsub, leaf */
 void run_round_trips(const struct options *options); /* rtt */
 void run_subjects(const struct options *options);    /* subjects */
 void run_idle(const struct options *options);        /* idle */
+void run_request(const struct options *options);     /* request */
+void run_window(const struct options *options);      /* js-pub, js-get */
+void run_consumer(const struct options *options);    /* js-pull, js-push, js-filter */
 
 #endif

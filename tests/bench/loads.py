@@ -2,9 +2,11 @@
 
 A load is one run of the generator; a row is one figure of it with its goal. Message counts are first
 guesses: ``rounds.calibrate`` scales them to the server, so that a fast one also runs long enough.
+The loads of JetStream are in ``stream_loads``.
 """
 
 from dataclasses import dataclass
+from enum import Enum
 
 from tests.bench.ratios import Goal, Unit
 
@@ -22,12 +24,37 @@ class Row:
     goal: Goal
 
 
+class Kind(Enum):
+    """How the figures of a load come about."""
+
+    RUN = "a run of about the wanted length"
+    WHOLE = "a run over so many messages, on every server"
+    MEMORY = "connections that are held while the server's memory is read"
+    WRITTEN = "a paced run, and what it made the server write to the device"
+    LARGE = "a store that is filled, weighed, and opened again"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is there before loads of JetStream run: streams, and messages in them.
+
+    ``streams`` are configurations in JSON, ``fills`` options of the generator. ``sync_interval`` is the
+    baseline's alone: the candidate is measured as it comes. Loads of one scene follow each other on the
+    same two servers.
+    """
+
+    name: str
+    streams: tuple[str, ...]
+    fills: tuple[str, ...] = ()
+    sync_interval: str = ""
+
+
 @dataclass(frozen=True)
 class Load:
     """One way to run the generator.
 
-    ``messages`` (per publisher or pair) is where calibration starts. None: the load is not a run but
-    connections that are held while the server's memory is read.
+    ``messages`` (per publisher or pair) is where calibration starts, None for memory. ``messages_max``
+    bounds it, where a scene holds no more. A load that ``is_long`` runs once, and not in a quick look.
     """
 
     name: str
@@ -35,6 +62,10 @@ class Load:
     messages: int | None
     rows: tuple[Row, ...]
     leaf: bool = False
+    kind: Kind = Kind.RUN
+    scene: Scene | None = None
+    messages_max: int | None = None
+    is_long: bool = False
 
 
 def _throughput(
@@ -51,7 +82,7 @@ def _latency(name: str, title: str, figure: str, goal: float) -> Row:
 
 def _memory(name: str, title: str, arguments: str, goal: Goal) -> Load:
     row = Row(name, title, RESIDENT_MB, Unit.MEGABYTES, goal)
-    return Load(name, tuple(arguments.split()), None, (row,))
+    return Load(name, tuple(arguments.split()), None, (row,), kind=Kind.MEMORY)
 
 
 _ROUND_TRIP = Load(

@@ -17,9 +17,15 @@ class Unit(Enum):
     PER_SECOND = "/s"
     MICROSECONDS = "us"
     MEGABYTES = "MB"
+    SECONDS = "s"
+    BYTES = "B"
 
     def text(self, value: float) -> str:
         """A figure with three significant digits or so: ``3.21 M/s``, ``57.1 us``, ``18.2 MB``."""
+        if self is Unit.BYTES:
+            return f"{value:.0f} {self.value}"
+        if self is Unit.SECONDS:
+            return f"{value:.2f} {self.value}"
         if self is not Unit.PER_SECOND:
             return f"{value:.1f} {self.value}"
         for factor, letter in ((1e6, "M"), (1e3, "k")):

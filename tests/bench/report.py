@@ -46,6 +46,11 @@ class Report(msgspec.Struct, frozen=True):
     rows: list[Line]
 
     @property
+    def once(self) -> list[Line]:
+        """Rows that take too long for more than one turn each."""
+        return [line for line in self.rows if len(line.baseline) == 1 < self.rounds]
+
+    @property
     def failed(self) -> list[Line]:
         """Rows without figures."""
         return [line for line in self.rows if line.failure]
@@ -102,7 +107,7 @@ def table(report: Report) -> Table:
     """The table for a terminal."""
     colours = {"yes": "green", "no": "yellow", "failed": "red"}
     title = f"{report.cpu}, {report.cores} cores, rounds: {report.rounds}"
-    drawn = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(title=title, box=box.SIMPLE_HEAD, padding=0)
     for head in heads(report):
         drawn.add_column(head, justify="left" if head in ("load", "reached?") else "right", no_wrap=True)
     for line in report.rows:
@@ -122,6 +127,8 @@ def markdown(report: Report) -> str:
         "",
         *("| " + " | ".join(row) + " |" for row in rows),
     ]
+    if report.once:
+        lines.append("\nMeasured once: " + ", ".join(f'"{line.title}"' for line in report.once) + ".")
     lines += [f"\n{line.title} failed: {line.failure}" for line in report.failed]
     return "\n".join(lines) + "\n"
 

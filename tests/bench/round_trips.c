@@ -86,17 +86,8 @@ static void *request(void *argument) {
     return NULL;
 }
 
-static int ascending(const void *left, const void *right) {
-    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
-    return (a > b) - (a < b);
-}
-
-static double quantile_us(const uint64_t *sorted, long count, double q) {
-    return (double)sorted[(long)((double)(count - 1) * q)] / 1e3;
-}
-
 static void report(uint64_t *round_trips_ns, long count, uint64_t elapsed_ns) {
-    qsort(round_trips_ns, (size_t)count, sizeof *round_trips_ns, ascending);
+    sort_ns(round_trips_ns, count);
     printf("{\"mode\":\"rtt\",\"size\":%ld,\"pairs\":%ld,\"requests\":%ld,\"seconds\":%.6f,\"requests_per_s\":%.0f,"
            "\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f}\n",
            options->size, options->pairs, count, (double)elapsed_ns / 1e9, (double)count * 1e9 / (double)elapsed_ns,

@@ -2,6 +2,8 @@
 
 Rules: loopback and ports of the system's choice only; a server is ready when its ports file says so
 (``ports_file_dir``), never after a while; it is ended by its handle. Only keys that both servers know.
+A JetStream store lies under ``build``, on the disk that the repository is on: ``/tmp`` may be memory, where
+to sync costs nothing.
 """
 
 import json
@@ -15,12 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests.bench import weights
+
 USER, PASSWORD = "bench", "kept-on-loopback"
 LEAF_USER, LEAF_PASSWORD = "edge", "kept-on-loopback-too"
 ALLOW = ("bench.>", "_INBOX.>", "svc.>", "s.>")
+ALLOW_JETSTREAM = ("$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>")
 DENY = ("bench.secret.>",)
-POLL_SECONDS, POLLS_MAX = 0.02, 750  # how long a server may take to be ready: 15 s
-STOP_SECONDS_MAX = 10
+STORES = Path(__file__).parent.parent.parent / "build" / "bench"
+POLL_SECONDS, POLLS_MAX = 0.01, 12_000  # how long a server may take to be ready, with a large store: 120 s
+STOP_SECONDS_MAX = 60
 LOG_LINES_SHOWN = 5
 
 
@@ -62,6 +68,28 @@ PRODUCTS = {product.name: product for product in (_nats_server(), _phloem())}
 
 
 @dataclass(frozen=True)
+class Store:
+    """Where a server with JetStream keeps its streams, and how often it syncs them: empty for its default."""
+
+    directory: Path
+    sync_interval: str = ""
+
+    @property
+    def block(self) -> str:
+        """The body of the configuration's ``jetstream`` block."""
+        sync = f", sync_interval: {self.sync_interval}" if self.sync_interval else ""
+        return f'store_dir: "{self.directory}"{sync}'
+
+
+@contextmanager
+def store(sync_interval: str = "") -> Iterator[Store]:
+    """An empty store for the length of the block."""
+    STORES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="store-", dir=STORES) as name:
+        yield Store(Path(name), sync_interval)
+
+
+@dataclass(frozen=True)
 class Server:
     """A server that is ready for clients."""
 
@@ -85,16 +113,18 @@ class Deployment:
 
     def resident_bytes(self) -> int:
         """Resident memory of the server that clients publish to, and of its child processes."""
-        return resident_bytes(self.publishers.process.pid)
+        return weights.resident_bytes(self.publishers.process.pid)
 
 
-def configuration(ports_file_dir: Path, leafnodes: str = "") -> str:
-    """A configuration file; ``leafnodes`` is the body of that block, empty for a server without one."""
+def configuration(ports_file_dir: Path, leafnodes: str = "", jetstream: str = "") -> str:
+    """A configuration file; ``leafnodes`` and ``jetstream`` are the bodies of those blocks, or empty."""
 
     def subjects(names: Sequence[str]) -> str:
         return "[" + ", ".join(f'"{name}"' for name in names) + "]"
 
-    permission = f"{{ allow: {subjects(ALLOW)}, deny: {subjects(DENY)} }}"
+    allowed = (*ALLOW, *ALLOW_JETSTREAM) if jetstream else ALLOW
+    permission = f"{{ allow: {subjects(allowed)}, deny: {subjects(DENY)} }}"
+    blocks = {"leafnodes": leafnodes, "jetstream": jetstream}
     return f"""\
 listen: "127.0.0.1:-1"
 ports_file_dir: "{ports_file_dir}"
@@ -104,7 +134,7 @@ authorization {{
       permissions: {{ publish: {permission}, subscribe: {permission} }} }}
   ]
 }}
-""" + (f"leafnodes {{ {leafnodes} }}\n" if leafnodes else "")
+""" + "".join(f"{name} {{ {body} }}\n" for name, body in blocks.items() if body)
 
 
 def hub_leafnodes(port: int) -> str:
@@ -138,12 +168,12 @@ def unused_port() -> int:
 
 
 @contextmanager
-def running(product: Product, leafnodes: str = "") -> Iterator[Server]:
-    """A fresh server for the length of the block. Raises ServerFailed."""
+def running(product: Product, leafnodes: str = "", storage: Store | None = None) -> Iterator[Server]:
+    """A fresh server for the length of the block, with JetStream if it has a store. Raises ServerFailed."""
     with tempfile.TemporaryDirectory(prefix="phloem-bench-") as name:
         directory = Path(name)
         config, log = directory / "server.conf", directory / "server.log"
-        config.write_text(configuration(directory, leafnodes))
+        config.write_text(configuration(directory, leafnodes, storage.block if storage else ""))
         with log.open("wb") as log_file:
             process = subprocess.Popen(
                 (*product.command, "-c", str(config)), stdout=log_file, stderr=subprocess.STDOUT
@@ -190,25 +220,3 @@ def deployed(product: Product, *, leaf: bool) -> Iterator[Deployment]:
         hub = stack.enter_context(running(product, hub_leafnodes(port)))
         edge = stack.enter_context(running(product, edge_leafnodes(port)))
         yield Deployment(edge, hub)
-
-
-def _status(path: Path) -> dict[str, str]:
-    pairs = (line.partition(":") for line in path.read_text().splitlines())
-    return {key: value.strip() for key, _, value in pairs}
-
-
-def resident_bytes(pid: int, proc: Path = Path("/proc")) -> int:
-    """VmRSS of a process and all below it, in bytes, as ``/proc/<pid>/status`` says."""
-    parents: dict[int, int] = {}
-    sizes: dict[int, int] = {}
-    for path in proc.glob("[0-9]*/status"):
-        try:
-            status = _status(path)
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # ended while we looked
-        parents[int(status["Pid"])] = int(status["PPid"])
-        sizes[int(status["Pid"])] = int(status.get("VmRSS", "0 kB").split()[0]) * 1024
-    family = {pid}
-    while grown := {child for child, parent in parents.items() if parent in family} - family:
-        family |= grown
-    return sum(sizes[member] for member in family)

@@ -37,18 +37,6 @@ struct publisher {
     uint64_t start_ns, end_ns;
 };
 
-/* splitmix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014. */
-static uint64_t next_random(uint64_t *state) {
-    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-static void write_digits(char *at, int digits, long value) {
-    for (int i = digits - 1; i >= 0; i--, value /= 10) at[i] = (char)('0' + value % 10);
-}
-
 static long read_digits(const char *at, int digits) {
     long value = 0;
     for (int i = 0; i < digits; i++) value = value * 10 + (at[i] - '0');

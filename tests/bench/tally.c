@@ -1,8 +1,10 @@
-/* The counts of a run: what was published and delivered, when it ended, and whether it still moves. */
+/* The counts of a run: what was published and delivered, when it ended, and whether it still moves; and the small
+ * arithmetic that modes share. */
 #define _GNU_SOURCE
 #include "load.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 struct tally tally;
@@ -55,4 +57,28 @@ void print_rates(const struct options *options, uint64_t start_ns, uint64_t publ
            options->mode, options->size, published, tally.expected, (double)(end_ns - start_ns) / 1e9,
            (double)published * 1e9 / (double)(published_ns - start_ns),
            (double)tally.expected * 1e9 / (double)(end_ns - start_ns));
+}
+
+static int ascending(const void *left, const void *right) {
+    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+    return (a > b) - (a < b);
+}
+
+void sort_ns(uint64_t *values_ns, long count) {
+    qsort(values_ns, (size_t)count, sizeof *values_ns, ascending);
+}
+
+double quantile_us(const uint64_t *sorted_ns, long count, double q) {
+    return (double)sorted_ns[(long)((double)(count - 1) * q)] / 1e3;
+}
+
+uint64_t next_random(uint64_t *state) {
+    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+void write_digits(char *at, int digits, long value) {
+    for (int i = digits - 1; i >= 0; i--, value /= 10) at[i] = (char)('0' + value % 10);
 }

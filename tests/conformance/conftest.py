@@ -5,11 +5,12 @@ and are listed at the end of a run with the feature that is missing; one that pa
 whoever builds the feature deletes its rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from fnmatch import fnmatchcase
 
 import pytest
 from tests.support.brokers import Brokers
+from tests.support.jetstream import JsClient, JsWorld, js_world
 
 IMPLEMENTATIONS = ("nats-server", "phloem")
 NKEY = "users with nkeys"
@@ -48,3 +49,17 @@ def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def _own_servers_end_with_the_test(broker: Brokers) -> Iterator[None]:
     yield
     broker.stop_own()
+
+
+@pytest.fixture
+async def world(broker: Brokers) -> AsyncIterator[JsWorld]:
+    """An account with JetStream, for this test alone."""
+    world = js_world(broker)
+    yield world
+    world.close()
+
+
+@pytest.fixture
+async def js(world: JsWorld) -> JsClient:
+    """A client of an account that has JetStream and nothing in it."""
+    return await world.client()

@@ -89,6 +89,7 @@ class Brokers:
         self._shared: dict[str, Broker] = {}
         self._own: list[Broker] = []
         self._worlds = iter(_NUMBERS)
+        self._taken = itertools.count()
 
     def shared(self, config: str = "") -> Broker:
         """The server with this configuration that the whole session shares."""
@@ -99,6 +100,12 @@ class Brokers:
     def world(self) -> World:
         """A fresh account on a hub that all worlds share."""
         return World(self.shared(WORLDS_CONFIG), next(self._worlds))
+
+    def number(self, below: int) -> int:
+        """A number that nobody else has got; there are ``below`` of them."""
+        taken = next(self._taken)
+        assert taken < below
+        return taken
 
     def own(self, config: str = "") -> Broker:
         """A server for one test alone, ended after it."""

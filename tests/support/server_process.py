@@ -75,7 +75,11 @@ class ServerProcess:
             return "".join(self._lines)
 
     def configure(self, config: str) -> None:
-        """Write the configuration file: ``config``, the ports file and, unless said, the port."""
+        """Write the configuration file: ``config``, the ports file and, unless said, the port.
+
+        ``@FOLDER@`` in it is the server's folder.
+        """
+        config = config.replace("@FOLDER@", str(self.folder))
         listen = "" if re.search(r"^\s*(listen|port)\b", config, re.MULTILINE) else 'listen: "127.0.0.1:-1"\n'
         self.config_file.write_text(f'{listen}ports_file_dir: "{self.folder}"\n{config}\n')
 

@@ -84,8 +84,14 @@ def _read_config(request: "Request") -> tuple[StreamConfig, bool]:
 def _not_yet(config: StreamConfig) -> None:
     """What phloem cannot do yet is said, not half done."""
     for wanted, what in (
-        (config.mirror, "mirrors"),
-        (config.sources, "sources"),
+        (
+            any(one.external for one in (config.mirror, *config.sources) if one is not None),
+            "mirrors and sources of other domains and accounts (external)",
+        ),
+        (
+            any(one.consumer for one in (config.mirror, *config.sources) if one is not None),
+            "mirrors and sources through a durable consumer",
+        ),
         (config.allow_atomic, "atomic batch publish (allow_atomic)"),
         (config.allow_batched, "fast batch publish (allow_batched)"),
         (config.allow_msg_schedules, "message schedules (allow_msg_schedules)"),

@@ -42,10 +42,17 @@ QUEUE = b"_sys_"
 class DirectGet:
     """The subscriptions ``$JS.API.DIRECT.GET.<stream>`` and below of one stream."""
 
-    def __init__(self, stream: "Stream") -> None:
+    def __init__(self, stream: "Stream", name: str = "") -> None:
+        """``name``: of the stream that is asked, when it is a mirror that answers."""
         self._stream = stream
-        self._subject = f"$JS.API.DIRECT.GET.{stream.name}".encode()
+        self._name = name or stream.name
+        self._subject = f"$JS.API.DIRECT.GET.{self._name}".encode()
         self._idents: list[int] = []
+
+    @property
+    def listens(self) -> bool:
+        """Whether they are served."""
+        return bool(self._idents)
 
     def listen(self, *, on: bool) -> None:
         """Serve them or not."""
@@ -67,7 +74,7 @@ class DirectGet:
 
     def _domain_subject(self) -> list[bytes]:
         domain = self._stream.system.options.domain
-        return [f"$JS.{domain}.API.DIRECT.GET.{self._stream.name}".encode()] if domain else []
+        return [f"$JS.{domain}.API.DIRECT.GET.{self._name}".encode()] if domain else []
 
     def _send(self, reply: bytes, header: bytes, payload: bytes, *, safe: bool = False) -> None:
         log = self._stream.log if safe else None
@@ -86,7 +93,7 @@ class DirectGet:
             self._send(reply, b"NATS/1.0 500 " + str(problem).encode() + b"\r\n\r\n", b"")
 
     def _serve(self, subject: bytes, reply: bytes, body: bytes) -> None:
-        at = subject.find(b".DIRECT.GET.") + 12 + len(self._stream.name) + 1
+        at = subject.find(b".DIRECT.GET.") + 12 + len(self._name) + 1
         wanted = subject[at:]
         if wanted and not body:
             self._one(reply, self._last(wanted), headers=True)

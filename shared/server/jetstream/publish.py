@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from phloem.shared.jetstream.counters import body_of, sourced_count, value_of
 from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.stream_config import StreamConfig
 from phloem.shared.jetstream.times import SECOND_NS, parse_go_duration, rfc3339
 from phloem.shared.jetstream.transform import Transform
-from phloem.shared.store.log import Damaged
+from phloem.shared.store.log import Damaged, Message
 
 if TYPE_CHECKING:
     from phloem.shared.server.jetstream.stream import Stream
@@ -115,9 +116,7 @@ class Publish:
         stream = self._stream
         config, log = stream.config, stream.log
         if self._transform is not None:
-            subject = (self._transform.apply(subject.decode(errors="surrogateescape")) or "").encode(
-                errors="surrogateescape"
-            ) or subject
+            subject = self._renamed(subject)
         wishes = wishes_of(header) if header else {}
         if config.sealed:
             raise error(10109)
@@ -144,6 +143,11 @@ class Publish:
             payload, extra = self._count(subject, wishes)
         self._check_room(config, subject, header, payload, rollup)
         self._store(subject, reply, header, payload, wishes, ttl, rollup, extra)
+
+    def _renamed(self, subject: bytes) -> bytes:
+        assert self._transform is not None
+        changed = self._transform.apply(subject.decode(errors="surrogateescape"))
+        return changed.encode(errors="surrogateescape") if changed else subject
 
     def _store(
         self,
@@ -172,6 +176,62 @@ class Publish:
         self._acknowledge(seq, reply, extra)
         if self._again is not None:
             self._republish(subject, header, payload, seq, now, before)
+
+    # --- from other streams --------------------------------------------------------------------------------
+
+    def mirrored(self, message: Message, subject: bytes) -> None:
+        """A message of the origin of a mirror. Raises ApiError for one that has to wait."""
+        stream, config = self._stream, self._stream.config
+        self._check_room(config, subject, message.header, message.payload, b"")
+        before = stream.log.subject(subject)[2] if self._again is not None else 0
+        stream.engine.store(subject, message.header, message.payload, message.ts, message.seq)
+        self._rules_of_age(subject, message.header, message.seq, message.ts)
+        if self._again is not None:
+            self._republish(subject, message.header, message.payload, message.seq, message.ts, before)
+
+    def sourced(self, subject: bytes, header: bytes, payload: bytes) -> None:
+        """A message of a source. Raises ApiError for one that has to wait."""
+        stream, config = self._stream, self._stream.config
+        if self._transform is not None:
+            subject = self._renamed(subject)
+        wishes = wishes_of(header)
+        if self._duplicate(wishes):
+            return
+        if config.retention == "interest" and not stream.engine.wanted(subject):
+            stream.log.skip(stream.log.last_seq + 1)
+            return
+        if config.allow_msg_counter and b"Nats-Incr" in wishes:
+            last = self._last_message(subject)
+            header, payload = sourced_count(
+                last.header if last is not None else b"",
+                last.payload if last is not None else None,
+                subject,
+                header,
+                payload,
+            )
+        self._check_room(config, subject, header, payload, b"")
+        now = stream.system.clock.wall_ns()
+        before = stream.log.subject(subject)[2] if self._again is not None else 0
+        seq = stream.engine.store(subject, header, payload, now)
+        if ident := wishes.get(b"Nats-Msg-Id"):
+            self._remember(ident, seq, now)
+        self._rules_of_age(subject, header, seq, now)
+        if self._again is not None:
+            self._republish(subject, header, payload, seq, now, before)
+
+    def _rules_of_age(self, subject: bytes, header: bytes, seq: int, now: int) -> None:
+        """TTL and rollup of a message that another stream has accepted: what this one does not do is ignored."""
+        stream, config = self._stream, self._stream.config
+        wishes = wishes_of(header) if b"\nNats-" in header else {}
+        ttl = parse_ttl(wishes[b"Nats-TTL"]) if config.allow_msg_ttl and b"Nats-TTL" in wishes else 0
+        if ttl:
+            stream.expiry.add(seq, ttl, now)
+        elif config.max_age:
+            stream.expiry.stored(now)
+        rollup = wishes.get(b"Nats-Rollup", b"").lower()
+        if rollup in (b"sub", b"all") and config.allow_rollup_hdrs and not config.deny_purge:
+            stream.log.purge((subject,) if rollup == b"sub" else (), keep=1)
+            stream.engine.changed()
 
     def _acknowledge(self, seq: int, reply: bytes, extra: bytes = b"") -> None:
         stream = self._stream
@@ -285,17 +345,17 @@ class Publish:
         if payload:
             raise error(10170)
 
+    def _last_message(self, subject: bytes) -> Message | None:
+        last = self._stream.log.subject(subject)[2]
+        return self._stream.log.read(last) if last else None
+
     def _count(self, subject: bytes, wishes: dict[bytes, bytes]) -> tuple[bytes, bytes]:
         """The new total as a body, and for the acknowledgement."""
         total = int(wishes[b"Nats-Incr"])
-        last = self._stream.log.subject(subject)[2]
-        message = self._stream.log.read(last) if last else None
+        message = self._last_message(subject)
         if message is not None:
-            try:
-                total += int(msgspec.json.decode(message.payload)["val"])
-            except (msgspec.DecodeError, KeyError, ValueError, TypeError):
-                raise error(10172) from None
-        return b'{"val":"%d"}' % total, b',"val":"%d"' % total
+            total += value_of(message.payload)
+        return body_of(total), b',"val":"%d"' % total
 
     @staticmethod
     def _rollup(config: StreamConfig, wishes: dict[bytes, bytes]) -> bytes:

@@ -12,6 +12,7 @@ from phloem.shared.jetstream.times import rfc3339
 from phloem.shared.server.jetstream.consumer import Consumer, ConsumerRecord
 from phloem.shared.server.jetstream.direct import DirectGet
 from phloem.shared.server.jetstream.expiry import Expiry
+from phloem.shared.server.jetstream.intake import Intakes
 from phloem.shared.server.jetstream.publish import Publish
 from phloem.shared.store.log import Damaged, Log
 
@@ -55,6 +56,7 @@ class Stream:
         )
         self.expiry = Expiry(self)
         self.direct = DirectGet(self)
+        self.intakes = Intakes(self)
 
     @property
     def config(self) -> StreamConfig:
@@ -107,6 +109,7 @@ class Stream:
         self.engine.listen([subject.encode() for subject in config.subjects])
         self.direct.listen(on=config.allow_direct)
         self._per_subject_limit()
+        self.intakes.configure()
         self.expiry.schedule()
 
     def _per_subject_limit(self) -> None:
@@ -191,6 +194,7 @@ class Stream:
             shown["domain"] = self.system.options.domain
         if leader:
             shown["cluster"] = {"leader": self.system.server.name}
+        shown |= self.intakes.info()
         shown["ts"] = rfc3339(self.system.clock.wall_ns())
         return shown
 
@@ -201,6 +205,7 @@ class Stream:
         for consumer in list(self.consumers.values()):
             consumer.close(status)
         self.direct.listen(on=False)
+        self.intakes.close()
         self.expiry.cancel()
         self.engine.close()
 
@@ -215,6 +220,7 @@ class Stream:
         account, store = self.account, self.system.store
         for consumer in list(self.consumers.values()):
             consumer.delete()
+        self.intakes.close(forget=True)
         self.close(b"")
         if self.config.storage == "file":
             store.drop_log(self.record.ident)

@@ -17,6 +17,7 @@ from phloem.shared.engine.engine import Engine, Quota
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.jetstream.account import AccountJetStream
 from phloem.shared.server.jetstream.api import Api
+from phloem.shared.server.jetstream.intake import Intakes
 from phloem.shared.server.options_jetstream import AccountJetStream as AccountOptions
 from phloem.shared.server.options_jetstream import JetStream as JetStreamOptions
 from phloem.shared.store.store import Store, StoreError
@@ -46,6 +47,7 @@ class JetStream:
         self.memory = Quota(0)
         self.disk = Quota(0)
         self._next_ident = 1
+        self.intakes: dict[int, Intakes] = {}  # of streams that take from others
         self.stopping = False
 
     def start(self) -> None:
@@ -139,6 +141,20 @@ class JetStream:
                 if runtime is not None:
                     runtime.happened(what, *numbers)
                     break
+        if self.intakes and not self.stopping:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        """Mirrors and sources; where there is more than one part, the next tick goes on."""
+        more = False
+        for intakes in list(self.intakes.values()):
+            more = intakes.work() or more
+        if more:
+            self.engine.wake()
+
+    def intake_held(self) -> bool:
+        """Whether the disk has to catch up first."""
+        return bool(self.store.stats["pending_bytes"] > limits.INTAKE_PENDING_BYTES)
 
     def _freeze(self) -> None:
         for account in self.accounts.values():

@@ -62,6 +62,12 @@ def test_markdown_names_machine_versions_and_failures() -> None:
     assert text.endswith("\nover a leaf link failed: no [interest]\n")
 
 
+def test_markdown_names_the_rows_that_took_one_turn() -> None:
+    assert 'Measured once: "request-reply".' in report.markdown(REPORT)
+    single = msgspec.structs.replace(REPORT, rounds=1)
+    assert "Measured once" not in report.markdown(single)
+
+
 def test_a_server_beside_itself_has_columns_that_can_be_told_apart() -> None:
     itself = msgspec.structs.replace(REPORT, candidate="nats-server")
     assert report.heads(itself)[1:3] == ("nats-server", "again")

@@ -35,6 +35,10 @@ def test_calibration_ends_where_the_generator_can_count_no_further() -> None:
     assert rounds.calibrate(lambda _: 0.0, 1, 1.2) == rounds.MESSAGES_MAX
 
 
+def test_calibration_ends_where_the_scene_holds_no_more() -> None:
+    assert rounds.calibrate(lambda count: count / 1e6, 1_000, 1.2, 50_000) == 50_000
+
+
 class Script:
     """Stands in for servers and generator: each sample is the next one of the script."""
 

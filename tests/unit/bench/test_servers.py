@@ -14,6 +14,7 @@ def test_users_log_in_and_have_permissions() -> None:
     assert 'ports_file_dir: "/ports"' in text
     assert f"publish: {permission}, subscribe: {permission}" in text
     assert "leafnodes" not in text
+    assert "jetstream" not in text
 
 
 def test_both_ends_of_a_leaf_link_name_the_same_port_and_login() -> None:
@@ -21,6 +22,14 @@ def test_both_ends_of_a_leaf_link_name_the_same_port_and_login() -> None:
     edge = servers.configuration(Path("/ports"), servers.edge_leafnodes(7422))
     assert 'leafnodes { listen: "127.0.0.1:7422", authorization: { user: "edge",' in hub
     assert 'remotes: [ { url: "nats-leaf://edge:kept-on-loopback-too@127.0.0.1:7422" } ]' in edge
+
+
+def test_a_store_brings_jetstream_and_its_permissions(tmp_path: Path) -> None:
+    always = servers.Store(tmp_path / "js", "always")
+    text = servers.configuration(Path("/ports"), jetstream=always.block)
+    assert f'jetstream {{ store_dir: "{tmp_path}/js", sync_interval: always }}' in text
+    assert '"$JS.API.>"' in text
+    assert servers.Store(tmp_path).block == f'store_dir: "{tmp_path}"'
 
 
 @pytest.mark.parametrize(
@@ -46,12 +55,3 @@ def test_a_server_that_ends_says_why() -> None:
 def test_a_program_that_does_not_run_has_no_version(command: tuple[str, ...]) -> None:
     with pytest.raises(ServerFailed, match=r"broken does not run: .*(gone|No such file)"):
         Product("broken", command, command).version()
-
-
-def test_memory_is_the_sum_over_the_process_and_all_below_it(tmp_path: Path) -> None:
-    for pid, parent, kilobytes in ((10, 1, 100), (11, 10, 20), (12, 11, 3), (13, 1, 5000)):
-        (tmp_path / str(pid)).mkdir()
-        text = f"Name:\tx\nPid:\t{pid}\nPPid:\t{parent}\nVmRSS:\t    {kilobytes} kB\n"
-        (tmp_path / str(pid) / "status").write_text(text)
-    assert servers.resident_bytes(10, tmp_path) == 123 * 1024
-    assert servers.resident_bytes(12, tmp_path) == 3 * 1024

@@ -1,0 +1,263 @@
+"""Mirrors and sources: what a stream takes from other streams (reference 2.9).
+
+Both look at their origin after every tick of the server and take what has become visible, a bounded part at a time.
+An origin that is not there is looked for again just as often, so that no retry has to be timed.
+
+Where a source has got to is a pair in the store, written in the same batch as the messages: after a crash it goes on
+exactly there. Without the pair (a restored stream) the last stored ``Nats-Stream-Source`` tells.
+"""
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from phloem.shared import limits
+from phloem.shared.jetstream.errors import ApiError
+from phloem.shared.jetstream.sourcing import Selection, place_in
+from phloem.shared.jetstream.stream_config import StreamSource
+from phloem.shared.jetstream.times import SECOND_NS
+from phloem.shared.server.jetstream.direct import DirectGet
+from phloem.shared.server.jetstream.feed import Feed, feed_of, is_current
+from phloem.shared.store.log import Damaged, Message
+
+if TYPE_CHECKING:
+    from phloem.shared.server.jetstream.stream import Stream
+
+log = logging.getLogger("phloem.jetstream")
+
+CAUGHT_UP = 10  # a mirror that is less behind answers direct gets for its origin
+
+
+class Intake:
+    """One origin of a stream."""
+
+    def __init__(self, stream: "Stream", source: StreamSource) -> None:
+        self.stream = stream
+        self.source = source
+        self.selection = Selection(source)
+        self.next_seq = 0  # of the origin; 0: not known before there is one
+        self._feed: Feed | None = None
+        self._problem: ApiError | None = None
+        self._active_ns = 0
+
+    # --- what mirror and source do differently ---------------------------------------------------------
+
+    def begin(self, feed: Feed) -> int:
+        """The sequence to go on with."""
+        raise NotImplementedError
+
+    def take(self, feed: Feed, message: Message, now: int) -> None:
+        """Store one message. Raises ApiError for one that has to wait."""
+        raise NotImplementedError
+
+    def taken(self, feed: Feed) -> None:
+        """The end of a part."""
+
+    # --- the work ----------------------------------------------------------------------------------------
+
+    def _connect(self) -> Feed | None:
+        account = self.stream.account
+        if self._feed is not None and is_current(self._feed, account, self.source):
+            return self._feed
+        self._feed = None
+        try:
+            feed = feed_of(account, self.source)
+        except ApiError as problem:
+            self._problem = problem
+            return None
+        self._problem = None
+        self._feed = feed
+        self.next_seq = self.begin(feed)
+        self._active_ns = self.stream.system.clock.monotonic_ns()
+        return feed
+
+    def work(self) -> bool:
+        """Take what there is, at most a part of it; whether there is more."""
+        feed = self._connect()
+        if feed is None or self.next_seq > feed.last_seq or self.stream.system.intake_held():
+            return False
+        filters, now = self.selection.filters, self.stream.system.clock.wall_ns()
+        count = size = 0
+        try:
+            while count < limits.INTAKE_MESSAGES and size < limits.INTAKE_BYTES:
+                message = feed.next(filters, self.next_seq)
+                if message is None:
+                    self.next_seq = feed.last_seq + 1
+                    break
+                self.take(feed, message, now)
+                self.next_seq = message.seq + 1
+                count += 1
+                size += len(message.payload) + len(message.header)
+            self._problem = None
+        except ApiError as problem:
+            self._problem = problem
+        if count:
+            self._active_ns = self.stream.system.clock.monotonic_ns()
+            self.taken(feed)
+        return count > 0 and self._problem is None
+
+    # --- what answers say --------------------------------------------------------------------------------
+
+    def info(self) -> dict[str, Any]:
+        """StreamSourceInfo."""
+        source, feed = self.source, self._feed
+        shown: dict[str, Any] = {"name": source.name}
+        if source.external is not None:
+            shown["external"] = source.external
+        shown["lag"] = feed.behind(self.selection.filters, self.next_seq) if feed is not None else 0
+        shown |= self.progress()
+        since = self.stream.system.clock.monotonic_ns() - self._active_ns
+        # an origin of this server is always heard of; a remote one says so every second
+        shown["active"] = since % SECOND_NS if feed is not None else -1
+        if self._problem is not None:
+            shown["error"] = self._problem.as_dict()
+        if source.filter_subject:
+            shown["filter_subject"] = source.filter_subject
+        if source.subject_transforms:
+            shown["subject_transforms"] = source.subject_transforms
+        return shown
+
+    def progress(self) -> dict[str, Any]:
+        """What only a source says."""
+        return {}
+
+    def close(self) -> None:
+        """It is not a mirror or a source any more."""
+
+
+class Mirror(Intake):
+    """Everything as the origin has it: sequences, times, headers."""
+
+    def __init__(self, stream: "Stream", source: StreamSource) -> None:
+        super().__init__(stream, source)
+        self._direct = DirectGet(stream, source.name)
+
+    def begin(self, feed: Feed) -> int:
+        """Behind the last that is here."""
+        last = self.stream.log.last_seq
+        return last + 1 if last else feed.start(self.source)
+
+    def take(self, feed: Feed, message: Message, now: int) -> None:
+        """One message, under the same sequence."""
+        self.stream.publish.mirrored(message, self.selection.subject(message.subject))
+
+    def work(self) -> bool:
+        """The same, and answering for the origin once it has caught up."""
+        more = super().work()
+        if self.stream.config.mirror_direct and not more and self._feed is not None:
+            near = self._feed.behind(self.selection.filters, self.next_seq) < CAUGHT_UP
+            self._direct.listen(on=near or self._direct.listens)
+        return more
+
+    def close(self) -> None:
+        """A stream of its own from now on."""
+        self._direct.listen(on=False)
+
+
+class Source(Intake):
+    """Messages of another stream among those of this one."""
+
+    def __init__(self, stream: "Stream", source: StreamSource) -> None:
+        super().__init__(stream, source)
+        self.seen_seq = 0  # the last one of the origin that was stored here
+        self._identity = b""
+
+    def _key(self) -> bytes:
+        digest = hashlib.sha256(self.selection.index).digest()[:16]
+        return b"o" + self.stream.record.ident.to_bytes(4) + digest
+
+    def begin(self, feed: Feed) -> int:
+        """Behind the last that was taken from this origin; one that was made anew is another."""
+        if not self.seen_seq:
+            self._remember()
+        if self._identity and self._identity != feed.identity:
+            self.seen_seq = 0
+        self._identity = feed.identity
+        return self.seen_seq + 1 if self.seen_seq else feed.start(self.source)
+
+    def _remember(self) -> None:
+        stream = self.stream
+        value = stream.system.store.get(self._key()) if stream.config.storage == "file" else None
+        if value is not None:
+            self.seen_seq, self._identity = int.from_bytes(value[:8]), value[8:]
+            return
+        seq = stream.log.last_seq
+        while seq >= stream.log.first_seq:
+            try:
+                message = stream.log.read(seq)
+            except Damaged:
+                message = None
+            place = place_in(message.header) if message is not None else None
+            if place is not None and place.source == self.selection.index:
+                self.seen_seq, self._identity = place.seq, place.identity
+                return
+            seq -= 1
+
+    def take(self, feed: Feed, message: Message, now: int) -> None:
+        """One message, with a sequence and a time of its own."""
+        subject = self.selection.subject(message.subject)
+        header = self.selection.header(message.header, message.seq, message.subject, feed.identity)
+        self.stream.publish.sourced(subject, header, message.payload)
+        self.seen_seq = message.seq
+
+    def taken(self, feed: Feed) -> None:
+        """In the batch of the messages."""
+        if self.stream.config.storage == "file":
+            self.stream.system.store.put(self._key(), self.seen_seq.to_bytes(8) + feed.identity)
+
+    def progress(self) -> dict[str, Any]:
+        """The origin's sequence."""
+        return {"seq": self.seen_seq} if self.seen_seq else {}
+
+    def close(self) -> None:
+        """What was remembered of it goes."""
+        if self.stream.config.storage == "file":
+            self.stream.system.store.delete(self._key())
+
+
+class Intakes:
+    """The mirror or the sources of one stream."""
+
+    def __init__(self, stream: "Stream") -> None:
+        self._stream = stream
+        self.mirror: Mirror | None = None
+        self.sources: dict[bytes, Source] = {}
+
+    def configure(self) -> None:
+        """Those of the configuration, new ones from their beginning."""
+        stream, config = self._stream, self._stream.config
+        if self.mirror is not None and self.mirror.source != config.mirror:
+            self.mirror.close()
+            self.mirror = None
+        if self.mirror is None and config.mirror is not None:
+            self.mirror = Mirror(stream, config.mirror)
+        wanted = {Selection(source).index: source for source in config.sources}
+        for index in [index for index in self.sources if index not in wanted]:
+            self.sources.pop(index).close()
+        for index, source in wanted.items():
+            if index not in self.sources:
+                self.sources[index] = Source(stream, source)
+        stream.system.intakes.pop(stream.record.ident, None)
+        if self.mirror is not None or self.sources:
+            stream.system.intakes[stream.record.ident] = self
+
+    def work(self) -> bool:
+        """Whether there is more to do."""
+        more = self.mirror.work() if self.mirror is not None else False
+        for source in self.sources.values():
+            more = source.work() or more
+        return more
+
+    def info(self) -> dict[str, Any]:
+        """``mirror`` and ``sources`` of StreamInfo."""
+        if self.mirror is not None:
+            return {"mirror": self.mirror.info()}
+        return {"sources": [source.info() for source in self.sources.values()]} if self.sources else {}
+
+    def close(self, *, forget: bool = False) -> None:
+        """Nothing is taken any more; ``forget``: the stream is deleted."""
+        self._stream.system.intakes.pop(self._stream.record.ident, None)
+        if self.mirror is not None:
+            self.mirror.close()
+        for source in self.sources.values() if forget else ():
+            source.close()

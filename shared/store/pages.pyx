@@ -1,0 +1,380 @@
+"""LMDB's file read without trusting it: for check, for repair, and before LMDB itself is let at a file.
+
+LMDB believes its pages; one flipped bit can lead it out of the map. Here every number is held against the file: pages
+are where they say, nodes fill their page exactly and do not overlap, keys are in order, no page is used twice, and what
+is on the list of free pages is used by nobody. What is broken is noted and passed over.
+
+Format: LMDB 0.9, 64-bit, little-endian (mdb.c: MDB_page, MDB_node, MDB_meta, MDB_db), without sorted duplicates.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy, memset
+
+from phloem.shared.kernel.sublist cimport grow, must
+
+from .lmdb cimport MDB_val
+
+cdef enum:
+    HEAD = 16  # of a page
+    NODE = 8  # head of a node
+    KEY_MOST = 511
+    BRANCH = 1
+    LEAF = 2
+    OVERFLOW = 4
+    META = 8
+    BIG = 1  # the value is on pages of its own
+    SUB = 2  # the value is a tree
+    TREE = 48  # bytes of one
+    META_BYTES = 136
+    VERSION = 1
+    PAGE_LEAST = 256
+    PAGE_MOST = 32768
+
+cdef enum:
+    MAGIC_LOW = 0xC0DE
+    MAGIC_HIGH = 0xBEEF
+
+
+cdef void _note(Pages* p, uint64_t tree, uint64_t page, int what) noexcept nogil:
+    p.total += 1
+    if p.nproblems >= PROBLEMS_MAX:
+        return
+    p.problems = <Problem*>grow(p.problems, &p.problem_cap, p.nproblems + 1, sizeof(Problem))
+    p.problems[p.nproblems].page, p.problems[p.nproblems].tree = page, tree
+    p.problems[p.nproblems].what = what
+    p.nproblems += 1
+
+
+cdef inline uint16_t _u16(const char* at) noexcept nogil:
+    cdef uint16_t value
+    memcpy(&value, at, 2)
+    return value
+
+
+cdef inline uint64_t _u64(const char* at) noexcept nogil:
+    cdef uint64_t value
+    memcpy(&value, at, 8)
+    return value
+
+
+cdef void _tree(Tree* t, const char* at) noexcept nogil:
+    t.flags, t.depth = _u16(at + 4), _u16(at + 6)
+    t.entries, t.root = _u64(at + 32), _u64(at + 40)
+
+
+# --- the file --------------------------------------------------------------------------------------
+
+
+cdef size_t _meta(const char* at, size_t size) noexcept nogil:
+    """The page size that a meta page names, if it is one; else 0."""
+    cdef uint32_t page
+    cdef uint32_t version
+    if size < HEAD + META_BYTES or _u16(at + 10) != META:
+        return 0
+    memcpy(&version, at + HEAD + 4, 4)
+    if _u16(at + HEAD) != MAGIC_LOW or _u16(at + HEAD + 2) != MAGIC_HIGH or version != VERSION:
+        return 0
+    memcpy(&page, at + HEAD + 24, 4)
+    return page if PAGE_LEAST <= page <= PAGE_MOST and page & (page - 1) == 0 else 0
+
+
+cdef bint pages_open(Pages* p, const char* data, size_t size) noexcept nogil:
+    """The newest of the two heads that can be read. False: there is none, or one of them is not as it should be and
+    nobody knows whether it was the newer one; what the other one says can be read all the same."""
+    cdef size_t first = _meta(data, size)
+    cdef size_t second = 0
+    cdef size_t step = first if first else PAGE_LEAST
+    cdef const char* at = NULL
+    memset(p, 0, sizeof(Pages))
+    p.data, p.size = data, size
+    while step <= PAGE_MOST and second == 0:
+        if size > step and _meta(data + step, size - step) == step:
+            second = step
+        step *= 2
+        if first:
+            break
+    if first:
+        at = data
+    if second and (at == NULL or _u64(data + second + HEAD + 128) > _u64(at + HEAD + 128)):
+        at = data + second
+    if at == NULL:
+        return False
+    p.page_size = first if first else second
+    _tree(&p.free, at + HEAD + 24)
+    _tree(&p.main, at + HEAD + 24 + TREE)
+    p.last_page = _u64(at + HEAD + 24 + 2 * TREE)
+    p.transaction = _u64(at + HEAD + 24 + 2 * TREE + 8)
+    if p.last_page >= size // p.page_size:
+        _note(p, 0, p.last_page, T_OUTSIDE)
+        p.last_page = size // p.page_size - 1
+    p.used = <uint8_t*>must(calloc(1, p.last_page // 8 + 1))
+    p.used[0] |= 3
+    if first == 0 or second == 0:
+        _note(p, 0, 0 if first == 0 else 1, T_PAGE)
+    return p.total == 0
+
+
+cdef void pages_close(Pages* p) noexcept nogil:
+    free(p.used)
+    free(p.problems)
+    memset(p, 0, sizeof(Pages))
+
+
+cdef bint page_used(Pages* p, uint64_t number) noexcept nogil:
+    return (p.used[number >> 3] >> (number & 7)) & 1
+
+
+cdef bint _take(Pages* p, uint64_t number, uint64_t count) noexcept nogil:
+    """Marks pages as used; False: one of them was."""
+    cdef bint fresh = True
+    cdef uint64_t i
+    for i in range(number, number + count):
+        if page_used(p, i):
+            fresh = False
+        p.used[i >> 3] |= <uint8_t>(1 << (i & 7))
+    return fresh
+
+
+# --- one page --------------------------------------------------------------------------------------
+
+
+cdef inline const char* _page(Pages* p, uint64_t number) noexcept nogil:
+    return p.data + number * p.page_size
+
+
+cdef inline uint32_t _count(const char* page) noexcept nogil:
+    return (_u16(page + 12) - HEAD) // 2
+
+
+cdef inline const char* _node(const char* page, uint32_t index) noexcept nogil:
+    return page + _u16(page + HEAD + 2 * index)
+
+
+cdef inline uint32_t _data_size(const char* node) noexcept nogil:
+    return _u16(node) | <uint32_t>_u16(node + 2) << 16
+
+
+cdef inline uint64_t _child(const char* node) noexcept nogil:
+    return _u16(node) | <uint64_t>_u16(node + 2) << 16 | <uint64_t>_u16(node + 4) << 32
+
+
+cdef inline void _key(const char* node, MDB_val* key) noexcept nogil:
+    key.mv_data, key.mv_size = <void*>(node + NODE), _u16(node + 6)
+
+
+cdef int _compare(MDB_val* a, MDB_val* b) noexcept nogil:
+    """LMDB's order of keys."""
+    cdef size_t n = a.mv_size if a.mv_size < b.mv_size else b.mv_size
+    cdef int order = memcmp(a.mv_data, b.mv_data, n)
+    if order:
+        return order
+    return (a.mv_size > b.mv_size) - (a.mv_size < b.mv_size)
+
+
+cdef bint _nodes_fit(Pages* p, const char* page, int kind) noexcept nogil:
+    """Nodes fill the upper part of the page exactly, as LMDB leaves them."""
+    cdef size_t lower = _u16(page + 12)
+    cdef size_t upper = _u16(page + 14)
+    cdef size_t filled = 0
+    cdef size_t offset, length
+    cdef uint32_t i
+    cdef const char* node
+    if lower <= HEAD or lower & 1 or upper < lower or upper > p.page_size:
+        return False
+    for i in range(_count(page)):
+        offset = _u16(page + HEAD + 2 * i)
+        if offset < upper or offset & 1 or offset + NODE > p.page_size:
+            return False
+        node = page + offset
+        length = NODE + _u16(node + 6)
+        if kind == LEAF:
+            if _u16(node + 4) not in (0, BIG, SUB) or _u16(node + 6) == 0:
+                return False
+            length += 8 if _u16(node + 4) == BIG else _data_size(node)
+        length = (length + 1) & ~<size_t>1
+        if _u16(node + 6) > KEY_MOST or offset + length > p.page_size:
+            return False
+        filled += length
+    return filled == p.page_size - upper
+
+
+cdef int _page_trouble(Pages* p, uint64_t number, int kind, bint ordered) noexcept nogil:
+    """What is wrong with a page of a tree."""
+    cdef const char* page
+    cdef MDB_val before, key
+    cdef uint32_t i
+    if number > p.last_page:
+        return T_OUTSIDE
+    page = _page(p, number)
+    if _u64(page) != number or _u16(page + 10) != kind:
+        return T_PAGE
+    if not _nodes_fit(p, page, kind):
+        return T_NODES
+    for i in range(1 if kind == LEAF else 2, _count(page)):  # the first key of a branch is not looked at
+        _key(_node(page, i - 1), &before)
+        _key(_node(page, i), &key)
+        if ordered and _compare(&before, &key) >= 0:
+            return T_ORDER
+    return NO_TROUBLE
+
+
+cdef bint _value(Pages* p, const char* node, MDB_val* value, bint take) noexcept nogil:
+    """The value of a leaf's node; False: its pages are not there."""
+    cdef uint32_t size = _data_size(node)
+    cdef uint64_t number
+    cdef uint64_t count
+    cdef const char* page
+    value.mv_data, value.mv_size = <void*>(node + NODE + _u16(node + 6)), size
+    if _u16(node + 4) != BIG:
+        return True
+    number = _u64(<const char*>value.mv_data)
+    count = (HEAD - 1 + <uint64_t>size) // p.page_size + 1
+    if number > p.last_page or count > p.last_page - number + 1:
+        return False
+    page = _page(p, number)
+    if _u64(page) != number or _u16(page + 10) != OVERFLOW \
+            or (_u16(page + 12) | <uint32_t>_u16(page + 14) << 16) != count:
+        return False
+    value.mv_data = <void*>(page + HEAD)
+    return not take or _take(p, number, count)
+
+
+cdef bint page_is_leaf(Pages* p, uint64_t number) noexcept nogil:
+    return _page_trouble(p, number, LEAF, True) == NO_TROUBLE
+
+
+cdef uint32_t page_count(Pages* p, uint64_t number) noexcept nogil:
+    return _count(_page(p, number))
+
+
+cdef bint page_entry(Pages* p, uint64_t number, uint32_t index, MDB_val* key, MDB_val* value) noexcept nogil:
+    """An entry of a leaf that no tree leads to."""
+    cdef const char* node = _node(_page(p, number), index)
+    _key(node, key)
+    return _value(p, node, value, False)
+
+
+# --- trees -----------------------------------------------------------------------------------------
+
+
+cdef void walk_begin(Walk* w, Pages* p, Tree* tree, bint shallow) noexcept nogil:
+    memset(w, 0, sizeof(Walk))
+    p.walks += 1
+    w.pages, w.tree, w.number, w.shallow = p, tree[0], p.walks, shallow
+    w.ordered = tree != &p.free
+    w.level = -1
+    if tree.depth > DEEP or (tree.depth == 0) != (tree.root == <uint64_t>-1):
+        _trouble(w, tree.root, T_PAGE)
+    elif tree.depth:
+        _down(w, tree.root)
+
+
+cdef void _trouble(Walk* w, uint64_t page, int what) noexcept nogil:
+    w.broken = True
+    _note(w.pages, w.number, page, what)
+
+
+cdef void _down(Walk* w, uint64_t number) noexcept nogil:
+    """Into a page; if it cannot be used it is passed over."""
+    cdef int kind = LEAF if w.level + 2 == w.tree.depth else BRANCH
+    cdef int what = _page_trouble(w.pages, number, kind, w.ordered)
+    if what == NO_TROUBLE and not _take(w.pages, number, 1):
+        what = T_TWICE
+    if what != NO_TROUBLE:
+        _trouble(w, number, what)
+        return
+    w.level += 1
+    w.stack[w.level] = number
+    w.at[w.level] = 0
+
+
+cdef bint _in_order(Walk* w, MDB_val* key) noexcept nogil:
+    """Whether a key is where it should be: not below its page's separator, above what came before."""
+    return not w.ordered or ((w.low.mv_size == 0 or _compare(&w.low, key) <= 0)
+                             and (w.key.mv_size == 0 or _compare(&w.key, key) < 0))
+
+
+cdef bint walk_next(Walk* w, MDB_val* key, MDB_val* value) noexcept nogil:
+    """The next entry that can be read; False: there are no more."""
+    cdef const char* page
+    cdef const char* node
+    cdef uint32_t i
+    while w.level >= 0:
+        page = _page(w.pages, w.stack[w.level])
+        i = w.at[w.level]
+        if i >= _count(page):
+            w.level -= 1
+            continue
+        w.at[w.level] += 1
+        node = _node(page, i)
+        _key(node, key)
+        if w.level + 1 < w.tree.depth:
+            if i and not _in_order(w, key):
+                _trouble(w, w.stack[w.level], T_ORDER)
+            elif i:
+                w.low = key[0]
+            _down(w, _child(node))
+            continue
+        w.entries += 1
+        if not _in_order(w, key):
+            _trouble(w, w.stack[w.level], T_ORDER)
+            continue
+        w.key = key[0]
+        if not _value(w.pages, node, value, True):
+            _trouble(w, w.stack[w.level], T_VALUE)
+            continue
+        return True
+    if not w.broken and w.entries != w.tree.entries:
+        _trouble(w, w.tree.root, T_ENTRIES)
+    return False
+
+
+cdef bint tree_find(Pages* p, const char* name, size_t n, Tree* tree) noexcept nogil:
+    """The tree of a named database."""
+    cdef MDB_val want, key, value
+    cdef uint64_t number = p.main.root
+    cdef uint16_t level
+    cdef uint32_t i
+    cdef const char* page
+    want.mv_data, want.mv_size = <void*>name, n
+    for level in range(p.main.depth if p.main.depth == 1 else 0):  # five names fit one page
+        if _page_trouble(p, number, LEAF, True) != NO_TROUBLE:
+            return False
+        page = _page(p, number)
+        for i in range(_count(page)):
+            _key(_node(page, i), &key)
+            if _compare(&key, &want) == 0 and _u16(_node(page, i) + 4) == SUB and _value(p, _node(page, i), &value, False) \
+                    and value.mv_size == TREE:
+                _tree(tree, <const char*>value.mv_data)
+                return True
+    return False
+
+
+cdef bint _free_pages(Walk* w, MDB_val* key, MDB_val* value) noexcept nogil:
+    """One entry: the pages that a transaction has left. Nobody uses them."""
+    cdef const char* at = <const char*>value.mv_data
+    cdef uint64_t count, number, i
+    cdef uint64_t before = <uint64_t>-1
+    if key.mv_size != 8 or value.mv_size < 8:
+        return False
+    count = _u64(at)
+    if count > value.mv_size // 8 - 1 or _u64(<const char*>key.mv_data) > w.pages.transaction:
+        return False
+    for i in range(count):
+        number = _u64(at + 8 + 8 * i)
+        if number > w.pages.last_page or number < 2 or number >= before or not _take(w.pages, number, 1):
+            return False
+        before = number
+    return True
+
+
+cdef bint free_check(Pages* p) noexcept nogil:
+    """The list of free pages; all other trees have been walked before."""
+    cdef Walk w
+    cdef MDB_val key, value
+    walk_begin(&w, p, &p.free, False)
+    while walk_next(&w, &key, &value):
+        if not _free_pages(&w, &key, &value):
+            _trouble(&w, w.stack[w.level], T_FREE)
+    return not w.broken

@@ -1,0 +1,28 @@
+"""The plug is pulled out of a working store: no acknowledged message lost, none made up, no sequence given out twice."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.durability.cuts import complete, cut, points, record
+from tests.durability.store_load import verify
+from tests.durability.trace import Event
+
+ENDINGS = ("leave", "close")
+
+
+def lives(tmp_path: Path, seed: str, steps: int, *more: str) -> list[Event]:
+    """Two lives of one store: the first is killed, the second begins with recovery and is closed."""
+    events: list[Event] = []
+    for life, ending in enumerate(ENDINGS):
+        arguments = (seed, str(life), str(steps), ending, *more)
+        events = record("tests.durability.store_load", tmp_path / "store", tmp_path / "trace", *arguments)
+    complete(events, tmp_path / "store")
+    return events
+
+
+@pytest.mark.parametrize("mode", ["strict", "relaxed"])
+def test_power_cuts(mode: str, tmp_path: Path) -> None:
+    events = lives(tmp_path, "short", 60, mode)
+    failures = cut(events, points(events, 40, 1), verify, tmp_path / "cut", 1)
+    assert not failures, "\n".join(map(str, failures))
