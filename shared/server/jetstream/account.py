@@ -138,4 +138,4 @@ class AccountJetStream:
         """The account has no JetStream any more."""
         self.system.transfers.cancel(self)
         self.shut_down()
-        self.system.api.forget(self)
+        self.system.api.forget(self.name)
