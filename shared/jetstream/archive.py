@@ -14,11 +14,11 @@ import msgspec
 from phloem.shared import limits
 from phloem.shared.errors import PhloemError
 from phloem.shared.jetstream.consumer_config import ConsumerConfig
+from phloem.shared.jetstream.strict_json import UNREADABLE
 
 MAGIC = b"NATSARC1"
 STATE = b"state.json"
 CONSUMER = b"consumers/"
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what JSON that makes no sense raises
 VARINT_MAX = 10  # bytes of a number of 64 bits
 
 

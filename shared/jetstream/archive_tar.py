@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from phloem.shared import limits
-from phloem.shared.jetstream.archive import CONSUMER, UNREADABLE, ArchiveError, Entry
+from phloem.shared.jetstream.archive import CONSUMER, ArchiveError, Entry
+from phloem.shared.jetstream.strict_json import UNREADABLE
 
 BLOCK = 512
 HEAD = struct.Struct("<IQqH")  # of a record

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from phloem.shared.jetstream.strict_json import UNREADABLE
+
 
 class PullRequest(msgspec.Struct):
     """Durations are nanoseconds."""
@@ -34,7 +36,7 @@ def decode_pull(body: bytes) -> PullRequest:
         return PullRequest(batch=int(text)) if text.isdigit() and len(text) < 10 else PullRequest()
     try:
         request = _decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+    except UNREADABLE as problem:
         raise BadRequest(f"400 Bad Request - {problem}") from None
     if request.idle_heartbeat > 0 and request.idle_heartbeat * 2 > request.expires:
         raise BadRequest("400 Bad Request - heartbeat value too large")

@@ -8,6 +8,8 @@ import msgspec
 from phloem.shared.jetstream.errors import error
 
 T = TypeVar("T", bound=msgspec.Struct)
+# What msgspec raises for JSON that makes no sense.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 GO_NAMES = {"StreamRequest": "StreamConfigRequest", "CreateRequest": "CreateConsumerRequest"}
 ANY_CASE = {"discard"}  # words that Go reads in any case
 

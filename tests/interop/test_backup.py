@@ -142,7 +142,9 @@ async def test_a_backup_of_nats_server_2_14(clients: dict[str, Client], kind: st
     assert "differs" not in info
     messages, state, consumers = await contents(client)
     assert [m[0] for m in messages] == [seq for seq in range(2, 60) if seq not in (5, 6)]
-    assert [m[2] or b"" for m in messages] == [(b"reading %d " % (m[0] - 1)) * ((m[0] - 1) % 50) for m in messages]
+    assert [m[2] or b"" for m in messages] == [
+        (b"reading %d " % (m[0] - 1)) * ((m[0] - 1) % 50) for m in messages
+    ]
     assert messages[2][3] == {"N": "3", "Nats-Msg-Id": "id3"}
     assert (state["messages"], state["first_seq"], state["last_seq"]) == (56, 2, 60)
     assert consumers == {"idle": ((0, 1), (0, 1), 0, 56), "worker": ((2, 3), (10, 13), 7, 46)}
@@ -366,3 +368,30 @@ async def test_the_command(
     assert (code, "B b.> file 46" in said) == (0, True)
     code, said = await run("info", "NONE")
     assert (code, said) == (1, "Error: stream not found (10059)")
+
+
+@pytest.mark.parametrize("source", ["real", "ours"])
+async def test_ttls_and_schedules_go_on(clients: dict[str, Client], tmp_path: Path, source: str) -> None:
+    config = {
+        "name": "B",
+        "subjects": ["b.>"],
+        "allow_msg_ttl": True,
+        "allow_msg_schedules": True,
+        "allow_rollup_hdrs": True,
+    }
+    await JetStreamApi(clients[source]).ask("STREAM.CREATE.B", config)
+    js = clients[source].jetstream()
+    await js.publish("b.never", b"", headers={"Nats-TTL": "never"})
+    await js.publish("b.short", b"", headers={"Nats-TTL": "3s"})
+    await js.publish(
+        "b.plan", b"now", headers={"Nats-Schedule": "@every 1s", "Nats-Schedule-Target": "b.made"}
+    )
+    await stream_backup.backup(JetStreamApi(clients[source]), "B", tmp_path / "b")
+    await clients[source].jetstream().delete_stream("B")
+    await stream_backup.restore(JetStreamApi(clients["ours"]), tmp_path / "b")
+    js = clients["ours"].jetstream()
+    made = await js.subscribe("b.made", ordered_consumer=True)
+    assert (await made.next_msg(10)).data == b"now"
+    while (await js.stream_info("B", subjects_filter="b.short")).state.subjects:
+        await made.next_msg(10)
+    assert (await js.get_last_msg("B", "b.never")).seq == 1

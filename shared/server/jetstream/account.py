@@ -71,6 +71,9 @@ class AccountJetStream:
             ident = int(key.rpartition(b"/")[2])
             store.open_log(ident)
             store.drop_log(ident)
+            for mark in (b"x", b"t"):  # TTLs and schedules of its messages
+                for one, _ in list(store.scan(mark + ident.to_bytes(4))):
+                    store.delete(one)
             store.delete(key)
         for _, value in store.scan(self.stream_key("")):
             record = msgspec.json.decode(value, type=StreamRecord)

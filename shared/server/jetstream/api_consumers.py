@@ -8,6 +8,7 @@ from phloem.shared.jetstream import consumer_config, identity
 from phloem.shared.jetstream.consumer_config import ConsumerConfig, CreateRequest
 from phloem.shared.jetstream.consumer_rules import ConsumerLimits, check_update, check_workqueue, checked
 from phloem.shared.jetstream.errors import ApiError, error
+from phloem.shared.jetstream.strict_json import UNREADABLE
 from phloem.shared.jetstream.times import parse_rfc3339, rfc3339
 from phloem.shared.server.jetstream.api_streams import (
     LIST_PAGE,
@@ -237,7 +238,7 @@ def unpin(request: "Request") -> dict[str, Any]:
     consumer = consumer_of(request)
     try:
         group = msgspec.json.decode(request.body, type=UnpinRequest).group
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise error(10003) from None
     if group not in consumer.config.priority_groups:
         raise error(10160)
@@ -253,7 +254,7 @@ def reset(request: "Request") -> dict[str, Any]:
         raise _silence()
     try:
         seq = msgspec.json.decode(request.body, type=ResetRequest).seq if request.body.strip() else 0
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise error(10003) from None
     config = consumer.config
     if seq:

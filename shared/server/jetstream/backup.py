@@ -23,9 +23,10 @@ from phloem.shared.jetstream.archive import (
 from phloem.shared.jetstream.consumer_rules import ConsumerLimits, check_workqueue
 from phloem.shared.jetstream.consumer_rules import checked as checked_consumer
 from phloem.shared.jetstream.errors import error
+from phloem.shared.jetstream.headers import Wishes, wishes_of
 from phloem.shared.jetstream.stream_config import RESERVED, StreamConfig
+from phloem.shared.jetstream.ttl import parse_ttl
 from phloem.shared.server.jetstream.consumer import Consumer, ConsumerRecord
-from phloem.shared.server.jetstream.publish import HEADER_MAX, parse_ttl, wishes_of
 from phloem.shared.server.jetstream.stream import Stream, StreamRecord
 from phloem.shared.store.log import Message
 
@@ -131,6 +132,9 @@ class StreamTarget:
         self._stream: Stream | None = None
         self._state = State()
         self._consumers: dict[str, ConsumerDocument] = {}
+        self._schedules: dict[
+            bytes, tuple[Wishes, int, int]
+        ] = {}  # subject: the last one, its sequence and time
 
     def begin(self, state: State) -> None:
         """A log of its own, and the first sequence of what is to come."""
@@ -175,15 +179,18 @@ class StreamTarget:
             raise ArchiveError(f"message sequence {seq} exceeds maximum message size")
         self._check(seq, subject, header)
         self._room(store.bytes + size)
-        ttl = 0
-        if header and (text := wishes_of(header).get(b"Nats-TTL")) is not None:
-            ttl = parse_ttl(text)
+        wishes: Wishes = wishes_of(header) if header else {}
+        ttl = parse_ttl(wishes[b"Nats-TTL"]) if b"Nats-TTL" in wishes else 0
         if ttl > 0 and entry.ts + ttl <= self._system.clock.wall_ns():
             store.skip(seq)
             return
         store.append(subject, header, entry.body, entry.ts, seq)
         if ttl:
             self._stream.expiry.add(seq, ttl, entry.ts)
+        if self._config.allow_msg_schedules:
+            self._schedules.pop(subject, None)
+            if b"Nats-Schedule" in wishes:
+                self._schedules[subject] = wishes, seq, entry.ts
 
     def remove(self, seq: int) -> None:
         """A message, if there is one, is gone."""
@@ -202,7 +209,11 @@ class StreamTarget:
             or BLANKS & set(subject)
         ):
             raise ArchiveError(f"message sequence {seq} has no valid subject")
-        fine = header.startswith(b"NATS/1.0") and header.endswith(b"\r\n\r\n") and len(header) <= HEADER_MAX
+        fine = (
+            header.startswith(b"NATS/1.0")
+            and header.endswith(b"\r\n\r\n")
+            and len(header) <= limits.HEADER_BLOCK
+        )
         if header and not fine:
             raise ArchiveError(f"message sequence {seq} has no valid headers")
 
@@ -225,6 +236,8 @@ class StreamTarget:
             consumer.keep_record()
         stream.start()
         stream.engine.changed()
+        for subject, (wishes, seq, ts) in self._schedules.items():
+            stream.schedules.stored(subject, wishes, seq, ts)
         return stream.info()
 
     def _made(

@@ -10,6 +10,7 @@ from phloem.shared.engine import consumer_face as compiled
 from phloem.shared.jetstream.archive import ConsumerState
 from phloem.shared.jetstream.consumer_config import ConsumerConfig, printed
 from phloem.shared.jetstream.pull_request import BadRequest, PullRequest, decode_pull
+from phloem.shared.jetstream.strict_json import UNREADABLE
 from phloem.shared.jetstream.times import go_duration, parse_go_duration, parse_rfc3339, rfc3339
 
 if TYPE_CHECKING:
@@ -377,5 +378,5 @@ def _delay(text: str) -> int:
             delay = msgspec.json.decode(text.encode()).get("delay", 0)
             return max(int(delay), 0)
         return max(parse_go_duration(text), 0) if re.match(r"[\d.]", text) else 0
-    except (ValueError, TypeError, AttributeError, msgspec.DecodeError):
+    except (ValueError, TypeError, AttributeError, *UNREADABLE):
         return 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from phloem.shared.jetstream.strict_json import UNREADABLE
 from phloem.shared.jetstream.times import parse_rfc3339, rfc3339
 from phloem.shared.store.log import Damaged, Message
 from phloem.shared.wire.info import API_LEVEL
@@ -105,7 +106,7 @@ class DirectGet:
             raise NotThere("408 Empty Request")
         try:
             request = _decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             raise NotThere("408 Malformed Request") from None
         if wanted:
             if request != GetRequest(no_hdr=request.no_hdr):
