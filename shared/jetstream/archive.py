@@ -135,7 +135,7 @@ def consumer_of(entry: Entry) -> tuple[str, ConsumerDocument]:
     return name, document
 
 
-def _number(data: bytearray, at: int) -> tuple[int, int]:
+def _number(data: bytes, at: int) -> tuple[int, int]:
     """A number and where it ends; -1: more is needed. Raises ArchiveError."""
     value = 0
     for shift in range(VARINT_MAX):
@@ -158,7 +158,7 @@ class Reader:
         self._begun = False
         self._messages = False  # documents are over
         self._message_max = message_max
-        self._head: tuple[int, int, int, int, int] | None = None
+        self._need = 0  # bytes without which the next entry is not complete
         self.done = False
 
     def feed(self, data: bytes) -> None:
@@ -169,41 +169,44 @@ class Reader:
 
     def entries(self) -> Iterator[Entry]:
         """What is complete. Raises ArchiveError."""
-        at = 0
+        if len(self._data) < self._need:
+            return
+        data, at, self._need = bytes(self._data), 0, 0
         try:
             if not self._begun:
-                if len(self._data) < len(MAGIC):
+                if len(data) < len(MAGIC):
                     return
-                if not self._data.startswith(MAGIC):
+                if not data.startswith(MAGIC):
                     raise ArchiveError("archive: invalid archive stream")
                 at, self._begun = len(MAGIC), True
             while not self.done:
-                found, at = self._entry(at)
+                found, at = self._entry(data, at)
                 if found is None:
                     return
                 yield found
         finally:
             del self._data[:at]
 
-    def _entry(self, at: int) -> tuple[Entry | None, int]:
-        data = self._data
-        if self._head is None:
-            values = []
-            end = at
-            for _ in range(5):
-                value, end = _number(data, end)
-                if value < 0:
-                    return None, at
-                values.append(value)
-            at = end
-            self._head = self._checked(values)
-        name_size, ts, seq, header_size, body_size = self._head
-        body = at + name_size + header_size
-        if len(data) < body + body_size:
-            return None, at
-        self._head = None
-        name = bytes(data[at : at + name_size])
-        if seq == 0 and not (name_size or ts or header_size or body_size):
+    def _entry(self, data: bytes, start: int) -> tuple[Entry | None, int]:
+        """An entry and where it ends; None: it is not complete, or was the last."""
+        at, values = start, []
+        for _ in range(5):
+            if at < len(data) and data[at] < 0x80:
+                values.append(data[at])
+                at += 1
+                continue
+            value, at = _number(data, at)
+            if value < 0:
+                return None, start
+            values.append(value)
+        name_size, ts, seq, header_size, body_size = self._checked(values)
+        header = at + name_size
+        body = header + header_size
+        end = body + body_size
+        if len(data) < end:
+            self._need = end - start
+            return None, start
+        if not any(values):
             self.done = True
             if len(data) > at:
                 raise ArchiveError("archive: something follows the end")
@@ -212,8 +215,7 @@ class Reader:
             self._messages = True
         elif self._messages:
             raise ArchiveError("expected message sequence")
-        header = bytes(data[at + name_size : body])
-        return Entry(name, ts, seq, header, bytes(data[body : body + body_size])), body + body_size
+        return Entry(data[at:header], ts, seq, data[header:body], data[body:end]), end
 
     def _checked(self, values: list[int]) -> tuple[int, int, int, int, int]:
         name, zigzag, seq, header, body = values
@@ -230,7 +232,12 @@ class Reader:
         return name, (zigzag >> 1) ^ -(zigzag & 1), seq, header, body
 
 
+SMALL = [bytes([value]) for value in range(0x80)]
+
+
 def _varint(value: int) -> bytes:
+    if value < 0x80:
+        return SMALL[value]
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
