@@ -13,9 +13,11 @@ from click.testing import CliRunner
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 
+from phloem.shared.jetstream import archive
 from phloem.shared.server import stream_backup
 from phloem.shared.server.stream_backup import BackupError, JetStreamApi
 from phloem.shared.server.stream_command import stream
+from phloem.shared.wire.s2 import Encoder
 from tests.support.phloem_server import PhloemServer
 from tests.support.real_server import RealServer
 from tests.support.server_process import ServerProcess
@@ -395,3 +397,44 @@ async def test_ttls_and_schedules_go_on(clients: dict[str, Client], tmp_path: Pa
     while (await js.stream_info("B", subjects_filter="b.short")).state.subjects:
         await made.next_msg(10)
     assert (await js.get_last_msg("B", "b.never")).seq == 1
+
+
+def archived(*entries: bytes, consumers: int = 0) -> bytes:
+    """A snapshot made by hand."""
+    state = {"messages": 9, "first_seq": 1, "last_seq": 9, "consumer_count": consumers}
+    encoder = Encoder()
+    content = archive.MAGIC + archive.document(archive.STATE, 1, state) + b"".join(entries) + archive.END
+    return encoder.feed(content) + encoder.flush()
+
+
+HOSTILE = [
+    (archived(archive.entry(b"b.x\r\nPUB a 1", 1, 1, b"", b"")), "message sequence 1 has no valid subject"),
+    (archived(archive.entry(b"b.*", 1, 1, b"", b"")), "message sequence 1 has no valid subject"),
+    (archived(archive.entry(b"b.x", 1, 1, b"NATS/1.0\r\n", b"")), "message sequence 1 has no valid headers"),
+    (
+        archived(*[archive.entry(b"b.x", 1, seq, b"", b"") for seq in (3, 2)]),
+        "message sequence 2 out of order",
+    ),
+    (
+        archived(archive.entry(b"b.x", 1, 1, b"", bytes(2 << 20))),
+        "message sequence 1 exceeds maximum payload size",
+    ),
+    (
+        archived(archive.document(b"consumers/a.b", 1, {"config": {}, "state": {}}), consumers=1),
+        'failed to add consumer "a.b": no name for a consumer',
+    ),
+]
+
+
+@pytest.mark.parametrize(("data", "text"), HOSTILE, ids=[text for _, text in HOSTILE])
+async def test_what_would_do_harm(clients: dict[str, Client], data: bytes, text: str) -> None:
+    api = JetStreamApi(clients["ours"])
+    config = {"name": "B", "subjects": ["b.>"]}
+    answer = await api.ask("STREAM.RESTORE.B", {"config": config, "state": {}})
+    for at in range(0, len(data), 64 << 10):
+        await api.client.request(answer["deliver_subject"], data[at : at + (64 << 10)], timeout=5)
+    last = await api.client.request(answer["deliver_subject"], b"", timeout=5)
+    with pytest.raises(BackupError) as caught:
+        stream_backup.plain_answer(last.data)
+    assert str(caught.value) == f"restore failed: {text} (10062)"
+    assert await clients["ours"].jetstream().streams_info() == []
