@@ -120,7 +120,7 @@ async def test_a_stream_deleted_while_it_is_read(tmp_path: Path) -> None:
 
 
 async def test_a_message_that_is_too_large_is_refused(tmp_path: Path) -> None:
-    limits = {"max_payload": 48 * MIB, "max_pending": 256 * MIB}
+    limits = {"max_payload": 64 * MIB, "max_pending": 256 * MIB}
     async with (
         server(config(tmp_path, **limits)) as running,
         await nats.connect(running.client_url) as client,
@@ -128,10 +128,10 @@ async def test_a_message_that_is_too_large_is_refused(tmp_path: Path) -> None:
         js = client.jetstream()
         await js.add_stream(name="S", subjects=["s.*"], max_msg_size=MIB)
         with pytest.raises(APIError) as refused:
-            await js.publish("s.a", bytes(48 * MIB), timeout=30)
+            await js.publish("s.a", bytes(64 * MIB), timeout=30)
         assert (refused.value.code, refused.value.err_code) == (400, 10054)
         with pytest.raises(MaxPayloadError):
-            await js.publish("s.a", bytes(48 * MIB + 1))
+            await js.publish("s.a", bytes(64 * MIB + 1))
         assert (await js.publish("s.a", b"small")).seq == 1
         assert await seqs(js, "S") == (1, 1, 1)
 
