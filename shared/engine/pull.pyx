@@ -172,12 +172,16 @@ cdef void unpin(Consumer* c, bint admin) noexcept nogil:
 
 
 cdef Pull* pull_choose(Consumer* c) noexcept nogil:
-    """Whose turn it is; those that nobody listens to any more are dropped on the way. NULL: nobody's."""
+    """Whose turn it is; those whose time is over or that nobody listens to any more are dropped on the way: the timer
+    may be late, and a message in answer to a request that its client has given up is lost to it. NULL: nobody's."""
     cdef Pull* p = c.pulls
     cdef Pull* following
     while p != NULL:
         following = p.next
-        if _eligible(c, p):
+        if p.expires_ns and c.stream.engine.core.now_ns >= p.expires_ns:
+            say_status(c, &p.reply[0], p.reply_len, b"408 Request Timeout", p)
+            pull_leave(c, p)
+        elif _eligible(c, p):
             if somebody_listens(c, &p.reply[0], p.reply_len):
                 if c.priority_policy == PINNED and not c.pin[0]:
                     _pin(c, p)
@@ -210,9 +214,15 @@ cdef void pulls_end(Consumer* c, const char* status) noexcept nogil:
 
 
 cdef void pulls_sweep(Consumer* c, uint64_t now) noexcept nogil:
-    """What is due: requests whose time is over, heartbeats, the end of a pin."""
+    """What is due: requests whose time is over, heartbeats, the end of a pin. Whenever one is, requests that do not wait
+    and have had something end, also those that were kept because too much is unacknowledged (reference 4.8)."""
     cdef Pull* p = c.pulls
     cdef Pull* following
+    cdef bint rang = False
+    while p != NULL and not rang:
+        rang = (p.expires_ns and now >= p.expires_ns) or (p.heartbeat_ns and now >= p.heartbeat_due_ns)
+        p = p.next
+    p = c.pulls
     if c.pin[0] and c.pin_due_ns and now >= c.pin_due_ns:
         unpin(c, False)
         c.exhausted = 0
@@ -221,6 +231,9 @@ cdef void pulls_sweep(Consumer* c, uint64_t now) noexcept nogil:
         following = p.next
         if p.expires_ns and now >= p.expires_ns:
             say_status(c, &p.reply[0], p.reply_len, b"408 Request Timeout", p)
+            pull_leave(c, p)
+        elif rang and p.no_wait and (p.expires_ns == 0 or p.delivered):
+            say_status(c, &p.reply[0], p.reply_len, b"404 No Messages", NULL)
             pull_leave(c, p)
         else:
             if p.heartbeat_ns and now >= p.heartbeat_due_ns:

@@ -86,7 +86,8 @@ cdef void _to_inbox(Core* k, Conn* src, Sub* sub, Msg* m) noexcept nogil:
     """A message for the server itself, copied until Python takes it at the end of the tick."""
     cdef size_t size = m.subject_len + m.reply_len + m.size
     cdef Inbox* i
-    if k.inbox_bytes + size > INBOX_BYTES_MAX:
+    # one is always taken, however large max_payload lets it be
+    if k.ninbox and k.inbox_bytes + size > INBOX_BYTES_MAX:
         k.inbox_dropped += 1
         return
     k.inbox = <Inbox*>grow(k.inbox, &k.inbox_cap, k.ninbox + 1, sizeof(Inbox))

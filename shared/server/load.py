@@ -19,6 +19,7 @@ from phloem.shared.server.durations import format_duration
 from phloem.shared.server.load_values import CONVERTERS, Converter, Reading, address, describe, wrong_type
 from phloem.shared.server.options import LeafAuthorization, Options, Remote, Serial
 from phloem.shared.server.options_auth import Account, Authorization, Permissions, User
+from phloem.shared.server.options_jetstream import JetStream
 from phloem.shared.server.unsupported import UNSUPPORTED, Unsupported, check
 
 NOT_NEGATIVE = (
@@ -99,6 +100,10 @@ def merge(loaded: Loaded | None, flags: Mapping[tuple[str, ...], Any]) -> Option
             block = fields.get(name, getattr(Options(), name))
             if block is not None:  # else it is switched off
                 fields[name] = msgspec.structs.replace(block, **{rest[0]: value})
+        elif isinstance(value, JetStream) and isinstance(fields.get(name), JetStream):
+            fields[name] = msgspec.structs.replace(
+                fields[name], enabled=True, disabled=False
+            )  # the rest: the file
         else:
             fields[name] = value
     if fields.get("trace_verbose") or fields.get("trace_headers"):

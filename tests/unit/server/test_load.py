@@ -34,6 +34,7 @@ from phloem.shared.server.options_auth import (
     SubjectPermission,
     User,
 )
+from phloem.shared.server.options_jetstream import JetStream
 
 
 @pytest.fixture
@@ -351,3 +352,10 @@ def test_mapping_with_a_mistake(config: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_mapping(config)
     assert str(caught.value) == message
+
+
+def test_the_flag_of_jetstream_switches_on_what_the_file_says(write: Any) -> None:
+    flags = {("jetstream",): JetStream(), ("jetstream", "store_dir"): "/there"}
+    got = merge(write('jetstream { enabled: false, domain: "d", store_dir: "/here" }'), flags).jetstream
+    assert got == JetStream(domain="d", store_dir="/there")
+    assert merge(write('jetstream { domain: "d" }'), {("jetstream",): None}).jetstream is None
