@@ -60,4 +60,5 @@ cdef Writer* writer_new(int event_fd) noexcept nogil
 cdef void writer_stop(Writer* w) noexcept nogil
 cdef void writer_free(Writer* w) noexcept nogil
 cdef uint64_t frame_check(const char* head, const char* payload, size_t n) noexcept nogil
+cdef size_t frame_at(const char* data, size_t size, size_t at, uint64_t generation, uint64_t* batch) noexcept nogil
 cdef void journal_freeze(Journal* j) noexcept nogil

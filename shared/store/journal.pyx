@@ -206,6 +206,24 @@ cdef uint64_t frame_check(const char* head, const char* payload, size_t n) noexc
     return (<uint64_t>high << 32) | low
 
 
+cdef size_t frame_at(const char* data, size_t size, size_t at, uint64_t generation, uint64_t* batch) noexcept nogil:
+    """Bytes of the generation's frame at ``at``, and its batch; 0: there is no valid one."""
+    cdef const char* p = data + at
+    cdef uint32_t magic, length
+    cdef uint64_t its, check
+    batch[0] = 0
+    if at > size or size - at < FRAME:
+        return 0
+    memcpy(&magic, p, 4)
+    memcpy(&length, p + 4, 4)
+    memcpy(&its, p + 8, 8)
+    memcpy(&check, p + FRAME - 8, 8)
+    if magic != MAGIC or its != generation or length > size - at - FRAME or check != frame_check(p, p + FRAME, length):
+        return 0
+    memcpy(batch, p + 16, 8)
+    return FRAME + <size_t>length
+
+
 cdef void _close_frame(Journal* j) noexcept nogil:
     cdef char* head = j.filling.data
     cdef uint32_t magic = MAGIC
@@ -308,6 +326,7 @@ cdef void journal_submit(Journal* j) noexcept nogil:
         return
     if j.offset + j.filling.length > j.generation_bytes and j.flush_state == NO_FLUSH and w.next_fd >= 0:
         j.flush_state = LAST_BATCH
+        j.strict = 1  # a later sync is one of another file: what was not synced yet would pass for durable
         j.attend(j.owner)
     _close_range(j)
     _close_frame(j)

@@ -25,13 +25,14 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from phloem.shared.kernel.sublist cimport grow, must
+from phloem.shared.store.folder import make_folder, sync_folder
 
 from .disk cimport (
     SEAL_PAIRS, LogState, disk_close, disk_generation, disk_log, disk_log_free, disk_open, disk_refresh, disk_state, unseal,
 )
 from .flush cimport Flush, flush_abort, flush_begin, flush_commit, flush_drop, flush_log, flush_pair
 from .journal cimport (
-    FRAME, R_DROPPED, R_MESSAGE, R_NOTE, R_PAIR, R_PURGED, R_REMOVED, R_SKIPPED, frame_check, journal_dropped,
+    FRAME, R_DROPPED, R_MESSAGE, R_NOTE, R_PAIR, R_PURGED, R_REMOVED, R_SKIPPED, frame_at, journal_dropped,
     journal_freeze, journal_note, journal_pair, journal_reap, journal_submit, writer_free, writer_loop, writer_new,
     writer_stop,
 )
@@ -84,7 +85,7 @@ cdef class Store:
         cdef bytes path = os.path.join(self.folder, "data.mdb").encode()
         cdef int error
         try:
-            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            make_folder(self.folder)
             self.lock_fd = os.open(os.path.join(self.folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -93,7 +94,7 @@ cdef class Store:
         except OSError as error_:
             self._let_go()
             raise StoreError(f"{self.folder} cannot be used: {error_.strerror}") from error_
-        error = disk_open(&self.disk, path, False)
+        error = self._create(path) or disk_open(&self.disk, path, False)
         if error:
             self._let_go()
             raise StoreError(f"{self.folder}/data.mdb cannot be opened: {lmdb.strerror_fn(error).decode()}; "
@@ -104,16 +105,36 @@ cdef class Store:
         self.w = writer_new(self.event_fd)
         self.j.writer = self.w
         self.j.attend, self.j.owner = _attend, <void*>self
-        self.j.batch = 1
         self.opened = True
         try:
             self._recover()
+        except OSError as error_:
+            self._end()
+            raise StoreError(f"{self.folder} cannot be used: {error_.strerror}") from error_
         except BaseException:
             self._end()
             raise
+        # Nobody outside can guess the number, so no payload can pass for a frame (_find)
+        self.j.batch = 1 + ((self.seed * <uint64_t>0x9E3779B97F4A7C15) >> 1)
+        self.j.written = self.j.durable = self.j.batch - 1
         self.writer_thread = threading.Thread(target=self._write, name="phloem-journal", daemon=True)
         self.writer_thread.start()
         return self.damage
+
+    def _create(self, bytes path):
+        """A new data.mdb is complete before it has its name: a power cut leaves none or a whole one."""
+        cdef bytes new = path + b".new"
+        if os.path.exists(path):
+            return 0
+        if os.path.exists(new):
+            os.unlink(new)
+        if error := disk_open(&self.disk, new, False):
+            return error
+        disk_close(&self.disk)
+        os.unlink(new + b"-lock")
+        os.rename(new, path)
+        sync_folder(self.folder)
+        return 0
 
     def _codec(self):
         squeeze = zstandard.ZstdCompressor(level=1).compress
@@ -196,7 +217,7 @@ cdef class Store:
                 os.unlink(path)
                 raise error
         os.fsync(fd)
-        self._sync_folder()
+        sync_folder(self.folder)
         return fd
 
     def _keep_notes(self):
@@ -206,13 +227,6 @@ cdef class Store:
             old = self.get(key) or b""
             self.fresh[key] = old + b"".join(len(note).to_bytes(4) + note for note in notes)
         self.notes_of = {}
-
-    def _sync_folder(self):
-        fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
     def _recover(self):
         cdef uint64_t applied
@@ -373,7 +387,7 @@ cdef class Store:
         for generation in (self.j.generation, self.j.generation + 1):
             with contextlib.suppress(OSError):
                 os.unlink(self._path(generation))
-        self._sync_folder()
+        sync_folder(self.folder)
 
     def _tell_damage(self):
         what = f"message {self.disk.damaged_seq}" if self.disk.damaged_seq else "the index of subjects"
@@ -577,45 +591,34 @@ cdef class Store:
             if size and (batch == 0 or number == batch + 1):
                 self._apply(data, at)
                 at, batch = at + size, number
-                self.j.batch = number + 1
                 continue
             following = self._find(data, at, generation, batch)
             if following < 0:
                 return
             self.damage.append(f"{self._path(generation)}: bytes {at} to {following} are damaged; what was stored in "
                                f"the batches between {batch} and {self._frame(data, following, generation)[1]} is lost")
-            at, batch = following, 0
+            at, batch = following, self._frame(data, following, generation)[1] - 1
 
     def _find(self, bytes data, at, generation, batch):
-        """A valid later frame of the same generation behind a broken one."""
-        mark = b"PHL1"
+        """A valid later frame of the same generation behind a broken one; -1: there is none.
+
+        A payload may look like a frame, but does not know the numbers of this run's batches. Where none is known yet,
+        only what stands exactly behind the broken frame is believed."""
+        if batch == 0:
+            end = at + FRAME + int.from_bytes(data[at + 4:at + 8], "little")
+            return end if data[at:at + 4] == MARK and self._frame(data, end, generation)[0] else -1
         while True:
-            at = data.find(mark, at + 1)
+            at = data.find(MARK, at + 1)
             if at < 0:
                 return -1
-            size, number = self._frame(data, at, generation)
-            if size and number > batch:
+            if batch < self._frame(data, at, generation)[1] <= batch + len(data) // FRAME:
                 return at
 
     def _frame(self, bytes data, size_t at, uint64_t generation):
         """(bytes, batch number) of the frame at ``at``; (0, 0): there is no valid one."""
-        cdef const char* p = PyBytes_AS_STRING(data)
-        cdef size_t size = PyBytes_GET_SIZE(data)
-        cdef uint32_t magic, length
-        cdef uint64_t gen, batch, check
-        if at + FRAME > size:
-            return 0, 0
-        p += at
-        memcpy(&magic, p, 4)
-        memcpy(&length, p + 4, 4)
-        memcpy(&gen, p + 8, 8)
-        memcpy(&batch, p + 16, 8)
-        memcpy(&check, p + FRAME - 8, 8)
-        if magic != 0x314C4850 or gen != generation or length > size - at - FRAME:
-            return 0, 0
-        if check != frame_check(p, p + FRAME, length):
-            return 0, 0
-        return FRAME + length, batch
+        cdef uint64_t batch = 0
+        cdef size_t size = frame_at(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), at, generation, &batch)
+        return size, batch
 
     cdef Log_ _log(self, uint64_t ident):
         cdef Log_ log = self.logs.get(ident)
@@ -692,5 +695,6 @@ cdef class Store:
         return p + 4 + n + size
 
 
+MARK = b"PHL1"  # what a frame begins with
 RETRY_S = 1.0  # between tries of a flush that failed
 STATE, NOTES = b"\x01state", b"\x01notes"  # keys of an owner's state and of notes that are newer

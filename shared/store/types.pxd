@@ -163,7 +163,7 @@ cdef struct FrozenLog:  # what the mover has to know of a log, as it was when it
 
 cdef struct Journal:  # the part of it that the loop's thread sees; ``writer`` is what the writing thread sees
     Buffer filling  # records of the next batch, behind room for the frame's head
-    uint64_t batch  # its number; the first is 1
+    uint64_t batch  # its number; the first is a random one
     uint64_t durable  # highest batch that is on the disk; all lower ones are, too
     uint64_t written  # highest batch that has been written, synced or not
     uint8_t busy  # a batch is under way

@@ -66,6 +66,8 @@ class Life:
         self.counter = int(self.store.get(COUNTER) or 0)
         self.promised: list[dict[str, Any]] = []
         self.seen = {ident: log.visible_seq for ident, log in self.logs.items()}
+        for ident, seq in self.seen.items():  # what was not acknowledged before and has survived
+            self.say(done="append", log=ident, last=seq, life=life - 1)
 
     def say(self, **what: Any) -> None:
         self.marker.mark(json.dumps(what).encode())

@@ -1,4 +1,4 @@
-"""The plug is pulled out of a working store: no acknowledged message lost, none made up, no sequence given out twice."""
+"""The plug is pulled out of a working store: what was acknowledged is there, nothing is made up or given out twice."""
 
 from pathlib import Path
 

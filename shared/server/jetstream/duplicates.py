@@ -19,7 +19,7 @@ class Duplicates:
     def __init__(self, stream: "Stream") -> None:
         self._stream = stream
         self._ids: dict[bytes, tuple[int, int]] | None = None  # id: (sequence, time)
-        self._last_id = b""
+        self._last_id = (0, b"")  # sequence and id
 
     def _known(self) -> dict[bytes, tuple[int, int]]:
         """Ids of the window, oldest first."""
@@ -32,7 +32,7 @@ class Duplicates:
                 ident = field_of(message.header, b"Nats-Msg-Id")
                 if ident:
                     self._ids[ident] = (message.seq, message.ts)
-                    self._last_id = ident
+                    self._last_id = (message.seq, ident)
                 seq = message.seq + 1
         return self._ids
 
@@ -55,14 +55,17 @@ class Duplicates:
         """A message with an id was stored."""
         if self._stream.config.duplicate_window:
             self._known()[ident] = (seq, now)
-        self._last_id = ident
+        self._last_id = (seq, ident)
 
     def check_last(self, wanted: bytes | None) -> None:
         """``Nats-Expected-Last-Msg-Id``. Raises ApiError 10070."""
         if wanted is not None:
             self._known()
-            if wanted != self._last_id:
-                raise error(10070, id=self._last_id.decode(errors="replace"))
+            seq, last = self._last_id
+            if seq != self._stream.log.last_seq:  # what came after it had none
+                last = b""
+            if wanted != last:
+                raise error(10070, id=last.decode(errors="replace"))
 
     def forget(self) -> None:
         """The stream is deleted."""

@@ -226,7 +226,7 @@ class Mirror(Intake):
             self.stream.config.mirror_direct
             and not more
             and self._feed is not None
-            and not self._direct.listens
+            and not self._direct.listening
         ):
             self._direct.listen(on=self._feed.behind(self.selection.filters, self.next_seq) < CAUGHT_UP)
         return more
