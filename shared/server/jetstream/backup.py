@@ -23,9 +23,11 @@ from phloem.shared.jetstream.archive import (
 from phloem.shared.jetstream.consumer_rules import ConsumerLimits, check_workqueue
 from phloem.shared.jetstream.consumer_rules import checked as checked_consumer
 from phloem.shared.jetstream.errors import error
+from phloem.shared.jetstream.headers import wishes_of
 from phloem.shared.jetstream.stream_config import RESERVED, StreamConfig
+from phloem.shared.jetstream.ttl import parse_ttl
 from phloem.shared.server.jetstream.consumer import Consumer, ConsumerRecord
-from phloem.shared.server.jetstream.publish import HEADER_MAX, parse_ttl, wishes_of
+from phloem.shared.server.jetstream.publish import HEADER_MAX
 from phloem.shared.server.jetstream.stream import Stream, StreamRecord
 from phloem.shared.store.log import Message
 
@@ -175,8 +177,8 @@ class StreamTarget:
             raise ArchiveError(f"message sequence {seq} exceeds maximum message size")
         self._check(seq, subject, header)
         self._room(store.bytes + size)
-        ttl = 0
-        if header and (text := wishes_of(header).get(b"Nats-TTL")) is not None:
+        ttl, wishes = 0, wishes_of(header) if header else {}
+        if (text := wishes.get(b"Nats-TTL")) is not None:
             ttl = parse_ttl(text)
         if ttl > 0 and entry.ts + ttl <= self._system.clock.wall_ns():
             store.skip(seq)
@@ -184,6 +186,8 @@ class StreamTarget:
         store.append(subject, header, entry.body, entry.ts, seq)
         if ttl:
             self._stream.expiry.add(seq, ttl, entry.ts)
+        if self._config.allow_msg_schedules:
+            self._stream.schedules.restored(subject, wishes, seq, entry.ts)
 
     @staticmethod
     def _check(seq: int, subject: bytes, header: bytes) -> None:
