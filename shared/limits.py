@@ -41,6 +41,7 @@ GENERATION_BYTES_EDGE = 4 << 20
 INTAKE_MESSAGES = (
     512  # taken by a mirror or source in one go, a few milliseconds; then clients have their turn
 )
+DRAW_MESSAGES = 4096  # the same where the engine copies them
 INTAKE_BYTES = 4 << 20  # the same for large messages
 INTAKE_PENDING_BYTES = 8 << 20  # not yet on the disk: mirrors and sources wait for it
 BATCH_MESSAGES = 1000  # of an atomic batch, here and below as in nats-server

@@ -93,6 +93,8 @@ class Stream:
         """Which limit a message of so many bytes (as the log counts) would break: 0 none, 1 max_msgs, 2 max_bytes."""
     def wanted(self, subject: bytes) -> bool:
         """Whether a consumer would want a message on this subject (interest retention)."""
+    def release(self, seq: int) -> None:
+        """A copy of this message is safe elsewhere: unless a consumer still wants it, retention removes it."""
     def forget_unwanted(self) -> None:
         """Interest retention: removes what no consumer wants any more."""
     def ack(self, seq: int, reply: bytes) -> None:

@@ -282,6 +282,9 @@ cdef class Stream:
     def wanted(self, bytes subject not None):
         return stream_wanted(&self.s, self.s.log.last_seq + 1, subject, <uint32_t>len(subject))
 
+    def release(self, uint64_t seq):
+        stream_acked(&self.s, NULL, seq)
+
     def forget_unwanted(self):
         stream_forget_unwanted(&self.s)
         wake(&self.engine.g)

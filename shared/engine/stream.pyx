@@ -21,6 +21,9 @@ from .types cimport *
 
 cdef enum:
     HEADER_MAX = 65535  # of one message, as nats-server bounds it
+    EXPECTED_LEN = 37
+
+cdef const char* EXPECTED = b"\nNats-Expected-Last-Subject-Sequence:"
 
 
 cdef extern from "<string.h>" nogil:
@@ -29,6 +32,31 @@ cdef extern from "<string.h>" nogil:
 
 cdef inline bint _servers_header(Msg* m) noexcept nogil:
     return m.header_len > 0 and memmem(m.body, m.header_len, b"\nNats-", 6) != NULL
+
+
+cdef bint _as_expected(Stream* s, Msg* m) noexcept nogil:
+    """Whether the only header of the server's is an expected last sequence of the subject, and it is right: creating and
+    updating a key. A wrong one is for Python to tell."""
+    cdef const char* end = m.body + m.header_len
+    cdef const char* at = <const char*>memmem(m.body, m.header_len, EXPECTED, EXPECTED_LEN)
+    cdef SubjectState t
+    cdef uint64_t value = 0
+    cdef int digits = 0
+    if at == NULL or <const char*>memmem(m.body, m.header_len, b"\nNats-", 6) != at:
+        return False
+    at += EXPECTED_LEN
+    if memmem(at, end - at, b"\nNats-", 6) != NULL:
+        return False
+    while at < end and at[0] == c" ":
+        at += 1
+    while at < end and c"0" <= at[0] <= c"9" and digits < 19:
+        value = value * 10 + <uint64_t>(at[0] - c"0")
+        digits += 1
+        at += 1
+    if digits == 0 or at == end or at[0] != c"\r":
+        return False
+    log_subject(s.log, m.subject, m.subject_len, &t)
+    return t.last == value
 
 
 cdef inline bint _fast_batch(Msg* m) noexcept nogil:
@@ -49,7 +77,7 @@ cdef bint _full(Stream* s, uint64_t bytes) noexcept nogil:
     return s.max_bytes >= 0 and s.log.bytes + bytes > <uint64_t>s.max_bytes
 
 
-cdef bint _fits(Stream* s, Msg* m) noexcept nogil:
+cdef bint stream_fits(Stream* s, Msg* m) noexcept nogil:
     """Whether the message may be stored; the reasons why not are for Python to tell."""
     cdef Log* l = s.log
     cdef SubjectState t
@@ -87,8 +115,8 @@ cdef bint stream_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     if s.gone:
         return True
     s.in_msgs += 1
-    if s.waiting == k.inbox_serial or s.slow & SLOW_ALWAYS or _servers_header(m) or _fast_batch(m) \
-            or not _fits(s, m):
+    if s.waiting == k.inbox_serial or s.slow & SLOW_ALWAYS or (_servers_header(m) and not _as_expected(s, m)) \
+            or _fast_batch(m) or not stream_fits(s, m):
         s.waiting = k.inbox_serial
         return False
     if s.retention == INTEREST and not stream_wanted(s, s.log.last_seq + 1, m.subject, m.subject_len):

@@ -262,3 +262,39 @@ async def test_header_of_a_source_is_refused(js: JsClient) -> None:
     await js.stream("O")
     ack = await js.publish("o.a", b"x", {"Nats-Stream-Source": "O 1 > > o.a x"})
     assert ack["error"]["err_code"] == 10227
+
+
+# --- origins that keep a message only as long as somebody wants it
+
+
+@pytest.mark.parametrize("retention", ["interest", "workqueue"])
+@pytest.mark.parametrize("as_mirror", [True, False])
+async def test_origin_gives_away(js: JsClient, retention: str, as_mirror: bool) -> None:
+    await js.stream("O", retention=retention)
+    await js.stream("S", **({"mirror": {"name": "O"}} if as_mirror else {"sources": [{"name": "O"}]}))
+
+    async def connected() -> object:
+        info = await js.good("STREAM.INFO.S")
+        return (info["mirror"] if as_mirror else info["sources"][0])["active"] >= 0
+
+    await js.until(connected, True)
+    await js.fill("o.a", "o.b")
+    await _arrived(js, "S", 2)
+    await _arrived(js, "O", 0)
+
+
+async def test_origin_keeps_what_others_want(js: JsClient) -> None:
+    await js.stream("O", retention="interest")
+    await js.consumer("C", "O", filter_subject="o.a")
+    await js.stream("S", sources=[{"name": "O"}])
+
+    async def connected() -> object:
+        return (await js.good("STREAM.INFO.S"))["sources"][0]["active"] >= 0
+
+    await js.until(connected, True)
+    await js.fill("o.a", "o.b")
+    await _arrived(js, "S", 2)
+    await _arrived(js, "O", 1)
+    (message,) = await js.fetch(1, "C", "O")
+    await js.ack(message)
+    await _arrived(js, "O", 0)

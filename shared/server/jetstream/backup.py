@@ -232,7 +232,7 @@ class StreamTarget:
         stream.start()
         stream.engine.changed()
         for subject, (wishes, seq, ts) in self._schedules.items():
-            stream.schedules.stored(subject, wishes, seq, ts)
+            stream.schedules.restored(subject, wishes, seq, ts)
         return stream.info()
 
     def _made(

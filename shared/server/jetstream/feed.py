@@ -4,12 +4,15 @@ Only what is visible is read: what an origin has not on its disk yet might be go
 sequence given to another message.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from phloem.shared.engine.consumer_face import ACK_EXPLICIT, NO_PRIORITY, Consumer
+from phloem.shared.engine.draw import Draw
 from phloem.shared.jetstream.errors import error
-from phloem.shared.jetstream.sourcing import identity_of
+from phloem.shared.jetstream.sourcing import Selection, identity_of
 from phloem.shared.jetstream.stream_config import StreamSource
-from phloem.shared.jetstream.times import parse_rfc3339
+from phloem.shared.jetstream.times import SECOND_NS, parse_rfc3339
 from phloem.shared.store.log import Damaged, Message
 
 if TYPE_CHECKING:
@@ -27,6 +30,10 @@ class Feed(Protocol):
         """What tells it from an earlier stream of the same name."""
 
     @property
+    def plain(self) -> bool:
+        """Whether it need not be told which of its messages have arrived."""
+
+    @property
     def last_seq(self) -> int:
         """The last sequence that can be read."""
 
@@ -39,6 +46,18 @@ class Feed(Protocol):
     def behind(self, filters: Filters, seq: int) -> int:
         """How many there are from ``seq`` on."""
 
+    def draw(self, stream: "Stream", selection: Selection, *, mirror: bool) -> Draw | None:
+        """The short way from here into a stream; None: there is none, ``next`` is asked for each message."""
+
+    def hold(self, filters: Filters, seq: int) -> None:
+        """Nothing that matches from ``seq`` on may go before it was taken (retention by interest, work queues)."""
+
+    def taken(self, seqs: Sequence[int]) -> None:
+        """Copies of these are on the disk."""
+
+    def close(self, *, for_good: bool) -> None:
+        """Nothing is read any more; ``for_good``: nor will be."""
+
 
 class LocalFeed:
     """A stream of the same account of this server."""
@@ -46,6 +65,13 @@ class LocalFeed:
     def __init__(self, stream: "Stream") -> None:
         self.stream = stream
         self.identity = identity_of(stream.record.created_ns)
+        self._holder: Consumer | None = None
+        self._filters: Filters = ()
+
+    @property
+    def plain(self) -> bool:
+        """Retention by limits."""
+        return self.stream.config.retention == "limits"
 
     @property
     def last_seq(self) -> int:
@@ -72,6 +98,62 @@ class LocalFeed:
         """Counted by the log's index."""
         last = self.last_seq
         return self.stream.log.count(filters, seq, last) if seq <= last else 0
+
+    def draw(self, stream: "Stream", selection: Selection, *, mirror: bool) -> Draw | None:
+        """From log to log."""
+        before, behind = (b"", b"") if mirror else (selection.before_seq, selection.behind_seq)
+        return Draw(stream.engine, self.stream.log, selection.filters, before, behind, self.identity)
+
+    def hold(self, filters: Filters, seq: int) -> None:
+        """By a consumer that is never asked for anything and that nobody sees; what an earlier one left is released."""
+        stream = self.stream
+        if stream.config.retention == "limits":
+            return
+        self._filters = filters
+        name = b"$" + stream.system.server.rng.randbytes(8).hex().encode()
+        self._holder = Consumer(stream.engine, name, 0, start_seq=seq, durable_state=False)
+        self._holder.configure(
+            filters=filters,
+            ack_policy=ACK_EXPLICIT,
+            ack_wait_ns=SECOND_NS,
+            backoff_ns=(),
+            max_deliver=-1,
+            max_ack_pending=-1,
+            max_waiting=1,
+            deliver_subject=b"",
+            deliver_group=b"",
+            headers_only=False,
+            replay_original=False,
+            flow_control=False,
+            heartbeat_ns=0,
+            rate_bytes=0,
+            inactive_ns=0,
+            priority_policy=NO_PRIORITY,
+            pin_ttl_ns=0,
+            samples=False,
+        )
+        at, left = 1, []
+        while (message := self.next(filters, at)) is not None and message.seq < seq:
+            left.append(message.seq)
+            at = message.seq + 1
+        for old in left:
+            stream.engine.release(old)
+
+    def taken(self, seqs: Sequence[int]) -> None:
+        """They go from here, unless a consumer wants them."""
+        if self._holder is not None and seqs:
+            self._holder.reset(seqs[-1] + 1)
+            for seq in seqs:
+                self.stream.engine.release(seq)
+            self.stream.engine.changed()
+
+    def close(self, *, for_good: bool) -> None:
+        """What was kept for this reader alone goes, if it does not come back."""
+        if self._holder is not None:
+            self._holder.close()
+            self._holder = None
+            if for_good and self.stream.account.streams.get(self.stream.name) is self.stream:
+                self.stream.publish.interest_changed()
 
 
 def feed_of(account: "AccountJetStream", source: StreamSource) -> Feed:

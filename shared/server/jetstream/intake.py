@@ -9,11 +9,13 @@ exactly there. Without the pair (a restored stream) the last stored ``Nats-Strea
 
 import hashlib
 import logging
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from phloem.shared import limits
+from phloem.shared.engine.draw import Draw
 from phloem.shared.jetstream.counters import sourced_count
-from phloem.shared.jetstream.errors import ApiError
+from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.headers import Wishes, wishes_of
 from phloem.shared.jetstream.sourcing import Selection, place_in
 from phloem.shared.jetstream.stream_config import StreamConfig, StreamSource
@@ -52,6 +54,10 @@ class Intake:
         self._feed: Feed | None = None
         self._problem: ApiError | None = None
         self._active_ns = 0
+        self._short: Draw | None = None
+        self._unsafe: deque[tuple[int, int]] = (
+            deque()
+        )  # (sequence here, of the origin): not yet on the disk here
 
     # --- what mirror and source do differently ---------------------------------------------------------
 
@@ -63,6 +69,9 @@ class Intake:
         """Store one message. Raises ApiError for one that has to wait."""
         raise NotImplementedError
 
+    def drawn(self, seq: int) -> None:
+        """The origin's messages up to this one came the short way."""
+
     def taken(self, feed: Feed) -> None:
         """The end of a part."""
 
@@ -72,7 +81,8 @@ class Intake:
         account = self.stream.account
         if self._feed is not None and is_current(self._feed, account, self.source):
             return self._feed
-        self._feed = None
+        self.disconnect()
+        self._unsafe.clear()
         try:
             feed = feed_of(account, self.source)
         except ApiError as problem:
@@ -81,16 +91,28 @@ class Intake:
         self._problem = None
         self._feed = feed
         self.next_seq = self.begin(feed)
+        feed.hold(self.selection.filters, self.next_seq)
         self._active_ns = self.stream.system.clock.monotonic_ns()
         return feed
 
     def work(self) -> bool:
         """Take what there is, at most a part of it; whether there is more."""
         feed = self._connect()
+        if feed is not None and self._unsafe:
+            self._release(feed)
         if feed is None or self.next_seq > feed.last_seq or self.stream.system.intake_held():
             return False
         filters, now = self.selection.filters, self.stream.system.clock.wall_ns()
+        draw = self._draw(feed)
         count = size = 0
+        if draw is not None:
+            self.next_seq, count, asks = draw.take(
+                self.next_seq, feed.last_seq, limits.DRAW_MESSAGES, limits.INTAKE_BYTES, now
+            )
+            if count:
+                self.drawn(draw.last_seq)
+            if not asks:
+                return self._part(feed, count, now)
         try:
             while count < limits.INTAKE_MESSAGES and size < limits.INTAKE_BYTES:
                 message = feed.next(filters, self.next_seq)
@@ -99,15 +121,45 @@ class Intake:
                     break
                 self.take(feed, message, now)
                 self.next_seq = message.seq + 1
+                self._unsafe.append((self.stream.log.last_seq, message.seq))
                 count += 1
                 size += len(message.payload) + len(message.header)
             self._problem = None
         except ApiError as problem:
             self._problem = problem
+        except Damaged as problem:  # of this stream: what it has to be compared with cannot be read
+            self._problem = error(10077, err=str(problem))
+        return self._part(feed, count, now)
+
+    def _part(self, feed: Feed, count: int, now: int) -> bool:
+        """The end of a part; whether another follows."""
         if count:
             self._active_ns = self.stream.system.clock.monotonic_ns()
             self.taken(feed)
+            if self.stream.config.max_age:
+                self.stream.expiry.stored(now)
         return count > 0 and self._problem is None
+
+    def _draw(self, feed: Feed) -> Draw | None:
+        """The short way, where each message stays what it is and nobody has to be told of it alone."""
+        config, origin = self.stream.config, feed.plain
+        if (
+            not origin
+            or self.selection.renames
+            or config.retention == "interest"
+            or self.stream.publish.always(config)
+        ):
+            return None
+        if self._short is None:
+            self._short = feed.draw(self.stream, self.selection, mirror=isinstance(self, Mirror))
+        return self._short
+
+    def _release(self, feed: Feed) -> None:
+        """What is on the disk here may go where it came from."""
+        visible, safe = self.stream.log.visible_seq, []
+        while self._unsafe and self._unsafe[0][0] <= visible:
+            safe.append(self._unsafe.popleft()[1])
+        feed.taken(safe)
 
     # --- what answers say --------------------------------------------------------------------------------
 
@@ -136,6 +188,13 @@ class Intake:
 
     def close(self) -> None:
         """It is not a mirror or a source any more."""
+        self.disconnect(for_good=True)
+
+    def disconnect(self, *, for_good: bool = False) -> None:
+        """Let go of the origin."""
+        if self._feed is not None:
+            self._feed.close(for_good=for_good)
+        self._feed = self._short = None
 
 
 class Mirror(Intake):
@@ -163,13 +222,18 @@ class Mirror(Intake):
     def work(self) -> bool:
         """The same, and answering for the origin once it has caught up."""
         more = super().work()
-        if self.stream.config.mirror_direct and not more and self._feed is not None:
-            near = self._feed.behind(self.selection.filters, self.next_seq) < CAUGHT_UP
-            self._direct.listen(on=near or self._direct.listening)
+        if (
+            self.stream.config.mirror_direct
+            and not more
+            and self._feed is not None
+            and not self._direct.listening
+        ):
+            self._direct.listen(on=self._feed.behind(self.selection.filters, self.next_seq) < CAUGHT_UP)
         return more
 
-    def close(self) -> None:
-        """A stream of its own from now on."""
+    def disconnect(self, *, for_good: bool = False) -> None:
+        """It does not answer for an origin that it does not follow."""
+        super().disconnect(for_good=for_good)
         self._direct.listen(on=False)
 
 
@@ -232,6 +296,10 @@ class Source(Intake):
         ttl, rollup = accepted(config, wishes)
         publish.keep(Prepared(subject, header, payload, wishes, ttl, rollup))
 
+    def drawn(self, seq: int) -> None:
+        """Up to here."""
+        self.seen_seq = seq
+
     def taken(self, feed: Feed) -> None:
         """In the batch of the messages."""
         if self.stream.config.storage == "file":
@@ -243,6 +311,7 @@ class Source(Intake):
 
     def close(self) -> None:
         """What was remembered of it goes."""
+        super().close()
         if self.stream.config.storage == "file":
             self.stream.system.store.delete(self._key())
 
@@ -290,6 +359,6 @@ class Intakes:
         """Nothing is taken any more; ``forget``: the stream is deleted."""
         self._stream.system.intakes.pop(self._stream.record.ident, None)
         if self.mirror is not None:
-            self.mirror.close()
-        for source in self.sources.values() if forget else ():
-            source.close()
+            self.mirror.close() if forget else self.mirror.disconnect()
+        for source in self.sources.values():
+            source.close() if forget else source.disconnect()

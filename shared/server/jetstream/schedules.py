@@ -67,17 +67,22 @@ class Schedules:
 
     def stored(self, subject: bytes, wishes: Wishes, seq: int, now: int) -> None:
         """A message was stored: a schedule, the end of one, or nothing of the kind."""
-        due = due_in(wishes, now, now)
         scheduler = wishes.get(b"Nats-Scheduler")
-        if due is not None:
-            self._set(subject, due.ns, seq)
+        if self.restored(subject, wishes, seq, now):
             self.schedule()
-        elif not scheduler:
-            self._drop(subject)
         if scheduler and wishes.get(b"Nats-Schedule-Next") == PURGE:
             self._stream.log.purge((scheduler,))
             self._stream.engine.changed()
             self._drop(scheduler)
+
+    def restored(self, subject: bytes, wishes: Wishes, seq: int, ts: int) -> bool:
+        """The same while the stream does not run yet; whether it is a schedule."""
+        due = due_in(wishes, ts, ts)
+        if due is not None:
+            self._set(subject, due.ns, seq)
+        elif b"Nats-Scheduler" not in wishes:
+            self._drop(subject)
+        return due is not None
 
     # --- the timer -------------------------------------------------------------------------------------
 

@@ -216,6 +216,7 @@ class Stream:
 
     def shut_down(self) -> None:
         """The server stops: whoever waits is told."""
+        self.intakes.close()
         for consumer in self.consumers.values():
             consumer.shut_down()
         self.expiry.cancel()
