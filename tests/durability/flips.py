@@ -58,10 +58,9 @@ def judge(folder: Path, right: Contents) -> int:
 def places(data: bytes, rng: random.Random, count: int) -> list[int]:
     """Bits of pages that are used: half of them in the heads of pages, where LMDB's own numbers are."""
     used = [at for at in range(0, len(data), PAGE) if any(data[at : at + PAGE])]
-    heads = [8 * (rng.choice(used) + rng.randrange(64)) + rng.randrange(8) for _ in range(count // 2)]
-    return heads + [
-        8 * (rng.choice(used) + rng.randrange(PAGE)) + rng.randrange(8) for _ in range(count // 2)
-    ]
+    bits = [8 * (rng.choice(used) + rng.randrange(64)) + rng.randrange(8) for _ in range(count // 2)]
+    bits += [8 * (rng.choice(used) + rng.randrange(PAGE)) + rng.randrange(8) for _ in range(count // 2)]
+    return [bit % (8 * len(data)) for bit in bits]
 
 
 def flipped(data: bytes, bit: int) -> bytes:
