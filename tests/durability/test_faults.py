@@ -38,6 +38,6 @@ def life(tmp_path: Path, kind: str) -> tuple[list[Event], int]:
 def test_a_disk_that_refuses(kind: str, lost: bool, tmp_path: Path) -> None:
     events, code = life(tmp_path, kind)
     assert code == (0 if kind == "short writes" else 3), "whether the store noticed"
-    at = [*points(events, 15, 1), *[len(events)] * 6]
+    at = [*points(events, 6, 1), *[len(events)] * 4]
     failures = cut(events, at, verify, tmp_path / "cut", 1, failed_syncs_lose=lost)
     assert not failures, "\n".join(map(str, failures))

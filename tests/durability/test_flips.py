@@ -23,7 +23,7 @@ def test_flipped_bits(ending: str, tmp_path: Path) -> None:
     folder = tmp_path / "store"
     record("tests.durability.store_load", folder, tmp_path / "trace", "flips", "0", "60", ending)
     in_process(str(folder), "remember")
-    outcomes = json.loads(in_process(str(folder), "60", "1"))["flips"]
+    outcomes = json.loads(in_process(str(folder), "30", "1"))["flips"]
     bad = {kind: flips for kind, flips in outcomes.items() if kind not in ("served", "named", "refused")}
     assert not bad
     assert outcomes["named"]
