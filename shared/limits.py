@@ -43,6 +43,14 @@ INTAKE_MESSAGES = (
 )
 INTAKE_BYTES = 4 << 20  # the same for large messages
 INTAKE_PENDING_BYTES = 8 << 20  # not yet on the disk: mirrors and sources wait for it
+BATCH_MESSAGES = 1000  # of an atomic batch, here and below as in nats-server
+BATCHES_PER_STREAM = 50
+BATCHES = 1000
+BATCH_BYTES = 64 << 20  # of all open batches: they wait in memory for their commit
+BATCH_IDLE_NS = 10 * SECOND_NS
+FAST_BATCHES_PER_STREAM = 1000
+FAST_BATCHES = 50_000
+SCHEDULE_LOOK_NS = 60 * SECOND_NS  # a timer for a message that is due later looks at the clock again
 HEADER_BLOCK = 65535  # of a stored message; its length is 16 bits wide
 
 ARCHIVE_DOCUMENT = (

@@ -95,7 +95,9 @@ cdef uint32_t send_message(Engine* g, Conn* source, AccountState* a, const char*
     m.body, m.header_len, m.size = whole, header_len, size
     m.sizes, m.sizes_len = sizes, digits
     m.has_header = header_len > 0
-    source.account = a
+    if source.account is not a:  # a plan belongs to its account
+        source.account = a
+        source.last_plan = NULL
     return deliver(g.core, source, &m, plan_for(g.core, a, source, subject, n))
 
 

@@ -111,6 +111,15 @@ class Consumer:
     def snapshot(self) -> bytes: ...
     def restore(self, state: bytes | None, notes: Sequence[bytes]) -> None:
         """What an earlier run left behind. Raises ValueError for what is no state."""
+    def adopt(
+        self,
+        delivered_consumer: int,
+        delivered_stream: int,
+        floor_consumer: int,
+        floor_stream: int,
+        pending: Sequence[tuple[int, int, int]],
+    ) -> None:
+        """The state of another server's consumer; ``pending`` as ``pending`` gives it, in the order of delivery."""
     def pending(self) -> list[tuple[int, int, int]]:
         """(stream sequence, consumer sequence, deliveries) of what is not acknowledged."""
     def close(self, status: bytes = b"") -> None:

@@ -257,6 +257,18 @@ cdef class Consumer:
         c.nspans = c.nacked = 0
         return bytes(data)
 
+    def adopt(self, delivered_consumer, delivered_stream, floor_consumer, floor_stream, pending):
+        cdef char text[24]
+        cdef uint64_t value
+        parts = [FORMAT, delivered_consumer, delivered_stream, floor_consumer, floor_stream, delivered_stream + 1, 0,
+                 len(pending)]
+        for one in pending:
+            parts += one
+        data = bytearray()
+        for value in parts:
+            data += text[:put_varint(text, value) - &text[0]]
+        self.restore(bytes(data), ())
+
     def restore(self, state, notes):
         if state is not None:
             self._restore(numbers_of(state))

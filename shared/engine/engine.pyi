@@ -85,8 +85,8 @@ class Stream:
     def listen(self, subjects: Iterable[bytes]) -> None:
         """Takes what is published to these subjects, and only these, from now on."""
     def serve_direct(self, ident: int) -> None:
-        """Lets a subscription to ``$JS.API.DIRECT.GET.<stream>.>`` answer for the last message on a literal subject; what
-        else is asked for goes to its callback."""
+        """Lets a subscription to ``$JS.API.DIRECT.GET.<stream>.>`` answer for the last message on a literal subject;
+        what else is asked for goes to its callback."""
     def store(self, subject: bytes, header: bytes, payload: bytes, ts: int, seq: int = 0) -> int:
         """Stores a message that may be stored, limits hold afterwards; its sequence."""
     def full(self, size: int) -> int:

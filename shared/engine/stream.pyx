@@ -31,6 +31,11 @@ cdef inline bint _servers_header(Msg* m) noexcept nogil:
     return m.header_len > 0 and memmem(m.body, m.header_len, b"\nNats-", 6) != NULL
 
 
+cdef inline bint _fast_batch(Msg* m) noexcept nogil:
+    """Whether the reply subject says that this is one of a fast batch."""
+    return m.client_reply_len > 4 and memcmp(m.reply + m.client_reply_len - 4, b".$FI", 4) == 0
+
+
 cdef inline void _settle_quota(Stream* s) noexcept nogil:
     if s.quota != NULL:
         s.quota.used += <int64_t>s.log.bytes - <int64_t>s.counted_bytes
@@ -82,7 +87,8 @@ cdef bint stream_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     if s.gone:
         return True
     s.in_msgs += 1
-    if s.waiting == k.inbox_serial or s.slow & SLOW_ALWAYS or _servers_header(m) or not _fits(s, m):
+    if s.waiting == k.inbox_serial or s.slow & SLOW_ALWAYS or _servers_header(m) or _fast_batch(m) \
+            or not _fits(s, m):
         s.waiting = k.inbox_serial
         return False
     if s.retention == INTEREST and not stream_wanted(s, s.log.last_seq + 1, m.subject, m.subject_len):

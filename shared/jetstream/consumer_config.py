@@ -5,8 +5,8 @@ from typing import Any, Literal
 import msgspec
 
 from phloem.shared.jetstream import strict_json
-from phloem.shared.jetstream.errors import error
 from phloem.shared.jetstream.stream_config import LEVEL, RESERVED, VERSION
+from phloem.shared.jetstream.times import ZERO
 
 Deliver = Literal["all", "last", "new", "by_start_sequence", "by_start_time", "last_per_subject"]
 
@@ -70,19 +70,7 @@ ALWAYS = frozenset(["deliver_policy", "ack_policy", "replay_policy", "num_replic
 
 def decode(body: bytes, *, strict: bool) -> CreateRequest:
     """Raises ApiError."""
-    try:
-        request = strict_json.decode(body, CreateRequest, strict=strict)
-    except Exception as problem:
-        text = str(getattr(problem, "description", ""))
-        if "can not unmarshal" in text and b'"action"' in body and "overflow" not in text:
-            plain = msgspec.json.decode(body)
-            action = plain.get("action", "")
-            if action not in ("", "create", "update"):
-                raise error(10025, err=f'unknown consumer action: "{action}"') from None
-            policy = plain.get("config", {}).get("priority_policy", "")
-            if policy not in ("", "none", "overflow", "pinned_client", "prioritized"):
-                raise error(10025, err=f'unknown priority policy: "{policy}"') from None
-        raise
+    request = strict_json.decode(body, CreateRequest, strict=strict)
     config = request.config
     config.metadata = {key: value for key, value in config.metadata.items() if not key.startswith(RESERVED)}
     return request
@@ -92,7 +80,8 @@ def required_level(config: ConsumerConfig) -> int:
     """The lowest API level that knows everything this configuration asks for."""
     if config.ack_policy == "flow_control":
         return 4
-    return 1 if config.pause_until or config.priority_groups or config.priority_policy != "none" else 0
+    paused = config.pause_until and config.pause_until != ZERO  # Go's clients send the zero time for none
+    return 1 if paused or config.priority_groups or config.priority_policy != "none" else 0
 
 
 def printed(config: ConsumerConfig, *, full: bool) -> dict[str, Any]:

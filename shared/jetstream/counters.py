@@ -9,7 +9,8 @@ import re
 import msgspec
 
 from phloem.shared.jetstream.errors import error
-from phloem.shared.jetstream.sourcing import HEADER, with_field, without
+from phloem.shared.jetstream.headers import with_field, without
+from phloem.shared.jetstream.sourcing import HEADER
 
 SOURCES = b"Nats-Counter-Sources"
 _LINE = re.compile(rb"\r\n(Nats-Stream-Source|Nats-Counter-Sources): *([^\r]*)")
@@ -51,9 +52,23 @@ def sourced_count(
     origin = (fields[4] if len(fields) > 4 else subject).decode(errors="replace")
     value = value_of(payload)
     mine = known.setdefault(stream, {})
-    increment = value - int(mine.get(origin, "0"))
+    try:
+        increment = value - int(mine.get(origin, "0"))
+    except ValueError:
+        raise error(10172) from None
     mine[origin] = str(value)
     header = without(header, (b"Nats-Incr:", SOURCES + b":"))
     header = with_field(header, b"Nats-Incr: %d" % increment)
     header = with_field(header, SOURCES + b": " + msgspec.json.encode(known))
     return header, body_of(total + increment)
+
+
+def counted(
+    last_header: bytes, last_payload: bytes | None, increment: bytes, header: bytes
+) -> tuple[bytes, bytes, bytes]:
+    """Header, body and what the acknowledgement also says of an increment. Raises ApiError 10172."""
+    total = int(increment) + (value_of(last_payload) if last_payload is not None else 0)
+    known = sources_of(last_header)
+    if known:
+        header = with_field(without(header, (SOURCES + b":",)), SOURCES + b": " + msgspec.json.encode(known))
+    return header, body_of(total), b',"val":"%d"' % total

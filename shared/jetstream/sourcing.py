@@ -7,6 +7,7 @@ A mirror keeps sequences, times and headers. A source gives a message a new sequ
 
 from typing import NamedTuple
 
+from phloem.shared.jetstream.headers import field_of, with_field, without
 from phloem.shared.jetstream.identity import short_hash
 from phloem.shared.jetstream.stream_config import StreamSource
 from phloem.shared.jetstream.times import rfc3339
@@ -14,7 +15,6 @@ from phloem.shared.jetstream.transform import Transform
 
 HEADER = b"Nats-Stream-Source"
 LEFT_BEHIND = (b"Nats-Stream-Source:", b"Nats-Expected-", b"Nats-Batch-")  # of a source; not of a mirror
-EMPTY = b"NATS/1.0\r\n\r\n"
 
 
 class Place(NamedTuple):
@@ -55,25 +55,7 @@ def parse_place(value: bytes) -> Place | None:
 
 def place_in(header: bytes) -> Place | None:
     """Where the message with this header was, if it was sourced."""
-    at = header.find(b"\r\n" + HEADER + b":")
-    if at < 0:
-        return None
-    return parse_place(header[at + len(HEADER) + 3 : header.find(b"\r\n", at + 2)].lstrip(b" "))
-
-
-def without(header: bytes, beginnings: tuple[bytes, ...]) -> bytes:
-    """A header block without the lines that begin so; empty when nothing is left."""
-    if b"\r\nNats-" not in header:
-        return header
-    first, *lines = header.split(b"\r\n")
-    kept = [line for line in lines if not line.startswith(beginnings)]
-    block = b"\r\n".join((first, *kept))
-    return b"" if block == EMPTY else block
-
-
-def with_field(header: bytes, field: bytes) -> bytes:
-    """A header block with one more line at its end."""
-    return b"%b%b\r\n\r\n" % (header[:-2] if header else EMPTY[:-2], field)
+    return parse_place(field_of(header, HEADER))
 
 
 class Selection:

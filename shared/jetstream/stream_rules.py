@@ -11,7 +11,7 @@ import msgspec
 
 from phloem.shared.jetstream import subjects
 from phloem.shared.jetstream.errors import ApiError, error
-from phloem.shared.jetstream.stream_config import StreamConfig, StreamSource
+from phloem.shared.jetstream.stream_config import Placement, StreamConfig, StreamSource
 from phloem.shared.jetstream.subjects import collide as subjects_collide
 from phloem.shared.jetstream.times import SECOND_NS, go_duration
 from phloem.shared.jetstream.transform import BadTransform, Transform
@@ -274,8 +274,6 @@ def _subjects(config: StreamConfig) -> None:
     for subject in config.subjects:
         if not subjects.is_valid(subject):
             raise _bad("invalid subject")
-        if subject in seen:
-            raise _bad("duplicate subjects detected")
         if not config.no_ack:
             if subject == ">":
                 raise _bad("capturing all subjects requires no-ack to be true")
@@ -286,7 +284,7 @@ def _subjects(config: StreamConfig) -> None:
                 raise _bad("subjects that overlap with system api require no-ack to be true")
         for other in seen:
             if subjects_collide(subject, other):
-                raise _bad(f'subject "{subject}" overlaps with "{other}"')
+                raise _bad(f'subject "{other}" overlaps with "{subject}"')
         seen.append(subject)
 
 
@@ -312,6 +310,8 @@ def _transforms(config: StreamConfig) -> None:
             ) from None
     if config.placement is not None and config.placement.preferred:
         raise _bad("preferred server not permitted in placement")
+    if config.placement == Placement():
+        config.placement = None
 
 
 def check_update(old: StreamConfig, new: StreamConfig) -> StreamConfig:

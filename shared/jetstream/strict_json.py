@@ -8,6 +8,8 @@ import msgspec
 from phloem.shared.jetstream.errors import error
 
 T = TypeVar("T", bound=msgspec.Struct)
+GO_NAMES = {"StreamRequest": "StreamConfigRequest", "CreateRequest": "CreateConsumerRequest"}
+ANY_CASE = {"discard"}  # words that Go reads in any case
 
 
 def decode(body: bytes, kind: type[T], *, strict: bool) -> T:
@@ -19,9 +21,7 @@ def decode(body: bytes, kind: type[T], *, strict: bool) -> T:
         text = (
             f"invalid character {body[at : at + 1].decode(errors='replace')!r} looking for beginning of value"
         )
-        raise error(
-            10025, err=f"{text} at offset {at + 1}" if at < len(body) else "unexpected end of JSON input"
-        ) from None
+        raise error(10025, err=f"{text} at offset {at + 1}" if at < len(body) else "unexpected EOF") from None
     if not isinstance(plain, dict):
         raise error(
             10025, err=f"json: cannot unmarshal {_go_type(plain)} into Go value of type {kind.__name__}"
@@ -49,6 +49,8 @@ def _named(plain: dict[str, Any], kind: type[msgspec.Struct], strict: bool) -> d
             if strict:
                 raise error(10025, err=f'json: unknown field "{key}"')
         elif value is not None:
+            if field.encode_name in ANY_CASE and isinstance(value, str):
+                value = value.lower()
             result[field.encode_name] = _inside(value, field.type, strict)
     return result
 
@@ -76,6 +78,12 @@ def _words(problem: str, plain: dict[str, Any], kind: type[msgspec.Struct]) -> s
     value: Any = {key.lower(): item for key, item in plain.items()}
     for part in field.split("."):
         value = value.get(part) if isinstance(value, dict) else value
+    if field == "compression" and isinstance(value, str):
+        return "unknown compression algorithm"
+    if field == "action":
+        return f"unknown consumer action: {json.dumps(value)}"
+    if field.endswith("priority_policy"):
+        return f"unknown priority policy: {json.dumps(value)}"
     if "enum" in text:
         return f'can not unmarshal "\\"{value}\\""'
     go = (
@@ -87,6 +95,5 @@ def _words(problem: str, plain: dict[str, Any], kind: type[msgspec.Struct]) -> s
         if "`bool`" in text
         else "[]string"
     )
-    return (
-        f"json: cannot unmarshal {_go_type(value)} into Go struct field {kind.__name__}.{field} of type {go}"
-    )
+    name = GO_NAMES.get(kind.__name__, kind.__name__)
+    return f"json: cannot unmarshal {_go_type(value)} into Go struct field {name}.{field} of type {go}"

@@ -140,8 +140,8 @@ def bench(
     result = reported(outcomes, versions, *products, rounds, run_seconds, SystemClock())
     console = Console()
     console.print(report.table(result))
-    for line in result.failed:
-        console.print(f"{line.title}: {line.failure}", style="red", markup=False)
+    for reason, titles in result.failures.items():
+        console.print(f"{'; '.join(titles)} failed: {reason}", style="red", markup=False)
     # A part or a quick look must not take the place of the whole table that is kept.
     is_whole = len(loads) == len(ALL) and not quick and (against, candidate) == ("nats-server", "phloem")
     path = out or (RESULTS if is_whole else None)

@@ -5,6 +5,7 @@ All three come from one ``Report``, so they cannot disagree.
 
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 
 import msgspec
 from rich import box
@@ -51,6 +52,14 @@ class Report(msgspec.Struct, frozen=True):
         return [line for line in self.rows if len(line.baseline) == 1 < self.rounds]
 
     @property
+    def failures(self) -> dict[str, list[str]]:
+        """The reasons, each with the titles of its rows: rows of one load fail together."""
+        found: dict[str, list[str]] = {}
+        for line in self.failed:
+            found.setdefault(line.failure, []).append(line.title)
+        return found
+
+    @property
     def failed(self) -> list[Line]:
         """Rows without figures."""
         return [line for line in self.rows if line.failure]
@@ -61,7 +70,15 @@ def line_of(outcome: Outcome) -> Line:
     row: Row = outcome.row
     pairs = outcome.pairs
     if pairs is None:
-        return Line(row.name, row.title, row.unit.value, row.goal.text, failure=outcome.failure)
+        return Line(
+            row.name,
+            row.title,
+            row.unit.value,
+            row.goal.text,
+            list(outcome.baseline),
+            baseline_median=median(outcome.baseline) if outcome.baseline else None,
+            failure=outcome.failure,
+        )
     return Line(
         row.name,
         row.title,
@@ -96,11 +113,18 @@ def heads(report: Report) -> tuple[str, ...]:
 
 def cells(line: Line) -> tuple[str, ...]:
     """A row's texts, one for each head."""
-    if line.baseline_median is None or line.candidate_median is None or line.ratio is None:
-        return (line.title, "", "", "", line.goal, "failed")
     unit = Unit(line.unit)
-    medians = (unit.text(line.baseline_median), unit.text(line.candidate_median))
-    return (line.title, *medians, f"{line.ratio:.2f}x", line.goal, "yes" if line.reached else "no")
+    baseline = "" if line.baseline_median is None else unit.text(line.baseline_median)
+    if line.candidate_median is None or line.ratio is None:
+        return (line.title, baseline, "", "", line.goal, "failed")
+    return (
+        line.title,
+        baseline,
+        unit.text(line.candidate_median),
+        f"{line.ratio:.2f}x",
+        line.goal,
+        "yes" if line.reached else "no",
+    )
 
 
 def table(report: Report) -> Table:
@@ -129,7 +153,7 @@ def markdown(report: Report) -> str:
     ]
     if report.once:
         lines.append("\nMeasured once: " + ", ".join(f'"{line.title}"' for line in report.once) + ".")
-    lines += [f"\n{line.title} failed: {line.failure}" for line in report.failed]
+    lines += [f"\n{'; '.join(titles)} failed: {reason}" for reason, titles in report.failures.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -23,11 +23,12 @@ Turn = Callable[[], Figures]
 
 @dataclass(frozen=True)
 class Outcome:
-    """A row with its samples, or with the reason why there are none."""
+    """A row with its samples, or with the reason why there are none, and the baseline's if it has some."""
 
     row: Row
     pairs: Pairs | None
     failure: str = ""
+    baseline: tuple[float, ...] = ()
 
 
 def calibrate(
@@ -102,17 +103,23 @@ def _take_turns(
             ours.append(our_turn())
             advance()
     except (LoadFailed, ServerFailed) as error:
-        return _failed(load, str(error), rounds - len(ours), advance)
+        return _failed(load, str(error), rounds - len(ours), advance, theirs)
     return [
         Outcome(row, Pairs([each[row.figure] for each in theirs], [each[row.figure] for each in ours]))
         for row in load.rows
     ]
 
 
-def _failed(load: Load, failure: str, rounds_left: int, advance: Callable[[], None]) -> list[Outcome]:
+def _failed(
+    load: Load,
+    failure: str,
+    rounds_left: int,
+    advance: Callable[[], None],
+    theirs: Sequence[Figures] = (),
+) -> list[Outcome]:
     for _ in range(rounds_left):
         advance()
-    return [Outcome(row, None, failure) for row in load.rows]
+    return [Outcome(row, None, failure, tuple(each[row.figure] for each in theirs)) for row in load.rows]
 
 
 def rounds_of(load: Load, rounds: int) -> int:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from tests.support.brokers import Brokers
-from tests.support.jetstream import TYPE, JsClient, JsWorld, error_of, js_server
+from tests.support.jetstream import TYPE, JsClient, JsWorld, error_of, js_server, js_world
 
 NO_STREAM = (404, 10059, "stream not found")
 NO_CONSUMER = (404, 10014, "consumer not found")
@@ -293,6 +293,20 @@ async def test_account_info_adds_up(js: JsClient) -> None:
     await js.good("STREAM.DELETE.F")
     answer = await js.good("INFO")
     assert (answer["streams"], answer["storage"], answer["reserved_storage"]) == (1, 0, 0)
+
+
+async def test_answers_keep_to_their_account(broker: Brokers) -> None:
+    one, other = js_world(broker), js_world(broker)
+    first, second = await one.client(), await other.client()
+    await first.stream("ONE")
+    await second.stream("OTHER")
+    for _ in range(20):  # both ask on inboxes of the same names
+        assert (await first.good("STREAM.NAMES"))["streams"] == ["ONE"]
+        assert (await second.good("STREAM.NAMES"))["streams"] == ["OTHER"]
+        assert (await first.request("$JS.API.DIRECT.GET.NONE")).status == "503"
+        assert (await second.request("$JS.API.DIRECT.GET.NONE")).status == "503"
+    one.close()
+    other.close()
 
 
 DOMAIN = 'server_name: D\njetstream { store_dir: "@FOLDER@/js", domain: hub }'

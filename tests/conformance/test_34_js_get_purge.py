@@ -95,6 +95,9 @@ async def test_delete_message_refused(js: JsClient) -> None:
     await js.good("STREAM.MSG.DELETE.S", {"seq": 1})
     assert await js.refused("STREAM.MSG.DELETE.S", {"seq": 1}) == (500, 10057, "no message found")
     assert await js.refused("STREAM.MSG.DELETE.S", {"seq": 9}) == (500, 10057, "stream store EOF")
+    await js.fill("s.a", "s.b", "s.c")
+    await js.good("STREAM.MSG.DELETE.S", {"seq": 3})  # between others that are there
+    assert await js.refused("STREAM.MSG.DELETE.S", {"seq": 3}) == (400, 10043, "sequence 3 not found")
     await js.stream("D", deny_delete=True)
     await js.fill("d.a")
     assert await js.refused("STREAM.MSG.DELETE.D", {"seq": 1}) == (500, 10057, "message delete not permitted")
@@ -367,3 +370,10 @@ async def test_deleted_stream_is_gone(js: JsClient) -> None:
     await js.stream()
     assert await js.seqs() == (0, 0, 0)
     assert (await js.publish("s.a"))["seq"] == 1
+
+
+async def test_direct_get_where_nobody_serves_it(js: JsClient) -> None:
+    await js.stream("OFF", allow_direct=False)
+    for subject in ("OFF", "OFF.off.a", "NONE", "NONE.a.b"):
+        answer = await js.request(f"$JS.API.DIRECT.GET.{subject}", b'{"seq":1}')
+        assert answer.head == f"NATS/1.0 503\r\nNats-Subject: $JS.API.DIRECT.GET.{subject}\r\n\r\n".encode()

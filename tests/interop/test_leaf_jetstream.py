@@ -62,3 +62,24 @@ async def test_the_hubs_jetstream_is_not_ours(world: World) -> None:
     _, down, _ = await hub_and_client(world)
     with pytest.raises((NoRespondersError, ServiceUnavailableError)):
         await down.jetstream(timeout=TIMEOUT_S).account_info()
+
+
+async def test_a_stream_of_the_edge_is_read_at_the_hub(world: World) -> None:
+    """What was published while nobody at the hub listened is there, through the edge's domain."""
+    hub = await world.real()
+    store = {"store_dir": str(world.folder / "edge"), "domain": "edge"}
+    edge = await world.ours(leafnodes={"remotes": [{"url": leaf_url(hub)}]}, jetstream=store)
+    up, down = await world.client(hub), await world.client(edge)
+    local = down.jetstream()
+    await local.add_stream(name="READINGS", subjects=["r.>"])
+    for number in range(5):
+        await local.publish("r.a", str(number).encode())
+    await reachable(up, down)
+    js = up.jetstream(domain="edge", timeout=TIMEOUT_S)
+    puller = await js.pull_subscribe("r.>", durable="C", stream="READINGS")
+    got = []
+    for msg in await puller.fetch(5, timeout=TIMEOUT_S):
+        got.append((msg.subject, msg.data))
+        await msg.ack_sync(timeout=TIMEOUT_S)
+    assert got == [("r.a", str(number).encode()) for number in range(5)]
+    assert (await puller.consumer_info()).num_ack_pending == 0

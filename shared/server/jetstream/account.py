@@ -60,9 +60,18 @@ class AccountJetStream:
         """The store's key of a consumer's record."""
         return f"c/{self.name}/{stream}/{consumer}".encode()
 
+    def restore_key(self, ident: int) -> bytes:
+        """The store's key for a log that is being restored and has no stream yet."""
+        return f"r/{self.name}/{ident}".encode()
+
     def recover(self) -> None:
-        """Streams and consumers of the last run."""
+        """Streams and consumers of the last run; what was half restored goes."""
         store = self.system.store
+        for key, _ in list(store.scan(f"r/{self.name}/".encode())):
+            ident = int(key.rpartition(b"/")[2])
+            store.open_log(ident)
+            store.drop_log(ident)
+            store.delete(key)
         for _, value in store.scan(self.stream_key("")):
             record = msgspec.json.decode(value, type=StreamRecord)
             self.streams[record.config.name] = Stream(self, record)
@@ -127,5 +136,6 @@ class AccountJetStream:
 
     def close(self) -> None:
         """The account has no JetStream any more."""
+        self.system.transfers.cancel(self)
         self.shut_down()
-        self.system.api.forget(self)
+        self.system.api.forget(self.name)

@@ -2,7 +2,8 @@
 
 Every account has the API under ``$JS.API.>`` and, if the server has a domain, under ``$JS.<domain>.API.>``. An answer
 that says that something was stored waits until it is on the disk. What nobody serves is left unanswered, as
-nats-server leaves it; a pull request for a consumer that is not there gets the 503 of a subject without listeners.
+nats-server leaves it; a pull request for a consumer that is not there, or a direct get from a stream that serves none,
+gets the 503 of a subject without listeners.
 """
 
 import logging
@@ -14,7 +15,8 @@ import msgspec
 from phloem.shared.jetstream import identity
 from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.times import rfc3339
-from phloem.shared.server.jetstream import api_consumers, api_streams
+from phloem.shared.kernel import Account
+from phloem.shared.server.jetstream import api_backup, api_consumers, api_streams
 from phloem.shared.server.jetstream.direct import level_is_known
 from phloem.shared.store.log import Damaged
 from phloem.shared.wire.info import API_LEVEL
@@ -27,6 +29,7 @@ log = logging.getLogger("phloem.jetstream")
 
 TYPE = "io.nats.jetstream.api.v1."
 NEXT = "CONSUMER.MSG.NEXT."
+DIRECT = "DIRECT.GET."
 Endpoint = Callable[["Request"], dict[str, Any]]
 
 
@@ -53,13 +56,32 @@ class Request:
 
     def empty(self) -> bool:
         """Whether the body asks for nothing in particular."""
-        text = self.body.strip()
+        text = b"".join(self.body.split())
         return text in (b"", b"{}") or text[:1] not in (b"{", b"[")
 
     def demand_empty(self) -> None:
         """Raises ApiError 10038."""
-        if self.body.strip() not in (b"", b"{}"):
+        if b"".join(self.body.split()) not in (b"", b"{}"):
             raise error(10038)
+
+    def client(self) -> dict[str, Any]:
+        """Who asks, for advisories; only while the request is served."""
+        server = self.system.server
+        client = server.clients.open.get(server.kernel.source_cid)
+        if client is None:
+            return {"acc": self.account.name, "server": server.name}
+        return {
+            "start": rfc3339(client.start_wall_ns),
+            "host": client.ip,
+            "id": client.conn.cid,
+            "acc": self.account.name,
+            "name": client.connect.name if client.connect else "",
+            "lang": client.connect.lang if client.connect else "",
+            "ver": client.connect.version if client.connect else "",
+            "server": server.name,
+            "kind": "Client",
+            "client_type": "nats",
+        }
 
 
 class Served:
@@ -120,10 +142,12 @@ ENDPOINTS = (
     Served("STREAM.PURGE", 1, "stream_purge_response", api_streams.purge, {"purged": 0}),
     Served("STREAM.MSG.GET", 1, "stream_msg_get_response", api_streams.get_message),
     Served("STREAM.MSG.DELETE", 1, "stream_msg_delete_response", api_streams.delete_message),
+    Served("STREAM.SNAPSHOT", 1, "stream_snapshot_response", api_backup.snapshot),
+    Served("STREAM.RESTORE", 1, "stream_restore_response", api_backup.restore, {"deliver_subject": ""}),
     *(
         Served(words, 1, f"stream_{kind}_response", _needs_cluster)
         for words, kind in zip(
-            CLUSTERED, ("remove_peer", "remove_peer", "leader_stepdown", "cancel_move"), strict=True
+            CLUSTERED, ("remove_peer", "evacuate_peer", "leader_stepdown", "cancel_move"), strict=True
         )
     ),
     Served("CONSUMER.LEADER.STEPDOWN", 2, "consumer_leader_stepdown_response", _needs_cluster),
@@ -174,9 +198,30 @@ class Api:
             for prefix in prefixes
         ]
 
-    def forget(self, account: "AccountJetStream") -> None:
-        """The account has no JetStream any more."""
-        for ident in self._idents.pop(account.name, []):
+    def refuse(self, name: str) -> None:
+        """An account without JetStream is told so."""
+        account = self._system.server.account(name)
+        prefix = "$JS.API."
+
+        def asked(subject: bytes, reply: bytes, _header: bytes, _body: bytes) -> None:
+            rest = subject.decode(errors="surrogateescape")[len(prefix) :]
+            found = _find(rest.split("."))
+            if not reply:
+                return
+            if rest.startswith((NEXT, DIRECT)):
+                self._nobody(account, subject, reply)
+            elif found is not None:
+                problem = {"error": error(10039).as_dict(), **found[0].rest}
+                answer = msgspec.json.encode({"type": TYPE + found[0].kind, **problem})
+                self._system.engine.answer(account, reply, b"", answer)
+
+        self._idents[name] = [
+            self._system.server.kernel.subscribe(account, f"{prefix}>".encode(), None, asked)
+        ]
+
+    def forget(self, name: str) -> None:
+        """The account is not served any more."""
+        for ident in self._idents.pop(name, []):
             self._system.server.kernel.unsubscribe(ident)
 
     def _asker(
@@ -190,7 +235,11 @@ class Api:
                 self._system.server.kernel.publish(
                     account.kernel_account, subject[len(prefix) :], reply, header, body
                 )
-            elif not rest.startswith("DIRECT.GET"):
+            elif rest.startswith(DIRECT):
+                stream = account.streams.get(rest[len(DIRECT) :].split(".", 1)[0])
+                if reply and (stream is None or not stream.direct.listening):
+                    self._nobody(account.kernel_account, subject, reply)
+            else:
                 self._ask(account, subject, rest.split("."), reply, header, body)
 
         return asked
@@ -209,12 +258,16 @@ class Api:
         if not reply:
             return
         if consumer is None:
-            block = b"NATS/1.0 503\r\nNats-Subject: " + subject + b"\r\n\r\n"
-            self._system.engine.answer(account.kernel_account, reply, block, b"")
+            self._nobody(account.kernel_account, subject, reply)
         elif b"Nats-Required-Api-Level" in header and not level_is_known(header):
             consumer.engine.status(reply, b"412 Required Api Level")
         else:
             consumer.next(reply, body)
+
+    def _nobody(self, account: Account, subject: bytes, reply: bytes) -> None:
+        """What the sender would get if nobody listened."""
+        block = b"NATS/1.0 503\r\nNats-Subject: " + subject + b"\r\n\r\n"
+        self._system.engine.answer(account, reply, block, b"")
 
     def _ask(
         self,
@@ -248,7 +301,7 @@ class Api:
     def _answer(self, request: Request, answer: dict[str, Any]) -> None:
         account = request.account
         encoded = msgspec.json.encode(answer)
-        if not answer["type"].endswith("msg_get_response"):
+        if "error" in answer or not answer["type"].endswith("msg_get_response"):
             account.api_total += 1
             self.audit(request, encoded)
         if request.reply:
@@ -278,24 +331,9 @@ class Api:
     def audit(self, request: Request, response: bytes) -> None:
         """Every answer of the API, for whoever wants to see them all."""
         server = self._system.server
-        client = server.clients.open.get(server.kernel.source_cid)
-        who: dict[str, Any] = {"acc": request.account.name, "server": server.name}
-        if client is not None:
-            who = {
-                "start": rfc3339(client.start_wall_ns),
-                "host": client.ip,
-                "id": client.conn.cid,
-                "acc": request.account.name,
-                "name": client.connect.name if client.connect else "",
-                "lang": client.connect.lang if client.connect else "",
-                "ver": client.connect.version if client.connect else "",
-                "server": server.name,
-                "kind": "Client",
-                "client_type": "nats",
-            }
         fields = {
             "server": server.name,
-            "client": who,
+            "client": request.client(),
             "subject": request.subject,
             "request": request.body.decode(errors="replace"),
             "response": response.decode(),

@@ -73,6 +73,8 @@ def _limits(request: "Request") -> ServerLimits:
 
 
 def _read_config(request: "Request") -> tuple[StreamConfig, bool]:
+    if not request.body.strip():
+        raise error(10056)
     config, pedantic = stream_config.decode(request.body, strict=request.system.options.strict)
     if config.name != request.tokens[0]:
         raise error(10056)
@@ -92,9 +94,6 @@ def _not_yet(config: StreamConfig) -> None:
             any(one.consumer for one in (config.mirror, *config.sources) if one is not None),
             "mirrors and sources through a durable consumer",
         ),
-        (config.allow_atomic, "atomic batch publish (allow_atomic)"),
-        (config.allow_batched, "fast batch publish (allow_batched)"),
-        (config.allow_msg_schedules, "message schedules (allow_msg_schedules)"),
     ):
         if wanted:
             raise ApiError(500, 10052, f"{what} are not supported by phloem yet")
@@ -116,6 +115,22 @@ def _account_rules(account: "AccountJetStream", config: StreamConfig, *, new: bo
             raise error(10028 if memory else 10047)
 
 
+def checked_for_restore(request: "Request", config: StreamConfig) -> StreamConfig:
+    """The configuration of a backup, with its defaults. Raises ApiError."""
+    config = checked(config, _limits(request), request.account.find)
+    _not_yet(config)
+    return config
+
+
+def may_restore(account: "AccountJetStream", config: StreamConfig) -> None:
+    """Whether there is room for this stream, and nobody has its name or its subjects. Raises ApiError."""
+    _account_rules(account, config, new=True)
+    if config.name in account.streams:
+        raise error(10130)
+    if account.overlapping(config):
+        raise error(10065)
+
+
 def create(request: "Request") -> dict[str, Any]:
     """STREAM.CREATE."""
     account = request.account
@@ -126,7 +141,6 @@ def create(request: "Request") -> dict[str, Any]:
         raise ApiError(500, 10052, "stream has no mirror but does have mirror direct")
     known = account.streams.get(config.name)
     config = checked(config, _limits(request), account.find, pedantic=pedantic)
-    _not_yet(config)
     if known is not None:
         if known.config != config:
             raise error(10058)
@@ -134,6 +148,7 @@ def create(request: "Request") -> dict[str, Any]:
     _account_rules(account, config, new=True)
     if account.overlapping(config):
         raise error(10065)
+    _not_yet(config)
     record = StreamRecord(
         ident=request.system.new_ident(), created_ns=request.system.clock.wall_ns(), config=config
     )
@@ -161,8 +176,8 @@ def update(request: "Request") -> dict[str, Any]:
     config, pedantic = _read_config(request)
     stream = stream_of(request)
     config = checked(config, _limits(request), account.find, pedantic=pedantic)
-    _not_yet(config)
     config = check_update(stream.config, config)
+    _not_yet(config)
     _account_rules(account, config, new=False)
     if account.overlapping(config):
         raise error(10065)
@@ -263,9 +278,9 @@ def purge(request: "Request") -> dict[str, Any]:
 
 def get_message(request: "Request") -> dict[str, Any]:
     """STREAM.MSG.GET."""
-    stream = stream_of(request)
     if not request.body.strip():
         raise error(10003)
+    stream = stream_of(request)
     wanted = decoded(request, GetRequest)
     if wanted.batch or wanted.max_bytes or wanted.multi_last or wanted.up_to_seq or wanted.up_to_time:
         raise error(10003)
@@ -293,16 +308,16 @@ def get_message(request: "Request") -> dict[str, Any]:
 
 def delete_message(request: "Request") -> dict[str, Any]:
     """STREAM.MSG.DELETE."""
-    stream = stream_of(request)
     if not request.body.strip():
         raise error(10003)
+    stream = stream_of(request)
     wanted = decoded(request, DeleteRequest)
     if stream.config.sealed:
         raise error(10109)
     if stream.config.deny_delete:
         raise error(10057, err="message delete not permitted")
     if not stream.log.remove(wanted.seq):
-        if stream.config.storage == "memory":
+        if stream.config.storage == "memory" or stream.log.first_seq <= wanted.seq <= stream.log.last_seq:
             raise error(10043, seq=wanted.seq)
         raise error(
             10057, err="no message found" if wanted.seq <= stream.log.last_seq else "stream store EOF"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from phloem.shared.engine import consumer_face as compiled
+from phloem.shared.jetstream.archive import ConsumerState
 from phloem.shared.jetstream.consumer_config import ConsumerConfig, printed
 from phloem.shared.jetstream.pull_request import BadRequest, PullRequest, decode_pull
 from phloem.shared.jetstream.times import go_duration, parse_go_duration, parse_rfc3339, rfc3339
@@ -115,6 +116,17 @@ class Consumer:
     def pause(self, until: str | None) -> None:
         """Until a time, or not any more."""
         self.update(msgspec.structs.replace(self.config, pause_until=until))
+
+    def adopt(self, state: ConsumerState) -> None:
+        """How far the consumer was whose backup this is; what is outstanding has its whole wait."""
+        self.engine.adopt(
+            state.delivered.consumer_seq,
+            state.delivered.stream_seq,
+            state.ack_floor.consumer_seq,
+            state.ack_floor.stream_seq,
+            state.outstanding(),
+        )
+        self.keep_state()
 
     def keep_record(self) -> None:
         """Write what the store remembers."""

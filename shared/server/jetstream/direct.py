@@ -3,17 +3,20 @@
 A message that is not on the disk yet is not shown: the answer waits for its batch, like an acknowledgement.
 """
 
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from phloem.shared.jetstream.times import parse_rfc3339, rfc3339
 from phloem.shared.store.log import Damaged, Message
+from phloem.shared.wire.info import API_LEVEL
 
 if TYPE_CHECKING:
     from phloem.shared.server.jetstream.stream import Stream
 
 SUBJECTS_MAX = 1024  # of multi_last
+LEVEL = re.compile(rb"[+-]?\d{1,18}")
 
 
 class GetRequest(msgspec.Struct):
@@ -50,8 +53,8 @@ class DirectGet:
         self._idents: list[int] = []
 
     @property
-    def listens(self) -> bool:
-        """Whether they are served."""
+    def listening(self) -> bool:
+        """Whether somebody answers."""
         return bool(self._idents)
 
     def listen(self, *, on: bool) -> None:
@@ -105,9 +108,15 @@ class DirectGet:
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise NotThere("408 Malformed Request") from None
         if wanted:
+            if request != GetRequest(no_hdr=request.no_hdr):
+                raise NotThere("408 Bad Request")
             request.last_by_subj = wanted.decode(errors="surrogateescape")
-        if request == GetRequest():
+        if not (request.seq or request.last_by_subj or request.next_by_subj or request.start_time) and (
+            not request.multi_last
+        ):
             raise NotThere("408 Empty Request")
+        if request.last_by_subj and (request.seq or request.next_by_subj or request.start_time):
+            raise NotThere("408 Bad Request")
         if request.multi_last:
             self._many(reply, request)
         elif request.batch > 0:
@@ -164,7 +173,7 @@ class DirectGet:
     def _many(self, reply: bytes, request: GetRequest) -> None:
         """The last message of each subject."""
         log = self._stream.log
-        if request.last_by_subj or request.next_by_subj or request.seq or request.start_time:
+        if request.last_by_subj or request.next_by_subj or request.start_time:
             raise NotThere("408 Bad Request")
         end = request.up_to_seq or log.visible_seq
         if request.up_to_time:
@@ -204,7 +213,7 @@ def level_is_known(header: bytes) -> bool:
         name, _, value = line.partition(b":")
         if name == b"Nats-Required-Api-Level":
             text = value.strip()
-            return text.isdigit() and int(text) <= 5
+            return LEVEL.fullmatch(text) is not None and int(text) <= API_LEVEL
     return True
 
 

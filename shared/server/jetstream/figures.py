@@ -69,6 +69,6 @@ def _consumer(consumer: "Consumer") -> ConsumerFigures:
     return ConsumerFigures(
         name=consumer.record.name,
         direct=consumer.config.direct,
-        numbers=consumer.engine.numbers,
+        numbers=lambda: consumer.engine.numbers,
         info=lambda: consumer.info(full=False),
     )

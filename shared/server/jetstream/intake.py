@@ -12,12 +12,16 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from phloem.shared import limits
+from phloem.shared.jetstream.counters import sourced_count
 from phloem.shared.jetstream.errors import ApiError
+from phloem.shared.jetstream.headers import Wishes, wishes_of
 from phloem.shared.jetstream.sourcing import Selection, place_in
-from phloem.shared.jetstream.stream_config import StreamSource
+from phloem.shared.jetstream.stream_config import StreamConfig, StreamSource
 from phloem.shared.jetstream.times import SECOND_NS
+from phloem.shared.jetstream.ttl import parse_ttl
 from phloem.shared.server.jetstream.direct import DirectGet
 from phloem.shared.server.jetstream.feed import Feed, feed_of, is_current
+from phloem.shared.server.jetstream.prepared import Prepared
 from phloem.shared.store.log import Damaged, Message
 
 if TYPE_CHECKING:
@@ -26,6 +30,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("phloem.jetstream")
 
 CAUGHT_UP = 10  # a mirror that is less behind answers direct gets for its origin
+
+
+def accepted(config: StreamConfig, wishes: Wishes) -> tuple[int, bytes]:
+    """TTL and rollup of a message that another stream has accepted: what this one does not do is ignored."""
+    ttl = parse_ttl(wishes[b"Nats-TTL"]) if config.allow_msg_ttl and b"Nats-TTL" in wishes else 0
+    rollup = wishes.get(b"Nats-Rollup", b"").lower()
+    if rollup not in (b"sub", b"all") or not config.allow_rollup_hdrs or config.deny_purge:
+        rollup = b""
+    return ttl, rollup
 
 
 class Intake:
@@ -139,14 +152,20 @@ class Mirror(Intake):
 
     def take(self, feed: Feed, message: Message, now: int) -> None:
         """One message, under the same sequence."""
-        self.stream.publish.mirrored(message, self.selection.subject(message.subject))
+        publish, config = self.stream.publish, self.stream.config
+        subject, header = self.selection.subject(message.subject), message.header
+        publish.check_room(config, subject, header, message.payload, b"")
+        wishes = wishes_of(header) if b"\nNats-" in header else {}
+        ttl, rollup = accepted(config, wishes)
+        wishes.pop(b"Nats-Msg-Id", None)  # a mirror does not look for duplicates
+        publish.put(Prepared(subject, header, message.payload, wishes, ttl, rollup), message.ts, message.seq)
 
     def work(self) -> bool:
         """The same, and answering for the origin once it has caught up."""
         more = super().work()
         if self.stream.config.mirror_direct and not more and self._feed is not None:
             near = self._feed.behind(self.selection.filters, self.next_seq) < CAUGHT_UP
-            self._direct.listen(on=near or self._direct.listens)
+            self._direct.listen(on=near or self._direct.listening)
         return more
 
     def close(self) -> None:
@@ -197,8 +216,21 @@ class Source(Intake):
         """One message, with a sequence and a time of its own."""
         subject = self.selection.subject(message.subject)
         header = self.selection.header(message.header, message.seq, message.subject, feed.identity)
-        self.stream.publish.sourced(subject, header, message.payload)
+        self._keep(subject, header, message.payload)
         self.seen_seq = message.seq
+
+    def _keep(self, subject: bytes, header: bytes, payload: bytes) -> None:
+        publish, config = self.stream.publish, self.stream.config
+        subject, wishes = publish.renamed(subject), wishes_of(header)
+        if publish.duplicates.first(wishes.get(b"Nats-Msg-Id")):
+            return
+        if config.allow_msg_counter and b"Nats-Incr" in wishes:
+            last = publish.last_message(subject)
+            known = (last.header, last.payload) if last is not None else (b"", None)
+            header, payload = sourced_count(known[0], known[1], subject, header, payload)
+        publish.check_room(config, subject, header, payload, b"")
+        ttl, rollup = accepted(config, wishes)
+        publish.keep(Prepared(subject, header, payload, wishes, ttl, rollup))
 
     def taken(self, feed: Feed) -> None:
         """In the batch of the messages."""

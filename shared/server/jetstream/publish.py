@@ -4,8 +4,7 @@ The order of the checks is nats-server's (reference 2.6), because it decides whi
 expected stream, TTL, expected sequences, duplicate, expected id, rollup, size, limits. A duplicate stores nothing and
 is acknowledged with the sequence of the first.
 
-Message ids are kept for the stream's window, in the order in which they came. After a restart they are read from the
-messages of the window when the first id is asked for.
+Message ids are ``duplicates.py``'s, batches ``batches.py``'s and ``fast_batches.py``'s.
 """
 
 import re
@@ -14,56 +13,25 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from phloem.shared.jetstream.counters import body_of, sourced_count, value_of
+from phloem.shared.jetstream.counters import counted
 from phloem.shared.jetstream.errors import ApiError, error
+from phloem.shared.jetstream.headers import Wishes, wishes_of
+from phloem.shared.jetstream.schedule import check_schedule
 from phloem.shared.jetstream.stream_config import StreamConfig
-from phloem.shared.jetstream.times import SECOND_NS, parse_go_duration, rfc3339
+from phloem.shared.jetstream.times import SECOND_NS, rfc3339
 from phloem.shared.jetstream.transform import Transform
+from phloem.shared.jetstream.ttl import parse_ttl
+from phloem.shared.server.jetstream.batches import Batches
+from phloem.shared.server.jetstream.duplicates import Duplicates
+from phloem.shared.server.jetstream.fast_batches import SUFFIX, FastBatches
+from phloem.shared.server.jetstream.prepared import Prepared
 from phloem.shared.store.log import Damaged, Message
 
 if TYPE_CHECKING:
     from phloem.shared.server.jetstream.stream import Stream
 
 HEADER_MAX = 65535
-NEVER = -1  # a message that no age removes
 INCREMENT = re.compile(rb"[+-]?\d{1,1000}")
-NAMES = {
-    b"Nats-Msg-Id",
-    b"Nats-Expected-Stream",
-    b"Nats-Expected-Last-Sequence",
-    b"Nats-Expected-Last-Subject-Sequence",
-    b"Nats-Expected-Last-Subject-Sequence-Subject",
-    b"Nats-Expected-Last-Msg-Id",
-    b"Nats-Rollup",
-    b"Nats-TTL",
-    b"Nats-Incr",
-    b"Nats-Stream-Source",
-    b"Nats-Batch-Id",
-    b"Nats-Schedule",
-}
-
-
-def wishes_of(header: bytes) -> dict[bytes, bytes]:
-    """The server's own headers that are in a block; names are case-sensitive."""
-    found: dict[bytes, bytes] = {}
-    for line in header.split(b"\r\n")[1:]:
-        name, colon, value = line.partition(b":")
-        if colon and name in NAMES and name not in found:
-            found[name] = value.lstrip(b" ")
-    return found
-
-
-def parse_ttl(text: bytes) -> int:
-    """Nanoseconds, ``NEVER``, or 0 for what is no TTL: whole seconds, a duration from a second on, or "never"."""
-    if text == b"never":
-        return NEVER
-    if text.isdigit() and len(text) < 12:
-        return int(text) * SECOND_NS
-    try:
-        ns = parse_go_duration(text.decode())
-    except ValueError:
-        return 0
-    return ns // SECOND_NS * SECOND_NS if ns > 0 else 0
 
 
 class Publish:
@@ -71,8 +39,9 @@ class Publish:
 
     def __init__(self, stream: "Stream") -> None:
         self._stream = stream
-        self._ids: dict[bytes, tuple[int, int]] | None = None  # id: (sequence, time)
-        self._last_id = b""
+        self.duplicates = Duplicates(stream)
+        self._batches = Batches(stream, self)
+        self._fast = FastBatches(stream, self)
         self._transform: Transform | None = None
         self._again: Transform | None = None
 
@@ -80,7 +49,10 @@ class Publish:
     def always(config: StreamConfig) -> bool:
         """Whether every message has to come here."""
         return bool(
-            config.subject_transform is not None or config.republish is not None or config.allow_msg_counter
+            config.subject_transform is not None
+            or config.republish is not None
+            or config.allow_msg_counter
+            or config.allow_batched
         )
 
     def configure(self, config: StreamConfig) -> None:
@@ -107,6 +79,11 @@ class Publish:
             answer = {"error": problem.as_dict(), "stream": config.name, "seq": 0}
             self._send(reply, b"", msgspec.json.encode(answer))
 
+    def answer(self, reply: bytes, payload: bytes) -> None:
+        """An answer that promises nothing."""
+        if reply and not self._stream.config.no_ack:
+            self._send(reply, b"", payload)
+
     def _send(self, to: bytes, header: bytes, payload: bytes, *, safe: bool = False) -> None:
         stream = self._stream
         log = stream.log if safe else None
@@ -115,57 +92,61 @@ class Publish:
     def _take(self, subject: bytes, reply: bytes, header: bytes, payload: bytes) -> None:
         stream = self._stream
         config, log = stream.config, stream.log
-        if self._transform is not None:
-            subject = self._renamed(subject)
         wishes = wishes_of(header) if header else {}
+        if b"Nats-Batch-Id" in wishes:
+            self._batches.take(subject, reply, header, payload, wishes)
+            return
+        if reply.endswith(SUFFIX):
+            self._fast.take(subject, reply, header, payload, wishes)
+            return
+        subject = self.renamed(subject)
         if config.sealed:
             raise error(10109)
-        self._check_counter(config, wishes, payload)
-        self._check_unsupported(config, wishes)
+        self.check_counter(config, wishes, payload)
         if wishes:
             self._check_expected(subject, wishes)
-            first = self._duplicate(wishes)
+            header = self.check_schedule(subject, header, wishes)
+            if b"Nats-Stream-Source" in wishes:
+                raise error(10227)
+            first = self.duplicates.first(wishes.get(b"Nats-Msg-Id"))
             if first:
                 self._acknowledge_duplicate(first, reply)
                 return
-            self._check_last_id(wishes)
-        rollup = self._rollup(config, wishes)
+            self.duplicates.check_last(wishes.get(b"Nats-Expected-Last-Msg-Id"))
+        rollup = self.rollup(config, wishes)
         if config.allow_msg_counter and b"Nats-Incr" not in wishes:
             raise error(10169)
-        self._check_size(config, header, payload)
+        self.check_size(config, header, payload)
         if config.retention == "interest" and not stream.engine.wanted(subject):
             log.skip(log.last_seq + 1)
             self._acknowledge(log.last_seq, reply)
             return
-        ttl, header = self._ttl(config, wishes, header)
+        ttl, header = self.ttl(config, wishes, header)
         extra = b""
         if config.allow_msg_counter:
-            payload, extra = self._count(subject, wishes)
-        self._check_room(config, subject, header, payload, rollup)
-        self._store(subject, reply, header, payload, wishes, ttl, rollup, extra)
+            last = self.last_message(subject)
+            known = (last.header, last.payload) if last is not None else (b"", None)
+            header, payload, extra = counted(known[0], known[1], wishes[b"Nats-Incr"], header)
+        self.check_room(config, subject, header, payload, rollup)
+        seq = self.put(Prepared(subject, header, payload, wishes, ttl, rollup))
+        self._acknowledge(seq, reply, extra)
 
-    def _renamed(self, subject: bytes) -> bytes:
-        assert self._transform is not None
+    def renamed(self, subject: bytes) -> bytes:
+        """The subject under which it is stored."""
+        if self._transform is None:
+            return subject
         changed = self._transform.apply(subject.decode(errors="surrogateescape"))
         return changed.encode(errors="surrogateescape") if changed else subject
 
-    def _store(
-        self,
-        subject: bytes,
-        reply: bytes,
-        header: bytes,
-        payload: bytes,
-        wishes: dict[bytes, bytes],
-        ttl: int,
-        rollup: bytes,
-        extra: bytes,
-    ) -> None:
+    def put(self, message: Prepared, ts: int = 0, seq: int = 0) -> int:
+        """Store what has been checked; its sequence."""
         stream = self._stream
-        log, now = stream.log, stream.system.clock.wall_ns()
+        subject, header, payload, wishes, ttl, rollup = message
+        log, now = stream.log, ts or stream.system.clock.wall_ns()
         before = log.subject(subject)[2] if self._again is not None else 0
-        seq = stream.engine.store(subject, header, payload, now)
+        seq = stream.engine.store(subject, header, payload, now, seq)
         if ident := wishes.get(b"Nats-Msg-Id"):
-            self._remember(ident, seq, now)
+            self.duplicates.remember(ident, seq, now)
         if ttl:
             stream.expiry.add(seq, ttl, now)
         elif stream.config.max_age:
@@ -173,65 +154,11 @@ class Publish:
         if rollup:
             log.purge((subject,) if rollup == b"sub" else (), keep=1)
             stream.engine.changed()
-        self._acknowledge(seq, reply, extra)
+        if stream.config.allow_msg_schedules:
+            stream.schedules.stored(subject, wishes, seq, now)
         if self._again is not None:
             self._republish(subject, header, payload, seq, now, before)
-
-    # --- from other streams --------------------------------------------------------------------------------
-
-    def mirrored(self, message: Message, subject: bytes) -> None:
-        """A message of the origin of a mirror. Raises ApiError for one that has to wait."""
-        stream, config = self._stream, self._stream.config
-        self._check_room(config, subject, message.header, message.payload, b"")
-        before = stream.log.subject(subject)[2] if self._again is not None else 0
-        stream.engine.store(subject, message.header, message.payload, message.ts, message.seq)
-        self._rules_of_age(subject, message.header, message.seq, message.ts)
-        if self._again is not None:
-            self._republish(subject, message.header, message.payload, message.seq, message.ts, before)
-
-    def sourced(self, subject: bytes, header: bytes, payload: bytes) -> None:
-        """A message of a source. Raises ApiError for one that has to wait."""
-        stream, config = self._stream, self._stream.config
-        if self._transform is not None:
-            subject = self._renamed(subject)
-        wishes = wishes_of(header)
-        if self._duplicate(wishes):
-            return
-        if config.retention == "interest" and not stream.engine.wanted(subject):
-            stream.log.skip(stream.log.last_seq + 1)
-            return
-        if config.allow_msg_counter and b"Nats-Incr" in wishes:
-            last = self._last_message(subject)
-            header, payload = sourced_count(
-                last.header if last is not None else b"",
-                last.payload if last is not None else None,
-                subject,
-                header,
-                payload,
-            )
-        self._check_room(config, subject, header, payload, b"")
-        now = stream.system.clock.wall_ns()
-        before = stream.log.subject(subject)[2] if self._again is not None else 0
-        seq = stream.engine.store(subject, header, payload, now)
-        if ident := wishes.get(b"Nats-Msg-Id"):
-            self._remember(ident, seq, now)
-        self._rules_of_age(subject, header, seq, now)
-        if self._again is not None:
-            self._republish(subject, header, payload, seq, now, before)
-
-    def _rules_of_age(self, subject: bytes, header: bytes, seq: int, now: int) -> None:
-        """TTL and rollup of a message that another stream has accepted: what this one does not do is ignored."""
-        stream, config = self._stream, self._stream.config
-        wishes = wishes_of(header) if b"\nNats-" in header else {}
-        ttl = parse_ttl(wishes[b"Nats-TTL"]) if config.allow_msg_ttl and b"Nats-TTL" in wishes else 0
-        if ttl:
-            stream.expiry.add(seq, ttl, now)
-        elif config.max_age:
-            stream.expiry.stored(now)
-        rollup = wishes.get(b"Nats-Rollup", b"").lower()
-        if rollup in (b"sub", b"all") and config.allow_rollup_hdrs and not config.deny_purge:
-            stream.log.purge((subject,) if rollup == b"sub" else (), keep=1)
-            stream.engine.changed()
+        return seq
 
     def _acknowledge(self, seq: int, reply: bytes, extra: bytes = b"") -> None:
         stream = self._stream
@@ -241,6 +168,24 @@ class Publish:
             self._send(reply, b"", self._ack_head() + b"%d%b}" % (seq, extra), safe=True)
         else:
             stream.engine.ack(seq, reply)
+
+    def keep(self, message: Prepared) -> int:
+        """Store a message of a batch, unless nobody wants it; its sequence."""
+        stream = self._stream
+        if stream.config.retention == "interest" and not stream.engine.wanted(message.subject):
+            stream.log.skip(stream.log.last_seq + 1)
+            return stream.log.last_seq
+        return self.put(message)
+
+    def acknowledge_batch(
+        self, seq: int, reply: bytes, ident: bytes, count: int, *, duplicate: bool = False
+    ) -> None:
+        """The end of a batch."""
+        if reply and not self._stream.config.no_ack:
+            again = b',"duplicate": true' if duplicate else b""
+            name = msgspec.json.encode(ident.decode(errors="replace"))
+            text = b'%b%d%b,"batch":%b,"count":%d}' % (self._ack_head(), seq, again, name, count)
+            self._send(reply, b"", text, safe=True)
 
     def _acknowledge_duplicate(self, seq: int, reply: bytes) -> None:
         if reply and not self._stream.config.no_ack:
@@ -253,17 +198,36 @@ class Publish:
 
     # --- what was expected -----------------------------------------------------------------------------
 
-    def _check_expected(self, subject: bytes, wishes: dict[bytes, bytes]) -> None:
-        stream = self._stream
+    def check_stream(self, wishes: Wishes) -> None:
+        """What depends on the stream's configuration alone. Raises ApiError."""
         wanted = wishes.get(b"Nats-Expected-Stream")
-        if wanted is not None and wanted != stream.name.encode():
+        if wanted is not None and wanted != self._stream.name.encode():
             raise error(10060)
-        if b"Nats-TTL" in wishes and not stream.config.allow_msg_ttl:
+        if b"Nats-TTL" in wishes and not self._stream.config.allow_msg_ttl:
             raise error(10166)
+
+    def check_schedule(self, subject: bytes, header: bytes, wishes: Wishes) -> bytes:
+        """What is said of schedules; the header to be stored. Raises ApiError."""
+        if (
+            b"Nats-Schedule" not in wishes
+            and b"Nats-Scheduler" not in wishes
+            and b"Nats-Schedule-Next" not in wishes
+        ):
+            return header
+        now = self._stream.system.clock.wall_ns()
+        return check_schedule(self._stream.config, subject, header, wishes, now, self._last_header)
+
+    def _last_header(self, subject: bytes) -> bytes | None:
+        message = self.last_message(subject)
+        return message.header if message is not None else None
+
+    def _check_expected(self, subject: bytes, wishes: Wishes) -> None:
+        stream = self._stream
+        self.check_stream(wishes)
         last = wishes.get(b"Nats-Expected-Last-Subject-Sequence")
         other = wishes.get(b"Nats-Expected-Last-Subject-Sequence-Subject")
         if last is not None:
-            actual = self._last_on(other or subject)
+            actual = self.last_on(other or subject)
             if not last.isdigit() or int(last) != actual:
                 raise error(10071, seq=actual)
         elif other is not None:
@@ -271,70 +235,18 @@ class Publish:
         last = wishes.get(b"Nats-Expected-Last-Sequence")
         if last is not None and (not last.isdigit() or int(last) != stream.log.last_seq):
             raise error(10071, seq=stream.log.last_seq)
-        if b"Nats-Stream-Source" in wishes:
-            raise error(10227)
 
-    def _last_on(self, subject: bytes) -> int:
+    def last_on(self, subject: bytes) -> int:
+        """The sequence of the last message on a subject, or on any that a pattern matches."""
         if b"*" in subject or b">" in subject:
             return max(self._stream.log.last_of_subjects((subject,)), default=0)
         return self._stream.log.subject(subject)[2]
 
-    def _check_last_id(self, wishes: dict[bytes, bytes]) -> None:
-        wanted = wishes.get(b"Nats-Expected-Last-Msg-Id")
-        if wanted is not None:
-            self._known()
-            if wanted != self._last_id:
-                raise error(10070, id=self._last_id.decode(errors="replace"))
-
-    @staticmethod
-    def _check_unsupported(config: StreamConfig, wishes: dict[bytes, bytes]) -> None:
-        if b"Nats-Batch-Id" in wishes:
-            raise error(10174)
-        if b"Nats-Schedule" in wishes:
-            raise error(10188)
-
-    # --- duplicates ------------------------------------------------------------------------------------
-
-    def _known(self) -> dict[bytes, tuple[int, int]]:
-        """Ids of the window, oldest first."""
-        if self._ids is None:
-            self._ids = {}
-            log = self._stream.log
-            since = self._stream.system.clock.wall_ns() - self._stream.config.duplicate_window
-            seq = log.seq_from_time(since)
-            while (message := log.next((), seq)) is not None:
-                ident = wishes_of(message.header).get(b"Nats-Msg-Id") if message.header else None
-                if ident:
-                    self._ids[ident] = (message.seq, message.ts)
-                    self._last_id = ident
-                seq = message.seq + 1
-        return self._ids
-
-    def _duplicate(self, wishes: dict[bytes, bytes]) -> int:
-        """The sequence of the first message with this id, 0: there was none in the window."""
-        ident = wishes.get(b"Nats-Msg-Id")
-        window = self._stream.config.duplicate_window
-        if not ident or not window:
-            return 0
-        ids = self._known()
-        oldest = self._stream.system.clock.wall_ns() - window
-        while ids:
-            first = next(iter(ids))
-            if ids[first][1] >= oldest:
-                break
-            del ids[first]
-        found = ids.get(ident)
-        return found[0] if found else 0
-
-    def _remember(self, ident: bytes, seq: int, now: int) -> None:
-        if self._stream.config.duplicate_window:
-            self._known()[ident] = (seq, now)
-        self._last_id = ident
-
     # --- the rest --------------------------------------------------------------------------------------
 
     @staticmethod
-    def _check_counter(config: StreamConfig, wishes: dict[bytes, bytes], payload: bytes) -> None:
+    def check_counter(config: StreamConfig, wishes: Wishes, payload: bytes) -> None:
+        """``Nats-Incr`` as such. Raises ApiError."""
         increment = wishes.get(b"Nats-Incr")
         if increment is None:
             return
@@ -345,20 +257,14 @@ class Publish:
         if payload:
             raise error(10170)
 
-    def _last_message(self, subject: bytes) -> Message | None:
+    def last_message(self, subject: bytes) -> Message | None:
+        """The last message on a subject."""
         last = self._stream.log.subject(subject)[2]
         return self._stream.log.read(last) if last else None
 
-    def _count(self, subject: bytes, wishes: dict[bytes, bytes]) -> tuple[bytes, bytes]:
-        """The new total as a body, and for the acknowledgement."""
-        total = int(wishes[b"Nats-Incr"])
-        message = self._last_message(subject)
-        if message is not None:
-            total += value_of(message.payload)
-        return body_of(total), b',"val":"%d"' % total
-
     @staticmethod
-    def _rollup(config: StreamConfig, wishes: dict[bytes, bytes]) -> bytes:
+    def rollup(config: StreamConfig, wishes: Wishes) -> bytes:
+        """``sub``, ``all`` or nothing. Raises ApiError."""
         value = wishes.get(b"Nats-Rollup")
         if value is None:
             return b""
@@ -369,13 +275,14 @@ class Publish:
         return value.lower()
 
     @staticmethod
-    def _check_size(config: StreamConfig, header: bytes, payload: bytes) -> None:
+    def check_size(config: StreamConfig, header: bytes, payload: bytes) -> None:
+        """Raises ApiError."""
         if 0 <= config.max_msg_size < len(header) + len(payload):
             raise error(10054)
         if len(header) > HEADER_MAX:
             raise error(10097)
 
-    def _ttl(self, config: StreamConfig, wishes: dict[bytes, bytes], header: bytes) -> tuple[int, bytes]:
+    def ttl(self, config: StreamConfig, wishes: Wishes, header: bytes) -> tuple[int, bytes]:
         """The TTL in nanoseconds (0: none), and the header, rewritten where a marker has to outlive it."""
         text = wishes.get(b"Nats-TTL")
         if text is None:
@@ -390,13 +297,25 @@ class Publish:
             header = re.sub(rb"\r\nNats-TTL: *[^\r]*", b"\r\nNats-TTL: " + seconds, header, count=1)
         return ttl, header
 
-    def _check_room(
-        self, config: StreamConfig, subject: bytes, header: bytes, payload: bytes, rollup: bytes
-    ) -> None:
-        stream = self._stream
+    @staticmethod
+    def size_of(config: StreamConfig, subject: bytes, header: bytes, payload: bytes) -> int:
+        """What a message counts towards limits."""
         size = len(subject) + len(header) + len(payload) + (16 if config.storage == "memory" else 30)
-        if config.storage == "file" and header:
-            size += 4
+        return size + 4 if config.storage == "file" and header else size
+
+    def check_room(
+        self,
+        config: StreamConfig,
+        subject: bytes,
+        header: bytes,
+        payload: bytes,
+        rollup: bytes,
+        staged: tuple[int, int, int] = (0, 0, 0),
+    ) -> None:
+        """Raises ApiError for what the limits leave no room for; ``staged``: messages and bytes of the batch before
+        this message, and its messages on the same subject."""
+        stream = self._stream
+        size = staged[1] + self.size_of(config, subject, header, payload)
         quota = stream.account.quota(config)
         if quota.used + size > quota.limit:
             raise error(10002)
@@ -409,10 +328,12 @@ class Publish:
         if config.discard != "new":
             return
         most = config.max_msgs_per_subject
-        at_most = 0 < most <= stream.log.subject(subject)[0]
+        at_most = 0 < most <= stream.log.subject(subject)[0] + staged[2]
         if config.discard_new_per_subject and at_most and not rollup:
             raise error(10077, err="maximum messages per subject exceeded")
         broken = stream.engine.full(size)
+        if not broken and 0 <= config.max_msgs < stream.log.messages + staged[0] + 1:
+            broken = 1
         if broken and not (at_most and not config.discard_new_per_subject):
             raise error(10077, err="maximum messages exceeded" if broken == 1 else "maximum bytes exceeded")
 
@@ -438,6 +359,11 @@ class Publish:
         block = head + b"\r\n".join(fields) + b"\r\n\r\n"
         self._send(dest.encode(errors="surrogateescape"), block, payload, safe=True)
 
+    def close(self) -> None:
+        """Batches that are open are over."""
+        self._batches.close()
+        self._fast.close()
+
     def interest_changed(self) -> None:
         """A consumer has gone: what only it wanted goes, if the retention is by interest."""
         if self._stream.config.retention == "interest":
@@ -445,8 +371,9 @@ class Publish:
 
     def forget(self) -> None:
         """The stream is deleted."""
-        self._ids = {}
+        self.duplicates.forget()
         self._stream.expiry.forget()
+        self._stream.schedules.forget()
 
 
 Take = Callable[[bytes, bytes, bytes, bytes], None]

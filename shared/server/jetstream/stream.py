@@ -14,6 +14,7 @@ from phloem.shared.server.jetstream.direct import DirectGet
 from phloem.shared.server.jetstream.expiry import Expiry
 from phloem.shared.server.jetstream.intake import Intakes
 from phloem.shared.server.jetstream.publish import Publish
+from phloem.shared.server.jetstream.schedules import Schedules
 from phloem.shared.store.log import Damaged, Log
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Stream:
             self.publish.take,
         )
         self.expiry = Expiry(self)
+        self.schedules = Schedules(self)
         self.direct = DirectGet(self)
         self.intakes = Intakes(self)
 
@@ -111,6 +113,7 @@ class Stream:
         self._per_subject_limit()
         self.intakes.configure()
         self.expiry.schedule()
+        self.schedules.schedule()
 
     def _per_subject_limit(self) -> None:
         """A lowered max_msgs_per_subject acts at once."""
@@ -207,6 +210,8 @@ class Stream:
         self.direct.listen(on=False)
         self.intakes.close()
         self.expiry.cancel()
+        self.schedules.cancel()
+        self.publish.close()
         self.engine.close()
 
     def shut_down(self) -> None:
@@ -214,6 +219,8 @@ class Stream:
         for consumer in self.consumers.values():
             consumer.shut_down()
         self.expiry.cancel()
+        self.schedules.cancel()
+        self.publish.close()
 
     def delete(self) -> None:
         """Everything of it goes."""

@@ -17,6 +17,7 @@ from phloem.shared.engine.engine import Engine, Quota
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.jetstream.account import AccountJetStream
 from phloem.shared.server.jetstream.api import Api
+from phloem.shared.server.jetstream.api_backup import Transfers
 from phloem.shared.server.jetstream.intake import Intakes
 from phloem.shared.server.options_jetstream import AccountJetStream as AccountOptions
 from phloem.shared.server.options_jetstream import JetStream as JetStreamOptions
@@ -32,6 +33,13 @@ DEFAULT_STORE_DIR = "/tmp/nats/jetstream"  # nats-server's
 SHARE = 0.75  # of memory and of free space, where no bound is set
 
 
+class BatchLoad:
+    """What open batches of all streams take."""
+
+    def __init__(self) -> None:
+        self.batches = self.bytes = self.fast = 0
+
+
 class JetStream:
     """Streams of all accounts of a server. Raises ConfigError from ``start`` when the folder cannot be used."""
 
@@ -44,10 +52,12 @@ class JetStream:
         self.store: Store
         self.engine: Engine
         self.api: Api
+        self.transfers = Transfers(self)
         self.memory = Quota(0)
         self.disk = Quota(0)
         self._next_ident = 1
         self.intakes: dict[int, Intakes] = {}  # of streams that take from others
+        self.batch_load = BatchLoad()
         self.stopping = False
 
     def start(self) -> None:
@@ -72,6 +82,7 @@ class JetStream:
         self.api = Api(self)
         for name, options in self._accounts():
             self.add_account(name, options)
+        self._refuse_others()
         self._greet()
 
     def _bounds(self) -> tuple[int, int]:
@@ -117,7 +128,17 @@ class JetStream:
             if name in self.accounts:
                 self.accounts[name].relimit(options)
             else:
+                self.api.forget(name)
                 self.add_account(name, options)
+        self._refuse_others()
+
+    def _refuse_others(self) -> None:
+        """Accounts without JetStream are told so when they ask."""
+        system_account = self.server.options.system_account
+        for account in self.server.options.accounts:
+            if account.name not in self.accounts and account.name != system_account:
+                self.api.forget(account.name)
+                self.api.refuse(account.name)
 
     def new_ident(self) -> int:
         """A number for a log or a consumer that nobody had before."""
@@ -165,6 +186,7 @@ class JetStream:
     def stop(self) -> None:
         """Say good-bye and put everything on the disk."""
         self.stopping = True
+        self.transfers.cancel()
         self._freeze()
         for account in self.accounts.values():
             account.shut_down()

@@ -8,11 +8,15 @@ stored meanwhile, of which ``stream_last_seq`` is the count.
 """
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from phloem.shared import limits
 from phloem.shared.server.monitor.prometheus import Labels, family, one
 from phloem.shared.server.monitor.records import ConsumerFigures, JetStreamFigures, StreamFigures
 from phloem.shared.server.monitor.render import SECOND_NS
+
+if TYPE_CHECKING:
+    from phloem.shared.engine.consumer_face import Numbers
 
 _STORE = (
     ("batches_total", "counter", "Batches that were written to the journal.", "batches", 1),
@@ -37,12 +41,12 @@ _STREAM: tuple[tuple[str, str, Callable[[StreamFigures], int]], ...] = (
     ("last_seq", "Sequence of the last message.", lambda stream: stream.last_seq),
     ("sync_always", "1 if acknowledged is on the disk.", lambda stream: stream.sync == "always"),
 )
-_CONSUMER: tuple[tuple[str, str, Callable[[ConsumerFigures], int]], ...] = (
-    ("pending", "Messages not handed out yet.", lambda consumer: consumer.numbers["num_pending"]),
-    ("ack_pending", "Handed out, not acknowledged.", lambda consumer: consumer.numbers["num_ack_pending"]),
-    ("redelivered", "Of these, handed out again.", lambda consumer: consumer.numbers["num_redelivered"]),
-    ("waiting", "Pull requests that wait.", lambda consumer: consumer.numbers["num_waiting"]),
-    ("delivered", "Messages handed out.", lambda consumer: consumer.numbers["delivered_consumer"]),
+_CONSUMER: tuple[tuple[str, str, Callable[["Numbers"], int]], ...] = (
+    ("pending", "Messages not handed out yet.", lambda numbers: numbers["num_pending"]),
+    ("ack_pending", "Handed out, not acknowledged.", lambda numbers: numbers["num_ack_pending"]),
+    ("redelivered", "Of these, handed out again.", lambda numbers: numbers["num_redelivered"]),
+    ("waiting", "Pull requests that wait.", lambda numbers: numbers["num_waiting"]),
+    ("delivered", "Messages handed out.", lambda numbers: numbers["delivered_consumer"]),
 )
 
 
@@ -73,8 +77,9 @@ def jetstream_families(js: JetStreamFigures | None) -> Iterator[str]:
         yield family(
             f"stream_{name}", "gauge", about, [(labels, of_stream(stream)) for labels, stream in streams]
         )
+    heard = [(labels, consumer.numbers()) for labels, consumer in consumers]
     for name, about, of_consumer in _CONSUMER:
-        samples = [(labels, of_consumer(consumer)) for labels, consumer in consumers]
+        samples = [(labels, of_consumer(numbers)) for labels, numbers in heard]
         yield family(f"consumer_{name}", "gauge", about, samples)
     for name, kind, about, key, unit in _STORE:
         yield one(f"store_{name}", kind, about, js.store[key] / unit)

@@ -151,11 +151,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConsumerFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """One consumer. ``info`` is its whole ConsumerInfo, made when a page lists it."""
+    """One consumer. ``numbers``, and ``info``, its whole ConsumerInfo, are made when a page shows them."""
 
     name: str
     direct: bool  # made by the server itself, for a mirror or a source
-    numbers: "Numbers"
+    numbers: "Callable[[], Numbers]"
     info: Callable[[], dict[str, Any]]
 
 

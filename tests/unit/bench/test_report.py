@@ -62,6 +62,13 @@ def test_markdown_names_machine_versions_and_failures() -> None:
     assert text.endswith("\nover a leaf link failed: no [interest]\n")
 
 
+def test_rows_that_fail_together_share_a_line_and_keep_what_the_baseline_did() -> None:
+    half = Outcome(SLOW.row, None, "no [interest]", (100.0, 300.0, 200.0))
+    both = msgspec.structs.replace(REPORT, rows=[report.line_of(half), REPORT.rows[2]])
+    assert report.cells(both.rows[0]) == ("request-reply", "200.0 us", "", "", "<= 0.8x", "failed")
+    assert report.markdown(both).endswith("\nrequest-reply; over a leaf link failed: no [interest]\n")
+
+
 def test_markdown_names_the_rows_that_took_one_turn() -> None:
     assert 'Measured once: "request-reply".' in report.markdown(REPORT)
     single = msgspec.structs.replace(REPORT, rounds=1)

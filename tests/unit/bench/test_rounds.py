@@ -93,6 +93,7 @@ def test_a_load_that_fails_is_a_row_with_the_reason(monkeypatch: pytest.MonkeyPa
     script = Script([good, good, good, LoadFailed("lost 3 messages")])
     outcomes = _measured(script, monkeypatch)
     assert [(outcome.pairs, outcome.failure) for outcome in outcomes] == [(None, "lost 3 messages")] * 2
+    assert outcomes[0].baseline == (1.0, 1.0), "what the baseline did is not lost"
     assert script.advanced == 2, "the progress bar gets to its end all the same"
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import nats
 import pytest
-from tests.unit.monitor.test_differential import Theirs, shape, without
+from nats.js.api import StreamSource
+from tests.unit.monitor.test_differential import TRIES_MAX, Theirs, shape, without
 
 from phloem import Server
 from phloem.shared import limits
@@ -17,13 +18,15 @@ from phloem.shared.net.http import Request
 from phloem.shared.server.monitor.pages import Monitor
 from phloem.shared.testing.broker import server
 
-# A limit that nats-server 2.15.1 has of its own; the API as an import of each account; the build.
+# A limit that nats-server 2.15.1 has of its own; the API as an import of each account; the build;
+# consumers of mirrors and sources: phloem's read the other stream themselves.
 THEIRS_ONLY = {
     "default_max_consumers",
     "sync_interval",
     "imports",
     "responses",
     "mappings",
+    "direct_consumer_detail",
     "git_commit",
     "feature_flags",
 }
@@ -46,6 +49,12 @@ async def _fill(url: str) -> None:
             puller = await js.pull_subscribe(f"{stream.lower()}.>", durable=f"C{stream}", stream=stream)
             (message,) = await puller.fetch(1)
             await message.ack_sync()
+        await js.add_stream(name="U", mirror=StreamSource(name="S"))
+        await js.add_stream(name="V", sources=[StreamSource(name="S", filter_subject="s.a")])
+        for name, count in (("U", 2), ("V", 1)):
+            for _ in range(TRIES_MAX):
+                if (await js.stream_info(name)).state.messages == count:
+                    break
 
 
 @pytest.fixture
@@ -142,7 +151,12 @@ async def test_the_sync_mode_is_shown(tmp_path: Path) -> None:
             await _fill(ours.client_url)
             _, found = page(Monitor(ours.source), "/jsz?streams=1")
             details = found["account_details"][0]["stream_detail"]
-            assert {one["name"]: one["sync"] for one in details} == {"S": mode, "T": "memory"}
+            assert {one["name"]: one["sync"] for one in details} == {
+                "S": mode,
+                "T": "memory",
+                "U": mode,
+                "V": mode,
+            }
             assert ("sync_always" in found["config"]) == (mode == "always")
             async with await ours.connect() as client:
                 answer = json.loads((await client.request("$JS.API.STREAM.INFO.S", b"")).data)
@@ -158,7 +172,7 @@ async def test_metrics(pair: tuple[Theirs, Monitor, Server], monkeypatch: pytest
 
     found = samples()
     expected = {
-        'jetstream_streams{account="$G"}': 2,
+        'jetstream_streams{account="$G"}': 4,
         'jetstream_consumers{account="$G"}': 2,
         'stream_messages{account="$G",stream="S"}': 2,
         'stream_sync_always{account="$G",stream="S"}': 1,
@@ -174,7 +188,7 @@ async def test_metrics(pair: tuple[Theirs, Monitor, Server], monkeypatch: pytest
     assert found["store_journal_bytes_total"] > found["store_last_batch_bytes"] > 0
     monkeypatch.setattr(limits, "METRICS_NAMED", 1)
     found = samples()
-    assert found['jetstream_unnamed{kind="stream"}'] == 1
+    assert found['jetstream_unnamed{kind="stream"}'] == 3
     assert found['jetstream_unnamed{kind="consumer"}'] == 1
     assert [key for key in found if key.startswith("stream_bytes")] == [
         'stream_bytes{account="$G",stream="S"}'

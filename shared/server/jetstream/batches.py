@@ -1,0 +1,154 @@
+"""Atomic batches: messages that are stored together or not at all (reference 3.2).
+
+Until its commit a batch is kept in memory; nothing of it is visible. The commit checks all of its messages and then
+appends them within one turn of the loop, so that they are in one frame of the journal: no crash comes between them.
+A batch that is left alone for ten seconds is over.
+"""
+
+from typing import TYPE_CHECKING
+
+from phloem.shared import limits
+from phloem.shared.jetstream.errors import error
+from phloem.shared.jetstream.headers import Wishes, wishes_of, with_field, without
+from phloem.shared.jetstream.times import SECOND_NS
+from phloem.shared.server.jetstream.direct import level_is_known
+from phloem.shared.server.jetstream.staged import Duplicate, Staged
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from phloem.shared.server.jetstream.publish import Publish
+    from phloem.shared.server.jetstream.stream import Stream
+
+ID_MAX = 64
+LEVEL = b"Nats-Required-Api-Level"
+
+
+class Batch:
+    """One that is open."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[bytes, bytes, bytes]] = []  # subject, header, payload
+        self.bytes = 0
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Batches:
+    """The open batches of a stream."""
+
+    def __init__(self, stream: "Stream", publish: "Publish") -> None:
+        self._stream = stream
+        self._publish = publish
+        self._open: dict[bytes, Batch] = {}
+
+    # --- opening and ending ----------------------------------------------------------------------------
+
+    def _begin(self, ident: bytes, seq: int, *, eob: bool) -> Batch:
+        if seq != 1:
+            if seq - eob > limits.BATCH_MESSAGES:
+                raise error(10199, size=limits.BATCH_MESSAGES)
+            raise error(10176)
+        load = self._stream.system.batch_load
+        if len(self._open) >= limits.BATCHES_PER_STREAM or load.batches >= limits.BATCHES:
+            raise error(10210)
+        batch = self._open[ident] = Batch()
+        load.batches += 1
+        return batch
+
+    def _end(self, ident: bytes, reason: str = "") -> None:
+        batch = self._open.pop(ident)
+        load = self._stream.system.batch_load
+        load.batches -= 1
+        load.bytes -= batch.bytes
+        if batch.timer is not None:
+            batch.timer.cancel()
+        if reason:
+            stream, name = self._stream, ident.decode(errors="replace")
+            stream.system.api.advise(
+                stream.account,
+                f"ADVISORY.STREAM.BATCH_ABANDONED.{stream.name}",
+                "advisory.v1.stream_batch_abandoned",
+                {"stream": stream.name, "batch": name, "reason": reason},
+            )
+
+    def _rest(self, ident: bytes, batch: Batch) -> None:
+        """Its time begins anew."""
+        if batch.timer is not None:
+            batch.timer.cancel()
+        seconds = limits.BATCH_IDLE_NS / SECOND_NS
+        batch.timer = self._stream.system.server.call_later(seconds, lambda: self._end(ident, "timeout"))
+
+    def close(self) -> None:
+        """The stream is closed."""
+        for ident in list(self._open):
+            self._end(ident)
+
+    # --- a message -------------------------------------------------------------------------------------
+
+    def take(self, subject: bytes, reply: bytes, header: bytes, payload: bytes, wishes: Wishes) -> None:
+        """A message with ``Nats-Batch-Id``. Raises ApiError."""
+        config, ident = self._stream.config, wishes[b"Nats-Batch-Id"]
+        if config.sealed:
+            raise error(10109)
+        self._publish.check_size(config, header, payload)
+        if not config.allow_atomic:
+            raise error(10174)
+        if not 0 < len(ident) <= ID_MAX:
+            raise error(10179)
+        text = wishes.get(b"Nats-Batch-Sequence", b"")
+        if not text.isdigit() or len(text) > 18:
+            raise error(10175)
+        seq, commit = int(text), wishes.get(b"Nats-Batch-Commit")
+        eob = commit == b"eob"
+        batch = self._open.get(ident) or self._begin(ident, seq, eob=eob)
+        if commit is not None and commit not in (b"1", b"eob"):
+            self._end(ident)
+            raise error(10200)
+        if LEVEL in wishes:
+            if not level_is_known(header):
+                self._end(ident, "unsupported")
+                raise error(10185)
+            header = without(header, (LEVEL + b":",))
+        if seq != len(batch.messages) + 1 or (seq == 1 and eob):
+            self._end(ident, "incomplete")
+            raise error(10176)
+        if seq - eob > limits.BATCH_MESSAGES:
+            self._end(ident, "large")
+            raise error(10199, size=limits.BATCH_MESSAGES)
+        if not eob:
+            self._add(ident, batch, subject, header, payload)
+        if commit is None:
+            self._rest(ident, batch)
+            self._publish.answer(reply, b"")
+        else:
+            self._commit(ident, batch, reply, eob=eob)
+
+    def _add(self, ident: bytes, batch: Batch, subject: bytes, header: bytes, payload: bytes) -> None:
+        size, load = len(subject) + len(header) + len(payload), self._stream.system.batch_load
+        if load.bytes + size > limits.BATCH_BYTES:
+            self._end(ident, "large")
+            raise error(10210)
+        batch.messages.append((subject, header, payload))
+        batch.bytes += size
+        load.bytes += size
+
+    def _commit(self, ident: bytes, batch: Batch, reply: bytes, *, eob: bool) -> None:
+        """All are checked before the first is stored."""
+        staged, checked = Staged(self._stream, self._publish), []
+        try:
+            for subject, header, payload in batch.messages:
+                wishes = wishes_of(header)
+                if b"Nats-Expected-Last-Msg-Id" in wishes:
+                    raise error(10177, header="Nats-Expected-Last-Msg-Id")
+                checked.append(staged.check(subject, header, payload, wishes))
+        except Duplicate:
+            raise error(10201) from None
+        finally:
+            self._end(ident)
+        if eob:
+            last = checked[-1]
+            checked[-1] = last._replace(header=with_field(last.header, b"Nats-Batch-Commit: 1"))
+        seq = 0
+        for message in checked:
+            seq = self._publish.keep(message)
+        self._publish.acknowledge_batch(seq, reply, ident, len(checked))
