@@ -5,10 +5,10 @@ KERNEL := $(wildcard shared/*/*.pyx shared/*/*.pxd shared/*/*.pxi)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test check unit fuzz soak bench wheel clean
+.PHONY: help dev demo test check unit fuzz soak test-durability bench wheel clean
 
 help:                 ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 .venv/.made:
 	@sh .ci/prerequisites $(PYTHON)
@@ -42,6 +42,9 @@ fuzz: dev             ## parser and trie under AddressSanitizer and UBSan; ARGS=
 
 soak: dev             ## hours of load, cuts and churn; ARGS="--for 2h"
 	$(BIN)/python -m pytest -m soak -s $(ARGS) tests/soak
+
+test-durability: dev  ## thousands of power cuts, and kills under load; ARGS="--cuts 20000 --kills 1000"
+	@$(BIN)/python -m tests.durability $(ARGS)
 
 bench: dev            ## the table of ratios beside nats-server
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -161,6 +161,7 @@ cdef class Store:
         try:
             if not self.j.failed:
                 self._settle()
+            if not self.j.failed and not self.j.full:  # else the journal keeps what it has
                 self._move_all()
         finally:
             self._end()
@@ -422,7 +423,7 @@ cdef class Store:
         return self.j.error if self.j.failed else 0
 
     def _settle(self):
-        while not self.settled or self.j.flush_state != NO_FLUSH:
+        while not self.settled or (self.j.flush_state != NO_FLUSH and not self.j.full):
             self.j.holding = 0
             self.j.followed = 0
             self.work()
@@ -600,10 +601,8 @@ cdef class Store:
             at, batch = following, self._frame(data, following, generation)[1] - 1
 
     def _find(self, bytes data, at, generation, batch):
-        """A valid later frame of the same generation behind a broken one; -1: there is none.
-
-        A payload may look like a frame, but does not know the numbers of this run's batches. Where none is known yet,
-        only what stands exactly behind the broken frame is believed."""
+        """A valid later frame of the same generation behind a broken one; -1: there is none. A payload may look like a
+        frame, but nobody knows this run's batch numbers; as long as none is read, only the next place is believed."""
         if batch == 0:
             end = at + FRAME + int.from_bytes(data[at + 4:at + 8], "little")
             return end if data[at:at + 4] == MARK and self._frame(data, end, generation)[0] else -1

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from phloem.shared.store.log import Log, Message
-from phloem.shared.store.store import Store
+from phloem.shared.store.store import Store, StoreError
 from tests.durability.trace import Marker
 
 GENERATION_BYTES = 20_000  # small: it ends every few steps
@@ -145,6 +145,8 @@ class Life:
 
     def settle(self) -> None:
         promised, self.promised = self.promised, []
+        if self.problems:  # no space: waiting would be until there is some
+            raise StoreError(self.problems[0])
         self.store.wait()
         self.tell()
         for what in promised:
@@ -157,7 +159,6 @@ class Life:
             self.settle()
             self.store.close()
         self.marker.close()
-        assert self.problems == []
 
 
 # --- what has to be true afterwards ----------------------------------------------------------------
@@ -277,9 +278,21 @@ def go_on(store: Store, promises: dict[int, Promise]) -> None:
     store.wait()
 
 
+def main(folder: str, trace: str, seed: str, life: str, steps: str, ending: str, *more: str) -> int:
+    """3: the store said that it cannot go on."""
+    here = Life(Path(folder), Path(trace), seed, int(life), "relaxed" in more)
+    try:
+        here.run(int(steps), ending)
+    except StoreError:
+        if "faulty" not in more:
+            raise
+        return 3
+    if "faulty" in more and here.problems:
+        return 3
+    assert here.problems == []
+    return 0
+
+
 if __name__ == "__main__":
-    where, trace_file, seed_text, number, how_many, how, *more_arguments = sys.argv[1:]
-    Life(Path(where), Path(trace_file), seed_text, int(number), "relaxed" in more_arguments).run(
-        int(how_many), how
-    )
-    os._exit(0)  # whatever was not closed is left as a kill would leave it
+    code = main(*sys.argv[1:])
+    os._exit(code)  # whatever was not closed is left as a kill would leave it

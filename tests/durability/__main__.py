@@ -1,0 +1,69 @@
+"""``make test-durability``: thousands of power cuts, and kills; ``ARGS="--cuts 5000 --kills 1000 --seed 7"``.
+
+A failure is printed with what repeats it: the same seed makes the same loads, and the cut's own name the same disk.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+from nats.errors import Error as NatsError
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tests.durability.cuts import cut, points
+from tests.durability.kills import kill_again_and_again
+from tests.durability.store_load import verify
+from tests.durability.test_kills import phloem
+from tests.durability.test_store_cuts import lives
+
+CUTS_PER_LOAD, KILLS_PER_STORE = 500, 20
+
+
+def cuts_of(bar: Progress, seed: int, count: int, folder: Path) -> list[str]:
+    """Loads one after the other, the modes in turn, each with some hundred cuts."""
+    task = bar.add_task("power cuts", total=count)
+    failures: list[str] = []
+    for load, done in enumerate(range(0, count, CUTS_PER_LOAD)):
+        here, mode = folder / f"load-{load}", ("strict", "relaxed")[load % 2]
+        here.mkdir()
+        events = lives(here, f"{seed}/{load}", 120, mode)
+        at = points(events, min(CUTS_PER_LOAD, count - done), seed + load)
+        found = cut(events, at, verify, here / "cut", seed, progress=lambda: bar.advance(task))
+        failures += [f"load {seed}/{load}, {mode}: {failure}" for failure in found]
+    return failures
+
+
+def kills_of(bar: Progress, seed: int, count: int, folder: Path) -> list[str]:
+    task = bar.add_task("kills", total=count)
+    failures: list[str] = []
+    for store, done in enumerate(range(0, count, KILLS_PER_STORE)):
+        kills = min(KILLS_PER_STORE, count - done)
+        try:
+            kill_again_and_again(phloem, folder / f"kills-{store}", seed + store, kills)
+        except (AssertionError, TimeoutError, NatsError) as error:
+            failures.append(f"seed {seed + store}, {kills} kills: {error!r}")
+        bar.advance(task, kills)
+    return failures
+
+
+@click.command()
+@click.option("--cuts", default=4000, show_default=True, help="Power cuts.")
+@click.option("--kills", default=100, show_default=True, help="kill -9 of a server under load.")
+@click.option("--seed", default=1, show_default=True, help="Another seed, other loads and cuts.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Where the stores are made; memory is fastest."
+)
+def main(cuts: int, kills: int, seed: int, folder: Path | None) -> None:
+    """Power cuts and kills, and what they broke."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with tempfile.TemporaryDirectory(dir=folder) as work, Progress(*columns) as bar:
+        failures = cuts_of(bar, seed, cuts, Path(work)) + kills_of(bar, seed, kills, Path(work))
+    for failure in failures:
+        click.echo(failure)
+    click.echo(f"{cuts} power cuts, {kills} kills: {len(failures)} broken promises")
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()
