@@ -95,3 +95,10 @@ SERIAL_FRAME = 4096  # the longest line of NMEA is 82 bytes, of JSON sensors a f
 SERIAL_FRAME_MAX = 64 << 10  # a "frame" that long is a wrong baud rate or the wrong framing
 SERIAL_RETRY_MIN_NS = SECOND_NS // 5  # a USB device needs about this long to appear again
 SERIAL_RETRY_MAX_NS = 5 * SECOND_NS  # how long somebody who plugs a device in has to wait at worst
+
+# --- check and repair of a store ----------------------------------------------------------------
+STORE_FINDINGS_MAX = 10_000  # listed one by one; more are counted: nobody reads that many
+STORE_JOURNAL_BYTES_MAX = 1 << 31  # a journal file that is larger is not one of ours
+STORE_REPAIR_MOVE_BYTES = 32 << 20  # of messages that a repair holds in memory
+STORE_REPAIR_GAP_MAX = 100_000_000  # sequences without a message; memory has 8 bytes for 512 of them
+STORE_DAMAGED_MAX = 1000  # folders of damaged stores that are kept beside one

@@ -19,6 +19,11 @@ COMMANDS = {
     "edge": ("phloem.edge.command", "edge", "Run the leaf node of a device."),
     "hub": ("phloem.hub.command", "hub", "Run the hub that edges link to."),
     "bridge": ("phloem.firmware_bridge.command", "bridge", "Connect serial devices to any NATS server."),
+    "store": (
+        "phloem.shared.server.store_command",
+        "store",
+        "Check or repair the folder of a server's streams.",
+    ),
     "stream": ("phloem.shared.server.stream_command", "stream", "List, back up and restore streams."),
     "demo": ("phloem.edge.demo.command", "demo", "Hub, edge and simulated sensor on this machine, live."),
 }

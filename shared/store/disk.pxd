@@ -75,6 +75,7 @@ cdef uint64_t disk_seq_from_time(Log* l, int64_t ts) noexcept nogil
 
 cdef uint32_t seal_of(int which, MDB_val* key, const void* value, size_t n) noexcept nogil
 cdef bint unseal(int which, MDB_val* key, MDB_val* value) noexcept nogil
+cdef void plain_head(char* head) noexcept nogil
 cdef void put_key(char* to, uint32_t ident, uint64_t seq) noexcept nogil
 cdef uint64_t key_seq(const void* key) noexcept nogil
 cdef size_t subject_key(char* to, uint32_t ident, const char* subject, uint32_t n) noexcept nogil

@@ -243,7 +243,7 @@ cdef bint _expand(DiskLog* k) noexcept nogil:
         if not _expanded(k, size):
             return False
     memcpy(k.expanded, k.block.data, BLOCK_HEAD)
-    _plain_head(k.expanded)
+    plain_head(k.expanded)
     return block_open(&k.block, k.expanded, size)
 
 
@@ -260,7 +260,7 @@ cdef bint _expanded(DiskLog* k, uint32_t size) noexcept:
     return True
 
 
-cdef void _plain_head(char* head) noexcept nogil:
+cdef void plain_head(char* head) noexcept nogil:
     """The head of the block as it was before it was compressed."""
     cdef uint32_t check
     head[1] = 0

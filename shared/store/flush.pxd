@@ -11,6 +11,7 @@ cdef struct Flush:  # one under way; belongs to the mover's thread
     void* blocks  # cursor
     uint64_t messages
     uint64_t bytes
+    uint64_t thinned  # bytes of blocks that were read to be made smaller
 
 cdef int flush_begin(Flush* f, Disk* d) noexcept nogil
 cdef int flush_log(Flush* f, FrozenLog* l) noexcept nogil

@@ -3,12 +3,13 @@ number, so that after a crash either all of it is there or the journal still has
 
 For each log, in this order: a purge takes whole blocks; removed messages of older generations become bits; the frozen
 Table becomes blocks (the last one goes on where it was left if it was less than half full); subjects get their numbers.
-A block of which nothing is left goes.
+A block of which nothing is left goes. One of which half is left (then a quarter, an eighth) is written again without
+what was removed; only where a removed message links two others of its subject its head stays.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport ENOMEM
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy, memset
 
@@ -17,13 +18,14 @@ from phloem.shared.kernel.text cimport hash_bytes
 
 from .block cimport (
     BLOCK_FULL, BLOCK_HEAD, BLOCK_ZSTD, Block, BlockWriter, block_add, block_find, block_finish, block_free, block_open,
-    block_restart, block_resume, block_seq,
+    block_read, block_restart, block_resume, block_seq,
 )
 from .disk cimport (
     ANY_KEY, KEY, SEAL, SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, SUBJECT_KEY, Disk, LogState, key_seq, put_key,
-    seal_of, subject_key, unseal,
+    seal_of, subject_key, subject_value, unseal,
 )
 from .lmdb cimport MDB_LAST, MDB_NEXT, MDB_NOTFOUND, MDB_PREV, MDB_RESERVE, MDB_SET_RANGE, MDB_val, lmdb
+from .log cimport record_check
 from .table cimport table_next
 from .types cimport *
 from .varint cimport put_varint
@@ -31,6 +33,7 @@ from .varint cimport put_varint
 cdef enum:
     RESUME_MAX = 32768  # a last block of less than this is gone on with
     DAMAGED_BLOCK = -1
+    THIN_MAX = 64 << 20  # bytes of blocks that one flush makes smaller; others have their turn when they are emptier
 
 
 cdef int flush_begin(Flush* f, Disk* d) noexcept nogil:
@@ -160,11 +163,97 @@ cdef struct Grave:  # the block whose bits are being set
     uint64_t last  # 0: none
     uint32_t count
     uint32_t live
+    uint32_t before  # live when it was opened
     uint8_t* bits  # live count, then a bit for each message
     size_t size
     size_t cap
     Block block
     bint changed
+
+
+cdef inline int _halvings(uint32_t n) noexcept nogil:
+    cdef int count = 0
+    while n > 1:
+        n //= 2
+        count += 1
+    return count
+
+
+cdef bint _links(Flush* f, uint32_t ident, Record* r) noexcept nogil:
+    """Whether a removed message is newer than the oldest of its subject: then its subject's chain may lead over it."""
+    cdef char key[ANY_KEY]
+    cdef MDB_val k, v
+    cdef SubjectState s
+    cdef const char* text
+    cdef uint32_t n
+    cdef int error
+    k.mv_data, k.mv_size = key, subject_key(key, ident, r.subject, r.subject_len)
+    error = lmdb.get(f.txn, f.disk.subjects, &k, &v)
+    if error:
+        return error != MDB_NOTFOUND
+    return not unseal(SEAL_SUBJECTS, &k, &v) or not subject_value(<const char*>v.mv_data, v.mv_size, &s, &text, &n) \
+        or r.seq > s.first
+
+
+cdef int _thin_into(Flush* f, uint32_t ident, Grave* g, Block* b, BlockWriter* w, uint8_t* bits) noexcept nogil:
+    """The block's messages without those that are removed. The last one stays: its sequence is the block's key."""
+    cdef Record r
+    cdef uint64_t previous
+    cdef uint16_t offset
+    cdef uint32_t check, i
+    cdef bint dead
+    for i in range(b.count):
+        dead = (g.bits[4 + (i >> 3)] >> (i & 7)) & 1
+        if block_read(b, i, &r, &previous) != FOUND:
+            return DAMAGED_BLOCK
+        if dead and i + 1 < b.count and not _links(f, ident, &r):
+            continue
+        if dead:
+            bits[4 + (w.count >> 3)] |= <uint8_t>(1 << (w.count & 7))
+            r.size = r.header_len = 0
+            check = ~record_check(r.seq, r.ts, r.subject, r.subject_len, r.body, 0, 0)  # never taken for a message
+        else:
+            memcpy(&offset, b.offsets + <size_t>i * 2, 2)
+            memcpy(&check, b.data + offset, 4)
+        if not block_add(w, r.seq, r.ts, r.subject, r.subject_len, r.body, r.header_len, r.size, check, previous):
+            return DAMAGED_BLOCK
+    return 0
+
+
+cdef int _thin(Flush* f, uint32_t ident, Grave* g) noexcept nogil:
+    """Writes a block again without what was removed; DAMAGED_BLOCK: it stays as it is."""
+    cdef char key[KEY]
+    cdef MDB_val k, v
+    cdef Block b
+    cdef BlockWriter w
+    cdef char* copy
+    cdef uint8_t* bits
+    cdef int error
+    put_key(key, ident, g.last)
+    k.mv_data, k.mv_size = key, KEY
+    error = lmdb.get(f.txn, f.disk.blocks, &k, &v)
+    if error:
+        return error
+    f.thinned += v.mv_size
+    copy = <char*>must(malloc(v.mv_size))  # what points into the map does not outlive a put
+    memcpy(copy, v.mv_data, v.mv_size)
+    memset(&w, 0, sizeof(BlockWriter))
+    bits = <uint8_t*>must(calloc(1, g.size))
+    error = DAMAGED_BLOCK
+    if block_open(&b, copy, v.mv_size) and b.count == g.count and not b.flags & BLOCK_ZSTD:
+        error = _thin_into(f, ident, g, &b, &w, bits)
+    if error == 0:
+        memcpy(bits, &g.live, 4)
+        block_finish(&w)
+        error = _put(f, f.disk.blocks, key, KEY, w.whole.data, w.whole.length)
+    if error == 0 and w.count > g.live:
+        error = _put_sealed(f, f.disk.dead, SEAL_DEAD, key, KEY, bits, 4 + (w.count + 7) // 8)
+    elif error == 0:
+        error = _delete(f, f.disk.dead, key, KEY)
+    block_free(&w)
+    free(bits)
+    free(copy)
+    return error
 
 
 cdef int _close_grave(Flush* f, uint32_t ident, Grave* g) noexcept nogil:
@@ -179,6 +268,10 @@ cdef int _close_grave(Flush* f, uint32_t ident, Grave* g) noexcept nogil:
         error = _delete(f, f.disk.blocks, key, KEY)
         return error or _delete(f, f.disk.dead, key, KEY)
     memcpy(g.bits, &g.live, 4)
+    if g.count // g.live >= 2 and _halvings(g.count // g.live) > _halvings(g.count // g.before) and f.thinned < THIN_MAX:
+        error = _thin(f, ident, g)
+        if error != DAMAGED_BLOCK:
+            return error
     return _put_sealed(f, f.disk.dead, SEAL_DEAD, key, KEY, g.bits, g.size)
 
 
@@ -217,6 +310,7 @@ cdef int _open_grave(Flush* f, uint32_t ident, uint64_t seq, Grave* g) noexcept 
     else:
         memset(g.bits, 0, g.size)
         g.live = g.count
+    g.before = g.live if g.live else 1
     g.changed = False
     return 0 if g.first <= seq else MDB_NOTFOUND
 

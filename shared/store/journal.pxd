@@ -45,6 +45,7 @@ cdef struct Writer:
     uint8_t state  # WriterState
     uint8_t sync
     uint8_t stop
+    uint8_t full  # the batch waits for space
     int error
     char* data
     size_t length

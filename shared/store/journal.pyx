@@ -10,7 +10,7 @@ Records have a type and varints: ``R_MESSAGE`` costs 16 to 20 bytes over subject
 The writing thread holds no lock of Python's. It owns ``Writer.data`` while ``state`` is WORK, and nothing else.
 """
 
-from libc.errno cimport EINTR, EIO, errno
+from libc.errno cimport EDQUOT, EINTR, EIO, ENOSPC, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
@@ -41,6 +41,14 @@ cdef extern from "<unistd.h>" nogil:
     int fdatasync(int fd)
     ssize_t read(int fd, void* buf, size_t n)
     ssize_t write(int fd, const void* buf, size_t n)
+    int usleep(unsigned int microseconds)
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    static inline void set_errno(int value) { errno = value; }
+    """
+    void set_errno(int value) nogil
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -68,6 +76,7 @@ cdef enum:
     GATHER_ROUNDS = 6  # at most this often in a row: 7 ms in all
     GATHER_SKIP_MAX = 64  # chances passed over after a wait that brought nothing
     RECORD_HEAD = 96
+    SPACE_RETRY_US = 200_000  # a batch for which there was no space is tried again so often
 
 
 # --- records ---------------------------------------------------------------------------------------
@@ -362,10 +371,14 @@ cdef bint journal_reap(Journal* j) noexcept nogil:
         return False
     pthread_mutex_lock(w.lock)
     i = w.state
+    if w.full:
+        j.full |= FULL_JOURNAL
     pthread_mutex_unlock(w.lock)
     if i != DONE:
         return False
     w.state = IDLE
+    w.full = 0
+    j.full &= ~FULL_JOURNAL
     j.busy = 0
     j.pending_bytes -= w.length - FRAME
     if w.error:
@@ -409,6 +422,23 @@ cdef uint64_t _now() noexcept nogil:
     return <uint64_t>t.tv_sec * 1_000_000_000 + <uint64_t>t.tv_nsec
 
 
+cdef bint _wait_for_space(Writer* w) noexcept nogil:
+    """Nothing of the batch has been acknowledged, and it can still be written when somebody has made room."""
+    cdef uint64_t one = 1
+    cdef int error = errno
+    cdef bint stop
+    pthread_mutex_lock(w.lock)
+    stop = w.stop
+    if not w.full and not stop:
+        w.full = 1
+        write(w.event_fd, &one, 8)
+    pthread_mutex_unlock(w.lock)
+    if not stop:
+        usleep(SPACE_RETRY_US)
+    set_errno(error)
+    return not stop
+
+
 cdef int _carry_out(Writer* w) noexcept nogil:
     cdef size_t done = 0
     cdef ssize_t n
@@ -416,7 +446,7 @@ cdef int _carry_out(Writer* w) noexcept nogil:
     while done < w.length:
         n = w.pwrite_fn(w.fd, w.data + done, w.length - done, <long>(w.offset + done))
         if n < 0:
-            if errno == EINTR:
+            if errno == EINTR or ((errno == ENOSPC or errno == EDQUOT) and _wait_for_space(w)):
                 continue
             return errno
         if n == 0:

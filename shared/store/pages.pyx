@@ -7,6 +7,10 @@ is on the list of free pages is used by nobody. What is broken is noted and pass
 Format: LMDB 0.9, 64-bit, little-endian (mdb.c: MDB_page, MDB_node, MDB_meta, MDB_db), without sorted duplicates.
 """
 
+import mmap
+import os
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
@@ -105,6 +109,9 @@ cdef bint pages_open(Pages* p, const char* data, size_t size) noexcept nogil:
     _tree(&p.main, at + HEAD + 24 + TREE)
     p.last_page = _u64(at + HEAD + 24 + 2 * TREE)
     p.transaction = _u64(at + HEAD + 24 + 2 * TREE + 8)
+    if size < 2 * p.page_size:
+        p.page_size = 0
+        return False
     if p.last_page >= size // p.page_size:
         _note(p, 0, p.last_page, T_OUTSIDE)
         p.last_page = size // p.page_size - 1
@@ -112,7 +119,14 @@ cdef bint pages_open(Pages* p, const char* data, size_t size) noexcept nogil:
     p.used[0] |= 3
     if first == 0 or second == 0:
         _note(p, 0, 0 if first == 0 else 1, T_PAGE)
+    elif not _heads_agree(_u64(data + HEAD + 128), _u64(data + second + HEAD + 128)):
+        _note(p, 0, 0, T_ORDER)
     return p.total == 0
+
+
+cdef bint _heads_agree(uint64_t even, uint64_t odd) noexcept nogil:
+    """Transactions take turns, so that neither head can be older than the other by more than one."""
+    return even & 1 == 0 and (odd & 1 == 1 or odd == even == 0) and (odd + 1 == even or even + 1 == odd or odd == even)
 
 
 cdef void pages_close(Pages* p) noexcept nogil:
@@ -219,7 +233,7 @@ cdef int _page_trouble(Pages* p, uint64_t number, int kind, bint ordered) noexce
     return NO_TROUBLE
 
 
-cdef bint _value(Pages* p, const char* node, MDB_val* value, bint take) noexcept nogil:
+cdef bint _value(Pages* p, const char* node, MDB_val* value, bint take, bint shallow=False) noexcept nogil:
     """The value of a leaf's node; False: its pages are not there."""
     cdef uint32_t size = _data_size(node)
     cdef uint64_t number
@@ -232,6 +246,8 @@ cdef bint _value(Pages* p, const char* node, MDB_val* value, bint take) noexcept
     count = (HEAD - 1 + <uint64_t>size) // p.page_size + 1
     if number > p.last_page or count > p.last_page - number + 1:
         return False
+    if shallow:
+        return _take(p, number, count)
     page = _page(p, number)
     if _u64(page) != number or _u16(page + 10) != OVERFLOW \
             or (_u16(page + 12) | <uint32_t>_u16(page + 14) << 16) != count:
@@ -321,7 +337,7 @@ cdef bint walk_next(Walk* w, MDB_val* key, MDB_val* value) noexcept nogil:
             _trouble(w, w.stack[w.level], T_ORDER)
             continue
         w.key = key[0]
-        if not _value(w.pages, node, value, True):
+        if not _value(w.pages, node, value, True, w.shallow):
             _trouble(w, w.stack[w.level], T_VALUE)
             continue
         return True
@@ -378,3 +394,44 @@ cdef bint free_check(Pages* p) noexcept nogil:
         if not _free_pages(&w, &key, &value):
             _trouble(&w, w.stack[w.level], T_FREE)
     return not w.broken
+
+
+cdef bint _trees_sound(Pages* p) noexcept nogil:
+    cdef Walk names, w
+    cdef Tree tree
+    cdef MDB_val key, value, ignored
+    walk_begin(&names, p, &p.main, True)
+    while walk_next(&names, &key, &value):
+        if value.mv_size != TREE:
+            return False
+        _tree(&tree, <const char*>value.mv_data)
+        walk_begin(&w, p, &tree, True)
+        while walk_next(&w, &key, &ignored):
+            pass
+        if w.broken:
+            return False
+    return not names.broken and free_check(p)
+
+
+def file_sound(path):
+    """Whether LMDB may be let at a file: all but the insides of large values. One page that is damaged could end the
+    process, or lead LMDB to write over good ones."""
+    cdef Py_buffer buffer
+    cdef bint sound
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return False
+        with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
+            PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE)
+            with nogil:
+                sound = _sound(<const char*>buffer.buf, buffer.len)
+            PyBuffer_Release(&buffer)
+    return sound
+
+
+cdef bint _sound(const char* data, size_t size) noexcept nogil:
+    cdef Pages p
+    cdef bint sound = pages_open(&p, data, size) and _trees_sound(&p)
+    sound = sound and p.total == 0
+    pages_close(&p)
+    return sound

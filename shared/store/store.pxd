@@ -36,6 +36,7 @@ cdef class Store:
     cdef public dict figures
     cdef list damage
     cdef bint opened
+    cdef str told  # the last problem; it is not told again at once
 
     cdef Log_ _attach(self, uint32_t ident)
     cdef _forget(self, uint32_t ident)

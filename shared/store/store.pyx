@@ -26,13 +26,15 @@ from libc.string cimport memcmp, memcpy, memset
 
 from phloem.shared.kernel.sublist cimport grow, must
 from phloem.shared.store.folder import make_folder, sync_folder
+from phloem.shared.store.frames import frames
+from phloem.shared.store.pages import file_sound
 
 from .disk cimport (
     SEAL_PAIRS, LogState, disk_close, disk_generation, disk_log, disk_log_free, disk_open, disk_refresh, disk_state, unseal,
 )
 from .flush cimport Flush, flush_abort, flush_begin, flush_commit, flush_drop, flush_log, flush_pair
 from .journal cimport (
-    FRAME, R_DROPPED, R_MESSAGE, R_NOTE, R_PAIR, R_PURGED, R_REMOVED, R_SKIPPED, frame_at, journal_dropped,
+    FRAME, R_DROPPED, R_MESSAGE, R_NOTE, R_PAIR, R_PURGED, R_REMOVED, R_SKIPPED, journal_dropped,
     journal_freeze, journal_note, journal_pair, journal_reap, journal_submit, writer_free, writer_loop, writer_new,
     writer_stop,
 )
@@ -75,6 +77,7 @@ cdef class Store:
         self.notes_of = {}
         self.figures = {"flushes": 0, "flush_ns": 0, "moved_messages": 0, "moved_bytes": 0, "replayed": 0}
         self.event_fd = self.old_fd = self.lock_fd = -1
+        self.told = ""
         self.stopping = threading.Event()
         self.j.generation_bytes = generation_bytes
         self.j.timer_fd = -1
@@ -94,6 +97,9 @@ cdef class Store:
         except OSError as error_:
             self._let_go()
             raise StoreError(f"{self.folder} cannot be used: {error_.strerror}") from error_
+        if os.path.exists(path) and not file_sound(path):
+            self._let_go()
+            raise StoreError(f"{self.folder}/data.mdb is damaged; try: phloem store repair {self.folder}")
         error = self._create(path) or disk_open(&self.disk, path, False)
         if error:
             self._let_go()
@@ -114,7 +120,7 @@ cdef class Store:
         except BaseException:
             self._end()
             raise
-        # Nobody outside can guess the number, so no payload can pass for a frame (_find)
+        # Nobody outside can guess the number, so no payload can pass for a frame (frames.pyx)
         self.j.batch = 1 + ((self.seed * <uint64_t>0x9E3779B97F4A7C15) >> 1)
         self.j.written = self.j.durable = self.j.batch - 1
         self.writer_thread = threading.Thread(target=self._write, name="phloem-journal", daemon=True)
@@ -141,7 +147,9 @@ cdef class Store:
         expander = zstandard.ZstdDecompressor()
 
         def expand(data, size):
-            return expander.decompress(data, max_output_size=size)
+            if zstandard.frame_content_size(data) != size:  # else it is what decides about memory
+                raise ValueError("not the size that the block's head says")
+            return expander.decompress(data)
 
         self._functions = (squeeze, expand)
         self.disk.squeeze, self.disk.expand = <void*>squeeze, <void*>expand
@@ -235,6 +243,9 @@ cdef class Store:
             raise StoreError(f"{self.folder}: its head is damaged; try: phloem store repair {self.folder}")
         found = sorted(int(name[8:]) for name in os.listdir(self.folder)
                        if name.startswith("journal-") and name[8:].isdigit())
+        if applied == 0 and found and found[0] > 1:
+            raise StoreError(f"{self.folder}/data.mdb is empty, and the journal goes on from what should be there; put it "
+                             f"back, or keep what the journal has: phloem store repair {self.folder}")
         last = applied
         for generation in found:
             if generation > applied:
@@ -333,7 +344,7 @@ cdef class Store:
 
     def _retry(self, work):
         """No space: nothing new is taken until ``work`` has been tried again with success."""
-        self.j.full = 1
+        self.j.full |= FULL_STORE
         self.j.flush_state = MOVING
         self.mover = threading.Thread(target=self._later, args=(work, self.j.generation - 1), name="phloem-mover")
         self.mover.start()
@@ -356,7 +367,8 @@ cdef class Store:
             self._problem(f"no space for the journal in {self.folder}: {error.strerror}")
             self._retry(self._wait_only)
         else:
-            self.j.full = 0
+            self.j.full &= ~FULL_STORE
+            self.told = ""
             self.j.flush_state = NO_FLUSH
 
     def _thaw(self):
@@ -397,7 +409,8 @@ cdef class Store:
         self.disk.damaged_ident = 0
 
     def _problem(self, text):
-        if self.on_problem is not None:
+        if self.on_problem is not None and text != self.told:
+            self.told = text
             self.on_problem(text)
 
     # --- working ---------------------------------------------------------------------------------
@@ -413,6 +426,11 @@ cdef class Store:
         journal_submit(&self.j)
         if self.disk.damaged_ident:
             self._tell_damage()
+        if self.j.failed:
+            self._problem(f"writing to {self.folder} failed: {os.strerror(self.j.error)}; nothing is acknowledged any "
+                          "more until the server is started again")
+        elif self.j.full & FULL_JOURNAL:
+            self._problem(f"no space for the journal in {self.folder}; nothing new is taken until there is")
 
     @property
     def settled(self):
@@ -429,6 +447,8 @@ cdef class Store:
             self.work()
             if self.j.failed:
                 raise StoreError(f"writing to {self.folder} failed: {os.strerror(self.j.error)}")
+            if self.j.full:
+                raise StoreError(f"{self.folder}: {self.told}")
             time.sleep(0.0001)
 
     def wait(self):
@@ -584,40 +604,15 @@ cdef class Store:
     # --- replay ----------------------------------------------------------------------------------
 
     def _replay(self, generation):
-        with open(self._path(generation), "rb") as file:
+        path = self._path(generation)
+        with open(path, "rb") as file:
             data = file.read(REPLAY_MAX)
-        at, batch = 0, 0
-        while True:
-            size, number = self._frame(data, at, generation)
-            if size and (batch == 0 or number == batch + 1):
-                self._apply(data, at)
-                at, batch = at + size, number
-                continue
-            following = self._find(data, at, generation, batch)
-            if following < 0:
-                return
-            self.damage.append(f"{self._path(generation)}: bytes {at} to {following} are damaged; what was stored in "
-                               f"the batches between {batch} and {self._frame(data, following, generation)[1]} is lost")
-            at, batch = following, self._frame(data, following, generation)[1] - 1
-
-    def _find(self, bytes data, at, generation, batch):
-        """A valid later frame of the same generation behind a broken one; -1: there is none. A payload may look like a
-        frame, but nobody knows this run's batch numbers; as long as none is read, only the next place is believed."""
-        if batch == 0:
-            end = at + FRAME + int.from_bytes(data[at + 4:at + 8], "little")
-            return end if data[at:at + 4] == MARK and self._frame(data, end, generation)[0] else -1
-        while True:
-            at = data.find(MARK, at + 1)
-            if at < 0:
-                return -1
-            if batch < self._frame(data, at, generation)[1] <= batch + len(data) // FRAME:
-                return at
-
-    def _frame(self, bytes data, size_t at, uint64_t generation):
-        """(bytes, batch number) of the frame at ``at``; (0, 0): there is no valid one."""
-        cdef uint64_t batch = 0
-        cdef size_t size = frame_at(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), at, generation, &batch)
-        return size, batch
+        found = frames(data, generation)
+        for at in found.frames:
+            self._apply(data, at)
+        for at, following, before, after in found.damaged:
+            self.damage.append(f"{path}: bytes {at} to {following} are damaged; what was stored in "
+                               f"the batches between {before} and {after} is lost")
 
     cdef Log_ _log(self, uint64_t ident):
         cdef Log_ log = self.logs.get(ident)
@@ -694,6 +689,5 @@ cdef class Store:
         return p + 4 + n + size
 
 
-MARK = b"PHL1"  # what a frame begins with
 RETRY_S = 1.0  # between tries of a flush that failed
 STATE, NOTES = b"\x01state", b"\x01notes"  # keys of an owner's state and of notes that are newer

@@ -147,6 +147,10 @@ cdef enum FlushState:
     MOVING = 3
     MOVED = 4  # or it failed
 
+cdef enum Full:  # for what there is no space; bits
+    FULL_STORE = 1
+    FULL_JOURNAL = 2
+
 cdef struct FrozenLog:  # what the mover has to know of a log, as it was when it was frozen
     Log* log
     Table* table
@@ -169,7 +173,7 @@ cdef struct Journal:  # the part of it that the loop's thread sees; ``writer`` i
     uint8_t busy  # a batch is under way
     uint8_t strict  # something in the filling batch has to be synced before it is acknowledged
     uint8_t failed  # the disk refused: nothing is acknowledged any more until the store is opened again
-    uint8_t full  # no space: what would need more is refused, reading goes on
+    uint8_t full  # Full: what would need more is refused, reading goes on
     uint8_t unsynced  # written and not yet synced (interval mode)
     uint8_t flush_state  # FlushState
     int error  # errno of what failed

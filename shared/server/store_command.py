@@ -1,0 +1,95 @@
+"""The command ``phloem store``: ``check`` looks at a store's folder, ``repair`` makes a sound one of it.
+
+Exit codes: 0 all is well (or was repaired without loss), 1 something is damaged (or was lost), 2 it could not be done.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from phloem.shared.store.check import check as check_store
+from phloem.shared.store.repair import repair as repair_store
+from phloem.shared.store.store import StoreError
+from phloem.shared.store.survey import Finding, Survey
+
+T = TypeVar("T")
+SHOWN = 50  # findings; --all shows the others
+
+Folder = click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+All = click.option("--all", "everything", is_flag=True, help="List every finding, not the first 50.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def store() -> None:
+    """Look after the folder in which a server keeps its streams (STORE_DIR/jetstream/phloem)."""
+
+
+@store.command()
+@Folder
+@All
+def check(folder: Path, everything: bool) -> None:
+    """Look at every message and index of a store. The server must not be running; nothing is changed."""
+    survey = _with_bar(lambda tell: check_store(folder, tell))
+    _totals(survey)
+    _list(survey.findings, survey.unlisted, everything)
+    if survey.findings:
+        click.echo(f"damaged; to keep what is good: phloem store repair {folder}")
+        raise SystemExit(1)
+    click.echo("all is well")
+
+
+@store.command()
+@Folder
+@All
+def repair(folder: Path, everything: bool) -> None:
+    """Make a sound store of a damaged one. The damaged one is kept beside it, as FOLDER.damaged-N."""
+    done = _with_bar(lambda tell: repair_store(folder, tell))
+    if done.kept is None:
+        _totals(done.found)
+        click.echo("all is well; nothing was changed")
+        return
+    _totals(done.kept)
+    click.echo(f"the damaged store is kept in {done.damaged}")
+    if not done.lost:
+        click.echo("repaired: nothing is lost")
+        return
+    click.echo("repaired; this could not be kept or is not as it was:")
+    _list(done.lost, done.kept.unlisted, everything)
+    raise SystemExit(1)
+
+
+def _with_bar(work: Callable[[Callable[[str, int, int], None]], T]) -> T:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done)
+
+        try:
+            return work(tell)
+        except StoreError as error:
+            click.echo(f"phloem: {error}", err=True)
+            raise SystemExit(2) from error
+
+
+def _totals(survey: Survey) -> None:
+    t = survey.totals
+    click.echo(
+        f"{t.messages} messages in {t.blocks} blocks of {t.logs} logs, {t.subjects} subjects, {t.pairs} pairs, "
+        f"{t.batches} batches in the journal, {t.bytes} bytes"
+    )
+
+
+def _list(findings: list[Finding], unlisted: int, everything: bool) -> None:
+    shown = findings if everything else findings[:SHOWN]
+    for finding in shown:
+        click.echo(f"  {finding}")
+    if len(findings) + unlisted > len(shown):
+        click.echo(f"  and {len(findings) + unlisted - len(shown)} more")

@@ -1,0 +1,101 @@
+"""A closed store looked through without LMDB (inspect.pyx): for check.py and repair.py."""
+
+from collections.abc import Callable, Iterator
+from mmap import mmap
+from typing import NamedTuple
+
+from phloem.shared.store.store import Store
+
+DATABASES: tuple[str, ...]
+
+Bytes = bytes  # Tally has a property of that name
+
+class Block(NamedTuple):
+    """One block of messages; ``damaged`` are sequences, those of removed messages not among them."""
+
+    ident: int
+    first: int
+    last: int
+    live: int
+    kept: int
+    damaged: list[int]
+    chains: list[int]
+    text: str
+
+class State(NamedTuple):
+    """The counters of a log."""
+
+    first_seq: int
+    last_seq: int
+    messages: int
+    bytes: int
+    subjects: int
+    last_ts: int
+
+class Inspector:
+    """The trees in a file; ``data`` is not empty and stays as it is while this is used."""
+
+    def __init__(self, data: mmap | bytes) -> None: ...
+    @property
+    def readable(self) -> bool:
+        """Whether there is a head to begin with."""
+    @property
+    def pages(self) -> int: ...
+    def missing(self) -> list[str]:
+        """Databases whose tree cannot be found."""
+    def walk(self, name: str) -> Iterator[tuple[bytes, bytes]]:
+        """Everything of a database that can be read, in order; each database can be walked once."""
+    def finish(self) -> None:
+        """Looks at the rest: names and the list of free pages. When all databases have been walked."""
+    def orphans(self) -> Iterator[tuple[bytes, bytes]]:
+        """Entries of sound pages that should be in a tree and are not, after ``finish``; nothing if the list of free
+        pages is damaged."""
+    def problems(self) -> list[tuple[int, str]]:
+        """Pages and what is wrong with them."""
+    def close(self) -> None: ...
+
+def unsealed(name: str, key: bytes, value: bytes) -> bytes | None:
+    """The value of an entry of ``meta``, ``subjects``, ``dead`` or ``pairs``, if its checksum is right."""
+
+def state_of(value: bytes) -> State | None: ...
+def subject_of(key: bytes, value: bytes) -> tuple[bytes, int, int, int] | None:
+    """Subject, count, first and last of an unsealed entry of ``subjects``."""
+
+class Tally:
+    """One log: its blocks in order, then its index."""
+
+    def __init__(self, ident: int, expand: Callable[[bytes, int], bytes]) -> None: ...
+    messages: int
+    bytes: int
+    first: int
+    last: int
+    last_ts: int
+    compressed: bool
+    @property
+    def subjects(self) -> int: ...
+    def block(self, key: Bytes, value: Bytes, bits: Bytes | None, into: Store | None = None) -> Block:
+        """``bits``: of removed messages, unsealed. What is good and not removed is put ``into`` a store."""
+    def subject(self, subject: Bytes, count: int, first: int, last: int) -> bool:
+        """Whether the index agrees with the messages."""
+    def unseen(self) -> list[Bytes]:
+        """Subjects with messages that ``subject`` was not asked about; at most ten of them."""
+    @property
+    def left(self) -> int:
+        """How many those are."""
+    def close(self) -> None: ...
+
+def begin(store: Store, ident: int, *, compress: bool) -> None:
+    """A log of a store that is being made."""
+
+def finish(store: Store, ident: int, last_seq: int) -> None:
+    """No sequence up to ``last_seq`` is given out again."""
+
+def put(store: Store, key: bytes, value: bytes) -> None: ...
+def apply(store: Store, data: bytes, places: list[int]) -> None:
+    """Batches of a journal."""
+
+def move(store: Store) -> None:
+    """What is in memory goes to the disk."""
+
+def exchange(one: str, other: str) -> None:
+    """Two folders change names at once. Raises OSError."""

@@ -1,0 +1,368 @@
+"""A closed store looked through without LMDB: every page, block, record, index entry and batch, each held against the
+others. What is damaged is told and passed over; with a store to put things ``into``, what is good is kept.
+
+Nothing is written here but to the store that is given. Rules that are checked and not obvious: a message's link to the
+message before it on its subject may lead to one that is removed, but never past one that is not; the index may name a
+first sequence that is too low (it is exact only once somebody asked), never one that is too high.
+"""
+
+from collections import namedtuple
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport errno
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
+
+import os
+
+from phloem.shared.kernel.text cimport hash_bytes
+
+from .block cimport BLOCK_HEAD, BLOCK_ZSTD, Block as BlockView, block_open, block_read, block_seq, block_verified
+from .disk cimport (
+    KEY, SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, SUBJECT_KEY, LogState, key_seq, plain_head, subject_key,
+    subject_value, unseal,
+)
+from .lmdb cimport MDB_val
+from .log cimport Log_, log_append, log_skip, record_bytes
+from .pages cimport (
+    DEEP, Pages, T_ENTRIES, T_FREE, T_NODES, T_ORDER, T_OUTSIDE, T_PAGE, T_TWICE, T_VALUE, Tree, Walk, free_check,
+    page_count, page_entry, page_is_leaf, page_used, pages_close, pages_open, tree_find, walk_begin, walk_next,
+)
+from .store cimport Store
+from .table cimport table_free, table_new, topic_find, topic_make
+from .types cimport *
+
+cdef extern from "<unistd.h>" nogil:
+    long syscall(long number, int a, const char* b, int c, const char* d, unsigned int e)
+
+cdef extern from "<sys/syscall.h>" nogil:
+    long SYS_renameat2
+
+cdef enum:
+    AT_FDCWD = -100  # fcntl.h
+    RENAME_EXCHANGE = 2
+    EXPANDED_MAX = 128 << 20  # as in disk.pyx
+    EXAMPLES = 10
+
+DATABASES = ("meta", "pairs", "dead", "blocks", "subjects")
+SEALS = {"meta": SEAL_META, "subjects": SEAL_SUBJECTS, "dead": SEAL_DEAD, "pairs": SEAL_PAIRS}
+TROUBLES = {
+    T_OUTSIDE: "lies beyond the end of the file",
+    T_TWICE: "is used twice",
+    T_PAGE: "is not the page that should be there",
+    T_NODES: "has entries that do not fit together",
+    T_ORDER: "has keys out of order",
+    T_VALUE: "names a value that is not there",
+    T_ENTRIES: "begins a tree with more or fewer entries than it says",
+    T_FREE: "lists free pages that are in use or do not exist",
+}
+Block = namedtuple("Block", "ident first last live kept damaged chains text")
+State = namedtuple("State", "first_seq last_seq messages bytes subjects last_ts")
+
+
+# --- trees -----------------------------------------------------------------------------------------
+
+
+cdef class Walker:
+    cdef Walk w
+    cdef Inspector inspector  # keeps the pages
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef MDB_val key, value
+        if self.inspector.closed or not walk_next(&self.w, &key, &value):
+            raise StopIteration
+        return (PyBytes_FromStringAndSize(<char*>key.mv_data, key.mv_size),
+                PyBytes_FromStringAndSize(<char*>value.mv_data, value.mv_size))
+
+
+cdef class Inspector:
+    cdef Pages p
+    cdef Py_buffer buffer
+    cdef readonly bint closed
+    cdef bint free_is_sound
+
+    def __cinit__(self, data):
+        PyObject_GetBuffer(data, &self.buffer, PyBUF_SIMPLE)
+        pages_open(&self.p, <const char*>self.buffer.buf, self.buffer.len)
+
+    def close(self):
+        if not self.closed:
+            self.closed = True
+            pages_close(&self.p)
+            PyBuffer_Release(&self.buffer)
+
+    def __dealloc__(self):
+        self.close()
+
+    @property
+    def readable(self):
+        return self.p.page_size > 0
+
+    @property
+    def pages(self):
+        return self.p.last_page + 1
+
+    def missing(self):
+        cdef Tree tree
+        cdef bytes text
+        result = []
+        for name in DATABASES:
+            text = name.encode()
+            if not tree_find(&self.p, text, len(text), &tree):
+                result.append(name)
+        return result
+
+    def walk(self, name):
+        cdef Walker walker = Walker.__new__(Walker)
+        cdef Tree tree
+        cdef bytes text = name.encode()
+        walker.inspector = self
+        walker.w.level = -1
+        if tree_find(&self.p, text, len(text), &tree):
+            walk_begin(&walker.w, &self.p, &tree, False)
+        return walker
+
+    def finish(self):
+        cdef Walk w
+        cdef MDB_val key, value
+        walk_begin(&w, &self.p, &self.p.main, False)
+        while walk_next(&w, &key, &value):
+            pass
+        self.free_is_sound = free_check(&self.p)
+
+    def orphans(self):
+        cdef uint64_t number
+        cdef uint32_t i
+        cdef MDB_val key, value
+        if not self.free_is_sound:
+            return
+        for number in range(2, self.p.last_page + 1):
+            if page_used(&self.p, number) or not page_is_leaf(&self.p, number):
+                continue
+            for i in range(page_count(&self.p, number)):
+                if page_entry(&self.p, number, i, &key, &value):
+                    yield (PyBytes_FromStringAndSize(<char*>key.mv_data, key.mv_size),
+                           PyBytes_FromStringAndSize(<char*>value.mv_data, value.mv_size))
+
+    def problems(self):
+        cdef uint32_t i
+        return [(self.p.problems[i].page, TROUBLES[self.p.problems[i].what]) for i in range(self.p.nproblems)]
+
+
+# --- entries ---------------------------------------------------------------------------------------
+
+
+def unsealed(name, bytes key not None, bytes value not None):
+    cdef MDB_val k, v
+    k.mv_data, k.mv_size = PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)
+    v.mv_data, v.mv_size = PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
+    return PyBytes_FromStringAndSize(<char*>v.mv_data, v.mv_size) if unseal(SEALS[name], &k, &v) else None
+
+
+def state_of(bytes value not None):
+    cdef LogState s
+    if PyBytes_GET_SIZE(value) != sizeof(LogState):
+        return None
+    memcpy(&s, PyBytes_AS_STRING(value), sizeof(LogState))
+    return State(s.first_seq, s.last_seq, s.messages, s.bytes, s.subjects, s.last_ts)
+
+
+def subject_of(bytes key not None, bytes value not None):
+    cdef SubjectState s
+    cdef const char* text
+    cdef uint32_t n
+    cdef char whole[511]
+    if not 4 < PyBytes_GET_SIZE(key) <= 511 \
+            or not subject_value(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), &s, &text, &n):
+        return None
+    if n == 0:
+        text, n = PyBytes_AS_STRING(key) + 4, <uint32_t>(PyBytes_GET_SIZE(key) - 4)
+    if subject_key(whole, 0, text, n) != <size_t>PyBytes_GET_SIZE(key) \
+            or memcmp(&whole[4], PyBytes_AS_STRING(key) + 4, PyBytes_GET_SIZE(key) - 4) != 0:
+        return None
+    return PyBytes_FromStringAndSize(text, n), s.count, s.first, s.last
+
+
+# --- one log ---------------------------------------------------------------------------------------
+
+
+cdef class Tally:
+    cdef Table* table  # only its Topics are used
+    cdef Log counting  # for record_bytes
+    cdef uint32_t ident
+    cdef object expand
+    cdef uint32_t nseen
+    cdef readonly uint64_t messages
+    cdef readonly uint64_t bytes
+    cdef readonly uint64_t first
+    cdef readonly uint64_t last  # of everything that blocks have, removed or not
+    cdef readonly int64_t last_ts
+    cdef readonly bint compressed
+
+    def __cinit__(self, uint32_t ident, expand):
+        self.ident, self.expand = ident, expand
+        self.table = table_new(0)
+        memset(&self.counting, 0, sizeof(Log))
+
+    def close(self):
+        table_free(self.table)
+        self.table = NULL
+
+    def __dealloc__(self):
+        table_free(self.table)
+
+    @property
+    def subjects(self):
+        return self.table.ntopics
+
+    def _plain(self, bytes value not None):
+        """A compressed block as it was before."""
+        cdef uint32_t size
+        cdef bytes data
+        cdef char head[BLOCK_HEAD]
+        memcpy(&size, PyBytes_AS_STRING(value) + BLOCK_HEAD - 8, 4)
+        if not BLOCK_HEAD <= size <= EXPANDED_MAX:
+            return None
+        try:
+            data = self.expand(value[BLOCK_HEAD:], size - BLOCK_HEAD)
+        except Exception:  # whatever zstandard says
+            return None
+        if PyBytes_GET_SIZE(data) != size - BLOCK_HEAD:
+            return None
+        memcpy(head, PyBytes_AS_STRING(value), BLOCK_HEAD)
+        plain_head(head)
+        self.compressed = True
+        return PyBytes_FromStringAndSize(head, BLOCK_HEAD) + data
+
+    def block(self, bytes key not None, bytes value not None, bits, Store into=None):
+        cdef BlockView b
+        cdef uint64_t last = key_seq(PyBytes_AS_STRING(key))
+        cdef const uint8_t* dead = NULL
+        if not block_open(&b, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)):
+            return Block(self.ident, self.last + 1, last, 1, 0, [], [], "its head is damaged")
+        if b.last != last or b.first <= self.last:
+            return Block(self.ident, b.first, last, b.count, 0, [], [], "it does not belong where it is")
+        if b.flags & BLOCK_ZSTD:
+            value = self._plain(value)
+            if value is None or not block_open(&b, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)):
+                self.last = last
+                return Block(self.ident, b.first, last, b.count, 0, [], [], "it cannot be expanded")
+        if bits is not None:
+            if len(bits) != 4 + (b.count + 7) // 8:
+                return Block(self.ident, b.first, last, b.count, 0, [], [], "its removed messages are not known")
+            dead = <const uint8_t*>PyBytes_AS_STRING(bits) + 4
+        return self._records(&b, dead, bits, into)
+
+    cdef _records(self, BlockView* b, const uint8_t* dead, bytes bits, Store into):
+        cdef Log_ log = into.logs[self.ident] if into is not None else None
+        cdef Record r
+        cdef uint64_t previous
+        cdef uint64_t kept = 0
+        cdef uint64_t live = 0
+        cdef uint32_t said, i
+        cdef uint64_t before = self.last
+        cdef bint ordered = True
+        damaged, chains = [], []
+        for i in range(b.count):
+            ordered = ordered and before < block_seq(b, i) <= b.last
+            before = block_seq(b, i)
+            if dead != NULL and (dead[i >> 3] >> (i & 7)) & 1:
+                continue
+            live += 1
+            if not ordered or block_read(b, i, &r, &previous) != FOUND or block_verified(b, i, &r) != FOUND:
+                damaged.append(block_seq(b, i))
+                continue
+            kept += 1
+            if not self._count(&r, previous):
+                chains.append(r.seq)
+            if log is not None:
+                log.l.journal = NULL
+                log_append(log.l, r.seq, r.ts, r.subject, r.subject_len, r.body, r.header_len, r.size)
+                log.l.journal = &into.j
+        self.last = b.last
+        text = ""
+        if dead != NULL:
+            memcpy(&said, PyBytes_AS_STRING(bits), 4)
+            text = "" if said == live else f"{live} messages are not removed, {said} are counted"
+        return Block(self.ident, b.first, b.last, live, kept, damaged, chains, text)
+
+    cdef bint _count(self, Record* r, uint64_t previous):
+        """Adds a message to the sums; whether its link leads past no other."""
+        cdef Topic* p = topic_find(self.table, r.subject, r.subject_len)
+        cdef bint right
+        if p == NULL:
+            p = topic_make(self.table, r.subject, r.subject_len)
+            p.first = r.seq
+        right = previous < r.seq and previous >= p.last
+        p.count += 1
+        p.last = r.seq
+        self.messages += 1
+        self.bytes += record_bytes(&self.counting, r.subject_len, r.header_len, r.size)
+        if self.first == 0:
+            self.first = r.seq
+        self.last_ts = r.ts
+        return right
+
+    def subject(self, bytes subject not None, uint64_t count, uint64_t first, uint64_t last):
+        cdef Topic* p = topic_find(self.table, subject, <uint32_t>len(subject))
+        if p == NULL:
+            return False
+        self.nseen += 1
+        p.oldest = <Entry*>p  # a mark; this Table has no Entries
+        return p.count == count and first <= p.first and p.last == last
+
+    @property
+    def left(self):
+        return self.table.ntopics - self.nseen
+
+    def unseen(self):
+        cdef uint32_t i
+        cdef Topic* p
+        result = []
+        for i in range(self.table.topic_cap):
+            p = self.table.topics[i]
+            while p != NULL and len(result) < EXAMPLES:
+                if p.oldest == NULL:
+                    result.append(PyBytes_FromStringAndSize(&p.text[0], p.length))
+                p = p.chain
+        return result
+
+
+# --- making a store --------------------------------------------------------------------------------
+
+
+def begin(Store store not None, uint32_t ident, *, bint compress):
+    store.open_log(ident, compress=compress)
+
+
+def finish(Store store not None, uint32_t ident, uint64_t last_seq):
+    cdef Log_ log = store.logs[ident]
+    log.l.journal = NULL
+    log_skip(log.l, last_seq)
+    log.l.visible_seq = log.l.last_seq
+    log.l.journal = &store.j
+
+
+def put(Store store not None, bytes key not None, bytes value not None):
+    store.fresh[key] = value
+
+
+def apply(Store store not None, bytes data not None, places):
+    for at in places:
+        store._apply(data, at)
+    store._keep_notes()
+
+
+def move(Store store not None):
+    store._move(store.j.generation)
+
+
+def exchange(one, other):
+    cdef bytes a = os.fsencode(one)
+    cdef bytes b = os.fsencode(other)
+    if syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) != 0:
+        raise OSError(errno, os.strerror(errno), one)

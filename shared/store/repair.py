@@ -1,0 +1,112 @@
+"""Makes a sound store of a damaged one: a new one beside it gets every message and pair that is good, with indexes made
+anew; when it has been checked, the two folders change names, and the damaged one is kept as ``FOLDER.damaged-N``.
+
+The damaged folder is only read. Whatever fails before the exchange leaves it as it was; the exchange is one system call
+where the file system has it.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from phloem.shared.limits import STORE_DAMAGED_MAX
+from phloem.shared.store import inspect
+from phloem.shared.store.check import _quiet, held
+from phloem.shared.store.store import Store, StoreError
+from phloem.shared.store.survey import Finding, Progress, Survey
+
+GENERATION_BYTES = 1 << 20  # nothing goes through this journal
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What a repair did. ``kept`` None: nothing was wrong, nothing was done."""
+
+    found: Survey
+    kept: Survey | None
+    damaged: Path | None
+
+    @property
+    def lost(self) -> list[Finding]:
+        """What could not be kept."""
+        return (
+            [] if self.kept is None else [f for f in self.kept.findings if f.kind not in ("chain", "index")]
+        )
+
+
+def repair(folder: Path, progress: Progress = _quiet) -> Repaired:
+    """Repair, if there is something to repair. Raises StoreError; then everything is as it was."""
+    folder = folder.resolve()
+    with held(folder):
+        found = Survey(folder, progress).run()
+        if not found.findings:
+            return Repaired(found, None, None)
+        made = folder.with_name(folder.name + ".repair")
+        try:
+            _room_for(folder, found.totals.bytes)
+            if made.exists():
+                shutil.rmtree(made)
+            kept = _make(folder, made, found, progress)
+            _like(folder, made)
+            damaged = _exchange(folder, made)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(made)
+            raise StoreError(f"{folder} was not changed: {error.strerror or error}") from error
+    return Repaired(found, kept, damaged)
+
+
+def _room_for(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder.parent).free
+    if free < size:
+        text = f"the new store may need {size} bytes beside the old one and {free} are free"
+        raise OSError(errno.ENOSPC, text)
+
+
+def _make(folder: Path, made: Path, found: Survey, progress: Progress) -> Survey:
+    store = Store(str(made), seed=0, generation_bytes=GENERATION_BYTES)
+    store.open()
+    try:
+        kept = Survey(folder, progress, store).run(found.orphans)
+    finally:
+        store.close()
+    with held(made):
+        left = Survey(made, progress).run().findings
+    if left:
+        raise OSError(errno.EIO, f"what was written to {made} is not what is read there: {left[0]}")
+    return kept
+
+
+def _like(folder: Path, made: Path) -> None:
+    """The same owner and the same rights."""
+    for old, new in ((folder, made), *((folder / "data.mdb", path) for path in made.iterdir())):
+        if old.exists():
+            shutil.copymode(old, new)
+            there = old.stat()
+            if os.geteuid() == 0:
+                os.chown(new, there.st_uid, there.st_gid)
+
+
+def _exchange(folder: Path, made: Path) -> Path:
+    numbers = (folder.with_name(f"{folder.name}.damaged-{n}") for n in range(1, STORE_DAMAGED_MAX + 1))
+    damaged = next((path for path in numbers if not path.exists()), None)
+    if damaged is None:
+        raise OSError(errno.EEXIST, f"there are {STORE_DAMAGED_MAX} damaged stores beside it already")
+    try:
+        inspect.exchange(str(folder), str(made))
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS):
+            raise
+        folder.rename(damaged)  # this file system cannot exchange
+        made.rename(folder)
+    else:
+        made.rename(damaged)
+    fd = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    return damaged

@@ -1,0 +1,86 @@
+"""A store with everything in it, closed; and how its files are damaged."""
+
+import contextlib
+import random
+from pathlib import Path
+
+from phloem.shared.store.log import Damaged, Message
+from phloem.shared.store.store import Store, StoreError
+
+LONG = b"long." + b"y" * 600
+
+
+def open_store(folder: Path, problems: list[str] | None = None, generation_bytes: int = 40_000) -> Store:
+    told = problems.append if problems is not None else None
+    return Store(str(folder), seed=3, generation_bytes=generation_bytes, on_problem=told)
+
+
+def fill(folder: Path, seed: int = 1, count: int = 1500) -> dict[int, dict[int, Message]]:
+    """Two logs, one of them compressed, after appending, removing and purging; what they hold."""
+    rng = random.Random(seed)
+    kept: dict[int, dict[int, Message]] = {1: {}, 2: {}}
+    store = open_store(folder)
+    assert store.open() == []
+    store.put(b"s/A/ORDERS", b'{"ident": 1, "config": {}}')
+    for number in range(count):
+        ident = 1 + number % 2
+        log = store.open_log(ident, compress=ident == 2)
+        subject = rng.choice((b"a.%d" % rng.randrange(60), b"b", LONG))
+        payload = b"%08d" % number + rng.randbytes(8) * rng.randrange(1, 40)
+        seq = log.append(subject, b"", payload, 1000 + number)
+        kept[ident][seq] = Message(seq, 1000 + number, subject, b"", payload)
+        if number % 7 == 0:
+            gone = rng.choice(list(kept[ident]))
+            assert log.remove(gone)
+            del kept[ident][gone]
+        if number % 50 == 0:
+            store.put(b"k%d" % number, b"v" * rng.randrange(1, 200))
+        if number % 100 == 0:
+            store.wait()
+    store.wait()
+    store.close()
+    return kept
+
+
+def nothing_invented(folder: Path, kept: dict[int, dict[int, Message]]) -> int:
+    """Opens a damaged store and reads all of it: right or named. How many messages were read."""
+    store = open_store(folder)
+    good = 0
+    try:
+        store.open()
+    except StoreError:
+        return 0
+    try:
+        for ident, messages in kept.items():
+            try:
+                log = store.open_log(ident)
+            except StoreError:
+                continue
+            at, steps = 1, 0
+            while at <= log.last_seq:
+                steps += 1
+                assert steps < 100_000, "reading does not end"
+                try:
+                    message = log.next((), at)
+                except Damaged as damage:
+                    at = damage.seq + 1
+                    continue
+                if message is None:
+                    break
+                assert message == messages[message.seq], "something was served that was not stored"
+                good += 1
+                at = message.seq + 1
+            for seq in list(messages)[::50]:
+                with contextlib.suppress(Damaged):
+                    assert log.read(seq) in (messages[seq], None)
+            log.subjects((b"a.>",))
+            log.count((b"b",), 1, log.last_seq)
+            log.append(b"a.1", b"", b"more", 5000)
+        list(store.scan(b""))
+        store.wait()
+    finally:
+        try:
+            store.close()
+        except StoreError:  # LMDB could not write: then the journal has it still
+            assert any(path.stat().st_size for path in folder.glob("journal-*"))
+    return good

@@ -1,0 +1,145 @@
+"""A disk that refuses: nothing is acknowledged that is not there, what is there is read, new space is used."""
+
+import errno
+import os
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from phloem.shared.store.check import check
+from phloem.shared.store.log import Log
+from phloem.shared.store.store import Store, StoreError
+from phloem.shared.testing.faults import break_disk, mend_disk
+from tests.unit.store.damage import open_store
+
+LIMIT_S = 10.0
+
+
+def work_until(store: Store, done: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT_S
+    while not done():
+        store.work()
+        assert time.monotonic() < end, store.stats
+
+
+def started(folder: Path, problems: list[str], generation_bytes: int = 1 << 20) -> tuple[Store, Log]:
+    store = open_store(folder, problems, generation_bytes)
+    store.open()
+    log = store.open_log(1)
+    for number in range(10):
+        log.append(b"a", b"", b"%d" % number, 1)
+    store.wait()
+    assert log.visible_seq == 10
+    return store, log
+
+
+@pytest.mark.parametrize("fault", [{"on_sync": errno.EIO}, {"on_write": errno.EIO, "room_bytes": 20}])
+def test_after_an_error_nothing_is_acknowledged(tmp_path: Path, fault: dict[str, int]) -> None:
+    problems: list[str] = []
+    store, log = started(tmp_path / "store", problems)
+    break_disk(store, **fault)
+    log.append(b"a", b"", b"lost", 1)
+    work_until(store, lambda: store.failed != 0)
+    mend_disk(store)  # too late: what the kernel has dropped it will not write any more
+    log.append(b"a", b"", b"refused", 1)
+    for _ in range(10):
+        store.work()
+    assert store.failed == errno.EIO
+    assert log.visible_seq == 10
+    message = log.read(10)
+    assert message is not None
+    assert message.payload == b"9"
+    assert len(problems) == 1
+    assert "nothing is acknowledged" in problems[0]
+    with pytest.raises(StoreError, match="Input/output"):
+        store.wait()
+    store.close()
+    assert check(tmp_path / "store").findings == []
+    again, log = started(tmp_path / "again", [])
+    again.close()
+    store = open_store(tmp_path / "store")
+    store.open()
+    log = store.open_log(1)
+    assert 10 <= log.messages <= 11  # the one that was under way may be there
+    store.close()
+
+
+def test_short_writes_are_gone_on_with(tmp_path: Path) -> None:
+    problems: list[str] = []
+    store, log = started(tmp_path / "store", problems)
+    break_disk(store, write_most=7)
+    for number in range(50):
+        log.append(b"a", b"", b"%d" % number, 1)
+    store.wait()
+    assert log.visible_seq == 60
+    store.close()
+    assert problems == []
+    assert check(tmp_path / "store").totals.messages == 60
+
+
+def test_no_space_for_the_journal(tmp_path: Path) -> None:
+    problems: list[str] = []
+    store, log = started(tmp_path / "store", problems)
+    break_disk(store, on_write=errno.ENOSPC, room_bytes=30)
+    log.append(b"a", b"", b"waits", 1)
+    work_until(store, lambda: bool(store.stats["full"]))
+    assert log.visible_seq == 10
+    assert log.read(10) is not None
+    with pytest.raises(StoreError, match="no space"):
+        store.wait()
+    mend_disk(store)
+    work_until(store, lambda: log.visible_seq == 11)
+    store.work()
+    assert store.stats["full"] == 0
+    assert store.failed == 0
+    assert len(problems) == 1
+    store.close()
+    assert check(tmp_path / "store").totals.messages == 11
+
+
+def test_closing_with_a_full_disk(tmp_path: Path) -> None:
+    store, log = started(tmp_path / "store", [])
+    break_disk(store, on_write=errno.ENOSPC, room_bytes=0)
+    log.append(b"a", b"", b"waits", 1)
+    work_until(store, lambda: bool(store.stats["full"]))
+    with pytest.raises(StoreError, match="no space"):
+        store.close()
+    assert check(tmp_path / "store").totals.batches >= 1
+    store = open_store(tmp_path / "store")
+    store.open()
+    assert store.open_log(1).last_seq == 10
+    store.close()
+
+
+def _full_child(folder: str) -> None:
+    """Files may not grow: LMDB cannot take a generation, later it can."""
+    problems: list[str] = []
+    store = open_store(Path(folder), problems, 100_000)
+    store.open()
+    log = store.open_log(1)
+    log.append(b"a", b"", b"x" * 1000, 1)
+    store.wait()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, resource.RLIM_INFINITY))
+    while not store.stats["full"]:
+        log.append(b"a", b"", os.urandom(5000), 1)
+        work_until(store, lambda: store.settled or bool(store.stats["full"]))
+    told = log.last_seq
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    work_until(store, lambda: not store.stats["full"])
+    store.wait()
+    assert log.visible_seq == log.last_seq == told
+    assert problems
+    store.close()
+    assert check(Path(folder)).totals.messages == told
+
+
+def test_no_space_for_the_store(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    code = f"from tests.unit.store.test_faults import _full_child; _full_child({str(tmp_path / 's')!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
