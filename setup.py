@@ -10,7 +10,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 SHARED = Path(".src/phloem/shared")
-OPTIMISED = ["-O3", "-fno-semantic-interposition", "-fno-plt", "-Wno-unused-function"]
+OPTIMISED = ["-O3", "-g0", "-fno-semantic-interposition", "-fno-plt", "-Wno-unused-function"]
 SANITIZED = [
     "-O1",
     "-g",
@@ -19,6 +19,14 @@ SANITIZED = [
     "-fno-omit-frame-pointer",
     "-Wno-unused-function",
 ]
+
+
+
+def jobs() -> int:
+    """How many to compile at once: a compiler may want 1 GB, which a small device has once."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(os.cpu_count() or 1, memory >> 30))
+
 
 sanitize = os.environ.get("PHLOEM_SANITIZE") == "1"
 flags = SANITIZED if sanitize else OPTIMISED
@@ -35,6 +43,7 @@ setup(
             )
             for source in sorted(SHARED.glob("*/*.pyx"))
         ],
+        nthreads=jobs() if jobs() > 1 else 0,
         language_level=3,
         compiler_directives={
             "boundscheck": False,
@@ -44,5 +53,6 @@ setup(
             "embedsignature": False,
             "freethreading_compatible": False,
         },
-    )
+    ),
+    options={"build_ext": {"parallel": jobs()}},
 )

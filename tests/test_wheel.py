@@ -58,6 +58,8 @@ def copy_of_the_sources(to: Path) -> None:
             shutil.copytree(source, to / name, symlinks=True, ignore=ignored)
         elif source.exists():
             shutil.copy2(source, to / name)
+    for generated in (to / "shared").glob("*/*.c"):
+        generated.touch()  # else Cython, installed after them, makes them again
     build = to / "build" / f"lib.{sysconfig.get_platform()}-{sys.implementation.cache_tag}" / "phloem"
     for folder in COMPILED:
         built = build / folder.relative_to(ROOT)
