@@ -119,7 +119,7 @@ cdef bint ack_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     cdef Pending* p
     cdef const char* body = m.body + m.header_len
     cdef uint32_t n = m.size - m.header_len
-    if not _parse(g, src.account, m.subject, m.subject_len, 9, &a):
+    if not _parse(g, src.account, m.subject, m.subject_len, 9, &a) or a.consumer.ack_policy == ACK_FLOW:
         return True
     if n == 0 or equals(body, n, b"+ACK", 4) or equals(body, n, b"+OK", 3):
         consumer_ack(a.consumer, a.seq, False)
@@ -128,7 +128,7 @@ cdef bint ack_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     elif equals(body, n, b"+WPI", 4):
         p = pending_find(a.consumer, a.seq)
         if p != NULL and p.due_ns:
-            p.due_ns = k.now_ns + _wait_of(a.consumer, p.deliveries)
+            p.due_ns = due_after(a.consumer, p.deliveries, k.now_ns)
         consumer_used(a.consumer)
     elif starts_with(body, n, b"-NAK", 4) or starts_with(body, n, b"+TERM", 5) or starts_with(body, n, b"+NXT", 4):
         return False
@@ -161,8 +161,38 @@ cdef bint flow_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
         c.unconfirmed = 0
     if c.window < WINDOW_MOST:
         c.window *= 2
+    if c.ack_policy == ACK_FLOW:
+        _flow_ack(c, _header_number(m, b"\nNats-Last-Consumer:", 20), _header_number(m, b"\nNats-Last-Stream:", 18))
     consumer_kick(c)
     return True
+
+
+cdef uint64_t _header_number(Msg* m, const char* name, uint32_t n) noexcept nogil:
+    """The value of a header that is a number; 0 for none."""
+    cdef uint32_t at, end
+    cdef uint64_t value = 0
+    for at in range(m.header_len):
+        if at + n < m.header_len and memcmp(m.body + at, name, n) == 0:
+            at += n
+            while at < m.header_len and m.body[at] == c' ':
+                at += 1
+            end = at
+            while end < m.header_len and m.body[end] != c'\r':
+                end += 1
+            return value if _number(m.body + at, end - at, &value) else 0
+    return 0
+
+
+cdef void _flow_ack(Consumer* c, uint64_t number, uint64_t seq) noexcept nogil:
+    """With the policy "flow_control": the receiver has everything up to here."""
+    if number > c.delivered_consumer or seq > c.delivered_stream or number <= c.floor_consumer or seq <= c.floor_stream:
+        return
+    while c.oldest != NULL and c.oldest.stream_seq <= seq:
+        _done(c, c.oldest)
+    if seq > c.floor_stream:
+        c.floor_consumer, c.floor_stream = number, seq
+    c.last_ack_ns = c.stream.engine.core.now_ns
+    consumer_used(c)
 
 
 # --- time ------------------------------------------------------------------------------------------
@@ -194,10 +224,12 @@ cdef void _sweep_push(Consumer* c, uint64_t now) noexcept nogil:
     cdef uint32_t n = 0
     if c.heartbeat_ns and c.active:
         if now >= c.last_sent_ns + c.heartbeat_ns:
-            if c.question and c.unconfirmed >= c.window:
+            if c.question:
                 n = _flow_subject(c, stalled)
             say_heartbeat(c, c.deliver_subject, c.deliver_len, stalled, n)
             c.last_sent_ns = now
+            if c.ack_policy == ACK_FLOW and c.npending and c.question == 0:
+                _ask_flow(c)
         soon(&c.due_ns, c.last_sent_ns + c.heartbeat_ns)
 
 

@@ -79,6 +79,7 @@ cdef enum AckPolicy:
     ACK_NONE = 0
     ACK_ALL = 1
     ACK_EXPLICIT = 2
+    ACK_FLOW = 3  # answers to flow control acknowledge everything before
 
 cdef enum PriorityPolicy:
     NO_PRIORITY = 0
@@ -126,6 +127,7 @@ cdef struct Pull:  # a request that waits for messages
     uint8_t no_wait
     uint8_t priority
     uint8_t pinned  # its id is the pinned one
+    uint8_t claims  # it has an id
     uint16_t reply_len
     char reply[1]
 

@@ -143,6 +143,7 @@ def create(request: "Request") -> dict[str, Any]:
     config = checked(config, _limits(request), account.find, pedantic=pedantic)
     if known is not None:
         if known.config != config:
+            _account_rules(account, config, new=False)
             raise error(10058)
         return known.info() | {"did_create": True}
     _account_rules(account, config, new=True)
@@ -230,8 +231,8 @@ def listing(request: "Request") -> dict[str, Any]:
 
 def info(request: "Request") -> dict[str, Any]:
     """STREAM.INFO."""
-    stream = stream_of(request)
     wanted = decoded(request, InfoRequest)
+    stream = stream_of(request)
     page = {"total": 0, "offset": 0, "limit": 0}
     offset = 0
     if wanted.subjects_filter:

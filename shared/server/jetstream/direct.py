@@ -214,7 +214,7 @@ def level_is_known(header: bytes) -> bool:
         name, _, value = line.partition(b":")
         if name == b"Nats-Required-Api-Level":
             text = value.strip()
-            return LEVEL.fullmatch(text) is not None and int(text) <= API_LEVEL
+            return not text or (LEVEL.fullmatch(text) is not None and int(text) <= API_LEVEL)
     return True
 
 

@@ -142,6 +142,8 @@ class JetStream:
             if account.name not in self.accounts and account.name != system_account:
                 self.api.forget(account.name)
                 self.api.refuse(account.name)
+        self.api.forget(system_account)
+        self.api.serve_system(system_account)
 
     def new_ident(self) -> int:
         """A number for a log or a consumer that nobody had before."""
