@@ -53,7 +53,8 @@ async def test_streams_consumers_and_message_ids_outlive_the_server(tmp_path: Pa
         assert (info.num_ack_pending, info.num_pending) == (2, 1)
         assert (info.delivered.stream_seq, info.ack_floor.stream_seq) == (3, 0)
         puller = await js.pull_subscribe_bind("C", stream="S")
-        handed = set()  # who holds the two may still be at work: they come again after ack_wait from the start
+        # who holds the two may still be at work: they come again after ack_wait from the start
+        handed = set()
         while len(handed) < 3:
             for message in await puller.fetch(3 - len(handed), timeout=10):
                 handed.add((message.metadata.sequence.stream, message.metadata.num_delivered))
