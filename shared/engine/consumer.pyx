@@ -19,7 +19,7 @@ from phloem.shared.kernel.output cimport due
 from phloem.shared.kernel.plan cimport plan_for
 from phloem.shared.kernel.sublist cimport grow, must
 from phloem.shared.kernel.text cimport equals, hash_bytes, put_number, starts_with
-from phloem.shared.kernel.types cimport Conn, Core, Msg, Plan
+from phloem.shared.kernel.types cimport SYSTEM, Conn, Core, Msg, Plan
 from phloem.shared.store.journal cimport journal_note
 from phloem.shared.store.log cimport filter_matches, log_count, log_next, log_read
 from phloem.shared.store.types cimport DAMAGED, FOUND, MISSING, Record
@@ -320,9 +320,18 @@ cdef bint _crowded(Plan* plan) noexcept nogil:
     return False
 
 
+cdef bint _own(Plan* plan) noexcept nogil:
+    cdef uint32_t i
+    for i in range(plan.ntargets):
+        if plan.targets[i].conn.kind == SYSTEM:
+            return True
+    return False
+
+
 cdef uint32_t _hand_over(Consumer* c, const char* to, uint32_t n, Record* r, const char* reply,
                          uint32_t reply_len) noexcept nogil:
-    """One message to its receiver, under its own subject; over a link the subject is part of the reply."""
+    """One message to its receiver, under its own subject; over a link, and where the server itself listens (a stream
+    that takes from this one), the subject is part of the reply."""
     cdef Engine* g = c.stream.engine
     cdef Msg m
     cdef char sizes[32]
@@ -337,7 +346,7 @@ cdef uint32_t _hand_over(Consumer* c, const char* to, uint32_t n, Record* r, con
     digits += <uint32_t>put_number(&sizes[0] + digits, r.size)
     m.subject, m.subject_len = to, n
     m.reply, m.reply_len, m.client_reply_len = reply, reply_len, reply_len
-    if plan.nlinks and reply_len + r.subject_len + 1 < sizeof(whole):
+    if (plan.nlinks or _own(plan)) and reply_len + r.subject_len + 1 < sizeof(whole):
         memcpy(whole, reply, reply_len)
         whole[reply_len] = c'@'
         memcpy(&whole[0] + reply_len + 1, r.subject, r.subject_len)

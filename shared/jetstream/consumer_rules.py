@@ -153,7 +153,7 @@ def _replicas(config: ConsumerConfig) -> None:
     if config.num_replicas < 0:
         raise error(10133)
     if config.num_replicas > 1:
-        raise error(10126)
+        raise error(10074)
 
 
 def _flow_control(config: ConsumerConfig) -> None:

@@ -59,8 +59,6 @@ def _silence() -> ApiError:
 
 
 def _read(request: "Request") -> CreateRequest:
-    if not request.body:
-        raise error(10056)
     wanted = consumer_config.decode(request.body, strict=request.system.options.strict)
     if wanted.stream_name != request.tokens[0]:
         raise error(10056)
