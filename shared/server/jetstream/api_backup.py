@@ -149,7 +149,7 @@ def restore(request: "Request") -> dict[str, Any]:
         raise error(10056)
     if set(config.name) & {"/", "\\"}:
         raise error(10128)
-    config.metadata = {key: value for key, value in config.metadata.items() if not key.startswith(RESERVED)}
+    config.metadata = {key: value for key, value in config.metadata.items() if key not in RESERVED}
     config = api_streams.checked_for_restore(request, config)
 
     def rules() -> None:

@@ -298,7 +298,7 @@ def reset(request: "Request") -> dict[str, Any]:
     if consumer is None:
         raise _silence()
     request.counted = False
-    if field_of(request.header, IDENTITY):
+    if b"\r\n%b:" % IDENTITY in request.header:
         request.answer_header = _identity_header(consumer.stream)
     seq = decode_plain(request.body, ResetRequest).seq if request.body else 0
     config = consumer.config

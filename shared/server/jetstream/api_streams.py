@@ -83,22 +83,6 @@ def _read_config(request: "Request") -> tuple[StreamConfig, bool]:
     return config, pedantic
 
 
-def _not_yet(config: StreamConfig) -> None:
-    """What phloem cannot do yet is said, not half done."""
-    for wanted, what in (
-        (
-            any(one.external for one in (config.mirror, *config.sources) if one is not None),
-            "mirrors and sources of other domains and accounts (external)",
-        ),
-        (
-            any(one.consumer for one in (config.mirror, *config.sources) if one is not None),
-            "mirrors and sources through a durable consumer",
-        ),
-    ):
-        if wanted:
-            raise ApiError(500, 10052, f"{what} are not supported by phloem yet")
-
-
 def _account_rules(account: "AccountJetStream", config: StreamConfig, *, new: bool) -> None:
     options = account.options
     if new and 0 <= options.max_streams <= len(account.streams):
@@ -117,9 +101,7 @@ def _account_rules(account: "AccountJetStream", config: StreamConfig, *, new: bo
 
 def checked_for_restore(request: "Request", config: StreamConfig) -> StreamConfig:
     """The configuration of a backup, with its defaults. Raises ApiError."""
-    config = checked(config, _limits(request), request.account.find)
-    _not_yet(config)
-    return config
+    return checked(config, _limits(request), request.account.find)
 
 
 def may_restore(account: "AccountJetStream", config: StreamConfig) -> None:
@@ -149,7 +131,6 @@ def create(request: "Request") -> dict[str, Any]:
     _account_rules(account, config, new=True)
     if account.overlapping(config):
         raise error(10065)
-    _not_yet(config)
     record = StreamRecord(
         ident=request.system.new_ident(), created_ns=request.system.clock.wall_ns(), config=config
     )
@@ -178,7 +159,6 @@ def update(request: "Request") -> dict[str, Any]:
     stream = stream_of(request)
     config = checked(config, _limits(request), account.find, pedantic=pedantic)
     config = check_update(stream.config, config)
-    _not_yet(config)
     _account_rules(account, config, new=False)
     if account.overlapping(config):
         raise error(10065)
