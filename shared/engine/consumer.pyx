@@ -19,7 +19,7 @@ from phloem.shared.kernel.output cimport due
 from phloem.shared.kernel.plan cimport plan_for
 from phloem.shared.kernel.sublist cimport grow, must
 from phloem.shared.kernel.text cimport equals, hash_bytes, put_number, starts_with
-from phloem.shared.kernel.types cimport SYSTEM, Conn, Core, Msg, Plan
+from phloem.shared.kernel.types cimport NO_RESPONDERS, SYSTEM, Conn, Core, Msg, Plan
 from phloem.shared.store.journal cimport journal_note
 from phloem.shared.store.log cimport filter_matches, log_count, log_next, log_read
 from phloem.shared.store.types cimport DAMAGED, FOUND, MISSING, Record
@@ -413,7 +413,7 @@ cdef void _delivered(Consumer* c, uint64_t seq, Pending* p) noexcept nogil:
         if p.deliveries == 2:
             c.redelivered += 1
     if p != NULL:
-        p.sent_ns = now
+        p.sent_ns, p.last_seq = now, c.delivered_consumer
         p.due_ns = due_after(c, p.deliveries, now)
         soon(&c.due_ns, p.due_ns)
         soon(&g.due_ns, p.due_ns)

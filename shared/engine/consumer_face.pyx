@@ -187,7 +187,7 @@ cdef class Consumer:
         cdef types.Pending* p = pending_find(&self.c, seq)
         if p == NULL:
             return None
-        found = p.consumer_seq, p.deliveries
+        found = p.last_seq, p.deliveries
         consumer_ack(&self.c, seq, True)
         wake(&self.engine.g)
         return found

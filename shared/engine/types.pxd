@@ -110,6 +110,7 @@ cdef struct Pending:  # a message that was handed out and is not acknowledged
     Pending* after
     uint64_t stream_seq
     uint64_t consumer_seq  # of its first delivery
+    uint64_t last_seq  # consumer sequence of its last delivery
     uint64_t sent_ns
     uint64_t due_ns  # when it is handed out again; 0: it is in the queue for that already
     uint32_t deliveries

@@ -106,6 +106,8 @@ class Transfers:
                 )
             else:
                 log.info("Completed restore of stream '%s > %s' in %s", account.name, target.name, span)
+            if not why:
+                api_streams.advise_stream(self._system, account, target.name, "CREATED", "create")
             times = {"start": rfc3339(began), "end": rfc3339(clock.wall_ns())}
             self._advise(account, "RESTORE_COMPLETE", target.name, {**times, "bytes": size, "client": client})
 

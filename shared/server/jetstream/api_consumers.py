@@ -173,6 +173,8 @@ def _create(request: "Request", wanted: CreateRequest, name: str) -> dict[str, A
         "advisory.v1.consumer_action",
         {"stream": stream.name, "consumer": record.name, "action": "create"},
     )
+    if consumer.paused_until_ns() > system.clock.wall_ns():
+        consumer.advise_pause()
     return consumer.info()
 
 
@@ -268,8 +270,10 @@ def pause(request: "Request") -> dict[str, Any]:
     except ValueError as problem:
         raise error(10025, err=str(problem)) from None
     paused = until > now
+    before = consumer.config.pause_until
     consumer.pause(rfc3339(until) if paused else None)
-    consumer.advise_pause()
+    if consumer.config.pause_until != before:
+        consumer.advise_pause()
     request.changes = True
     answer: dict[str, Any] = {"paused": paused, "pause_until": rfc3339(until)}
     if paused:

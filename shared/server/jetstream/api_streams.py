@@ -10,13 +10,14 @@ from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.stream_config import StreamConfig
 from phloem.shared.jetstream.stream_rules import ServerLimits, check_update, checked
 from phloem.shared.jetstream.subjects import collide, matches
-from phloem.shared.jetstream.times import rfc3339
+from phloem.shared.jetstream.times import parse_rfc3339, rfc3339
 from phloem.shared.server.jetstream.direct import GetRequest, NotThere, find
 from phloem.shared.server.jetstream.stream import Stream, StreamRecord
 
 if TYPE_CHECKING:
     from phloem.shared.server.jetstream.account import AccountJetStream
     from phloem.shared.server.jetstream.api import Request
+    from phloem.shared.server.jetstream.system import JetStream
 
 NAMES_PAGE, LIST_PAGE, SUBJECTS_PAGE = 1024, 256, 100_000
 
@@ -143,13 +144,20 @@ def create(request: "Request") -> dict[str, Any]:
     return stream.info() | {"did_create": True}
 
 
-def _advise(request: "Request", stream: Stream, word: str, action: str) -> None:
-    request.system.api.advise(
-        request.account,
-        f"ADVISORY.STREAM.{word}.{stream.name}",
+def advise_stream(
+    system: "JetStream", account: "AccountJetStream", name: str, word: str, action: str
+) -> None:
+    """The advisory of what was done with a stream."""
+    system.api.advise(
+        account,
+        f"ADVISORY.STREAM.{word}.{name}",
         "advisory.v1.stream_action",
-        {"stream": stream.name, "action": action},
+        {"stream": name, "action": action},
     )
+
+
+def _advise(request: "Request", stream: Stream, word: str, action: str) -> None:
+    advise_stream(request.system, request.account, stream.name, word, action)
 
 
 def update(request: "Request") -> dict[str, Any]:
@@ -263,9 +271,14 @@ def get_message(request: "Request") -> dict[str, Any]:
         raise error(10003)
     stream = stream_of(request)
     wanted = decoded(request, GetRequest)
-    if wanted.batch or wanted.max_bytes or wanted.multi_last or wanted.up_to_seq or wanted.up_to_time:
+    if wanted.batch > 0 or wanted.max_bytes > 0 or wanted.multi_last:
         raise error(10003)
-    if wanted.seq < 0 or (wanted.last_by_subj and (wanted.seq or wanted.next_by_subj or wanted.start_time)):
+    if wanted.start_time:
+        try:
+            parse_rfc3339(wanted.start_time)
+        except ValueError as problem:
+            raise error(10025, err=str(problem)) from None
+    if wanted.last_by_subj and (wanted.seq or wanted.next_by_subj or wanted.start_time):
         raise error(10003)
     if (wanted.seq and wanted.start_time) or not (
         wanted.seq or wanted.last_by_subj or wanted.next_by_subj or wanted.start_time

@@ -16,9 +16,9 @@ from phloem.shared import limits
 from phloem.shared.engine.draw import Draw
 from phloem.shared.jetstream.counters import sourced_count
 from phloem.shared.jetstream.errors import ApiError, error
-from phloem.shared.jetstream.headers import Wishes, wishes_of
+from phloem.shared.jetstream.headers import Wishes, wishes_of, without
 from phloem.shared.jetstream.origin import Place, is_remote
-from phloem.shared.jetstream.sourcing import Selection, place_in
+from phloem.shared.jetstream.sourcing import LEFT_BY_MIRROR, Selection, place_in
 from phloem.shared.jetstream.stream_config import StreamConfig, StreamSource
 from phloem.shared.jetstream.times import SECOND_NS
 from phloem.shared.jetstream.ttl import parse_ttl
@@ -232,7 +232,7 @@ class Mirror(Intake):
     def take(self, feed: Feed, message: Message, now: int) -> None:
         """One message, under the same sequence."""
         publish, config = self.stream.publish, self.stream.config
-        subject, header = self.selection.subject(message.subject), message.header
+        subject, header = self.selection.subject(message.subject), without(message.header, LEFT_BY_MIRROR)
         publish.check_room(config, subject, header, message.payload, b"")
         wishes = wishes_of(header) if b"\nNats-" in header else {}
         ttl, rollup = accepted(config, wishes)
