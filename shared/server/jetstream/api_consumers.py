@@ -151,11 +151,6 @@ def _create(request: "Request", wanted: CreateRequest, name: str) -> dict[str, A
         check_workqueue(config, stream.consumer_configs())
     if len(name) > NAME_MAX:
         raise error(10102, max=NAME_MAX)
-    if config.deliver_subject and any(
-        c.config.deliver_subject == config.deliver_subject and c.config.direct
-        for c in stream.consumers.values()
-    ):
-        raise error(10013)
     record = ConsumerRecord(
         ident=system.new_ident(),
         stream=stream.name,
