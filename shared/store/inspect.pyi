@@ -57,6 +57,9 @@ class Inspector:
 def unsealed(name: str, key: bytes, value: bytes) -> bytes | None:
     """The value of an entry of ``meta``, ``subjects``, ``dead`` or ``pairs``, if its checksum is right."""
 
+def place_of(value: bytes) -> tuple[int, int] | None:
+    """The last generation of the journal that LMDB has, and its last batch (0: unknown)."""
+
 def state_of(value: bytes) -> State | None: ...
 def subject_of(key: bytes, value: bytes) -> tuple[bytes, int, int, int] | None:
     """Subject, count, first and last of an unsealed entry of ``subjects``."""
