@@ -87,7 +87,7 @@ cdef bint stream_fits(Stream* s, Msg* m) noexcept nogil:
     _settle_quota(s)
     if s.quota != NULL and s.quota.used + <int64_t>bytes > s.quota.limit:
         return False
-    if l.journal != NULL and (l.journal.full or l.journal.failed):
+    if l.journal != NULL and (l.journal.full or l.journal.failed or l.suspect):
         return False
     if not s.discard_new:
         return True

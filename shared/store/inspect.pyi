@@ -48,8 +48,8 @@ class Inspector:
     def finish(self) -> None:
         """Looks at the rest: names and the list of free pages. When all databases have been walked."""
     def orphans(self) -> Iterator[tuple[bytes, bytes]]:
-        """Entries of sound pages that should be in a tree and are not, after ``finish``; nothing if the list of free
-        pages is damaged."""
+        """Entries of pages that should be in a tree and are not, or are damaged, after ``finish``; nothing if the list
+        of free pages is damaged. They have to prove themselves."""
     def problems(self) -> list[tuple[int, str]]:
         """Pages and what is wrong with them."""
     def close(self) -> None: ...

@@ -24,8 +24,8 @@ from .lmdb cimport MDB_val
 from .log cimport Log_, log_append, log_skip, record_bytes
 from .packing cimport packed_size, unpack
 from .pages cimport (
-    DEEP, Pages, T_ENTRIES, T_FREE, T_NODES, T_ORDER, T_OUTSIDE, T_PAGE, T_TWICE, T_VALUE, Tree, Walk, free_check,
-    page_count, page_entry, page_is_leaf, page_used, pages_close, pages_open, tree_find, walk_begin, walk_next,
+    Pages, T_ENTRIES, T_FREE, T_NODES, T_ORDER, T_OUTSIDE, T_PAGE, T_TWICE, T_VALUE, Tree, Walk, damaged_leaf,
+    damaged_leaf_entry, free_check, page_count, page_entry, page_is_leaf, page_used, pages_close, pages_open, tree_find, walk_begin, walk_next,
 )
 from .replay cimport apply_batch
 from .store cimport Store
@@ -139,10 +139,12 @@ cdef class Inspector:
         if not self.free_is_sound:
             return
         for number in range(2, self.p.last_page + 1):
-            if page_used(&self.p, number) or not page_is_leaf(&self.p, number):
+            if page_used(&self.p, number):
                 continue
-            for i in range(page_count(&self.p, number)):
-                if page_entry(&self.p, number, i, &key, &value):
+            whole = page_is_leaf(&self.p, number)
+            for i in range(page_count(&self.p, number) if whole else damaged_leaf(&self.p, number)):
+                if page_entry(&self.p, number, i, &key, &value) if whole \
+                        else damaged_leaf_entry(&self.p, number, i, &key, &value):
                     yield (PyBytes_FromStringAndSize(<char*>key.mv_data, key.mv_size),
                            PyBytes_FromStringAndSize(<char*>value.mv_data, value.mv_size))
 

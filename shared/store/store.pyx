@@ -108,6 +108,8 @@ cdef class Store(Generations):
             reserve(path + b"-lock", LMDB_LOCK_BYTES)
         except OSError as problem:
             raise StoreError(f"{self.folder} cannot be used: {problem.strerror}") from problem
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path + b".compact")  # of a compaction that was broken off
         error = self._create(path) or disk_open(&self.disk, path, False)
         if error:
             raise StoreError(f"{self.folder}/data.mdb cannot be opened: {lmdb.strerror_fn(error).decode()}; "

@@ -319,12 +319,14 @@ class Publish:
         quota = stream.account.quota(config)
         if quota.used + size > quota.limit:
             raise error(10002)
-        if config.storage == "file" and stream.system.store.stats["full"]:
+        if config.storage == "file" and stream.system.store.full:
             raise error(10077, err="insufficient storage resources available")
         if config.storage == "file" and stream.system.store.failed:
             raise error(
                 10077, err="the disk has failed, nothing can be stored until the server is started again"
             )
+        if lost := stream.lost():
+            raise error(10077, err=lost)
         if config.discard != "new":
             return
         most = config.max_msgs_per_subject
