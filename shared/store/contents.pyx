@@ -121,6 +121,7 @@ cdef class Contents:
             if j.under[i] is log.l:
                 j.under[i] = NULL
         log.l.journal = NULL
+        self.marks.pop(ident, None)
         self.dropped.append(ident)
         self.graveyard.append(log)
 

@@ -44,6 +44,7 @@ cdef const char* _record(Contents c, const char* p, const char* end, int64_t bas
             c.forget(<uint32_t>a)
         else:
             c.dropped.append(a)
+            c.marks.pop(a, None)
         return p
     p = get_varint(p, end, &b)
     if type == R_NOTE:

@@ -45,6 +45,8 @@ class Store:
     def timer_fileno(self) -> int: ...
     def work(self) -> None:
         """Takes what is finished, hands over the next batch."""
+    def tell(self) -> None:
+        """Tells ``on_problem`` what has happened; ``work`` does it, too."""
     def wait(self) -> None:
         """Blocks until all that was written so far is on the disk (tests, shutting down). Raises StoreError."""
     def open_log(self, ident: int, *, relaxed: bool = False, compress: bool = False, name: str = "") -> Log:

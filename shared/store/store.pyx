@@ -268,6 +268,9 @@ cdef class Store(Generations):
     def work(self):
         journal_reap(&self.j)
         journal_submit(&self.j)
+        self.tell()
+
+    def tell(self):
         if self.disk.damaged_ident:
             self._tell_damage()
         if self.j.failed:

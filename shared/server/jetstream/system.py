@@ -183,7 +183,8 @@ class JetStream:
         self._set_clock()
 
     def after_tick(self) -> None:
-        """What has happened to consumers."""
+        """What has happened to the store and to consumers."""
+        self.store.tell()
         for consumer, what, *numbers in self.engine.take_events():
             for account in self.accounts.values():
                 runtime = account.by_engine.get(id(consumer))
