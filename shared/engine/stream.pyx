@@ -1,8 +1,9 @@
 """Streams: what is published to a stream's subjects is stored, limits hold, and the acknowledgement waits for the disk.
 
 Most messages take the short way here. A message goes to Python instead, in its turn, when the stream does more than
-keep it (``SLOW_ALWAYS``), when it carries a header of the server's own (``Nats-...``), or when it cannot be stored and
-somebody has to be told why. While one is on its way there, everything later for the same stream follows it.
+keep it (``SLOW_ALWAYS``), when it carries a header of the server's own (``Nats-...``) other than a message id or a
+sequence that is as expected, or when it cannot be stored and somebody has to be told why. While one is on its way
+there, everything later for the same stream follows it.
 
 The retention rules of section 2.5 of the reference hold after every message; removing is never put off.
 """
@@ -15,8 +16,9 @@ from phloem.shared.kernel.types cimport SYSTEM, AccountState, Conn, Core, Msg
 from phloem.shared.store.log cimport log_append, log_next, log_read, log_remove, log_skip, log_subject, record_bytes
 from phloem.shared.store.types cimport FOUND, MISSING, Log, Record, SubjectState
 
-from .answers cimport answer_ack
+from .answers cimport answer_ack, answer_duplicate
 from .consumer cimport consumer_removed, consumer_wants, consumers_news
+from .message_ids cimport id_in, ids_first, ids_put, ids_removing
 from .types cimport *
 
 cdef enum:
@@ -32,6 +34,18 @@ cdef extern from "<string.h>" nogil:
 
 cdef inline bint _servers_header(Msg* m) noexcept nogil:
     return m.header_len > 0 and memmem(m.body, m.header_len, b"\nNats-", 6) != NULL
+
+
+cdef bint _only_an_id(Msg* m, const char** text, uint32_t* n) noexcept nogil:
+    """Whether the only header of the server's is a message id."""
+    cdef const char* end = m.body + m.header_len
+    cdef const char* at
+    if not id_in(m.body, m.header_len, text, n):
+        return False
+    at = <const char*>memmem(m.body, m.header_len, b"\nNats-", 6)
+    if memcmp(at, b"\nNats-Msg-Id:", 13) != 0:
+        return False
+    return memmem(at + 13, end - at - 13, b"\nNats-", 6) == NULL
 
 
 cdef bint _as_expected(Stream* s, Msg* m) noexcept nogil:
@@ -111,20 +125,33 @@ cdef bint stream_wanted(Stream* s, uint64_t seq, const char* subject, uint32_t n
 cdef bint stream_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     """The sink of the stream's subscriptions; False: Python has to look."""
     cdef Stream* s = <Stream*>context
+    cdef int64_t now = <int64_t>k.now_ns + s.engine.wall_offset_ns
+    cdef const char* text = NULL
+    cdef uint32_t text_len = 0
     cdef uint64_t seq
     if s.gone:
         return True
     s.in_msgs += 1
-    if s.waiting == k.inbox_serial or s.slow & SLOW_ALWAYS or (_servers_header(m) and not _as_expected(s, m)) \
-            or _fast_batch(m) or not stream_fits(s, m):
+    if s.waiting == k.inbox_serial or s.slow & SLOW_ALWAYS or _fast_batch(m) \
+            or (_servers_header(m) and not _only_an_id(m, &text, &text_len) and not _as_expected(s, m)):
+        s.waiting = k.inbox_serial
+        return False
+    if text_len and not s.sealed:
+        seq = ids_first(s.ids, text, text_len, now)
+        if seq:
+            if m.reply_len and not s.no_ack:
+                answer_duplicate(s.engine, s, seq, m.reply, m.client_reply_len)
+            return True
+    if not stream_fits(s, m):
         s.waiting = k.inbox_serial
         return False
     if s.retention == INTEREST and not stream_wanted(s, s.log.last_seq + 1, m.subject, m.subject_len):
         seq = s.log.last_seq + 1
         log_skip(s.log, seq)
     else:
-        seq = stream_store(s, 0, <int64_t>k.now_ns + s.engine.wall_offset_ns, m.subject, m.subject_len, m.body,
-                           m.header_len, m.size)
+        seq = stream_store(s, 0, now, m.subject, m.subject_len, m.body, m.header_len, m.size)
+    if text_len:
+        ids_put(s.ids, text, text_len, seq, now)
     if m.reply_len and not s.no_ack:
         answer_ack(s.engine, s, seq, m.reply, m.client_reply_len)
     if s.engine.gate.pending > k.stall_bytes and src.kind != SYSTEM:
@@ -190,6 +217,7 @@ cdef void stream_removed(void* context, Log* l, uint64_t seq, const char* subjec
     """The log tells of every message that goes."""
     cdef Stream* s = <Stream*>context
     cdef uint32_t i
+    ids_removing(s.ids, seq, subject == NULL, <int64_t>s.engine.core.now_ns + s.engine.wall_offset_ns)
     for i in range(s.nconsumers):
         consumer_removed(s.consumers[i], seq, subject, n)
 

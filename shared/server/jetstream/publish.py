@@ -58,6 +58,7 @@ class Publish:
     def configure(self, config: StreamConfig) -> None:
         """Another configuration."""
         change, again = config.subject_transform, config.republish
+        self.duplicates.configure(config.duplicate_window)
         random = self._stream.system.server.rng.randrange
         self._transform = Transform(change.src or ">", change.dest, random) if change else None
         self._again = Transform(again.src or ">", again.dest, random) if again else None
@@ -91,7 +92,7 @@ class Publish:
 
     def _take(self, subject: bytes, reply: bytes, header: bytes, payload: bytes) -> None:
         stream = self._stream
-        config, log = stream.config, stream.log
+        config = stream.config
         wishes = wishes_of(header) if header else {}
         if b"Nats-Batch-Id" in wishes:
             self._batches.take(subject, reply, header, payload, wishes)
@@ -118,8 +119,7 @@ class Publish:
             raise error(10169)
         self.check_size(config, header, payload)
         if config.retention == "interest" and not stream.engine.wanted(subject):
-            log.skip(log.last_seq + 1)
-            self._acknowledge(log.last_seq, reply)
+            self._acknowledge(self._pass_over(wishes), reply)
             return
         ttl, header = self.ttl(config, wishes, header)
         extra = b""
@@ -145,8 +145,7 @@ class Publish:
         log, now = stream.log, ts or stream.system.clock.wall_ns()
         before = log.subject(subject)[2] if self._again is not None else 0
         seq = stream.engine.store(subject, header, payload, now, seq)
-        if ident := wishes.get(b"Nats-Msg-Id"):
-            self.duplicates.remember(ident, seq, now)
+        self.duplicates.remember(wishes.get(b"Nats-Msg-Id"), seq, now)
         if ttl:
             stream.expiry.add(seq, ttl, now)
         elif stream.config.max_age:
@@ -173,9 +172,16 @@ class Publish:
         """Store a message of a batch, unless nobody wants it; its sequence."""
         stream = self._stream
         if stream.config.retention == "interest" and not stream.engine.wanted(message.subject):
-            stream.log.skip(stream.log.last_seq + 1)
-            return stream.log.last_seq
+            return self._pass_over(message.wishes)
         return self.put(message)
+
+    def _pass_over(self, wishes: Wishes) -> int:
+        """Nobody wants a message: its sequence, under which there is nothing but its id."""
+        log = self._stream.log
+        seq = log.last_seq + 1
+        log.skip(seq)
+        self.duplicates.remember(wishes.get(b"Nats-Msg-Id"), seq, self._stream.system.clock.wall_ns())
+        return seq
 
     def acknowledge_batch(
         self, seq: int, reply: bytes, ident: bytes, count: int, *, duplicate: bool = False
@@ -189,7 +195,7 @@ class Publish:
 
     def _acknowledge_duplicate(self, seq: int, reply: bytes) -> None:
         if reply and not self._stream.config.no_ack:
-            self._send(reply, b"", self._ack_head() + b'%d,"duplicate": true}' % seq, safe=True)
+            self._stream.engine.ack(seq, reply, duplicate=True)
 
     def _ack_head(self) -> bytes:
         domain = self._stream.system.options.domain
