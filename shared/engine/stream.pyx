@@ -91,12 +91,17 @@ cdef bint _full(Stream* s, uint64_t bytes) noexcept nogil:
     return s.max_bytes >= 0 and s.log.bytes + bytes > <uint64_t>s.max_bytes
 
 
+cdef inline bint _allowed(Stream* s, Msg* m) noexcept nogil:
+    """Whether such a message may be stored if there is room; this comes before everything else."""
+    return not s.sealed and m.header_len <= HEADER_MAX and (s.max_msg_size < 0 or m.size <= s.max_msg_size)
+
+
 cdef bint stream_fits(Stream* s, Msg* m) noexcept nogil:
     """Whether the message may be stored; the reasons why not are for Python to tell."""
     cdef Log* l = s.log
     cdef SubjectState t
     cdef uint64_t bytes = record_bytes(l, m.subject_len, m.header_len, m.size)
-    if s.sealed or m.header_len > HEADER_MAX or (s.max_msg_size >= 0 and m.size > s.max_msg_size):
+    if not _allowed(s, m):
         return False
     _settle_quota(s)
     if s.quota != NULL and s.quota.used + <int64_t>bytes > s.quota.limit:
@@ -136,7 +141,7 @@ cdef bint stream_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
             or (_servers_header(m) and not _only_an_id(m, &text, &text_len) and not _as_expected(s, m)):
         s.waiting = k.inbox_serial
         return False
-    if text_len and not s.sealed:
+    if text_len and _allowed(s, m):
         seq = ids_first(s.ids, text, text_len, now)
         if seq:
             if m.reply_len and not s.no_ack:

@@ -197,13 +197,26 @@ async def test_what_is_refused_is_not_remembered(js: JsClient) -> None:
     refusal = _error(400, 10054, "message size exceeds maximum allowed")
     assert await js.publish("s.a", b"x" * 60, ONE) == refusal
     assert await js.publish("s.a", b"x", ONE) == _new(1)
-    assert await js.publish("s.a", b"x" * 60, ONE) == _again(1)
+    assert await js.publish("s.a", b"x" * 2, ONE) == _again(1)
+
+
+async def test_what_is_too_large_is_no_duplicate(js: JsClient) -> None:
+    await js.stream(max_msg_size=60)
+    assert await js.publish("s.a", b"x", ONE) == _new(1)
+    refusal = _error(400, 10054, "message size exceeds maximum allowed")
+    for headers in (ONE, ONE | {"Nats-Expected-Stream": "T"}, {"Nats-Rollup": "all"}, {"Nats-TTL": "1"}):
+        assert await js.publish("s.a", b"x" * 60, headers) == refusal
+    await js.stream("H")
+    assert (await js.publish("h.a", headers=ONE))["seq"] == 1
+    refused = await js.publish("h.a", headers=ONE | {"A": "x" * 65_536})
+    assert refused["error"]["err_code"] == 10097
 
 
 async def test_a_duplicate_wins_over_a_stream_that_is_full(js: JsClient) -> None:
     await js.stream(max_msgs=1, discard="new")
     full = _error(503, 10077, "maximum messages exceeded")
-    assert await _acks(js, ONE, ONE, {"Nats-Msg-Id": "two"}, ONE) == [_new(1), _again(1), full, _again(1)]
+    for headers, ack in ((ONE, _new(1)), (ONE, _again(1)), ({"Nats-Msg-Id": "two"}, full), (ONE, _again(1))):
+        assert await js.publish("s.a", headers=headers) == ack
 
 
 async def test_a_sealed_stream_wins_over_a_duplicate(js: JsClient) -> None:

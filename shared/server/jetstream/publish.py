@@ -1,10 +1,11 @@
 """What a publish may ask of a stream beside being kept: everything that the engine's short way leaves to Python.
 
-The order of the checks is nats-server's (reference 2.6), because it decides which error a client sees: sealed, counter,
-expected stream, TTL, expected sequences, duplicate, expected id, rollup, size, limits. A duplicate stores nothing and
-is acknowledged with the sequence of the first.
+The order of the checks is nats-server's (reference 2.6), because it decides which error a client sees: sealed, size,
+counter, expected stream, TTL, expected sequences, duplicate, expected id, rollup, limits. A duplicate stores nothing
+and is acknowledged with the sequence of the first.
 
-Message ids are ``duplicates.py``'s, batches ``batches.py``'s and ``fast_batches.py``'s.
+A message with no more than an id does not come here unless something comes before it that does. Message ids are
+``duplicates.py``'s, batches ``batches.py``'s and ``fast_batches.py``'s.
 """
 
 import re
@@ -103,6 +104,7 @@ class Publish:
         subject = self.renamed(subject)
         if config.sealed:
             raise error(10109)
+        self.check_size(config, header, payload)
         self.check_counter(config, wishes, payload)
         if wishes:
             self._check_expected(subject, wishes)
@@ -117,7 +119,6 @@ class Publish:
         rollup = self.rollup(config, wishes)
         if config.allow_msg_counter and b"Nats-Incr" not in wishes:
             raise error(10169)
-        self.check_size(config, header, payload)
         if config.retention == "interest" and not stream.engine.wanted(subject):
             self._acknowledge(self._pass_over(wishes), reply)
             return

@@ -237,7 +237,7 @@ def test_only_the_window_is_read_back(tmp_path: Path, kept: int) -> None:
         ts = start + seq if young else start - SECOND_NS
         log.append(b"a", header_of(b"%d" % seq) if seq % 2 else b"", b"", ts)
     if kept > 10_000:
-        log.skip(10**12)
+        log.skip(10**8)
         log.append(b"a", header_of(b"last"), b"", start + count)
     store.wait()
     ids = MessageIds(log)
