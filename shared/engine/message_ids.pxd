@@ -7,8 +7,13 @@ from phloem.shared.store.types cimport Log
 
 from .types cimport *
 
-cdef uint64_t ids_first(Ids* ids, const char* text, uint32_t n, int64_t now) noexcept nogil
-cdef void ids_put(Ids* ids, const char* text, uint32_t n, uint64_t seq, int64_t now) noexcept nogil
+cdef struct IdHash:
+    uint64_t high
+    uint32_t low
+
+# the hash that the first of them makes is what the second one takes
+cdef uint64_t ids_first(Ids* ids, const char* text, uint32_t n, int64_t now, IdHash* h) noexcept nogil
+cdef void ids_put(Ids* ids, const char* text, uint32_t n, uint64_t seq, int64_t now, IdHash* h) noexcept nogil
 cdef bint id_in(const char* header, uint32_t header_len, const char** text, uint32_t* n) noexcept nogil
 cdef void ids_removing(Ids* ids, uint64_t seq, bint all, int64_t now) noexcept nogil
 cdef void ids_join(Engine* g, Ids* ids) noexcept nogil

@@ -37,7 +37,7 @@ cdef enum:
     FEW = 32  # ids of the smallest slice
     GROWS_TO = 1 << 20  # slots; to copy so many takes a few milliseconds
     MOST = 1 << 26  # slots of one slice, a gigabyte
-    SPILL = 512  # slots behind the last place: even a full slice has no run that is nearly as long
+    SPILL = 512  # slots behind the last place: even a full slice hardly ever has so long a run
     MAPPED_FROM = 1 << 16  # slots; a megabyte
     READ_AT_ONCE = 8192  # messages read back in one round
     STEP = 256  # sequences
@@ -72,10 +72,6 @@ cdef extern from *:
     ssize_t getrandom(void* to, size_t n, unsigned int flags) nogil
     int munmap(void* at, size_t n) nogil
     void* memmem(const void* haystack, size_t n, const void* needle, size_t m) nogil
-
-cdef struct Hash:
-    uint64_t high
-    uint32_t low
 
 
 # --- SipHash-2-4, 128 bits (Aumasson, Bernstein: "SipHash: a fast short-input PRF") --------------------
@@ -134,7 +130,7 @@ cdef void _siphash(const uint64_t* key, const char* text, size_t n, uint64_t* ou
     out[1] = v[0] ^ v[1] ^ v[2] ^ v[3]
 
 
-cdef inline void _hash(Ids* ids, const char* text, uint32_t n, Hash* h) noexcept nogil:
+cdef inline void _hash(Ids* ids, const char* text, uint32_t n, IdHash* h) noexcept nogil:
     cdef uint64_t out[2]
     _siphash(ids.key, text, n, out)
     h.high = out[0]
@@ -144,8 +140,13 @@ cdef inline void _hash(Ids* ids, const char* text, uint32_t n, Hash* h) noexcept
 # --- slices ----------------------------------------------------------------------------------------------
 
 
+cdef inline uint64_t _all(uint64_t cap) noexcept nogil:
+    """Slots for so many places, those behind the last one with them."""
+    return cap + (cap if cap < SPILL else SPILL)
+
+
 cdef inline size_t _slots_bytes(uint64_t cap) noexcept nogil:
-    return (cap + SPILL) * sizeof(Slot)
+    return _all(cap) * sizeof(Slot)
 
 
 cdef Slot* _slots(Ids* ids, uint64_t cap, uint8_t* mapped) noexcept nogil:
@@ -190,7 +191,7 @@ cdef Slice* _begin(Ids* ids, uint64_t cap, uint64_t seq, int64_t now) noexcept n
     return t
 
 
-cdef inline uint64_t _place(Slice* t, Hash* h) noexcept nogil:
+cdef inline uint64_t _place(Slice* t, IdHash* h) noexcept nogil:
     """Where the id is, or where it would have to be."""
     cdef uint64_t i = scaled(h.high, t.cap)
     while t.slots[i].behind and (t.slots[i].high < h.high or (t.slots[i].high == h.high and t.slots[i].low < h.low)):
@@ -198,11 +199,11 @@ cdef inline uint64_t _place(Slice* t, Hash* h) noexcept nogil:
     return i
 
 
-cdef inline bint _holds(Slice* t, uint64_t i, Hash* h) noexcept nogil:
+cdef inline bint _holds(Slice* t, uint64_t i, IdHash* h) noexcept nogil:
     return t.slots[i].behind and t.slots[i].high == h.high and t.slots[i].low == h.low
 
 
-cdef bint _insert(Slice* t, Hash* h, uint64_t seq) noexcept nogil:
+cdef bint _insert(Slice* t, IdHash* h, uint64_t seq) noexcept nogil:
     """False: the slice is full."""
     cdef uint64_t i = _place(t, h)
     cdef uint64_t end
@@ -214,7 +215,7 @@ cdef bint _insert(Slice* t, Hash* h, uint64_t seq) noexcept nogil:
     end = i
     while t.slots[end].behind:
         end += 1
-    if end + 1 >= t.cap + SPILL:  # the last slot stays empty: every search ends there
+    if end + 1 >= _all(t.cap):  # the last slot stays empty: every search ends there
         return False
     memmove(&t.slots[i + 1], &t.slots[i], (end - i) * sizeof(Slot))
     t.slots[i].high, t.slots[i].low, t.slots[i].behind = h.high, h.low, <uint32_t>(seq - t.base) + 1
@@ -226,12 +227,12 @@ cdef bint _spread(Slice* t, Slot* to, uint64_t cap) noexcept nogil:
     """Both are in the same order: one pass over the old and over the new."""
     cdef uint64_t i, at
     cdef uint64_t room = 0
-    for i in range(t.cap + SPILL):
+    for i in range(_all(t.cap)):
         if t.slots[i].behind:
             at = scaled(t.slots[i].high, cap)
             if at < room:
                 at = room
-            if at + 1 >= cap + SPILL:
+            if at + 1 >= _all(cap):
                 return False
             to[at] = t.slots[i]
             room = at + 1
@@ -294,8 +295,7 @@ cdef void _expire(Ids* ids, int64_t now) noexcept nogil:
         at = &t.older
 
 
-cdef void _put(Ids* ids, const char* text, uint32_t n, uint64_t seq, int64_t now) noexcept nogil:
-    cdef Hash h
+cdef void _put(Ids* ids, const char* text, uint32_t n, uint64_t seq, int64_t now, IdHash* h) noexcept nogil:
     cdef Slice* t
     ids.last_seq, ids.last_len = seq, n
     ids.last = <char*>grow(ids.last, &ids.last_cap, n, 1)
@@ -303,13 +303,12 @@ cdef void _put(Ids* ids, const char* text, uint32_t n, uint64_t seq, int64_t now
     if ids.window_ns <= 0:
         return
     _expire(ids, now)
-    _hash(ids, text, n, &h)
     t = ids.newest
     if t == NULL:
         t = _begin(ids, FEW, seq, now)
     elif now - t.first_ts >= ids.window_ns // SLICES or seq < t.base or seq - t.base >= <uint64_t>0xFFFFFFFF:
         t = _begin(ids, t.count + t.count // 4, seq, now)  # as much is to be expected of the next
-    while not _insert(t, &h, seq):
+    while not _insert(t, h, seq):
         if t.cap < GROWS_TO:
             _grow(ids, t)
         else:
@@ -374,6 +373,7 @@ cdef void _locate(Ids* ids, int64_t now) noexcept nogil:
 cdef void _read(Ids* ids, int64_t now, uint64_t count) noexcept nogil:
     """Reads at most so many messages back."""
     cdef Record r
+    cdef IdHash h
     cdef const char* text
     cdef uint32_t n
     cdef int found
@@ -387,29 +387,27 @@ cdef void _read(Ids* ids, int64_t now, uint64_t count) noexcept nogil:
             return
         ids.read_at = r.seq + 1
         if found == FOUND and r.header_len and id_in(r.body, r.header_len, &text, &n):
-            _put(ids, text, n, r.seq, r.ts)
+            _hash(ids, text, n, &h)
+            _put(ids, text, n, r.seq, r.ts, &h)
 
 
 # --- what the stream asks --------------------------------------------------------------------------------
 
 
-cdef uint64_t ids_first(Ids* ids, const char* text, uint32_t n, int64_t now) noexcept nogil:
+cdef uint64_t ids_first(Ids* ids, const char* text, uint32_t n, int64_t now, IdHash* h) noexcept nogil:
     """The sequence of the message that has this id, 0: none of the window has."""
     cdef Slice* t
-    cdef Hash h
     cdef uint64_t i, seq
     cdef int64_t stored
     if ids.window_ns <= 0 or n == 0:
         return 0
     if ids.unread:
         _read(ids, now, <uint64_t>-1)
+    _hash(ids, text, n, h)
     t = ids.newest
-    if t == NULL:
-        return 0
-    _hash(ids, text, n, &h)
     while t != NULL:
-        i = _place(t, &h)
-        if _holds(t, i, &h):
+        i = _place(t, h)
+        if _holds(t, i, h):
             seq = t.base + t.slots[i].behind - 1
             stored = _stored_by(t, seq)
             return seq if now - stored < ids.window_ns and stored > ids.over_ts else 0
@@ -417,12 +415,12 @@ cdef uint64_t ids_first(Ids* ids, const char* text, uint32_t n, int64_t now) noe
     return 0
 
 
-cdef void ids_put(Ids* ids, const char* text, uint32_t n, uint64_t seq, int64_t now) noexcept nogil:
+cdef void ids_put(Ids* ids, const char* text, uint32_t n, uint64_t seq, int64_t now, IdHash* h) noexcept nogil:
     """A message with this id was stored, the last one now."""
     if ids.unread:  # slices are in the order of sequences
         _read(ids, now, <uint64_t>-1)
     if n:
-        _put(ids, text, n, seq, now)
+        _put(ids, text, n, seq, now, h)
 
 
 cdef void ids_removing(Ids* ids, uint64_t seq, bint all, int64_t now) noexcept nogil:
@@ -514,10 +512,13 @@ cdef class MessageIds:
         _expire(&self.ids, now)
 
     def first(self, bytes ident not None, int64_t now):
-        return ids_first(&self.ids, ident, <uint32_t>len(ident), now)
+        cdef IdHash h
+        return ids_first(&self.ids, ident, <uint32_t>len(ident), now, &h)
 
     def put(self, bytes ident not None, uint64_t seq, int64_t now):
-        ids_put(&self.ids, ident, <uint32_t>len(ident), seq, now)
+        cdef IdHash h
+        _hash(&self.ids, ident, <uint32_t>len(ident), &h)
+        ids_put(&self.ids, ident, <uint32_t>len(ident), seq, now, &h)
 
     def last(self, int64_t now):
         if self.ids.unread:

@@ -9,7 +9,7 @@ The retention rules of section 2.5 of the reference hold after every message; re
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memset
+from libc.string cimport memcmp
 
 from phloem.shared.kernel.sublist cimport grow
 from phloem.shared.kernel.types cimport SYSTEM, AccountState, Conn, Core, Msg
@@ -18,7 +18,7 @@ from phloem.shared.store.types cimport FOUND, MISSING, Log, Record, SubjectState
 
 from .answers cimport answer_ack, answer_duplicate
 from .consumer cimport consumer_removed, consumer_wants, consumers_news
-from .message_ids cimport id_in, ids_first, ids_put, ids_removing
+from .message_ids cimport IdHash, ids_first, ids_put, ids_removing
 from .types cimport *
 
 cdef enum:
@@ -29,23 +29,42 @@ cdef const char* EXPECTED = b"\nNats-Expected-Last-Subject-Sequence:"
 
 
 cdef extern from "<string.h>" nogil:
+    void* memchr(const void* s, int c, size_t n)
     void* memmem(const void* haystack, size_t n, const void* needle, size_t m)
 
 
-cdef inline bint _servers_header(Msg* m) noexcept nogil:
-    return m.header_len > 0 and memmem(m.body, m.header_len, b"\nNats-", 6) != NULL
+cdef enum Asks:
+    NOTHING = 0
+    ONLY_ID = 1  # nothing but that it is no duplicate
+    MORE = 2
 
 
-cdef bint _only_an_id(Msg* m, const char** text, uint32_t* n) noexcept nogil:
-    """Whether the only header of the server's is a message id."""
+cdef Asks _asks(Msg* m, const char** text, uint32_t* n) noexcept nogil:
+    """What the headers of the server's own ask for; with ONLY_ID the id, which is not empty."""
     cdef const char* end = m.body + m.header_len
     cdef const char* at
-    if not id_in(m.body, m.header_len, text, n):
-        return False
-    at = <const char*>memmem(m.body, m.header_len, b"\nNats-", 6)
-    if memcmp(at, b"\nNats-Msg-Id:", 13) != 0:
-        return False
-    return memmem(at + 13, end - at - 13, b"\nNats-", 6) == NULL
+    cdef const char* line
+    if m.header_len == 0:
+        return NOTHING
+    at = <const char*>memchr(m.body, c"\n", m.header_len)
+    n[0] = 0
+    while at != NULL:
+        line = at + 1
+        at = <const char*>memchr(line, c"\n", end - line)
+        if end - line < 5 or memcmp(line, b"Nats-", 5) != 0:
+            continue
+        # what is not quite a line, a second id and an empty one are for Python to understand
+        if n[0] or at == NULL or at - line < 13 or memcmp(line, b"Nats-Msg-Id:", 12) != 0 or (at - 1)[0] != c"\r" \
+                or line - m.body < 2 or (line - 2)[0] != c"\r":
+            return MORE
+        line += 12
+        while line[0] == c" ":
+            line += 1
+        if line == at - 1:
+            return MORE
+        text[0] = line
+        n[0] = <uint32_t>(at - 1 - line)
+    return ONLY_ID if n[0] else NOTHING
 
 
 cdef bint _as_expected(Stream* s, Msg* m) noexcept nogil:
@@ -134,15 +153,17 @@ cdef bint stream_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     cdef const char* text = NULL
     cdef uint32_t text_len = 0
     cdef uint64_t seq
+    cdef IdHash h
+    cdef Asks asks
     if s.gone:
         return True
     s.in_msgs += 1
-    if s.waiting == k.inbox_serial or s.slow & SLOW_ALWAYS or _fast_batch(m) \
-            or (_servers_header(m) and not _only_an_id(m, &text, &text_len) and not _as_expected(s, m)):
+    asks = _asks(m, &text, &text_len)
+    if s.waiting == k.inbox_serial or s.slow & SLOW_ALWAYS or _fast_batch(m) or (asks == MORE and not _as_expected(s, m)):
         s.waiting = k.inbox_serial
         return False
-    if text_len and _allowed(s, m):
-        seq = ids_first(s.ids, text, text_len, now)
+    if asks == ONLY_ID and _allowed(s, m):
+        seq = ids_first(s.ids, text, text_len, now, &h)
         if seq:
             if m.reply_len and not s.no_ack:
                 answer_duplicate(s.engine, s, seq, m.reply, m.client_reply_len)
@@ -155,8 +176,8 @@ cdef bint stream_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
         log_skip(s.log, seq)
     else:
         seq = stream_store(s, 0, now, m.subject, m.subject_len, m.body, m.header_len, m.size)
-    if text_len:
-        ids_put(s.ids, text, text_len, seq, now)
+    if asks == ONLY_ID:
+        ids_put(s.ids, text, text_len, seq, now, &h)
     if m.reply_len and not s.no_ack:
         answer_ack(s.engine, s, seq, m.reply, m.client_reply_len)
     if s.engine.gate.pending > k.stall_bytes and src.kind != SYSTEM:
