@@ -127,6 +127,7 @@ cdef enum AckPolicy:
     ACK_NONE = 0
     ACK_ALL = 1
     ACK_EXPLICIT = 2
+    ACK_FLOW = 3  # answers to flow control acknowledge everything before
 
 cdef enum PriorityPolicy:
     NO_PRIORITY = 0
@@ -157,6 +158,7 @@ cdef struct Pending:  # a message that was handed out and is not acknowledged
     Pending* after
     uint64_t stream_seq
     uint64_t consumer_seq  # of its first delivery
+    uint64_t last_seq  # consumer sequence of its last delivery
     uint64_t sent_ns
     uint64_t due_ns  # when it is handed out again; 0: it is in the queue for that already
     uint32_t deliveries
@@ -174,6 +176,7 @@ cdef struct Pull:  # a request that waits for messages
     uint8_t no_wait
     uint8_t priority
     uint8_t pinned  # its id is the pinned one
+    uint8_t claims  # it has an id
     uint16_t reply_len
     char reply[1]
 
