@@ -174,6 +174,8 @@ def _create(request: "Request", wanted: CreateRequest, name: str) -> dict[str, A
 
 
 def _room_for_one(request: "Request", stream: Stream) -> None:
+    if request.system.out_of_space:
+        raise error(10023)
     count = len(stream.consumer_configs())
     for most in (stream.config.max_consumers, request.account.options.max_consumers):
         if 0 < most <= count:

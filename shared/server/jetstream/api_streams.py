@@ -86,6 +86,8 @@ def _read_config(request: "Request") -> tuple[StreamConfig, bool]:
 
 def _account_rules(account: "AccountJetStream", config: StreamConfig, *, new: bool) -> None:
     options = account.options
+    if account.system.out_of_space:
+        raise error(10023)
     if new and 0 <= options.max_streams <= len(account.streams):
         raise error(10027)
     if options.max_bytes_required and config.max_bytes <= 0:

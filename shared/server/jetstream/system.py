@@ -22,7 +22,8 @@ from phloem.shared.server.jetstream.intake import Intakes
 from phloem.shared.server.options_jetstream import AccountJetStream as AccountOptions
 from phloem.shared.server.options_jetstream import BatchLimits
 from phloem.shared.server.options_jetstream import JetStream as JetStreamOptions
-from phloem.shared.store.store import Store, StoreError
+from phloem.shared.store.repair import mend
+from phloem.shared.store.store import Store, StoreDamaged, StoreError
 
 if TYPE_CHECKING:
     from phloem.shared.server.server import Server
@@ -66,19 +67,12 @@ class JetStream:
         self.intakes: dict[int, Intakes] = {}  # of streams that take from others
         self.batch_load = BatchLoad(options.limits.batch)
         self.stopping = False
+        self.damage: list[str] = []  # what was found at this start
 
     def start(self) -> None:
         """Open the store and bring everything back."""
-        self.store = Store(
-            str(self.folder),
-            seed=self.server.rng.getrandbits(64),
-            generation_bytes=self.server.generation_bytes,
-            on_freeze=self._freeze,
-            on_problem=lambda text: log.error("%s", text),
-        )
         try:
-            for damage in self.store.open():
-                log.error("%s", damage)
+            self._open()
         except StoreError as error:
             raise ConfigError(str(error)) from error
         self.memory.limit, self.disk.limit = self._bounds()
@@ -93,6 +87,37 @@ class JetStream:
             self.add_account(name, options)
         self._refuse_others()
         self._greet()
+        self._tell_losses()
+
+    def _open(self) -> None:
+        """Raises StoreError. A damaged file is set aside; what is good in it is kept (store/repair.py)."""
+        self.store = self._store()
+        try:
+            self.damage = self.store.open()
+        except StoreDamaged as error:
+            log.error("%s; what is readable is kept now, this may take a while", error)
+            done = mend(self.folder)
+            self.damage = [str(finding) for finding in done.lost] or [str(error)]
+            log.error("the damaged store is in %s", done.damaged)
+            self.store = self._store()
+            self.damage += self.store.open()
+        for damage in self.damage:
+            log.error("%s", damage)
+
+    def _store(self) -> Store:
+        return Store(
+            str(self.folder),
+            seed=self.server.rng.getrandbits(64),
+            generation_bytes=self.server.generation_bytes,
+            on_freeze=self._freeze,
+            on_problem=lambda text: log.error("%s", text),
+        )
+
+    def _tell_losses(self) -> None:
+        for account in self.accounts.values():
+            for stream in account.streams.values():
+                if lost := stream.lost():
+                    log.error("Stream '%s > %s' is read-only: %s", account.name, stream.name, lost)
 
     def _bounds(self) -> tuple[int, int]:
         memory, disk = self.options.max_memory_store, self.options.max_file_store
@@ -166,7 +191,8 @@ class JetStream:
         self._set_clock()
 
     def after_tick(self) -> None:
-        """What has happened to consumers."""
+        """What has happened to the store and to consumers."""
+        self.store.tell()
         for consumer, what, *numbers in self.engine.take_events():
             for account in self.accounts.values():
                 runtime = account.by_engine.get(id(consumer))
@@ -183,6 +209,11 @@ class JetStream:
             more = intakes.work() or more
         if more:
             self.engine.wake()
+
+    @property
+    def out_of_space(self) -> bool:
+        """Whether the store takes nothing new: an answer that waits for the disk would not come."""
+        return self.store.full or bool(self.store.failed)
 
     def intake_held(self) -> bool:
         """Whether the disk has to catch up first."""
