@@ -110,7 +110,7 @@ cdef struct Pending:  # a message that was handed out and is not acknowledged
     uint64_t stream_seq
     uint64_t consumer_seq  # of its first delivery
     uint64_t sent_ns
-    uint64_t due_ns  # when it is handed out again; 0: it is in the queue for that already
+    uint64_t due_ns  # when it is handed out again; 0: it is in the queue for that already (counted in Consumer.queued)
     uint32_t deliveries
 
 cdef struct Pull:  # a request that waits for messages
@@ -191,7 +191,11 @@ cdef struct Consumer:
     uint32_t npending
     Pending* oldest
     Pending* newest
-    uint64_t* again  # a queue of stream sequences to hand out again
+    uint64_t* given_up  # handed out as often as allowed and still kept (retention by interest), ascending
+    uint32_t ngiven
+    uint32_t given_cap
+    uint32_t queued  # how many pending ones wait to be handed out again
+    uint64_t* again  # a queue of stream sequences to hand out again; some may not be due any more
     uint32_t again_first
     uint32_t again_count
     uint32_t again_cap

@@ -91,7 +91,7 @@ class Publish:
 
     def _take(self, subject: bytes, reply: bytes, header: bytes, payload: bytes) -> None:
         stream = self._stream
-        config, log = stream.config, stream.log
+        config = stream.config
         wishes = wishes_of(header) if header else {}
         if b"Nats-Batch-Id" in wishes:
             self._batches.take(subject, reply, header, payload, wishes)
@@ -118,8 +118,7 @@ class Publish:
             raise error(10169)
         self.check_size(config, header, payload)
         if config.retention == "interest" and not stream.engine.wanted(subject):
-            log.skip(log.last_seq + 1)
-            self._acknowledge(log.last_seq, reply)
+            self._acknowledge(self._skip(wishes), reply)
             return
         ttl, header = self.ttl(config, wishes, header)
         extra = b""
@@ -173,9 +172,16 @@ class Publish:
         """Store a message of a batch, unless nobody wants it; its sequence."""
         stream = self._stream
         if stream.config.retention == "interest" and not stream.engine.wanted(message.subject):
-            stream.log.skip(stream.log.last_seq + 1)
-            return stream.log.last_seq
+            return self._skip(message.wishes)
         return self.put(message)
+
+    def _skip(self, wishes: Wishes) -> int:
+        """Nobody wants the message: it takes a sequence, which is returned, and its id counts as seen."""
+        log = self._stream.log
+        log.skip(log.last_seq + 1)
+        if ident := wishes.get(b"Nats-Msg-Id"):
+            self.duplicates.remember(ident, log.last_seq, self._stream.system.clock.wall_ns())
+        return log.last_seq
 
     def acknowledge_batch(
         self, seq: int, reply: bytes, ident: bytes, count: int, *, duplicate: bool = False
