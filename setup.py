@@ -21,7 +21,6 @@ SANITIZED = [
 ]
 
 
-
 def jobs() -> int:
     """How many to compile at once: a compiler may want 1 GB, which a small device has once."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

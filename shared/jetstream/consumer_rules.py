@@ -91,7 +91,7 @@ def _replicas(config: ConsumerConfig) -> None:
     if config.num_replicas < 0:
         raise error(10133)
     if config.num_replicas > 1:
-        raise error(10126)
+        raise error(10074)
 
 
 def _waits(config: ConsumerConfig, pedantic: bool) -> None:
@@ -130,8 +130,6 @@ def _pull(config: ConsumerConfig, stream: StreamConfig, limits: ConsumerLimits) 
         raise error(10084)
     if config.rate_limit_bps:
         raise error(10086)
-    if config.max_waiting < 0:
-        raise error(10087)
     if config.idle_heartbeat:
         raise error(10088)
     if config.flow_control:
@@ -142,7 +140,7 @@ def _pull(config: ConsumerConfig, stream: StreamConfig, limits: ConsumerLimits) 
         raise error(10115)
     if 0 < limits.max_request_batch < config.max_batch:
         raise error(10125, limit=limits.max_request_batch)
-    config.max_waiting = config.max_waiting or MAX_WAITING
+    config.max_waiting = config.max_waiting if config.max_waiting > 0 else MAX_WAITING
 
 
 def _defaults(config: ConsumerConfig, stream: StreamConfig) -> None:

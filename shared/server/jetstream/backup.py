@@ -229,10 +229,10 @@ class StreamTarget:
             consumer = stream.add_consumer(record)
             consumer.adopt(document.state)
             consumer.keep_record()
-        stream.start()
-        stream.engine.changed()
         for subject, (wishes, seq, ts) in self._schedules.items():
             stream.schedules.restored(subject, wishes, seq, ts)
+        stream.start()
+        stream.engine.changed()
         return stream.info()
 
     def _made(

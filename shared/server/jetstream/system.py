@@ -78,9 +78,8 @@ class JetStream:
         self.engine = Engine(self.server.kernel, self.store)
         self.engine.set_sync_interval(self.options.sync_interval_ns or limits.SYNC_INTERVAL_NS)
         self._set_clock()
-        self.server.kernel.set_now(
-            self.clock.monotonic_ns()
-        )  # what is brought back has its timers from now on
+        # what is brought back has its timers from now on
+        self.server.kernel.set_now(self.clock.monotonic_ns())
         self._next_ident = int.from_bytes(self.store.get(NEXT_IDENT) or b"\x01")
         self.api = Api(self)
         for name, options in self._accounts():
