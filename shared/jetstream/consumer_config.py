@@ -86,15 +86,16 @@ def required_level(config: ConsumerConfig) -> int:
 
 def printed(config: ConsumerConfig, *, full: bool) -> dict[str, Any]:
     """As an answer shows it."""
+    metadata = config.metadata | {"_nats.req.level": str(required_level(config))}
+    if full:
+        metadata |= {"_nats.level": str(LEVEL), "_nats.ver": VERSION}
     shown = {}
     for name in ConsumerConfig.__struct_fields__:
         value = getattr(config, name)
+        if name == "metadata":
+            value = dict(sorted(metadata.items()))
         if name == "priority_policy" and value == "none":
             continue
         if name in ALWAYS or value:
             shown[name] = value
-    metadata = config.metadata | {"_nats.req.level": str(required_level(config))}
-    if full:
-        metadata |= {"_nats.level": str(LEVEL), "_nats.ver": VERSION}
-    shown["metadata"] = dict(sorted(metadata.items()))
     return shown

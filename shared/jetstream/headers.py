@@ -28,6 +28,7 @@ NAMES = {
     b"Nats-Schedule-Next",
     b"Nats-Scheduler",
 }
+AS_IF_NOT_THERE = {b"Nats-TTL", b"Nats-Incr", b"Nats-Expected-Stream"}  # without a value
 Wishes = dict[bytes, bytes]
 
 
@@ -38,6 +39,9 @@ def wishes_of(header: bytes) -> Wishes:
         name, colon, value = line.partition(b":")
         if colon and name in NAMES and name not in found:
             found[name] = value.lstrip(b" ")
+    for name in AS_IF_NOT_THERE & found.keys():
+        if not found[name]:
+            del found[name]
     return found
 
 

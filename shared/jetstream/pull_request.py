@@ -1,5 +1,7 @@
 """What a pull request asks for (reference 4.8), from any of the forms that a body may have."""
 
+import re
+
 import msgspec
 
 from phloem.shared.jetstream.strict_json import UNREADABLE
@@ -24,7 +26,23 @@ class BadRequest(Exception):
     """The status that answers a request that makes no sense."""
 
 
+_WRONG = re.compile(r"Expected `(\w+)`, got `(\w+)` - at `\$\.(\w+)`")
+GO_KINDS = {"int": "int", "str": "string", "float": "number"}
 _decode = msgspec.json.Decoder(PullRequest).decode
+
+
+def _words(problem: str) -> str:
+    """msgspec's complaint in Go's words."""
+    if "truncated" in problem:
+        return "unexpected end of JSON input"
+    found = _WRONG.match(problem)
+    if found is None:
+        return problem
+    wanted, got, field = found.groups()
+    kind = GO_KINDS.get(wanted, wanted)
+    if field in ("expires", "idle_heartbeat"):
+        kind = "time.Duration"
+    return f"json: cannot unmarshal {GO_KINDS.get(got, got)} into Go struct field .{field} of type {kind}"
 
 
 def decode_pull(body: bytes) -> PullRequest:
@@ -37,11 +55,9 @@ def decode_pull(body: bytes) -> PullRequest:
     try:
         request = _decode(text)
     except UNREADABLE as problem:
-        raise BadRequest(f"400 Bad Request - {problem}") from None
+        raise BadRequest(f"400 Bad Request - {_words(str(problem))}") from None
     if request.idle_heartbeat > 0 and request.idle_heartbeat * 2 > request.expires:
         raise BadRequest("400 Bad Request - heartbeat value too large")
-    if not 0 <= request.priority <= 9:
-        raise BadRequest("400 Bad Request - Priority must be between 0 and 9")
     for value in (
         request.batch,
         request.expires,

@@ -13,6 +13,9 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 GO_NAMES = {
     "StreamRequest": "StreamConfigRequest",
     "CreateRequest": "CreateConsumerRequest",
+    "PurgeRequest": "JSApiStreamPurgeRequest",
+    "DeleteRequest": "JSApiMsgDeleteRequest",
+    "GetRequest": "JSApiMsgGetRequest",
     "ResetRequest": "JSApiConsumerResetRequest",
     "UnpinRequest": "JSApiConsumerUnpinRequest",
 }
@@ -57,11 +60,6 @@ def decode_plain(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.convert(_named(plain, kind, False), kind, strict=True)
     except msgspec.ValidationError as problem:
-        text, _, path = str(problem).partition(" - at `$.")
-        if ">= 0" in text:
-            value = plain.get(path.rstrip("`"))
-            text = f"json: cannot unmarshal number {value} into Go struct field {name}.{path[:-1]} of type uint64"
-            raise error(10025, err=text) from None
         raise error(10025, err=_words(str(problem), plain, kind)) from None
 
 
@@ -111,6 +109,9 @@ def _words(problem: str, plain: dict[str, Any], kind: type[msgspec.Struct]) -> s
     value: Any = {key.lower(): item for key, item in plain.items()}
     for part in field.split("."):
         value = value.get(part) if isinstance(value, dict) else value
+    name = GO_NAMES.get(kind.__name__, kind.__name__)
+    if text.startswith("Expected `int` >=") or text.startswith("Expected `int` <"):
+        return f"json: cannot unmarshal number {value} into Go struct field {name}.{field} of type uint64"
     if field == "compression" and isinstance(value, str):
         return "unknown compression algorithm"
     if field == "action":
@@ -128,5 +129,4 @@ def _words(problem: str, plain: dict[str, Any], kind: type[msgspec.Struct]) -> s
         if "`bool`" in text
         else "[]string"
     )
-    name = GO_NAMES.get(kind.__name__, kind.__name__)
     return f"json: cannot unmarshal {_go_type(value)} into Go struct field {name}.{field} of type {go}"

@@ -63,7 +63,7 @@ class Request:
 
     def demand_empty(self) -> None:
         """Raises ApiError 10038."""
-        if b"".join(self.body.split()) not in (b"", b"{}"):
+        if self.body and b"".join(self.body.split()) != b"{}":
             raise error(10038)
 
     def client(self) -> dict[str, Any]:

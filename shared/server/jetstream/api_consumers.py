@@ -51,7 +51,7 @@ class UnpinRequest(msgspec.Struct):
 class ResetRequest(msgspec.Struct):
     """Where to begin again."""
 
-    seq: Annotated[int, msgspec.Meta(ge=0)] = 0
+    seq: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] = 0
 
 
 def _silence() -> ApiError:
@@ -77,8 +77,6 @@ def create(request: "Request") -> dict[str, Any]:
     if set(name) & {"/", "\\"}:
         raise error(10127)
     if config.durable_name and config.durable_name != name:
-        raise error(10017)
-    if config.name and config.name != name:
         raise error(10017)
     if tail:
         if config.filter_subjects:
@@ -259,13 +257,13 @@ def delete(request: "Request") -> dict[str, Any]:
 
 def pause(request: "Request") -> dict[str, Any]:
     """CONSUMER.PAUSE."""
-    consumer = consumer_of(request)
     wanted = decoded(request, PauseRequest).pause_until
     now = request.system.clock.wall_ns()
     try:
         until = parse_rfc3339(wanted) if wanted else 0
     except ValueError as problem:
         raise error(10025, err=str(problem)) from None
+    consumer = consumer_of(request)
     paused = until > now
     before = consumer.config.pause_until
     consumer.pause(rfc3339(until) if paused else None)

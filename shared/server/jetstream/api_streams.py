@@ -1,11 +1,11 @@
 """API endpoints of streams: create, update, info, lists, purge, single messages (reference 1.1, 1.3, 2.3, 5.2, 5.3)."""
 
 import base64
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from phloem.shared.jetstream import stream_config
+from phloem.shared.jetstream import stream_config, strict_json
 from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.stream_config import StreamConfig
 from phloem.shared.jetstream.stream_rules import ServerLimits, check_update, checked
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from phloem.shared.server.jetstream.api import Request
     from phloem.shared.server.jetstream.system import JetStream
 
+Sequence = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 NAMES_PAGE, LIST_PAGE, SUBJECTS_PAGE = 1024, 256, 100_000
 
 
@@ -41,23 +42,26 @@ class PurgeRequest(msgspec.Struct):
     """What to remove."""
 
     filter: str = ""
-    seq: int = 0
-    keep: int = 0
+    seq: Sequence = 0
+    keep: Sequence = 0
 
 
 class DeleteRequest(msgspec.Struct):
     """Which message to remove."""
 
-    seq: int = 0
+    seq: Sequence = 0
     no_erase: bool = False
 
 
 def decoded(request: "Request", kind: type[Any]) -> Any:
     """The optional body. Raises ApiError 10025."""
-    from phloem.shared.jetstream import strict_json  # noqa: PLC0415  (only requests with a body need it)
-
     if request.empty():
         return kind()
+    return demanded(request, kind)
+
+
+def demanded(request: "Request", kind: type[Any]) -> Any:
+    """The body, which has to be there. Raises ApiError 10025."""
     return strict_json.decode(request.body, kind, strict=request.system.options.strict)
 
 
@@ -256,7 +260,7 @@ def purge(request: "Request") -> dict[str, Any]:
         raise error(10109)
     if stream.config.deny_purge:
         raise error(10110, err="stream purge not permitted")
-    if (wanted.seq and wanted.keep) or wanted.seq < 0 or wanted.keep < 0:
+    if wanted.seq and wanted.keep:
         raise error(10003)
     filters = (wanted.filter.encode(),) if wanted.filter and wanted.filter != ">" else ()
     if filters and all(matches(wanted.filter, subject) for subject in stream.config.subjects):
@@ -272,7 +276,7 @@ def get_message(request: "Request") -> dict[str, Any]:
     if not request.body.strip():
         raise error(10003)
     stream = stream_of(request)
-    wanted = decoded(request, GetRequest)
+    wanted = demanded(request, GetRequest)
     if wanted.batch > 0 or wanted.max_bytes > 0 or wanted.multi_last:
         raise error(10003)
     if wanted.start_time:
@@ -307,7 +311,7 @@ def delete_message(request: "Request") -> dict[str, Any]:
     if not request.body.strip():
         raise error(10003)
     stream = stream_of(request)
-    wanted = decoded(request, DeleteRequest)
+    wanted = demanded(request, DeleteRequest)
     if stream.config.sealed:
         raise error(10109)
     if stream.config.deny_delete:

@@ -153,6 +153,9 @@ class Consumer:
 
     def next(self, reply: bytes, body: bytes) -> None:
         """CONSUMER.MSG.NEXT. Whatever is wrong is answered with a status."""
+        if self.config.deliver_subject:
+            self.engine.status(reply, b"409 Consumer is push based")
+            return
         try:
             request = decode_pull(body)
             self._check(request)
@@ -174,8 +177,6 @@ class Consumer:
 
     def _check(self, request: PullRequest) -> None:
         config = self.config
-        if config.deliver_subject:
-            raise BadRequest("409 Consumer is push based")
         if config.max_batch and request.batch > config.max_batch:
             raise BadRequest(f"409 Exceeded MaxRequestBatch of {config.max_batch}")
         if config.max_expires and request.expires > config.max_expires:
@@ -186,6 +187,8 @@ class Consumer:
             raise BadRequest("400 Bad Request - Not a Overflow Priority consumer")
         if request.id and config.priority_policy != "pinned_client":
             raise BadRequest("400 Bad Request - Not a Pinned Client Priority consumer")
+        if not 0 <= request.priority <= 9:
+            raise BadRequest("400 Bad Request - Priority must be between 0 and 9")
         if config.priority_policy == "none":
             return
         if not request.group:

@@ -23,14 +23,14 @@ LEVEL = re.compile(rb"[+-]?\d{1,18}")
 class GetRequest(msgspec.Struct):
     """What may be asked for; also the body of STREAM.MSG.GET."""
 
-    seq: Annotated[int, msgspec.Meta(ge=0)] = 0
+    seq: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] = 0
     last_by_subj: str = ""
     next_by_subj: str = ""
     batch: int = 0
     max_bytes: int = 0
     start_time: str | None = None
     multi_last: list[str] = []
-    up_to_seq: Annotated[int, msgspec.Meta(ge=0)] = 0
+    up_to_seq: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] = 0
     up_to_time: str | None = None
     no_hdr: bool = False
 

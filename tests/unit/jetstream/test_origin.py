@@ -91,7 +91,9 @@ def test_where_it_begins() -> None:
 
 def test_filters() -> None:
     one = StreamSource(name="O", subject_transforms=[SubjectTransform("o.a", "x")])
-    two = StreamSource(name="O", subject_transforms=[SubjectTransform("o.a", "x"), SubjectTransform("o.b", "y")])
+    two = StreamSource(
+        name="O", subject_transforms=[SubjectTransform("o.a", "x"), SubjectTransform("o.b", "y")]
+    )
     assert _config(one)["filter_subject"] == "o.a"
     assert _config(two)["filter_subjects"] == ["o.a", "o.b"]
     asked = question(_asker(one), one, NOWHERE, "d")
@@ -123,7 +125,9 @@ def _answer(**config: str) -> bytes:
 
 
 def test_answers() -> None:
-    opened = answered(_asker(FAR), FAR, b"NATS/1.0\r\nNats-Stream-Identity: ab\r\n\r\n", _answer(deliver_subject="d"))
+    opened = answered(
+        _asker(FAR), FAR, b"NATS/1.0\r\nNats-Stream-Identity: ab\r\n\r\n", _answer(deliver_subject="d")
+    )
     assert opened == Opened("C", "d", 6, b"ab")
 
 
@@ -154,7 +158,14 @@ def test_deliveries() -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", [b"", b"_INBOX.x", b"$JS.ACK.O.C.1.8.1.5", b"$JS.ACK.O.C.1.x.1.5.2", b"$JS.ACK.O.C.1.%b.1.5.2" % (b"9" * 30)]
+    "reply",
+    [
+        b"",
+        b"_INBOX.x",
+        b"$JS.ACK.O.C.1.8.1.5",
+        b"$JS.ACK.O.C.1.x.1.5.2",
+        b"$JS.ACK.O.C.1.%b.1.5.2" % (b"9" * 30),
+    ],
 )
 def test_what_is_no_delivery(reply: bytes) -> None:
     assert delivery(b"d", reply) is None
@@ -199,10 +210,15 @@ def test_a_gap() -> None:
 def test_heartbeats_tell_of_gaps(number: str, broken: bool) -> None:
     track = _track()
     assert _takes(track, 7, 1)
-    assert track.heartbeat(f"NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: {number}\r\n\r\n".encode()) == b""
+    assert (
+        track.heartbeat(f"NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: {number}\r\n\r\n".encode())
+        == b""
+    )
     assert track.broken == broken
 
 
 def test_a_heartbeat_may_wait_for_an_answer() -> None:
-    header = b"NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 0\r\nNats-Consumer-Stalled: $JS.FC.O.C.x\r\n\r\n"
+    header = (
+        b"NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 0\r\nNats-Consumer-Stalled: $JS.FC.O.C.x\r\n\r\n"
+    )
     assert _track().heartbeat(header) == b"$JS.FC.O.C.x"
