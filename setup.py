@@ -1,6 +1,6 @@
 """The list of compiled extensions; everything else is declared in pyproject.toml.
 
-``PHLOEM_SANITIZE=1`` builds the kernel with AddressSanitizer and UBSan, for ``make fuzz``.
+With sanitizers they are built by ``tests/fuzz/sanitized.py``, which has only the C files made here.
 """
 
 import os
@@ -11,15 +11,6 @@ from setuptools import Extension, setup
 
 SHARED = Path(".src/phloem/shared")
 OPTIMISED = ["-O3", "-g0", "-fno-semantic-interposition", "-fno-plt", "-Wno-unused-function"]
-SANITIZED = [
-    "-O1",
-    "-g",
-    "-fsanitize=address,undefined",
-    "-fno-sanitize-recover=undefined",
-    "-fno-omit-frame-pointer",
-    "-Wno-unused-function",
-]
-
 
 
 def jobs() -> int:
@@ -28,18 +19,13 @@ def jobs() -> int:
     return max(1, min(os.cpu_count() or 1, memory >> 30))
 
 
-sanitize = os.environ.get("PHLOEM_SANITIZE") == "1"
-flags = SANITIZED if sanitize else OPTIMISED
-link = ["-fsanitize=address,undefined"] if sanitize else []
-
 setup(
     ext_modules=cythonize(
         [
             Extension(
                 ".".join(source.relative_to(".src").with_suffix("").parts),
                 [str(source)],
-                extra_compile_args=flags,
-                extra_link_args=link,
+                extra_compile_args=OPTIMISED,
             )
             for source in sorted(SHARED.glob("*/*.pyx"))
         ],

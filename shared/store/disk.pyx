@@ -19,7 +19,7 @@ from libc.string cimport memcmp, memcpy, memset
 from phloem.shared.kernel.sublist cimport grow, must
 from phloem.shared.kernel.text cimport equals, hash_bytes, pattern_matches
 
-from .block cimport BLOCK_HEAD, BLOCK_ZSTD, Block, block_find, block_open, block_read, block_seq, block_verified
+from .block cimport BLOCK_HEAD, BLOCK_ZSTD, Block, block_after, block_find, block_open, block_read, block_seq, block_verified
 from .lmdb cimport (
     MDB_CREATE, MDB_NOMEMINIT, MDB_NORDAHEAD, MDB_NOSUBDIR, MDB_NOTFOUND, MDB_NOTLS, MDB_FIRST, MDB_NEXT, MDB_RDONLY,
     MDB_SET_RANGE, MDB_val, lmdb,
@@ -211,7 +211,7 @@ cdef int disk_state(Disk* d, uint32_t ident, LogState* s) noexcept nogil:
     if not unseal(SEAL_META, &k, &v) or v.mv_size != sizeof(LogState):
         return DAMAGED
     memcpy(s, v.mv_data, sizeof(LogState))
-    return FOUND
+    return FOUND if s.last_seq <= SEQ_MAX and s.first_seq <= s.last_seq + 1 else DAMAGED
 
 
 cdef int disk_generation(Disk* d, uint64_t* generation) noexcept nogil:
@@ -224,7 +224,7 @@ cdef int disk_generation(Disk* d, uint64_t* generation) noexcept nogil:
     if not unseal(SEAL_META, &k, &v) or v.mv_size != 8:
         return DAMAGED
     memcpy(generation, v.mv_data, 8)
-    return FOUND
+    return FOUND if generation[0] <= SEQ_MAX else DAMAGED
 
 
 # --- blocks ----------------------------------------------------------------------------------------
@@ -372,13 +372,13 @@ cdef int _look(Log* l, Filter* f, uint64_t start, uint64_t end, Record* r) noexc
                 if found == FOUND and filter_matches(f, r.subject, r.subject_len):
                     found = block_verified(&k.block, i, r)
                 elif found == FOUND:
-                    i += 1
+                    i = block_after(&k.block, i)
                     continue
                 if found == DAMAGED:
                     _damage(k.disk, l.ident, seq)
                     r.seq = seq
                 return found
-            i += 1
+            i = block_after(&k.block, i)
         start = k.block.last + 1
     return MISSING
 

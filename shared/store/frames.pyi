@@ -11,4 +11,4 @@ class Frames(NamedTuple):
 
 def frames(data: bytes, generation: int) -> Frames: ...
 def open_batch(data: bytes, at: int) -> bool:
-    """Whether every record of a valid batch can be read."""
+    """Whether every record of a valid batch can be read; one that cannot is not applied."""

@@ -26,7 +26,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from phloem.shared.kernel.sublist cimport grow, must
 from phloem.shared.store.folder import make_folder, sync_folder
-from phloem.shared.store.frames import frames
+from phloem.shared.store.frames import frames, open_batch
 from phloem.shared.store.pages import file_sound
 
 from .disk cimport (
@@ -39,7 +39,7 @@ from .journal cimport (
     writer_stop,
 )
 from .lmdb cimport MDB_MAP_FULL, MDB_NEXT, MDB_SET_RANGE, MDB_val, lmdb
-from .log cimport Filter, Log_, log_append, log_free, log_new, log_purge, log_remove, log_skip, log_thaw
+from .log cimport Filter, Log_, log_append, log_free, log_new, log_purge, log_remove_range, log_skip, log_thaw
 from .types cimport *
 from .varint cimport get_varint, unzigzag
 
@@ -609,7 +609,10 @@ cdef class Store:
             data = file.read(REPLAY_MAX)
         found = frames(data, generation)
         for at in found.frames:
-            self._apply(data, at)
+            if open_batch(data, at):
+                self._apply(data, at)
+            else:
+                self.damage.append(f"{path}: the batch at {at} cannot be read; what it had is lost")
         for at, following, before, after in found.damaged:
             self.damage.append(f"{path}: bytes {at} to {following} are damaged; what was stored in "
                                f"the batches between {before} and {after} is lost")
@@ -661,9 +664,7 @@ cdef class Store:
         log.l.journal = NULL
         if type == R_REMOVED:
             p = get_varint(p, end, &c)
-            while b <= c:
-                log_remove(log.l, b)
-                b += 1
+            log_remove_range(log.l, b, c)
         elif type == R_PURGED:
             log_purge(log.l, NULL, b, 0)
         elif type == R_SKIPPED:

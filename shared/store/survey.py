@@ -156,11 +156,11 @@ class Survey:
     def _meta(self, entries: list[tuple[bytes, bytes]]) -> None:
         for key, sealed in entries:
             value = inspect.unsealed("meta", key, sealed)
-            if key == b"generation" and value is not None and len(value) == 8:
+            if key == b"generation" and value is not None and len(value) == 8 and value[7] < 0x40:
                 self._generation = int.from_bytes(value, "little")
                 continue
             state = inspect.state_of(value) if value is not None and len(key) == 8 else None
-            if state is None:
+            if state is None or not state.first_seq <= state.last_seq + 1 <= 1 << 62:
                 self._find("state", f"what is kept under {key!r} is damaged")
             else:
                 self._states[int.from_bytes(key[4:], "little")] = state
