@@ -66,7 +66,7 @@ def _read_signing_keys(value: Any, path: str) -> "dict[str, UserScope | None]":
     """Keys, or scopes with their key; other elements are passed over."""
     if not isinstance(value, list):
         raise wrong_type(value, path, "[]interface {}")
-    keys: dict[str, UserScope | None] = msgspec.field(default_factory=dict)
+    keys: dict[str, UserScope | None] = {}
     for item in value:
         if isinstance(item, str):
             keys[item] = None

@@ -255,9 +255,9 @@ def _read_struct(kind: type[Document], value: Any, path: str) -> Document:
 def _syntax(data: bytes, problem: str) -> str:
     """msgspec's complaint in Go's words, as far as both see the same mistake."""
     found = re.search(r"byte (\d+)", problem)
-    at = int(found[1]) if found else len(data)
-    if "truncated" in problem or at >= len(data):
+    if found is None or not data:
         return "unexpected end of JSON input"
+    at = min(int(found[1]), len(data) - 1)
     character = ascii(data[at : at + 1].decode("latin-1"))
     for words, after in _AFTER:
         if words in problem:
