@@ -91,7 +91,7 @@ def _replicas(config: ConsumerConfig) -> None:
     if config.num_replicas < 0:
         raise error(10133)
     if config.num_replicas > 1:
-        raise error(10126)
+        raise error(10074)
 
 
 def _waits(config: ConsumerConfig, pedantic: bool) -> None:

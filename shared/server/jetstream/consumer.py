@@ -172,12 +172,11 @@ class Consumer:
             raise BadRequest(f"409 Exceeded MaxRequestExpires of {go_duration(config.max_expires)}")
         if config.max_bytes and request.max_bytes > config.max_bytes:
             raise BadRequest(f"409 Exceeded MaxRequestMaxBytes of {config.max_bytes}")
-        if config.priority_policy == "none":
-            return
-        if not request.group:
-            raise BadRequest("400 Bad Request - Priority Group missing")
-        if request.group not in config.priority_groups:
-            raise BadRequest("400 Bad Request - Invalid Priority Group")
+        if config.priority_policy != "none":
+            if not request.group:
+                raise BadRequest("400 Bad Request - Priority Group missing")
+            if request.group not in config.priority_groups:
+                raise BadRequest("400 Bad Request - Invalid Priority Group")
         if (request.min_pending or request.min_ack_pending) and config.priority_policy != "overflow":
             raise BadRequest("400 Bad Request - Not a Overflow Priority consumer")
         if request.id and config.priority_policy != "pinned_client":

@@ -16,8 +16,8 @@ from phloem.shared import limits
 from phloem.shared.engine.draw import Draw
 from phloem.shared.jetstream.counters import sourced_count
 from phloem.shared.jetstream.errors import ApiError, error
-from phloem.shared.jetstream.headers import Wishes, wishes_of
-from phloem.shared.jetstream.sourcing import Selection, place_in
+from phloem.shared.jetstream.headers import Wishes, wishes_of, without
+from phloem.shared.jetstream.sourcing import DECIDED, Selection, place_in
 from phloem.shared.jetstream.stream_config import StreamConfig, StreamSource
 from phloem.shared.jetstream.times import SECOND_NS
 from phloem.shared.jetstream.ttl import parse_ttl
@@ -198,11 +198,20 @@ class Intake:
 
 
 class Mirror(Intake):
-    """Everything as the origin has it: sequences, times, headers."""
+    """Everything as the origin has it: sequences, times, headers but those that were asked of the origin alone."""
 
     def __init__(self, stream: "Stream", source: StreamSource) -> None:
         super().__init__(stream, source)
-        self._direct = DirectGet(stream, source.name)
+        self._direct = DirectGet(stream, source.name, self._better)
+
+    def _better(self) -> DirectGet | None:
+        """The origin, while it shows something that is not to be seen here yet: who has just been told that a message
+        is stored finds it."""
+        origin, feed, log = self.stream.account.streams.get(self.source.name), self._feed, self.stream.log
+        if origin is None or feed is None or not origin.direct.listening:
+            return None
+        behind = log.visible_seq < log.last_seq or feed.behind(self.selection.filters, self.next_seq)
+        return origin.direct if behind else None
 
     def begin(self, feed: Feed) -> int:
         """Behind the last that is here."""
@@ -212,7 +221,8 @@ class Mirror(Intake):
     def take(self, feed: Feed, message: Message, now: int) -> None:
         """One message, under the same sequence."""
         publish, config = self.stream.publish, self.stream.config
-        subject, header = self.selection.subject(message.subject), message.header
+        subject = self.selection.subject(message.subject)
+        header = without(message.header, DECIDED)  # what was asked of the origin is answered
         publish.check_room(config, subject, header, message.payload, b"")
         wishes = wishes_of(header) if b"\nNats-" in header else {}
         ttl, rollup = accepted(config, wishes)
