@@ -11,6 +11,8 @@ from setuptools import Extension, setup
 
 SHARED = Path(".src/phloem/shared")
 OPTIMISED = ["-O3", "-g0", "-fno-semantic-interposition", "-fno-plt", "-Wno-unused-function"]
+# Work of a start, a repair or once a generation: at -O3 they would take half of the compile for nothing
+COLD = {"store": ("contents", "frames", "generations", "inspect", "replay", "store"), "testing": ("faults",)}
 SANITIZED = [
     "-O1",
     "-g",
@@ -21,15 +23,21 @@ SANITIZED = [
 ]
 
 
-
 def jobs() -> int:
     """How many to compile at once: a compiler may want 1 GB, which a small device has once."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(1, min(os.cpu_count() or 1, memory >> 30))
 
 
+def flags(source: Path) -> list[str]:
+    """How one file is compiled."""
+    if sanitize:
+        return SANITIZED
+    cold = source.stem in COLD.get(source.parent.name, ())
+    return ["-O1" if flag == "-O3" and cold else flag for flag in OPTIMISED]
+
+
 sanitize = os.environ.get("PHLOEM_SANITIZE") == "1"
-flags = SANITIZED if sanitize else OPTIMISED
 link = ["-fsanitize=address,undefined"] if sanitize else []
 
 setup(
@@ -38,7 +46,7 @@ setup(
             Extension(
                 ".".join(source.relative_to(".src").with_suffix("").parts),
                 [str(source)],
-                extra_compile_args=flags,
+                extra_compile_args=flags(source),
                 extra_link_args=link,
             )
             for source in sorted(SHARED.glob("*/*.pyx"))

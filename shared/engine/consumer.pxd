@@ -15,6 +15,7 @@ cdef void consumers_sweep(Engine* g, uint64_t now) noexcept nogil
 cdef void consumer_kick(Consumer* c) noexcept nogil
 cdef void consumer_recount(Consumer* c) noexcept nogil
 cdef void consumer_used(Consumer* c) noexcept nogil
+cdef uint64_t due_after(Consumer* c, uint32_t deliveries, uint64_t now) noexcept nogil
 cdef bint ack_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil
 cdef bint flow_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil
 cdef void consumer_ack(Consumer* c, uint64_t seq, bint terminated) noexcept nogil

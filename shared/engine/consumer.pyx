@@ -19,7 +19,7 @@ from phloem.shared.kernel.output cimport due
 from phloem.shared.kernel.plan cimport plan_for
 from phloem.shared.kernel.sublist cimport grow, must
 from phloem.shared.kernel.text cimport equals, hash_bytes, put_number, starts_with
-from phloem.shared.kernel.types cimport Conn, Core, Msg, Plan
+from phloem.shared.kernel.types cimport NO_RESPONDERS, SYSTEM, Conn, Core, Msg, Plan
 from phloem.shared.store.journal cimport journal_note
 from phloem.shared.store.log cimport filter_matches, log_count, log_next, log_read
 from phloem.shared.store.types cimport DAMAGED, FOUND, MISSING, Record
@@ -251,10 +251,13 @@ cdef void _given_up(Consumer* c, Pending* p) noexcept nogil:
     consumer_note_ack(c, seq)
 
 
-cdef uint64_t _wait_of(Consumer* c, uint32_t deliveries) noexcept nogil:
+cdef uint64_t due_after(Consumer* c, uint32_t deliveries, uint64_t now) noexcept nogil:
+    """When a message that was handed out ``now`` goes out again; never, if nobody waits for its acknowledgement."""
+    if c.ack_policy == ACK_FLOW:
+        return 0
     if c.nbackoff:
-        return c.backoff_ns[deliveries - 1 if deliveries <= c.nbackoff else c.nbackoff - 1]
-    return c.ack_wait_ns
+        return now + c.backoff_ns[deliveries - 1 if deliveries <= c.nbackoff else c.nbackoff - 1]
+    return now + c.ack_wait_ns
 
 
 cdef uint32_t _ack_subject(Consumer* c, char* to, Record* r, uint32_t deliveries, uint64_t number,
@@ -317,9 +320,18 @@ cdef bint _crowded(Plan* plan) noexcept nogil:
     return False
 
 
+cdef bint _own(Plan* plan) noexcept nogil:
+    cdef uint32_t i
+    for i in range(plan.ntargets):
+        if plan.targets[i].conn.kind == SYSTEM:
+            return True
+    return False
+
+
 cdef uint32_t _hand_over(Consumer* c, const char* to, uint32_t n, Record* r, const char* reply,
                          uint32_t reply_len) noexcept nogil:
-    """One message to its receiver, under its own subject; over a link the subject is part of the reply."""
+    """One message to its receiver, under its own subject; over a link, and where the server itself listens (a stream
+    that takes from this one), the subject is part of the reply."""
     cdef Engine* g = c.stream.engine
     cdef Msg m
     cdef char sizes[32]
@@ -334,7 +346,7 @@ cdef uint32_t _hand_over(Consumer* c, const char* to, uint32_t n, Record* r, con
     digits += <uint32_t>put_number(&sizes[0] + digits, r.size)
     m.subject, m.subject_len = to, n
     m.reply, m.reply_len, m.client_reply_len = reply, reply_len, reply_len
-    if plan.nlinks and reply_len + r.subject_len + 1 < sizeof(whole):
+    if (plan.nlinks or _own(plan)) and reply_len + r.subject_len + 1 < sizeof(whole):
         memcpy(whole, reply, reply_len)
         whole[reply_len] = c'@'
         memcpy(&whole[0] + reply_len + 1, r.subject, r.subject_len)
@@ -401,8 +413,8 @@ cdef void _delivered(Consumer* c, uint64_t seq, Pending* p) noexcept nogil:
         if p.deliveries == 2:
             c.redelivered += 1
     if p != NULL:
-        p.sent_ns = now
-        p.due_ns = now + _wait_of(c, p.deliveries)
+        p.sent_ns, p.last_seq = now, c.delivered_consumer
+        p.due_ns = due_after(c, p.deliveries, now)
         soon(&c.due_ns, p.due_ns)
         soon(&g.due_ns, p.due_ns)
     c.last_sent_ns = now
@@ -455,7 +467,7 @@ cdef void _after_push(Consumer* c, uint64_t size, int64_t ts) noexcept nogil:
         c.hold_ns += size * 1_000_000_000 // c.rate_bytes
     if c.flow_control:
         c.unconfirmed += <int64_t>size
-        if c.question == 0 and c.unconfirmed > c.window // 2:
+        if c.question == 0 and (c.unconfirmed > c.window // 2 or (c.ack_policy == ACK_FLOW and _all_out(c))):
             _ask_flow(c)
 
 
@@ -507,6 +519,18 @@ cdef void _look_for_interest(Consumer* c) noexcept nogil:
             soon(&c.due_ns, c.last_used_ns + c.inactive_ns)
 
 
+cdef bint _all_out(Consumer* c) noexcept nogil:
+    """Whether as much is unacknowledged as may be."""
+    return c.ack_policy != ACK_NONE and c.max_ack_pending > 0 and c.npending >= <uint64_t>c.max_ack_pending
+
+
+cdef int _in_vain(Consumer* c) noexcept nogil:
+    c.exhausted = 1
+    if not c.push:
+        pulls_in_vain(c)
+    return IDLE
+
+
 cdef bint _may_push(Consumer* c) noexcept nogil:
     return c.active and not (c.flow_control and c.unconfirmed >= c.window)
 
@@ -524,8 +548,12 @@ cdef int _one(Consumer* c, uint64_t* bytes) noexcept nogil:
         if not _may_push(c):
             return IDLE
     else:
+        if c.priority_policy == PINNED and c.num_pending == 0 and c.again_first == c.again_count:
+            return _in_vain(c)  # nobody is pinned for nothing
         pull = pull_choose(c)
         if pull == NULL:
+            if not _all_out(c):
+                pulls_in_vain(c)
             return IDLE
     if c.push:
         plan = plan_for(g.core, c.stream.account, &c.source, c.deliver_subject, c.deliver_len)
@@ -538,7 +566,7 @@ cdef int _one(Consumer* c, uint64_t* bytes) noexcept nogil:
         if not _send(c, pull, &r, p, bytes):
             again_push(c, p.stream_seq)
         return -1
-    if c.ack_policy != ACK_NONE and c.max_ack_pending > 0 and c.npending >= <uint64_t>c.max_ack_pending:
+    if _all_out(c):
         return IDLE
     if c.hold_ns > now:
         soon(&c.due_ns, c.hold_ns)
@@ -551,10 +579,7 @@ cdef int _one(Consumer* c, uint64_t* bytes) noexcept nogil:
     if found == MISSING:
         if c.last_at >= c.nlast and c.next_seq <= c.stream.told_seq:
             c.next_seq = c.stream.told_seq + 1
-        c.exhausted = 1
-        if not c.push:
-            pulls_in_vain(c)
-        return IDLE
+        return _in_vain(c)
     if c.replay_original and _too_early(c, r.ts, now):
         return IDLE
     _send(c, pull, &r, NULL, bytes)

@@ -18,13 +18,13 @@ from phloem.shared.store.varint cimport get_varint, put_varint
 from . cimport types
 from .consumer cimport (
     consumer_ack, consumer_apply_ack, consumer_enter, consumer_kick, consumer_leave, consumer_nak, consumer_note,
-    consumer_recount, consumer_used,
+    consumer_recount, consumer_used, due_after,
 )
 from .engine cimport Engine, Stream, wake
 from .pending cimport pending_add, pending_clear, pending_find
 from .pull cimport somebody_listens, pull_join, pull_leave, pull_new, pulls_end, say_status, soon, unpin
 
-ACK_NONE, ACK_ALL, ACK_EXPLICIT = types.ACK_NONE, types.ACK_ALL, types.ACK_EXPLICIT
+ACK_NONE, ACK_ALL, ACK_EXPLICIT, ACK_FLOW = types.ACK_NONE, types.ACK_ALL, types.ACK_EXPLICIT, types.ACK_FLOW
 NO_PRIORITY, OVERFLOW, PINNED, PRIORITIZED = types.NO_PRIORITY, types.OVERFLOW, types.PINNED, types.PRIORITIZED
 INACTIVE, MAX_DELIVERIES, NAKED, TERMINATED = types.INACTIVE, types.MAX_DELIVERIES, types.NAKED, types.TERMINATED
 ACKED, PIN_SET, PIN_LOST, RESUMED = types.ACKED, types.PIN_SET, types.PIN_LOST, types.RESUMED
@@ -125,7 +125,7 @@ cdef class Consumer:
         cdef uint64_t now = self.engine.g.core.now_ns
         cdef types.Pull* p
         consumer_used(c)
-        if c.priority_policy == types.PINNED and pin and pin != bytes(c.pin[:22] if c.pin[0] else b""):
+        if c.priority_policy == types.PINNED and pin and c.pin[0] and pin != bytes(c.pin[:22]):
             self.status(reply, b"423 Nats-Pin-Id mismatch")
             return
         if c.max_waiting > 0 and c.npulls >= <uint64_t>c.max_waiting:
@@ -146,8 +146,10 @@ cdef class Consumer:
         p.min_pending, p.min_ack_pending = min_pending, min_ack_pending
         p.no_wait, p.priority = no_wait, <unsigned char>priority
         if pin:
-            p.pinned = 1
-            c.pin_due_ns = now + c.pin_ttl_ns
+            p.claims = 1
+            p.pinned = c.pin[0] != 0
+            if p.pinned:
+                c.pin_due_ns = now + c.pin_ttl_ns
         pull_join(c, p)
         soon(&c.due_ns, p.expires_ns)
         soon(&c.due_ns, p.heartbeat_due_ns)
@@ -185,7 +187,7 @@ cdef class Consumer:
         cdef types.Pending* p = pending_find(&self.c, seq)
         if p == NULL:
             return None
-        found = p.consumer_seq, p.deliveries
+        found = p.last_seq, p.deliveries
         consumer_ack(&self.c, seq, True)
         wake(&self.engine.g)
         return found
@@ -209,11 +211,8 @@ cdef class Consumer:
         self._kick()
 
     def unpin(self):
-        if not self.c.pin[0]:
-            return False
         unpin(&self.c, True)
         self._kick()
-        return True
 
     @property
     def numbers(self):
@@ -330,7 +329,7 @@ cdef class Consumer:
         cdef types.Pending* p = c.oldest
         while p != NULL:
             p.sent_ns = self.engine.g.core.now_ns
-            p.due_ns = p.sent_ns + (c.backoff_ns[min(p.deliveries, c.nbackoff) - 1] if c.nbackoff else c.ack_wait_ns)
+            p.due_ns = due_after(c, p.deliveries, p.sent_ns)
             soon(&c.due_ns, p.due_ns)
             p = p.after
         soon(&self.engine.g.due_ns, c.due_ns)

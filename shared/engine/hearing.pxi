@@ -34,7 +34,7 @@ cdef void consumer_ack(Consumer* c, uint64_t seq, bint terminated) noexcept nogi
             _done(c, c.oldest)
     elif p != NULL:
         if c.samples and not terminated:
-            tell(c, ACKED, seq, p.consumer_seq, p.deliveries, g.core.now_ns - p.sent_ns)
+            tell(c, ACKED, seq, p.last_seq, p.deliveries, g.core.now_ns - p.sent_ns)
         _done(c, p)
     if not terminated:
         c.last_ack_ns = g.core.now_ns
@@ -58,7 +58,7 @@ cdef bint consumer_nak(Consumer* c, uint64_t seq, uint64_t delay_ns) noexcept no
     cdef Pending* p = pending_find(c, seq)
     if p == NULL:
         return False
-    tell(c, NAKED, seq, p.consumer_seq, p.deliveries, 0)
+    tell(c, NAKED, seq, p.last_seq, p.deliveries, 0)
     if delay_ns:
         p.due_ns = c.stream.engine.core.now_ns + delay_ns
         soon(&c.due_ns, p.due_ns)
@@ -112,6 +112,19 @@ cdef bint _parse(Engine* g, AccountState* a, const char* s, uint32_t n, uint32_t
     return out.consumer != NULL
 
 
+cdef void _nobody(Engine* g, Conn* src, Msg* m) noexcept nogil:
+    """What the sender would get if nobody listened to the subject."""
+    cdef char text[HEAD_MAX + 64]
+    cdef uint32_t at = 28
+    if m.reply_len == 0 or not src.flags & NO_RESPONDERS or m.subject_len > HEAD_MAX:
+        return
+    memcpy(text, b"NATS/1.0 503\r\nNats-Subject: ", at)
+    memcpy(&text[0] + at, m.subject, m.subject_len)
+    at += m.subject_len
+    memcpy(&text[0] + at, b"\r\n\r\n", 4)
+    answer_message(g, NULL, src.account, m.reply, m.client_reply_len, text, at + 4, NULL, 0)
+
+
 cdef bint ack_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     """The sink of ``$JS.ACK.>``. Kinds with an argument are for Python."""
     cdef Engine* g = <Engine*>context
@@ -119,7 +132,8 @@ cdef bint ack_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     cdef Pending* p
     cdef const char* body = m.body + m.header_len
     cdef uint32_t n = m.size - m.header_len
-    if not _parse(g, src.account, m.subject, m.subject_len, 9, &a):
+    if not _parse(g, src.account, m.subject, m.subject_len, 9, &a) or a.consumer.ack_policy in (ACK_NONE, ACK_FLOW):
+        _nobody(g, src, m)
         return True
     if n == 0 or equals(body, n, b"+ACK", 4) or equals(body, n, b"+OK", 3):
         consumer_ack(a.consumer, a.seq, False)
@@ -128,7 +142,7 @@ cdef bint ack_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     elif equals(body, n, b"+WPI", 4):
         p = pending_find(a.consumer, a.seq)
         if p != NULL and p.due_ns:
-            p.due_ns = k.now_ns + _wait_of(a.consumer, p.deliveries)
+            p.due_ns = due_after(a.consumer, p.deliveries, k.now_ns)
         consumer_used(a.consumer)
     elif starts_with(body, n, b"-NAK", 4) or starts_with(body, n, b"+TERM", 5) or starts_with(body, n, b"+NXT", 4):
         return False
@@ -147,7 +161,8 @@ cdef bint flow_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     cdef Consumer* c
     cdef char asked[HEAD_MAX]
     cdef uint32_t n
-    if not _parse(g, src.account, m.subject, m.subject_len, 5, &a):
+    if not _parse(g, src.account, m.subject, m.subject_len, 5, &a) or not a.consumer.flow_control:
+        _nobody(g, src, m)
         return True
     c = a.consumer
     if c.question == 0:
@@ -161,8 +176,38 @@ cdef bint flow_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
         c.unconfirmed = 0
     if c.window < WINDOW_MOST:
         c.window *= 2
+    if c.ack_policy == ACK_FLOW:
+        _flow_ack(c, _header_number(m, b"\nNats-Last-Consumer:", 20), _header_number(m, b"\nNats-Last-Stream:", 18))
     consumer_kick(c)
     return True
+
+
+cdef uint64_t _header_number(Msg* m, const char* name, uint32_t n) noexcept nogil:
+    """The value of a header that is a number; 0 for none."""
+    cdef uint32_t at, end
+    cdef uint64_t value = 0
+    for at in range(m.header_len):
+        if at + n < m.header_len and memcmp(m.body + at, name, n) == 0:
+            at += n
+            while at < m.header_len and m.body[at] == c' ':
+                at += 1
+            end = at
+            while end < m.header_len and m.body[end] != c'\r':
+                end += 1
+            return value if _number(m.body + at, end - at, &value) else 0
+    return 0
+
+
+cdef void _flow_ack(Consumer* c, uint64_t number, uint64_t seq) noexcept nogil:
+    """With the policy "flow_control": the receiver has everything up to here."""
+    if number > c.delivered_consumer or seq > c.delivered_stream or number <= c.floor_consumer or seq <= c.floor_stream:
+        return
+    while c.oldest != NULL and c.oldest.stream_seq <= seq:
+        _done(c, c.oldest)
+    if seq > c.floor_stream:
+        c.floor_consumer, c.floor_stream = number, seq
+    c.last_ack_ns = c.stream.engine.core.now_ns
+    consumer_used(c)
 
 
 # --- time ------------------------------------------------------------------------------------------
@@ -194,10 +239,12 @@ cdef void _sweep_push(Consumer* c, uint64_t now) noexcept nogil:
     cdef uint32_t n = 0
     if c.heartbeat_ns and c.active:
         if now >= c.last_sent_ns + c.heartbeat_ns:
-            if c.question and c.unconfirmed >= c.window:
+            if c.question:
                 n = _flow_subject(c, stalled)
             say_heartbeat(c, c.deliver_subject, c.deliver_len, stalled, n)
             c.last_sent_ns = now
+            if c.ack_policy == ACK_FLOW and c.npending and c.question == 0:
+                _ask_flow(c)
         soon(&c.due_ns, c.last_sent_ns + c.heartbeat_ns)
 
 

@@ -55,7 +55,7 @@ cdef Pending* pending_add(Consumer* c, uint64_t stream_seq, uint64_t consumer_se
     cdef Pending* at = c.newest
     if (c.npending + 1) * 2 > c.table_cap:
         _resize(c, c.table_cap * 2 if c.table_cap else FEW)
-    p.stream_seq, p.consumer_seq, p.deliveries = stream_seq, consumer_seq, 1
+    p.stream_seq, p.consumer_seq, p.last_seq, p.deliveries = stream_seq, consumer_seq, consumer_seq, 1
     while at != NULL and at.stream_seq > stream_seq:
         at = at.before
     p.before = at

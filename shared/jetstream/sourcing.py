@@ -14,8 +14,8 @@ from phloem.shared.jetstream.times import rfc3339
 from phloem.shared.jetstream.transform import Transform
 
 HEADER = b"Nats-Stream-Source"
-DECIDED = (b"Nats-Expected-", b"Nats-Batch-")  # what the origin has answered
-LEFT_BEHIND = (b"Nats-Stream-Source:", *DECIDED)  # of a source
+LEFT_BY_MIRROR = (b"Nats-Expected-", b"Nats-Batch-")
+LEFT_BEHIND = (b"Nats-Stream-Source:", *LEFT_BY_MIRROR)  # of a source
 
 
 class Place(NamedTuple):
