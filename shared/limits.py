@@ -83,6 +83,14 @@ LEAF_CONNECT_INFO_TIMEOUT_NS = 2 * SECOND_NS
 LEAF_LOOP_DELAY_NS = 30 * SECOND_NS  # after "Loop detected" and after a name conflict
 LEAF_MIN_VERSION_DELAY_NS = 5 * SECOND_NS
 
+# --- keys and claims (nats-server's numbers, but for the first) --------------------------------------
+NKEY_TEXT = 128  # characters of a key as text; the longest kind, a private key, has 108
+JWT_BYTES = 1 << 20  # of a token, looked at before anything is decoded
+JWT_INFO_BYTES = 8 << 10  # of an account's description or info_url
+JWT_QUOTED = 256  # characters of a peer's text in the text of an error
+TEMPLATE_SUBJECTS = 4096  # that the templates of one list of a scoped signing key may become
+CREDENTIALS_BYTES = (1 << 20) + (64 << 10)  # of a creds file: a token of any size and what is around it
+
 # --- connections that fail again and again ------------------------------------------------------
 CONNECT_ERROR_REPORTS = 3600  # every n-th failure of a link that never came up is logged as an error
 RECONNECT_ERROR_REPORTS = 1  # the same once it has been up

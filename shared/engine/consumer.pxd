@@ -6,6 +6,8 @@ from phloem.shared.kernel.types cimport Conn, Core, Msg
 
 from .types cimport *
 
+cdef uint64_t GIVEN_UP  # this bit of a noted sequence: handed out as often as allowed, not acknowledged
+
 cdef bint consumer_wants(Consumer* c, uint64_t seq, const char* subject, uint32_t n) noexcept nogil
 cdef void consumer_removed(Consumer* c, uint64_t seq, const char* subject, uint32_t n) noexcept nogil
 cdef void consumers_news(Stream* s, uint64_t start, uint64_t end) noexcept nogil

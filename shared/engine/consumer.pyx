@@ -27,7 +27,8 @@ from phloem.shared.store.varint cimport put_varint
 
 from .answers cimport answer_message, send_message
 from .pending cimport (
-    again_pop, again_push, floor_after, pending_add, pending_clear, pending_drop, pending_find,
+    again_pop, again_push, floor_after, given_up_add, given_up_drop, given_up_has, pending_add, pending_clear,
+    pending_drop, pending_find, requeue, wait_until,
 )
 from .pull cimport (
     pull_choose, pull_leave, pull_turn, pulls_in_vain, pulls_sweep, say_heartbeat, say_status, soon, tell,
@@ -43,6 +44,8 @@ cdef enum:
     NOTE_NS = 1_000_000_000  # positions that nobody acknowledges are noted this often
     SPANS_MAX = 4096
     TOKENS_MAX = 13
+
+cdef uint64_t GIVEN_UP = <uint64_t>1 << 63
 
 cdef enum Turn:  # how a turn ended
     IDLE = 0  # wait for something to happen
@@ -126,14 +129,19 @@ cdef void consumer_leave(Engine* g, Consumer* c) noexcept nogil:
 
 
 cdef bint consumer_wants(Consumer* c, uint64_t seq, const char* subject, uint32_t n) noexcept nogil:
-    """Whether the message still has to be kept for this consumer."""
+    """Whether the message still has to be kept for this consumer. One that was handed out as often as allowed is: somebody
+    may look into why."""
+    cdef uint64_t i
     if c.gone or not filter_matches(&c.filter, subject, n):
         return False
     if seq >= c.next_seq:
         return True
-    if c.ack_policy == ACK_NONE or seq <= c.floor_stream:
+    for i in range(c.last_at, c.nlast):
+        if c.last_seqs[i] == seq:
+            return True
+    if c.ack_policy == ACK_NONE:
         return False
-    return pending_find(c, seq) != NULL
+    return pending_find(c, seq) != NULL or given_up_has(c, seq)
 
 
 cdef void consumer_kick(Consumer* c) noexcept nogil:
@@ -175,6 +183,7 @@ cdef void consumer_removed(Consumer* c, uint64_t seq, const char* subject, uint3
     if subject == NULL:  # everything below seq
         c.num_pending = c.nlast = c.last_at = 0
         pending_clear(c)
+        c.ngiven = 0
         if c.next_seq < seq:
             c.next_seq = seq
         c.floor_consumer, c.floor_stream = c.delivered_consumer, c.delivered_stream
@@ -182,7 +191,11 @@ cdef void consumer_removed(Consumer* c, uint64_t seq, const char* subject, uint3
     p = pending_find(c, seq)
     if p != NULL:
         tell(c, TERMINATED, seq, p.consumer_seq, p.deliveries, 1)
-        consumer_ack(c, seq, True)
+        _dropped(c, p)  # the stream is not told: it is removing the message
+        consumer_used(c)
+        consumer_kick(c)
+        return
+    if given_up_drop(c, seq):
         return
     if c.last_at < c.nlast and seq < c.next_seq:
         for i in range(c.last_at, c.nlast):
@@ -248,13 +261,17 @@ cdef void _given_up(Consumer* c, Pending* p) noexcept nogil:
     tell(c, MAX_DELIVERIES, seq, number, p.deliveries, 0)
     pending_drop(c, p)
     floor_after(c, number)
-    consumer_note_ack(c, seq)
+    if c.stream.retention == INTEREST:
+        given_up_add(c, seq)
+        consumer_note_ack(c, seq | GIVEN_UP)
+    else:
+        consumer_note_ack(c, seq)
 
 
 cdef uint64_t due_after(Consumer* c, uint32_t deliveries, uint64_t now) noexcept nogil:
     """When a message that was handed out ``now`` goes out again; never, if nobody waits for its acknowledgement."""
     if c.ack_policy == ACK_FLOW:
-        return 0
+        return NEVER_NS
     if c.nbackoff:
         return now + c.backoff_ns[deliveries - 1 if deliveries <= c.nbackoff else c.nbackoff - 1]
     return now + c.ack_wait_ns
@@ -414,7 +431,7 @@ cdef void _delivered(Consumer* c, uint64_t seq, Pending* p) noexcept nogil:
             c.redelivered += 1
     if p != NULL:
         p.sent_ns, p.last_seq = now, c.delivered_consumer
-        p.due_ns = due_after(c, p.deliveries, now)
+        wait_until(c, p, due_after(c, p.deliveries, now))
         soon(&c.due_ns, p.due_ns)
         soon(&g.due_ns, p.due_ns)
     c.last_sent_ns = now
@@ -607,6 +624,8 @@ cdef int _turn(Consumer* c) noexcept nogil:
     cdef Core* k = c.stream.engine.core
     if c.push:
         _look_for_interest(c)
+    if c.paused_until_ns:
+        pulls_in_vain(c)
     if c.gone or c.paused_until_ns or (c.push and not c.active) or (not c.push and c.pulls == NULL):
         return IDLE
     while done < TURN_MESSAGES and bytes < TURN_BYTES:

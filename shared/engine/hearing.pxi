@@ -16,26 +16,38 @@ cdef void consumer_note_ack(Consumer* c, uint64_t seq) noexcept nogil:
 
 
 cdef void consumer_apply_ack(Consumer* c, uint64_t seq) noexcept nogil:
-    """The message is done with."""
-    cdef Pending* p = pending_find(c, seq)
+    """Noted: the message is done with, or was handed out as often as allowed."""
+    cdef Pending* p = pending_find(c, seq & ~GIVEN_UP)
     cdef uint64_t number
     if p != NULL:
         number = p.consumer_seq
         pending_drop(c, p)
         floor_after(c, number)
+    if seq & GIVEN_UP:
+        given_up_add(c, seq & ~GIVEN_UP)
+    else:
+        given_up_drop(c, seq)
 
 
 cdef void consumer_ack(Consumer* c, uint64_t seq, bint terminated) noexcept nogil:
     """An acknowledgement (with the policy "all" of everything before as well), or the end of waiting for one."""
     cdef Pending* p = pending_find(c, seq)
     cdef Engine* g = c.stream.engine
+    cdef uint64_t number = 0
     if c.ack_policy == ACK_ALL and not terminated:
         while c.oldest != NULL and c.oldest.stream_seq <= seq:
+            number = c.oldest.consumer_seq
             _done(c, c.oldest)
+        while c.ngiven and c.given_up[0] <= seq:
+            _late(c, c.given_up[0])
+        if number and c.npending:  # the floor is what was named, although nothing may be between it and the next
+            c.floor_consumer, c.floor_stream = number, seq
     elif p != NULL:
         if c.samples and not terminated:
             tell(c, ACKED, seq, p.last_seq, p.deliveries, g.core.now_ns - p.sent_ns)
         _done(c, p)
+    elif c.ack_policy == ACK_EXPLICIT and c.stream.retention != LIMITS and seq < c.next_seq:
+        _late(c, seq)
     if not terminated:
         c.last_ack_ns = g.core.now_ns
     consumer_used(c)
@@ -43,14 +55,26 @@ cdef void consumer_ack(Consumer* c, uint64_t seq, bint terminated) noexcept nogi
         consumer_kick(c)
 
 
-cdef void _done(Consumer* c, Pending* p) noexcept nogil:
+cdef void _dropped(Consumer* c, Pending* p) noexcept nogil:
     cdef uint64_t seq = p.stream_seq
     cdef uint64_t number = p.consumer_seq
     pending_drop(c, p)
     floor_after(c, number)
     consumer_note_ack(c, seq)
+
+
+cdef void _done(Consumer* c, Pending* p) noexcept nogil:
+    cdef uint64_t seq = p.stream_seq
+    _dropped(c, p)
     if c.stream.retention != LIMITS:
         c.stream.acked(c.stream, c, seq)
+
+
+cdef void _late(Consumer* c, uint64_t seq) noexcept nogil:
+    """An acknowledgement of what had been handed out as often as allowed before."""
+    if given_up_drop(c, seq):
+        consumer_note_ack(c, seq)
+    c.stream.acked(c.stream, c, seq)
 
 
 cdef bint consumer_nak(Consumer* c, uint64_t seq, uint64_t delay_ns) noexcept nogil:
@@ -60,12 +84,11 @@ cdef bint consumer_nak(Consumer* c, uint64_t seq, uint64_t delay_ns) noexcept no
         return False
     tell(c, NAKED, seq, p.last_seq, p.deliveries, 0)
     if delay_ns:
-        p.due_ns = c.stream.engine.core.now_ns + delay_ns
+        wait_until(c, p, c.stream.engine.core.now_ns + delay_ns)
         soon(&c.due_ns, p.due_ns)
         soon(&c.stream.engine.due_ns, p.due_ns)
-    elif p.due_ns:
-        p.due_ns = 0
-        again_push(c, seq)
+    else:
+        requeue(c, p)
     consumer_used(c)
     consumer_kick(c)
     return True
@@ -224,8 +247,7 @@ cdef void _expire_pending(Consumer* c, uint64_t now) noexcept nogil:
             if c.max_deliver > 0 and p.deliveries >= <uint64_t>c.max_deliver:
                 _given_up(c, p)
             else:
-                p.due_ns = 0
-                again_push(c, p.stream_seq)
+                requeue(c, p)
             any = True
         else:
             soon(&c.due_ns, p.due_ns)

@@ -21,8 +21,8 @@ cdef enum:
 
 
 cdef void soon(uint64_t* due_ns, uint64_t ns) noexcept nogil:
-    """Something is due at ``ns`` (0: never)."""
-    if ns and (due_ns[0] == 0 or ns < due_ns[0]):
+    """Something is due at ``ns`` (0 or NEVER_NS: never)."""
+    if ns and ns != NEVER_NS and (due_ns[0] == 0 or ns < due_ns[0]):
         due_ns[0] = ns
 
 

@@ -10,6 +10,12 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from phloem.shared.kernel.types cimport AccountState, Conn, Core, Plan
 from phloem.shared.store.types cimport Filter, Journal, Log
 
+cdef extern from *:
+    """
+    #define NEVER_NS ((uint64_t)1 << 63)
+    """
+    uint64_t NEVER_NS  # no time of any clock
+
 cdef enum Retention:
     LIMITS = 0
     INTEREST = 1
@@ -160,7 +166,7 @@ cdef struct Pending:  # a message that was handed out and is not acknowledged
     uint64_t consumer_seq  # of its first delivery
     uint64_t last_seq  # consumer sequence of its last delivery
     uint64_t sent_ns
-    uint64_t due_ns  # when it is handed out again; 0: it is in the queue for that already
+    uint64_t due_ns  # when it is handed out again; 0: it is in the queue for that already (counted in Consumer.queued)
     uint32_t deliveries
 
 cdef struct Pull:  # a request that waits for messages
@@ -242,7 +248,11 @@ cdef struct Consumer:
     uint32_t npending
     Pending* oldest
     Pending* newest
-    uint64_t* again  # a queue of stream sequences to hand out again
+    uint64_t* given_up  # handed out as often as allowed and still kept (retention by interest), ascending
+    uint32_t ngiven
+    uint32_t given_cap
+    uint32_t queued  # how many pending ones wait to be handed out again
+    uint64_t* again  # a queue of stream sequences to hand out again; some may not be due any more
     uint32_t again_first
     uint32_t again_count
     uint32_t again_cap

@@ -382,11 +382,12 @@ class Consumer:
 
 
 def _delay(text: str) -> int:
-    """Of a negative acknowledgement: {"delay": ns} or a Go duration; what is neither is no delay."""
+    """Of a negative acknowledgement: {"delay": ns} or a Go duration; what is neither, or too long, is no delay."""
     try:
         if text.startswith("{"):
-            delay = msgspec.json.decode(text.encode()).get("delay", 0)
-            return max(int(delay), 0)
-        return max(parse_go_duration(text), 0) if re.match(r"[\d.]", text) else 0
-    except (ValueError, TypeError, AttributeError, *UNREADABLE):
+            delay = int(msgspec.json.decode(text.encode()).get("delay", 0))
+        else:
+            delay = parse_go_duration(text) if re.match(r"[\d.]", text) else 0
+    except (ValueError, TypeError, AttributeError, OverflowError, *UNREADABLE):
         return 0
+    return delay if 0 < delay < 1 << 63 else 0
