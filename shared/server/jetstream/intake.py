@@ -228,7 +228,7 @@ class Mirror(Intake):
         """The origin, while it shows something that is not to be seen here yet: who has just been told that a message
         is stored finds it."""
         origin, feed, log = self.stream.account.streams.get(self.source.name), self._feed, self.stream.log
-        if origin is None or feed is None or not origin.direct.listening:
+        if self._remote is not None or origin is None or feed is None or not origin.direct.listening:
             return None
         behind = log.visible_seq < log.last_seq or feed.behind(self.selection.filters, self.next_seq)
         return origin.direct if behind else None
