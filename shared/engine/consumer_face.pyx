@@ -212,7 +212,7 @@ cdef class Consumer:
         c.ngiven = 0
         c.nlast = c.last_at = 0
         c.next_seq = start_seq if start_seq else 1
-        c.delivered_consumer = c.floor_consumer = 0
+        c.delivered_consumer = c.floor_consumer = c.last_ack_ns = 0
         c.delivered_stream = c.floor_stream = c.next_seq - 1
         c.nspans = c.nacked = 0
         c.hold_ns = c.replay_ts = 0

@@ -5,6 +5,7 @@ import re
 from datetime import UTC, datetime
 
 ZERO = "0001-01-01T00:00:00Z"
+EPOCH = "1970-01-01T00:00:00Z"
 SECOND_NS = 1_000_000_000
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9})\d*)?(Z|z|([+-])(\d\d):(\d\d))"
@@ -49,6 +50,13 @@ def parse_rfc3339(text: str) -> int:
         offset = (int(match[10]) * 60 + int(match[11])) * 60 * SECOND_NS
         ns += -offset if match[9] == "+" else offset
     return ns
+
+
+def printed_time(text: str) -> str:
+    """A time of a request as answers show it; unlike ``rfc3339`` it tells the epoch, with which some clients say that
+    something is over, from no time at all. Raises ValueError."""
+    ns = parse_rfc3339(text)
+    return rfc3339(ns) if ns or int(text[:4]) < 1970 else EPOCH
 
 
 def go_duration(ns: int) -> str:

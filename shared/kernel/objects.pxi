@@ -577,6 +577,10 @@ cdef class Kernel:
         self._after()
         return done
 
+    def listened(self, Account account not None, bytes subject not None):
+        cdef Node* node = sublist_node(&account.a.subs, subject, len(subject), False)
+        return node != NULL and (node.nsubs > 0 or node.groups != NULL)
+
     def subscribe(self, Account account not None, bytes subject not None, bytes queue, callback):
         cdef bytes sid
         cdef Sub* s

@@ -224,6 +224,8 @@ class Kernel:
     ) -> int:
         """A message from the server itself; the number of receivers. Raises ValueError for a subject or reply of more
         than 65,000 bytes or a message of 2 GiB."""
+    def listened(self, account: Account, subject: bytes) -> bool:
+        """Whether there is a subscription to exactly this subject, wildcards not counted."""
     def subscribe(
         self,
         account: Account,

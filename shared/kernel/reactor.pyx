@@ -23,7 +23,7 @@ from .ops cimport parse
 from .output cimport complain, doom, due, fail, finish, flush, flush_dirty, out, release_output, release_pools, watch, write_deadline
 from .permits cimport forget_replies, may_subscribe, permits_add, permits_clear
 from .plan cimport plan_for, plans_clear
-from .sublist cimport must, node_subject, sublist_clear, sublist_init
+from .sublist cimport must, node_subject, sublist_clear, sublist_init, sublist_node
 from .text cimport has_wildcard, next_random, valid_subject
 from .types cimport *
 

@@ -377,3 +377,15 @@ async def test_direct_get_where_nobody_serves_it(js: JsClient) -> None:
     for subject in ("OFF", "OFF.off.a", "NONE", "NONE.a.b"):
         answer = await js.request(f"$JS.API.DIRECT.GET.{subject}", b'{"seq":1}')
         assert answer.head == f"NATS/1.0 503\r\nNats-Subject: $JS.API.DIRECT.GET.{subject}\r\n\r\n".encode()
+
+
+async def test_snapshot_waits_for_its_receiver(js: JsClient) -> None:
+    """Clients ask with the inbox of their requests, and subscribe to the subject itself when they have the answer."""
+    await js.stream()
+    await js.fill("s.a")
+    requests = js.subscribe("_WILD.*")
+    await js.good("STREAM.SNAPSHOT.S", {"deliver_subject": "_WILD.x", "chunk_size": 1024})
+    await requests.silence()
+    receiver = js.subscribe("_WILD.x")
+    assert len((await receiver.next()).payload) > 0
+    assert (await receiver.next()).payload == b""

@@ -300,6 +300,19 @@ async def test_pause_and_resume(js: JsClient) -> None:
     assert "paused" not in await js.good("CONSUMER.INFO.S.C")
 
 
+@pytest.mark.parametrize("past", ["2020-01-01T00:00:00Z", "1970-01-01T00:00:00.000Z"])
+async def test_pause_until_a_time_that_is_over(js: JsClient, past: str) -> None:
+    await _start(js, 1)
+    await js.good("CONSUMER.PAUSE.S.C", {"pause_until": "2090-01-01T00:00:00Z"})
+    shown = past.replace(".000Z", "Z")
+    answer = await js.good("CONSUMER.PAUSE.S.C", {"pause_until": past})
+    assert {k: v for k, v in answer.items() if k != "type"} == {"paused": False, "pause_until": shown}
+    info = await js.good("CONSUMER.INFO.S.C")
+    assert "paused" not in info
+    assert info["config"]["pause_until"] == shown
+    assert [m.seq for m in await js.fetch(1)] == [1]
+
+
 @pytest.mark.parametrize(("body", "seqs"), [(None, [2, 3]), ({"seq": 1}, [1, 2]), ({"seq": 3}, [3])])
 async def test_reset(js: JsClient, body: dict[str, int] | None, seqs: list[int]) -> None:
     await _start(js, 3)
@@ -309,6 +322,7 @@ async def test_reset(js: JsClient, body: dict[str, int] | None, seqs: list[int])
     assert answer["type"].endswith("consumer_reset_response")
     assert answer["reset_seq"] == seqs[0]
     assert answer["num_ack_pending"] == 0
+    assert "last_active" not in answer["ack_floor"]
     again = await js.fetch(len(seqs))
     assert [m.seq for m in again] == seqs
     assert again[0].ack[2] == 1

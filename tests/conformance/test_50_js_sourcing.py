@@ -163,6 +163,33 @@ async def test_mirror_answers_direct_gets(js: JsClient) -> None:
     await js.until(who, "M")
 
 
+@pytest.mark.parametrize("mirror", ["M", "LONGER_NAME"])
+async def test_direct_get_by_a_mirror_of_any_name(js: JsClient, mirror: str) -> None:
+    await js.stream("ORIGIN", allow_direct=True)
+    await js.fill("origin.a")
+    await js.stream(mirror, mirror={"name": "ORIGIN"})
+    await _arrived(js, mirror, 1)
+    seen: set[object] = set()
+
+    async def both() -> bool:
+        answer = await js.request("$JS.API.DIRECT.GET.ORIGIN.origin.a")
+        assert answer.payload == b"1"
+        seen.add(answer.headers["Nats-Stream"])
+        return seen == {"ORIGIN", mirror}
+
+    await js.until(both, True)
+
+
+async def test_mirror_drops_what_was_asked_of_its_origin(js: JsClient) -> None:
+    await js.stream("O")
+    await js.fill("o.a", headers={"Nats-Expected-Last-Subject-Sequence": "0", "N": "1"})
+    await js.stream("M", mirror={"name": "O"})
+    await _arrived(js, "M", 1)
+    message = await js.stored(1, "M")
+    assert message is not None
+    assert base64.b64decode(message["hdrs"]) == b"NATS/1.0\r\nN: 1\r\n\r\n"
+
+
 # --- sources
 
 

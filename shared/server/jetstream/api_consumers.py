@@ -17,7 +17,7 @@ from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.headers import field_of
 from phloem.shared.jetstream.sourcing import identity_of
 from phloem.shared.jetstream.strict_json import decode_plain
-from phloem.shared.jetstream.times import parse_rfc3339, rfc3339
+from phloem.shared.jetstream.times import ZERO, parse_rfc3339, printed_time
 from phloem.shared.server.jetstream.api_streams import (
     LIST_PAGE,
     NAMES_PAGE,
@@ -260,17 +260,17 @@ def pause(request: "Request") -> dict[str, Any]:
     wanted = decoded(request, PauseRequest).pause_until
     now = request.system.clock.wall_ns()
     try:
-        until = parse_rfc3339(wanted) if wanted else 0
+        until, shown = (parse_rfc3339(wanted), printed_time(wanted)) if wanted else (0, ZERO)
     except ValueError as problem:
         raise error(10025, err=str(problem)) from None
     consumer = consumer_of(request)
     paused = until > now
     before = consumer.config.pause_until
-    consumer.pause(rfc3339(until) if paused else None)
+    consumer.pause(shown if shown != ZERO else None)
     if consumer.config.pause_until != before:
         consumer.advise_pause()
     request.changes = True
-    answer: dict[str, Any] = {"paused": paused, "pause_until": rfc3339(until)}
+    answer: dict[str, Any] = {"paused": paused, "pause_until": shown}
     if paused:
         answer["pause_remaining"] = until - now
     return answer

@@ -54,6 +54,10 @@ class AccountLine:
         kernel = self._system.server.kernel
         return kernel.publish(self._account, subject.encode(), reply.encode(), header, body)
 
+    def listened(self, subject: str) -> bool:
+        """Whether somebody has subscribed to exactly this."""
+        return self._system.server.kernel.listened(self._account, subject.encode())
+
     def answer(self, reply: bytes, body: bytes) -> None:
         """Once all that was stored so far is on the disk."""
         self._system.engine.answer(self._account, reply, b"", body, durable=True)

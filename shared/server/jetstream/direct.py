@@ -4,6 +4,7 @@ A message that is not on the disk yet is not shown: the answer waits for its bat
 """
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -46,9 +47,12 @@ QUEUE = b"_sys_"
 class DirectGet:
     """The subscriptions ``$JS.API.DIRECT.GET.<stream>`` and below of one stream."""
 
-    def __init__(self, stream: "Stream", name: str = "") -> None:
-        """``name``: of the stream that is asked, when it is a mirror that answers."""
+    def __init__(
+        self, stream: "Stream", name: str = "", better: "Callable[[], DirectGet | None] | None" = None
+    ) -> None:
+        """``name``: of the stream that is asked, when it is a mirror that answers; ``better``: who knows more now."""
         self._stream = stream
+        self._better = better
         self._name = name or stream.name
         self._subject = f"$JS.API.DIRECT.GET.{self._name}".encode()
         self._idents: list[int] = []
@@ -69,7 +73,7 @@ class DirectGet:
                 self._idents.append(kernel.subscribe(account, prefix, QUEUE, self._asked))
                 ident = kernel.subscribe(account, prefix + b".>", QUEUE, self._asked)
                 self._idents.append(ident)
-                if prefix == self._subject:
+                if prefix == self._subject and self._name == self._stream.name:
                     self._stream.engine.serve_direct(ident)
         else:
             for ident in self._idents:
@@ -86,6 +90,10 @@ class DirectGet:
 
     def _asked(self, subject: bytes, reply: bytes, header: bytes, body: bytes) -> None:
         if not reply:
+            return
+        better = self._better() if self._better is not None else None
+        if better is not None:
+            better._asked(subject, reply, header, body)
             return
         try:
             if b"Nats-Required-Api-Level" in header and not level_is_known(header):

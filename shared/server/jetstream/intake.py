@@ -218,11 +218,20 @@ class Intake:
 
 
 class Mirror(Intake):
-    """Everything as the origin has it: sequences, times, headers."""
+    """Everything as the origin has it: sequences, times, headers but those that were asked of the origin alone."""
 
     def __init__(self, stream: "Stream", source: StreamSource) -> None:
         super().__init__(stream, source)
-        self._direct = DirectGet(stream, source.name)
+        self._direct = DirectGet(stream, source.name, self._better)
+
+    def _better(self) -> DirectGet | None:
+        """The origin, while it shows something that is not to be seen here yet: who has just been told that a message
+        is stored finds it."""
+        origin, feed, log = self.stream.account.streams.get(self.source.name), self._feed, self.stream.log
+        if self._remote is not None or origin is None or feed is None or not origin.direct.listening:
+            return None
+        behind = log.visible_seq < log.last_seq or feed.behind(self.selection.filters, self.next_seq)
+        return origin.direct if behind else None
 
     def begin(self, feed: Feed) -> int:
         """Behind the last that is here."""

@@ -25,7 +25,7 @@ from phloem.shared.wire.s2 import CorruptStream, Decoder, Encoder
 
 log = logging.getLogger("phloem.jetstream")
 
-RETRY_NS = 50_000_000  # until somebody listens
+RETRY_NS = 5_000_000  # until somebody listens
 ENTRY_COST = 512  # what storing a message costs beside its bytes, in bytes of a turn
 CREATED = "io.nats.jetstream.api.v1.stream_create_response"
 
@@ -44,6 +44,9 @@ class Line(Protocol):
 
     def publish(self, subject: str, reply: str, header: bytes, body: bytes) -> int:
         """How many got it."""
+
+    def listened(self, subject: str) -> bool:
+        """Whether somebody has subscribed to exactly this."""
 
     def answer(self, reply: bytes, body: bytes) -> None:
         """Once all that was stored so far is on the disk."""
@@ -126,7 +129,7 @@ class Snapshot:
         self._encoder = Encoder()
         self._packed = bytearray()
         self._plain = self._pieces()
-        self._all = False
+        self._all = self._ready = False
         self._index = 0
         self._began_ns = self._sent_ns = line.clock.monotonic_ns()
         self._turn: Timer | None = line.call_later(0, self._work)
@@ -150,8 +153,12 @@ class Snapshot:
             self._turn = self._line.call_later(0, self._work)
 
     def _work(self) -> None:
-        """A turn: pack, and send what is packed."""
+        """A turn: pack, and send what is packed. A receiver may subscribe when it has read the answer to its request;
+        a wildcard over the subject, such as that of all its requests, is not yet a receiver."""
         self._turn = None
+        if self._waits():
+            self._turn = self._line.call_later(RETRY_NS, self._work)
+            return
         budget = limits.SNAPSHOT_TURN
         while not self.over and self._slots > 0:
             try:
@@ -171,6 +178,12 @@ class Snapshot:
                 self._turn = self._line.call_later(0, self._work)
                 return
 
+    def _waits(self) -> bool:
+        if not self._ready:
+            waited = self._line.clock.monotonic_ns() - self._began_ns
+            self._ready = waited >= limits.SNAPSHOT_INTEREST_NS or self._line.listened(self._deliver)
+        return not self._ready
+
     def _fill(self, budget: int) -> int:
         while len(self._packed) < self._chunk and not self._all and budget > 0:
             piece = next(self._plain, None)
@@ -183,7 +196,7 @@ class Snapshot:
         return budget
 
     def _send(self) -> bool:
-        """A full chunk; False: nobody is there, now or any more."""
+        """A full chunk; False: nobody is there."""
         now = self._line.clock.monotonic_ns()
         reply = f"{self._ack_subject}.{self._chunk}.{self._index + 1}"
         if self._line.publish(self._deliver, reply, b"", bytes(self._packed[: self._chunk])):
@@ -192,10 +205,7 @@ class Snapshot:
             self._slots -= 1
             self._sent_ns = now
             return True
-        if self._index == 0 and now - self._began_ns < limits.SNAPSHOT_INTEREST_NS:
-            self._turn = self._line.call_later(RETRY_NS, self._work)
-        else:
-            self._end("no interest", b"NATS/1.0 408 No Interest\r\n\r\n")
+        self._end("no interest", b"NATS/1.0 408 No Interest\r\n\r\n")
         return False
 
     def _check(self) -> None:

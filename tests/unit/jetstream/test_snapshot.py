@@ -38,11 +38,15 @@ class FakeLine:
         self.callbacks: dict[int, Callable[[bytes, bytes, bytes, bytes], None]] = {}
         self.turns: list[Turn] = []
         self.listening = 1
+        self.by_wildcard = False
 
     def publish(self, subject: str, reply: str, header: bytes, body: bytes) -> int:
         if self.listening:
             self.sent.append((subject, reply, header, body))
         return self.listening
+
+    def listened(self, subject: str) -> bool:
+        return bool(self.listening and not self.by_wildcard)
 
     def answer(self, reply: bytes, body: bytes) -> None:
         self.answers.append((reply, body))
@@ -156,6 +160,26 @@ def test_somebody_comes_late() -> None:
     line.run(SECOND_NS)
     assert ends == [""]
     assert line.sent[0][1].endswith(".1024.1")
+
+
+def test_a_wildcard_is_not_the_receiver() -> None:
+    line = FakeLine()
+    line.by_wildcard = True
+    _, ends = started(line, Source([b"small"]))
+    line.run(SECOND_NS)
+    assert line.sent == []
+    line.by_wildcard = False
+    line.run(SECOND_NS)
+    assert ends == [""]
+    assert len(line.sent) == 2
+
+
+def test_a_wildcard_gets_it_when_nobody_else_comes() -> None:
+    line = FakeLine()
+    line.by_wildcard = True
+    _, ends = started(line, Source(noise(100)), chunk_size=1024)
+    line.run(limits.SNAPSHOT_INTEREST_NS)
+    assert ends == [""]
 
 
 def test_a_damaged_message_ends_it() -> None:
