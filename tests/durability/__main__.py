@@ -12,12 +12,13 @@ from nats.errors import Error as NatsError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tests.durability.cuts import cut, points
+from tests.durability.kill_worlds import WORLDS
 from tests.durability.kills import kill_again_and_again
 from tests.durability.store_load import verify
 from tests.durability.test_kills import phloem
 from tests.durability.test_store_cuts import lives
 
-CUTS_PER_LOAD, KILLS_PER_STORE = 500, 20
+CUTS_PER_LOAD, KILLS_PER_STORE = 500, 10
 
 
 def cuts_of(bar: Progress, seed: int, count: int, folder: Path) -> list[str]:
@@ -35,14 +36,15 @@ def cuts_of(bar: Progress, seed: int, count: int, folder: Path) -> list[str]:
 
 
 def kills_of(bar: Progress, seed: int, count: int, folder: Path) -> list[str]:
+    """Each kind of world in turn."""
     task = bar.add_task("kills", total=count)
     failures: list[str] = []
     for store, done in enumerate(range(0, count, KILLS_PER_STORE)):
-        kills = min(KILLS_PER_STORE, count - done)
+        kills, world = min(KILLS_PER_STORE, count - done), WORLDS[store % len(WORLDS)]
         try:
-            kill_again_and_again(phloem, folder / f"kills-{store}", seed + store, kills)
+            kill_again_and_again(phloem, folder / f"kills-{store}", seed + store, kills, world)
         except (AssertionError, TimeoutError, NatsError) as error:
-            failures.append(f"seed {seed + store}, {kills} kills: {error!r}")
+            failures.append(f"{world.__name__}, seed {seed + store}, {kills} kills: {error!r}")
         bar.advance(task, kills)
     return failures
 
