@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from phloem.shared.server.jetstream.stream import Stream
 
 HEADER_MAX = 65535
+FILE_RECORD_MAX = 32 << 20  # of a message on disk, as nats-server bounds it
 INCREMENT = re.compile(rb"[+-]?\d{1,1000}")
 
 
@@ -100,6 +101,8 @@ class Publish:
             self._fast.take(subject, reply, header, payload, wishes)
             return
         subject = self.renamed(subject)
+        if config.storage == "file" and self.size_of(config, subject, header, payload) > FILE_RECORD_MAX:
+            raise error(10077, err="message too large")
         if config.sealed:
             raise error(10109)
         self.check_counter(config, wishes, payload)
@@ -145,7 +148,7 @@ class Publish:
         before = log.subject(subject)[2] if self._again is not None else 0
         seq = stream.engine.store(subject, header, payload, now, seq)
         if ident := wishes.get(b"Nats-Msg-Id"):
-            self.duplicates.remember(ident, seq, now)
+            self.duplicates.remember(ident, seq)
         if ttl:
             stream.expiry.add(seq, ttl, now)
         elif stream.config.max_age:
@@ -180,7 +183,7 @@ class Publish:
         log = self._stream.log
         log.skip(log.last_seq + 1)
         if ident := wishes.get(b"Nats-Msg-Id"):
-            self.duplicates.remember(ident, log.last_seq, self._stream.system.clock.wall_ns())
+            self.duplicates.remember(ident, log.last_seq)
         return log.last_seq
 
     def acknowledge_batch(
