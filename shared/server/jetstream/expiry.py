@@ -4,7 +4,8 @@ subject gets whose last message went that way.
 One timer, for whatever is due first. TTLs are kept in the store, so that they outlive the process; ``never`` exempts a
 message from max_age as well.
 
-Clocks that are set. A TTL runs on the monotonic clock while the process does; max_age is counted by ``steady_date.py``.
+Clocks that are set. A TTL runs on the monotonic clock while the process does; the TTLs of earlier processes and max_age
+are counted by ``steady_date.py``.
 A message that is dated in the future was stored while the clock was wrong: it is as old as what was stored behind it,
 so that it does not keep everything behind it for years.
 """
@@ -33,8 +34,10 @@ class Expiry:
         self._timer: asyncio.TimerHandle | None = None
         self._due_ns = 0
         self._heap: list[tuple[int, int, int]] = []  # (monotonic time, sequence, wall time)
+        self._dated: list[tuple[int, int]] = []  # (wall time, sequence) of earlier processes
         self._never: set[int] = set()
         self._looked = 0  # everything below is older than max_age, or dated in the future
+        self._steps = 0  # of the date when that was found
         self._load()
 
     def _key(self, due: int, seq: int) -> bytes:
@@ -47,20 +50,17 @@ class Expiry:
         for key, _ in self._stream.system.store.scan(prefix):
             due, seq = int.from_bytes(key[5:13]), int.from_bytes(key[13:21])
             if due:
-                self._push(due, seq)
+                heapq.heappush(self._dated, (due, seq))
             else:
                 self._never.add(seq)
-
-    def _push(self, due: int, seq: int) -> None:
-        """``due``: wall clock."""
-        clock = self._stream.system.clock
-        heapq.heappush(self._heap, (clock.monotonic_ns() + max(due - clock.wall_ns(), 0), seq, due))
 
     def add(self, seq: int, ttl_ns: int, now: int) -> None:
         """A message with a TTL has been stored."""
         due = 0 if ttl_ns == NEVER else now + ttl_ns
         if due:
-            self._push(due, seq)
+            clock = self._stream.system.clock
+            wait = max(due - clock.wall_ns(), 0)
+            heapq.heappush(self._heap, (clock.monotonic_ns() + wait, seq, due))
         else:
             self._never.add(seq)
         if self._stream.config.storage == "file":
@@ -78,6 +78,11 @@ class Expiry:
         """When something is due, monotonic clock; 0: never."""
         config, log = self._stream.config, self._stream.log
         due = self._heap[0][0] if self._heap else 0
+        if self._dated:  # looked at now and then: the clock may be set
+            wait = self._dated[0][0] - self._stream.system.date.wall_ns()
+            wait = min(max(wait, 0), limits.CLOCK_HOLD_NS)
+            dated = self._stream.system.clock.monotonic_ns() + wait
+            due = min(due, dated) if due else dated
         if config.max_age and not config.sealed:
             message = log.next() if log.messages else None
             # an empty stream is looked at again after one age: its messages do not pass here
@@ -104,20 +109,24 @@ class Expiry:
 
     def _run(self) -> None:
         self._timer, self._due_ns = None, 0
-        more = self._expire_marked(self._stream.system.clock.monotonic_ns())
-        more = self._expire_aged(self._stream.system.date.wall_ns()) or more
+        date = self._stream.system.date.wall_ns()
+        more = self._expire_marked(self._stream.system.clock.monotonic_ns(), date)
+        more = self._expire_aged(date) or more
         self._stream.engine.changed()
         if more:
             self._timer = self._stream.system.server.call_later(0, self._run)
         else:
             self.schedule()
 
-    def _expire_marked(self, now: int) -> bool:
+    def _expire_marked(self, now: int, date: int) -> bool:
         """Messages whose own time is over."""
         for _ in range(AT_ONCE):
-            if not self._heap or self._heap[0][0] > now:
+            if self._heap and self._heap[0][0] <= now:
+                _, seq, due = heapq.heappop(self._heap)
+            elif self._dated and self._dated[0][0] <= date:
+                due, seq = heapq.heappop(self._dated)
+            else:
                 return False
-            _, seq, due = heapq.heappop(self._heap)
             if self._stream.config.storage == "file":
                 self._stream.system.store.delete(self._key(due, seq))
             self._remove(seq)
@@ -145,9 +154,10 @@ class Expiry:
 
     def _first_young(self, now: int, oldest: int) -> tuple[int, bool]:
         """The first sequence that is not older than max_age, and whether there is more to look at."""
-        log = self._stream.log
+        log, steps = self._stream.log, self._stream.system.date.steps
         young = log.seq_from_time(oldest + 1)
-        self._looked = max(self._looked, young)
+        self._looked = max(self._looked, young) if steps == self._steps else young
+        self._steps = steps
         for _ in range(AT_ONCE):
             message = log.next((), self._looked)
             if message is None or oldest < message.ts <= now:
@@ -183,8 +193,8 @@ class Expiry:
         self.cancel()
         if self._stream.config.storage == "file":
             store = self._stream.system.store
-            for _, seq, due in self._heap:
+            for due, seq in [*self._dated, *((due, seq) for _, seq, due in self._heap)]:
                 store.delete(self._key(due, seq))
             for seq in self._never:
                 store.delete(self._key(0, seq))
-        self._heap, self._never = [], set()
+        self._heap, self._dated, self._never = [], [], set()

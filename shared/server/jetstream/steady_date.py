@@ -16,6 +16,7 @@ class SteadyDate:
         self._clock = clock
         self._ahead_ns = clock.wall_ns() - clock.monotonic_ns()
         self._since_ns = 0  # when a jump was noticed, monotonic; 0: there is none
+        self.steps = 0  # how often the date has been another one, in either direction
 
     def wall_ns(self) -> int:
         """Nanoseconds since 1970."""
@@ -25,5 +26,6 @@ class SteadyDate:
         if jumped and not self._since_ns:
             self._since_ns = now
         if not jumped or now - self._since_ns >= limits.CLOCK_HOLD_NS:
+            self.steps += abs(ahead - self._ahead_ns) > limits.CLOCK_STEP_NS
             self._ahead_ns, self._since_ns = ahead, 0
         return now + self._ahead_ns
