@@ -21,6 +21,7 @@ from .types cimport *
 
 cdef enum:
     HEADER_MAX = 65535  # of one message, as nats-server bounds it
+    FILE_RECORD_MAX = 32 << 20  # of a message on disk, as nats-server bounds it
     EXPECTED_LEN = 37
 
 cdef const char* EXPECTED = b"\nNats-Expected-Last-Subject-Sequence:"
@@ -82,6 +83,8 @@ cdef bint stream_fits(Stream* s, Msg* m) noexcept nogil:
     cdef Log* l = s.log
     cdef SubjectState t
     cdef uint64_t bytes = record_bytes(l, m.subject_len, m.header_len, m.size)
+    if l.journal != NULL and bytes > FILE_RECORD_MAX:
+        return False
     if s.sealed or m.header_len > HEADER_MAX or (s.max_msg_size >= 0 and m.size > s.max_msg_size):
         return False
     _settle_quota(s)
