@@ -212,6 +212,7 @@ class Lifetimes(Published):
     def __init__(self, rng: random.Random) -> None:
         super().__init__(rng)
         self.dies: dict[int, tuple[float, float]] = {}  # sequence: not before, and not after
+        self.gone: set[int] = set()
 
     async def make(self, js: JetStreamContext) -> None:
         await js.add_stream(StreamConfig(name="lives", subjects=["lives.*"], allow_msg_ttl=True))
@@ -234,9 +235,12 @@ class Lifetimes(Published):
             self.stream.named(seq, number)
         lost = [seq for seq in self.stream.acked if seq not in found and self._lives(seq, before)]
         assert not lost, f"acknowledged and lost: {lost[:10]}"
-        async with asyncio.timeout(TIMEOUT_S):
-            while any(not self._lives(seq, before) for seq in await contents_now(js, "lives")):
-                pass
+        over = [seq for seq in self.dies if self.dies[seq][1] < before and seq not in self.gone]
+        for seq in over:
+            async with asyncio.timeout(TIMEOUT_S):
+                while await is_there(js, "lives", seq):
+                    pass
+        self.gone.update(over)
 
     def _lives(self, seq: int, now: float) -> bool:
         """False also if it may be gone by now."""
@@ -247,6 +251,14 @@ class Interval(Everything):
     """``sync_interval: 2s``: acknowledged is what the operating system has, and it outlives the process."""
 
     config: ClassVar[str] = 'jetstream {{ store_dir: "{folder}", sync_interval: 2s }}\n'
+
+
+async def is_there(js: JetStreamContext, name: str, seq: int) -> bool:
+    try:
+        await js.get_msg(name, seq)
+    except nats.js.errors.NotFoundError:
+        return False
+    return True
 
 
 async def contents_now(js: JetStreamContext, name: str) -> dict[int, int]:

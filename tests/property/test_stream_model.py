@@ -15,7 +15,7 @@ from tests.property.stream_wires import MemoryWire, TcpWire, Wire
 from tests.support.real_server import RealServer
 
 CONFIG = 'jetstream { store_dir: "@FOLDER@/js" }\n'
-FEW = {"nats-server": 25, "memory": 60, "file": 50}
+FEW = {"nats-server": 25, "memory": 50, "file": 35}
 
 
 def run(wire: Wire, walk: Walk, stream: str) -> None:
