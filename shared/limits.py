@@ -33,6 +33,8 @@ ALLOW_RESPONSES_MAX = 1  # replies a responder may send to one request
 ALLOW_RESPONSES_TTL_NS = 120 * SECOND_NS
 
 # --- JetStream ------------------------------------------------------------------------------------
+CLOCK_STEP_NS = 60 * SECOND_NS  # further forward at once, and the clock was set: see steady_date.py
+CLOCK_HOLD_NS = 600 * SECOND_NS  # how long a clock has to stay there before messages are old because of it
 SYNC_INTERVAL_NS = 2 * SECOND_NS  # of streams that are acknowledged before they are synced
 GENERATION_BYTES = (
     16 << 20

@@ -187,6 +187,7 @@ cdef void consumer_removed(Consumer* c, uint64_t seq, const char* subject, uint3
         if c.next_seq < seq:
             c.next_seq = seq
         c.floor_consumer, c.floor_stream = c.delivered_consumer, c.delivered_stream
+        consumer_kick(c)
         return
     p = pending_find(c, seq)
     if p != NULL:

@@ -23,6 +23,7 @@ from .types cimport *
 
 cdef enum:
     HEADER_MAX = 65535  # of one message, as nats-server bounds it
+    FILE_RECORD_MAX = 32 << 20  # of a message on disk, as nats-server bounds it
     EXPECTED_LEN = 37
 
 cdef const char* EXPECTED = b"\nNats-Expected-Last-Subject-Sequence:"
@@ -120,7 +121,7 @@ cdef bint stream_fits(Stream* s, Msg* m) noexcept nogil:
     cdef Log* l = s.log
     cdef SubjectState t
     cdef uint64_t bytes = record_bytes(l, m.subject_len, m.header_len, m.size)
-    if not _allowed(s, m):
+    if (l.journal != NULL and bytes > FILE_RECORD_MAX) or not _allowed(s, m):
         return False
     _settle_quota(s)
     if s.quota != NULL and s.quota.used + <int64_t>bytes > s.quota.limit:

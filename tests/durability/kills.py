@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Protocol, TypeVar
 
 import nats
 from nats.aio.client import Client
@@ -73,32 +74,48 @@ class Ledger:
         default_factory=lambda: {n: Stream() for n in ("plain", "once", "work")}
     )
     doubtful: dict[int, bytes] = field(default_factory=dict)  # sent to "once" and not acknowledged
+    seen: dict[int, tuple[int, bytes]] = field(
+        default_factory=dict
+    )  # number: sequence and data of some in "once"
     keys: dict[str, tuple[int, int]] = field(default_factory=dict)  # key: revision and value acknowledged
     key_asked: dict[str, set[int]] = field(default_factory=dict)
     tried: set[int] = field(default_factory=set)  # work for which that was asked
     finished: set[int] = field(default_factory=set)  # work that was acknowledged with an answer
-    acks: int = 0
 
 
-class Load:
+class World(Protocol):
+    """What is kept on a server, what works on it, and what it has promised. It outlives the server."""
+
+    config: ClassVar[str]
+    rng: random.Random
+    acks: int
+
+    def __init__(self, rng: random.Random) -> None: ...
+    async def make(self, js: JetStreamContext) -> None: ...
+    async def check(self, js: JetStreamContext) -> None:
+        """The questions after a start; AssertionError: a promise was broken."""
+        ...
+
+    def work(self, life: "Life") -> list[Coroutine[None, None, None]]: ...
+
+
+class Life:
     """One life of the server: workloads that go on until it is gone."""
 
-    def __init__(self, js: JetStreamContext, ledger: Ledger, stop_at: int, kill: Callable[[], None]) -> None:
-        self.js, self.ledger, self.kill = js, ledger, kill
-        self.stop_at = ledger.acks + stop_at
+    def __init__(self, js: JetStreamContext, world: World, stop_at: int, kill: Callable[[], None]) -> None:
+        self.js, self.world, self.kill = js, world, kill
+        self.stop_at = world.acks + stop_at
         self.over = False
 
     def counted(self) -> None:
-        self.ledger.acks += 1
-        if self.ledger.acks >= self.stop_at and not self.over:
+        self.world.acks += 1
+        if self.world.acks >= self.stop_at and not self.over:
             self.over = True
             self.kill()
 
     async def run(self, gone: asyncio.Event) -> None:
         """Until the connection is closed: everything that the server has said is heard, the rest is in doubt."""
-        work = [self.publish(name) for name in ("plain", "once", "work") for _ in range(PUBLISHERS)]
-        work += [self.put(n) for n in range(2)] + [self.remove(), self.work(), self.work()]
-        running = [asyncio.ensure_future(self._until_gone(w)) for w in work]
+        running = [asyncio.ensure_future(self._until_gone(w)) for w in self.world.work(self)]
         for task in running:
             task.add_done_callback(lambda t: gone.set() if not t.cancelled() and t.exception() else None)
         try:
@@ -117,6 +134,17 @@ class Load:
         except LOST:
             assert self.over, "a workload failed although the server was there"
 
+
+class Load:
+    """The workloads of ``Everything``."""
+
+    def __init__(self, life: Life, ledger: Ledger) -> None:
+        self.life, self.js, self.ledger, self.counted = life, life.js, ledger, life.counted
+
+    @property
+    def over(self) -> bool:
+        return self.life.over
+
     async def publish(self, name: str) -> None:
         stream, ledger = self.ledger.streams[name], self.ledger
         while not self.over:
@@ -128,7 +156,9 @@ class Load:
                 ledger.doubtful[number] = data
                 headers = {"Nats-Msg-Id": str(number)}
             ack = await self.js.publish(f"{name}.{number % 7}", data, timeout=TIMEOUT_S, headers=headers)
-            ledger.doubtful.pop(number, None)
+            if name == "once":
+                ledger.doubtful.pop(number, None)
+                ledger.seen[number] = ack.seq, data
             stream.named(ack.seq, number)
             self.counted()
 
@@ -182,7 +212,7 @@ async def some(subscription: JetStreamContext.PullSubscription, count: int, time
     """What there is within a moment; nats-py waits that long unless all of it comes."""
     try:
         return await subscription.fetch(count, timeout=timeout_s)
-    except nats.errors.TimeoutError:
+    except TimeoutError:  # nats-py's own is one, and it lets asyncio's through
         return []
 
 
@@ -243,6 +273,10 @@ async def check_once(js: JetStreamContext, ledger: Ledger) -> None:
         ack = await js.publish(f"once.{number % 7}", data, headers={"Nats-Msg-Id": str(number)})
         stream.named(ack.seq, number)
     ledger.doubtful.clear()
+    for number in ledger.rng.sample(sorted(ledger.seen), min(50, len(ledger.seen))):
+        seq, data = ledger.seen[number]
+        ack = await js.publish(f"once.{number % 7}", data, headers={"Nats-Msg-Id": str(number)})
+        assert (ack.seq, ack.duplicate) == (seq, True), f"message {number} was taken twice"
     numbers = list((await contents(js, "once")).values())
     assert len(numbers) == len(set(numbers)), "a message with an id was stored twice"
 
@@ -279,12 +313,30 @@ async def check_work(js: JetStreamContext, ledger: Ledger) -> None:
     await subscription.unsubscribe()
 
 
-async def check(js: JetStreamContext, ledger: Ledger) -> None:
-    await check_stream(js, "plain", ledger.streams["plain"])
-    await check_stream(js, "once", ledger.streams["once"])
-    await check_once(js, ledger)
-    await check_keys(js, ledger)
-    await check_work(js, ledger)
+class Everything:
+    """Streams, deletions, message ids, a key-value bucket and a work queue."""
+
+    config: ClassVar[str] = CONFIG
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng, self.acks = rng, 0
+        self.ledger = Ledger(rng)
+
+    async def make(self, js: JetStreamContext) -> None:
+        await make(js)
+
+    async def check(self, js: JetStreamContext) -> None:
+        ledger = self.ledger
+        await check_stream(js, "plain", ledger.streams["plain"])
+        await check_stream(js, "once", ledger.streams["once"])
+        await check_once(js, ledger)
+        await check_keys(js, ledger)
+        await check_work(js, ledger)
+
+    def work(self, life: Life) -> list[Coroutine[None, None, None]]:
+        load = Load(life, self.ledger)
+        work = [load.publish(name) for name in ("plain", "once", "work") for _ in range(PUBLISHERS)]
+        return work + [load.put(n) for n in range(2)] + [load.remove(), load.work(), load.work()]
 
 
 # --- the loop --------------------------------------------------------------------------------------
@@ -309,35 +361,38 @@ def ended(server: ServerProcess) -> Iterator[ServerProcess]:
         server.stop()
 
 
-async def life(server: ServerProcess, ledger: Ledger, first: bool) -> None:
+async def life(server: ServerProcess, world: World, first: bool) -> None:
     """Asks everything, then works until the server is killed in the middle of it."""
     gone = asyncio.Event()
     client = await connect(server, gone)
     js = client.jetstream(timeout=TIMEOUT_S)
     if first:
-        await make(js)
+        await world.make(js)
     else:
-        await check(js, ledger)
-    stop_at = ledger.rng.randrange(20, 400)
-    await Load(js, ledger, stop_at, lambda: server.signal(signal.SIGKILL)).run(gone)
+        await world.check(js)
+    stop_at = world.rng.randrange(20, 400)
+    await Life(js, world, stop_at, lambda: server.signal(signal.SIGKILL)).run(gone)
     server.wait()
     with contextlib.suppress(*LOST):
         await client.close()
 
 
-async def last_questions(server: ServerProcess, ledger: Ledger) -> None:
+async def last_questions(server: ServerProcess, world: World) -> None:
     client = await connect(server, asyncio.Event())
-    await check(client.jetstream(timeout=TIMEOUT_S), ledger)
+    await world.check(client.jetstream(timeout=TIMEOUT_S))
     await client.close()
 
 
-def kill_again_and_again(start: Start, folder: Path, seed: int, kills: int) -> Ledger:
+W = TypeVar("W", bound=World)
+
+
+def kill_again_and_again(start: Start, folder: Path, seed: int, kills: int, kind: type[W]) -> W:
     """``kills`` lives of one server on one folder; AssertionError names what was broken."""
-    ledger = Ledger(random.Random(seed))
-    config = CONFIG.format(folder=folder / "store")
+    world = kind(random.Random(seed))
+    config = world.config.format(folder=folder / "store")
     for number in range(kills):
         with ended(start(config, folder / f"life-{number}")) as server:
-            asyncio.run(life(server, ledger, number == 0))
+            asyncio.run(life(server, world, number == 0))
     with ended(start(config, folder / f"life-{kills}")) as server:
-        asyncio.run(last_questions(server, ledger))
-    return ledger
+        asyncio.run(last_questions(server, world))
+    return world

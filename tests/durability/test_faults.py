@@ -33,11 +33,19 @@ def life(tmp_path: Path, kind: str) -> tuple[list[Event], int]:
     return read_trace(trace), done.returncode
 
 
-@pytest.mark.parametrize("lost", [True, False], ids=["pages lost", "pages kept"])
-@pytest.mark.parametrize("kind", FAULTS)
-def test_a_disk_that_refuses(kind: str, lost: bool, tmp_path: Path) -> None:
+def refusing(tmp_path: Path, kind: str, cuts: int, seed: int) -> list[str]:
+    """What a life with this fault and so many cuts afterwards has broken, with failed pages lost and kept."""
     events, code = life(tmp_path, kind)
     assert code == (0 if kind == "short writes" else 3), "whether the store noticed"
-    at = [*points(events, 6, 1), *[len(events)] * 4]
-    failures = cut(events, at, verify, tmp_path / "cut", 1, failed_syncs_lose=lost)
-    assert not failures, "\n".join(map(str, failures))
+    at = [*points(events, cuts, seed), *[len(events)] * 2]
+    return [
+        f"{kind}, {failure}"
+        for lost in (True, False)
+        for failure in cut(events, at, verify, tmp_path / f"cut-{lost}", seed, failed_syncs_lose=lost)
+    ]
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_disk_that_refuses(kind: str, tmp_path: Path) -> None:
+    failures = refusing(tmp_path, kind, 3, 1)
+    assert not failures, "\n".join(failures)

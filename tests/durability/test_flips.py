@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,12 +19,20 @@ def in_process(*arguments: str) -> str:
     ).stdout
 
 
-@pytest.mark.parametrize("ending", ["close", "leave"])
-def test_flipped_bits(ending: str, tmp_path: Path) -> None:
+def flipped(tmp_path: Path, ending: str, count: int, seed: int) -> dict[str, Any]:
+    """So many flips in a store that ended so, by what came of them."""
     folder = tmp_path / "store"
     record("tests.durability.store_load", folder, tmp_path / "trace", "flips", "0", "60", ending)
     in_process(str(folder), "remember")
-    outcomes = json.loads(in_process(str(folder), "30", "1"))["flips"]
-    bad = {kind: flips for kind, flips in outcomes.items() if kind not in ("served", "named", "refused")}
-    assert not bad
+    return dict(json.loads(in_process(str(folder), str(count), str(seed)))["flips"])
+
+
+def bad(outcomes: dict[str, Any]) -> dict[str, Any]:
+    return {kind: flips for kind, flips in outcomes.items() if kind not in ("served", "named", "refused")}
+
+
+@pytest.mark.parametrize("ending", ["close", "leave"])
+def test_flipped_bits(ending: str, tmp_path: Path) -> None:
+    outcomes = flipped(tmp_path, ending, 12, 3)
+    assert not bad(outcomes)
     assert outcomes["named"]

@@ -24,5 +24,5 @@ def lives(tmp_path: Path, seed: str, steps: int, *more: str) -> list[Event]:
 @pytest.mark.parametrize("mode", ["strict", "relaxed"])
 def test_power_cuts(mode: str, tmp_path: Path) -> None:
     events = lives(tmp_path, "short", 60, mode)
-    failures = cut(events, points(events, 40, 1), verify, tmp_path / "cut", 1)
+    failures = cut(events, points(events, 20, 1), verify, tmp_path / "cut", 1)
     assert not failures, "\n".join(map(str, failures))

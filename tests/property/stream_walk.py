@@ -71,24 +71,27 @@ class Client:
 
     def read(self) -> None:
         """Whatever has come."""
-        self._data += self.wire.receive()
-        while match := FRAME.match(self._data):
-            if match["line"] is not None:
-                if match["line"] == b"PING":
-                    self.wire.send(b"PONG\r\n")
-                assert not match["line"].startswith(b"-ERR"), match["line"]
-                self._data = self._data[match.end() :]
-                continue
-            end = match.end() + int(match["size"] or match["size2"])
-            if len(self._data) < end + 2:
-                return
-            body, head = self._data[match.end() : end], int(match["head"] or 0)
-            subject, reply = match["s"] or match["s2"], match["r"] or match["r2"] or b""
+        data, at = self._data + self.wire.receive(), 0
+        while match := FRAME.match(data, at):
+            end = match.end() + int(match["size"] or match["size2"] or -2)
+            if len(data) < end + 2:
+                break
+            at = end + 2
+            self._take(match, data[match.end() : end])
+        self._data = data[at:]
+
+    def _take(self, match: re.Match[bytes], body: bytes) -> None:
+        if match["line"] is not None:
+            if match["line"] == b"PING":
+                self.wire.send(b"PONG\r\n")
+            assert not match["line"].startswith(b"-ERR"), match["line"]
+            return
+        head = int(match["head"] or 0)
+        subject, reply = match["s"] or match["s2"], match["r"] or match["r2"] or b""
+        name = self._sids[int(match["sid"] or match["sid2"])]
+        if name:
             message = Message(subject.decode(), reply.decode(), body[:head], body[head:])
-            self._data = self._data[end + 2 :]
-            name = self._sids[int(match["sid"] or match["sid2"])]
-            if name:
-                self.received[name].append(message)
+            self.received[name].append(message)
 
     def request(self, subject: str, payload: bytes = b"", head: bytes = b"") -> Message:
         self._requests += 1
@@ -152,6 +155,10 @@ class Progress:
             self.do(operation)
             self.compare()
         self.compare_contents()
+
+    def delete(self) -> None:
+        """Make room for the next walk."""
+        assert self.client.api(f"STREAM.DELETE.{self.stream}")["success"]
 
     def _stalled(self) -> bool:
         """Whether a consumer waits for acknowledgements. nats-server does not look at it again when what it waits for

@@ -79,7 +79,7 @@ class MemoryWire:
         self._start()
 
     def _start(self) -> None:
-        config = f'jetstream {{ store_dir: "{self._folder}" }}\n'
+        config = f'ping_interval: "1000h"\njetstream {{ store_dir: "{self._folder}" }}\n'
         self.server = TimelessServer(config, self.clock)
         options = self.server.options.jetstream
         assert options is not None

@@ -11,54 +11,79 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from tests.property.stream_operations import Walk, walks
 from tests.property.stream_walk import Progress
-from tests.property.stream_wires import MemoryWire, TcpWire
+from tests.property.stream_wires import MemoryWire, TcpWire, Wire
 from tests.support.real_server import RealServer
 
 CONFIG = 'jetstream { store_dir: "@FOLDER@/js" }\n'
-EXAMPLES = settings(deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-NUMBERS = itertools.count()
+FEW = {"nats-server": 25, "memory": 50, "file": 35}
 
 
-@pytest.fixture(scope="session")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
-    with RealServer(CONFIG, tmp_path_factory.mktemp("streams")) as server:
-        yield server
-
-
-def run(wire: MemoryWire | TcpWire, walk: Walk, stream: str) -> None:
+def run(wire: Wire, walk: Walk, stream: str) -> None:
     progress = Progress(wire, walk, stream)
     try:
         progress.run()
+        progress.delete()
     except AssertionError as error:
-        raise AssertionError(f"{error}\nafter {progress.done}\nmodel {progress.model}") from error
+        done = "\n  ".join(map(str, [walk.settings, *progress.done]))
+        raise AssertionError(f"{error}\nafter\n  {done}") from error
 
 
-def in_memory(folder: Path, walk: Walk) -> None:
-    wire = MemoryWire(folder)
-    try:
-        run(wire, walk, "S")
-    finally:
-        wire.stop()
+class Memory:
+    """One server for many walks, until one of them breaks it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folders = (folder / str(number) for number in itertools.count())
+        self._numbers = itertools.count()
+        self._wire: MemoryWire | None = None
+
+    def run(self, walk: Walk) -> None:
+        wire = self._wire = self._wire or MemoryWire(next(self._folders))
+        try:
+            run(wire, walk, f"S{next(self._numbers)}")
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        if self._wire is not None:
+            self._wire.stop()
+        self._wire = None
 
 
-@settings(EXAMPLES, max_examples=20)
-@given(walk=walks("memory"))
-def test_the_model_is_nats_servers(real: RealServer, walk: Walk) -> None:
-    wire = TcpWire(real.port())
-    stream = f"S{next(NUMBERS)}"
-    try:
-        run(wire, walk, stream)
-    finally:
-        wire.close()
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Memory]:
+    memory = Memory(tmp_path)
+    yield memory
+    memory.stop()
 
 
-@settings(EXAMPLES, max_examples=60)
-@given(walk=walks("memory"))
-def test_streams_in_memory(tmp_path_factory: pytest.TempPathFactory, walk: Walk) -> None:
-    in_memory(tmp_path_factory.getbasetemp() / "walk", walk)
+def examples(request: pytest.FixtureRequest, kind: str) -> settings:
+    count = request.config.getoption("--walks", default=0) or FEW[kind]
+    return settings(max_examples=count, suppress_health_check=list(HealthCheck), report_multiple_bugs=False)
 
 
-@settings(EXAMPLES, max_examples=60)
-@given(walk=walks("file"))
-def test_streams_on_disk(tmp_path_factory: pytest.TempPathFactory, walk: Walk) -> None:
-    in_memory(tmp_path_factory.getbasetemp() / "walk", walk)
+def test_the_model_is_nats_servers(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    numbers = itertools.count()
+    with RealServer(CONFIG, tmp_path) as real:
+
+        @examples(request, "nats-server")
+        @given(walk=walks("memory"))
+        def walk_it(walk: Walk) -> None:
+            wire = TcpWire(real.port())
+            try:
+                run(wire, walk, f"S{next(numbers)}")
+            finally:
+                wire.close()
+
+        walk_it()
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("storage", ["memory", "file"])
+def test_streams_are_the_models(memory: Memory, storage: str, request: pytest.FixtureRequest) -> None:
+    @examples(request, storage)
+    @given(walk=walks(storage))
+    def walk_it(walk: Walk) -> None:
+        memory.run(walk)
+
+    walk_it()

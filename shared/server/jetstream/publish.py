@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from phloem.shared.server.jetstream.stream import Stream
 
 HEADER_MAX = 65535
+FILE_RECORD_MAX = 32 << 20  # of a message on disk, as nats-server bounds it
 INCREMENT = re.compile(rb"[+-]?\d{1,1000}")
 
 
@@ -102,6 +103,8 @@ class Publish:
             self._fast.take(subject, reply, header, payload, wishes)
             return
         subject = self.renamed(subject)
+        if config.storage == "file" and self.size_of(config, subject, header, payload) > FILE_RECORD_MAX:
+            raise error(10077, err="message too large")
         if config.sealed:
             raise error(10109)
         self.check_size(config, header, payload)

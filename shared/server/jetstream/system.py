@@ -19,6 +19,7 @@ from phloem.shared.server.jetstream.account import AccountJetStream
 from phloem.shared.server.jetstream.api import Api
 from phloem.shared.server.jetstream.api_backup import Transfers
 from phloem.shared.server.jetstream.intake import Intakes
+from phloem.shared.server.jetstream.steady_date import SteadyDate
 from phloem.shared.server.options_jetstream import AccountJetStream as AccountOptions
 from phloem.shared.server.options_jetstream import BatchLimits
 from phloem.shared.server.options_jetstream import JetStream as JetStreamOptions
@@ -55,6 +56,7 @@ class JetStream:
         self.server = server
         self.options = options
         self.clock = server.clock
+        self.date = SteadyDate(server.clock)
         self.folder = Path(options.store_dir or DEFAULT_STORE_DIR) / "jetstream" / "phloem"
         self.accounts: dict[str, AccountJetStream] = {}
         self.store: Store

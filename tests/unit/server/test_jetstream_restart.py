@@ -133,7 +133,7 @@ async def test_a_message_that_is_too_large_is_refused(tmp_path: Path) -> None:
         await js.add_stream(name="S", subjects=["s.*"], max_msg_size=MIB)
         with pytest.raises(APIError) as refused:
             await js.publish("s.a", bytes(64 * MIB), timeout=30)
-        assert (refused.value.code, refused.value.err_code) == (400, 10054)
+        assert (refused.value.code, refused.value.err_code) == (503, 10077)
         with pytest.raises(MaxPayloadError):
             await js.publish("s.a", bytes(64 * MIB + 1))
         assert (await js.publish("s.a", b"small")).seq == 1

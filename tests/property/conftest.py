@@ -1,0 +1,13 @@
+"""``--walks``: how many walks over streams; ``--big``: sizes that take minutes."""
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--walks", type=int, default=0, help="walks over streams for each kind of storage")
+    parser.addoption("--big", action="store_true", help="streams with as much as they are made for")
+
+
+@pytest.fixture
+def big(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--big", default=False))
