@@ -25,3 +25,6 @@ cdef class MessageIds:
     cdef Ids ids
     cdef readonly Log_ log
     cdef bytes folder
+    cdef public object on_slice
+
+    cdef void _tell(self, int64_t until) noexcept

@@ -3,6 +3,8 @@
 Times are wall-clock nanoseconds and handed in. All of it belongs to the loop's thread.
 """
 
+from collections.abc import Callable
+
 from phloem.shared.store.log import Log
 
 def keyed_hash(key: bytes, text: bytes) -> bytes:
@@ -14,10 +16,14 @@ class MessageIds:
     ``folder``: where large windows are kept, in files without a name; empty: on the heap. OSError: no random numbers.
     """
 
+    on_slice: Callable[[int], None] | None
+    """Called before the first id that comes after a while is kept, with the time until which others may follow without
+    another call; in the round in which its message was stored."""
+
     def __init__(self, log: Log, folder: bytes = b"") -> None: ...
-    def configure(self, window_ns: int, now: int) -> None:
+    def configure(self, window_ns: int, now: int, *, unread: bool = True) -> None:
         """The length of the window, 0: nothing is a duplicate. With the first one that is not 0 the log's messages are
-        to be read back."""
+        to be read back, unless ``unread`` says that none of the window has an id."""
     def first(self, ident: bytes, now: int) -> int:
         """The sequence of the message that had this id within the window, 0: none had. An id leaves the window on time
         or at most 1/1024 of the window later."""

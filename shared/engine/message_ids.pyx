@@ -16,7 +16,9 @@ Times are kept by **stamps**: the messages from a sequence on were stored until 
 window; an id leaves it at most 1/1024 of the window late, and never early.
 
 After a start the messages of the window are read again, a part in each round, or the rest of them at once if a question
-comes first or a message that has not been read is about to go. What time it was is looked for by halving.
+comes first or a message that has not been read is about to go. Where the window begins is looked for by halving. The
+owner is told of each slice that begins, and remembers until when it lasts: a stream whose messages had no ids within
+the window is not read.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -188,6 +190,9 @@ cdef Slice* _begin(Ids* ids, uint64_t cap, uint64_t seq, int64_t now) noexcept n
         until = ids.due_ts - ids.engine.wall_offset_ns
         if until > 0 and (ids.engine.ids_due_ns == 0 or <uint64_t>until < ids.engine.ids_due_ns):
             ids.engine.ids_due_ns = <uint64_t>until
+    ids.renew = 0
+    with gil:
+        (<MessageIds>ids.owner)._tell(now + ids.window_ns // SLICES)
     return t
 
 
@@ -306,7 +311,8 @@ cdef void _put(Ids* ids, const char* text, uint32_t n, uint64_t seq, int64_t now
     t = ids.newest
     if t == NULL:
         t = _begin(ids, FEW, seq, now)
-    elif now - t.first_ts >= ids.window_ns // SLICES or seq < t.base or seq - t.base >= <uint64_t>0xFFFFFFFF:
+    elif now - t.first_ts >= ids.window_ns // SLICES or ids.renew or seq < t.base \
+            or seq - t.base >= <uint64_t>0xFFFFFFFF:
         t = _begin(ids, t.count + t.count // 4, seq, now)  # as much is to be expected of the next
     while not _insert(t, h, seq):
         if t.cap < GROWS_TO:
@@ -489,6 +495,7 @@ cdef class MessageIds:
         memset(&self.ids, 0, sizeof(Ids))
         self.log, self.folder = log, folder
         self.ids.log = log.l
+        self.ids.owner = <void*>self
         if folder:
             self.ids.folder = folder
         if getrandom(self.ids.key, 16, 0) != 16:
@@ -498,15 +505,20 @@ cdef class MessageIds:
         self.clear()
         free(self.ids.last)
 
-    def configure(self, int64_t window_ns, int64_t now):
+    cdef void _tell(self, int64_t until) noexcept:
+        if self.on_slice is not None:
+            self.on_slice(until)
+
+    def configure(self, int64_t window_ns, int64_t now, *, bint unread=True):
         if window_ns > 0 and not self.ids.configured:
             self.ids.configured = 1
-            if self.log.l.messages:
+            if unread and self.log.l.messages:
                 self.ids.unread = UNREAD
                 if self.ids.engine != NULL:
                     self.ids.engine.ids_unread = 1
         elif self.ids.configured and now - self.ids.window_ns > self.ids.over_ts:
             self.ids.over_ts = now - self.ids.window_ns  # a longer window does not bring back what was over
+        self.ids.renew = window_ns != self.ids.window_ns
         self.ids.window_ns = window_ns
         self.ids.due_ts = 0
         _expire(&self.ids, now)

@@ -86,7 +86,9 @@ cdef struct Ids:  # the message ids of one stream's duplicate window
     int64_t window_ns
     int64_t over_ts  # what was stored until then is over, however long the window is
     int64_t due_ts  # no slice is over before this
+    void* owner  # the Python MessageIds, borrowed: told when a slice begins
     uint8_t configured
+    uint8_t renew  # the window has another length: the next id begins a slice
     uint8_t unread  # what the last run left: messages from read_at to read_to, once that is known
     uint64_t read_at
     uint64_t read_to

@@ -235,6 +235,8 @@ class StreamTarget:
             consumer.keep_record()
         for subject, (wishes, seq, ts) in self._schedules.items():
             stream.schedules.restored(subject, wishes, seq, ts)
+        if stream.config.storage == "file":
+            stream.publish.duplicates.expect(self._system.clock.wall_ns())
         stream.start()
         stream.engine.changed()
         return stream.info()

@@ -90,6 +90,27 @@ async def test_an_old_window_is_not_read_back(tmp_path: Path) -> None:
         assert figures(broker)["ids"] == 1
 
 
+async def test_a_stream_without_ids_is_not_read_back(tmp_path: Path) -> None:
+    async with server(config(tmp_path)) as broker, await broker.connect() as client:
+        await create(client)
+        await client.jetstream().publish("s.a", b"")
+        assert broker.jetstream is not None
+        assert list(broker.jetstream.store.scan(b"i")) == []
+        await seqs(client.jetstream(), 1, 2, 3)
+        (one,) = broker.jetstream.store.scan(b"i")
+        await seqs(client.jetstream(), 4)
+        assert list(broker.jetstream.store.scan(b"i")) == [one]
+        broker.jetstream.store.delete(one[0])
+    async with server(config(tmp_path)) as broker, await broker.connect() as client:
+        assert await seqs(client.jetstream(), 1, 1) == [
+            (6, False),
+            (6, True),
+        ]  # as if nobody had said that there are ids
+        assert broker.jetstream is not None
+        await client.request("$JS.API.STREAM.DELETE.S")
+        assert list(broker.jetstream.store.scan(b"i")) == []
+
+
 async def test_ids_are_freed_though_nobody_publishes(tmp_path: Path) -> None:
     clock = ManualClock()
     async with server(config(tmp_path), clock=clock) as broker, await broker.connect() as client:
