@@ -6,19 +6,6 @@ from datetime import UTC
 
 import msgspec
 import pytest
-from tests.unit.security.keyring import (
-    ACCOUNT,
-    BY_PUBLIC,
-    CURVE,
-    HEADER,
-    LETTERS,
-    OTHER,
-    OTHER_CURVE,
-    PAIRS,
-    USER,
-    golden,
-    signed,
-)
 
 from phloem.shared.errors import CredentialsRefused, InvalidJWT, NKeyError
 from phloem.shared.limits import SECOND_NS
@@ -40,6 +27,19 @@ from phloem.shared.security.go_values import to_json, to_plain
 from phloem.shared.security.nkeys import KeyPair
 from phloem.shared.security.templates import expand
 from phloem.shared.security.validation import validate
+from tests.unit.security.keyring import (
+    ACCOUNT,
+    BY_PUBLIC,
+    CURVE,
+    HEADER,
+    LETTERS,
+    OTHER,
+    OTHER_CURVE,
+    PAIRS,
+    USER,
+    golden,
+    signed,
+)
 
 NOW_S = 1_790_000_000
 
