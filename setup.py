@@ -1,6 +1,6 @@
 """The list of compiled extensions; everything else is declared in pyproject.toml.
 
-``PHLOEM_SANITIZE=1`` builds the kernel with AddressSanitizer and UBSan, for ``make fuzz``.
+With sanitizers they are built by ``tests/fuzz/sanitized.py``, which has only the C files made here.
 """
 
 import os
@@ -11,14 +11,8 @@ from setuptools import Extension, setup
 
 SHARED = Path(".src/phloem/shared")
 OPTIMISED = ["-O3", "-g0", "-fno-semantic-interposition", "-fno-plt", "-Wno-unused-function"]
-SANITIZED = [
-    "-O1",
-    "-g",
-    "-fsanitize=address,undefined",
-    "-fno-sanitize-recover=undefined",
-    "-fno-omit-frame-pointer",
-    "-Wno-unused-function",
-]
+# Work of a start, a repair or once a generation: at -O3 they would take half of the compile for nothing
+COLD = {"store": ("contents", "frames", "generations", "inspect", "replay", "store"), "testing": ("faults",)}
 
 
 def jobs() -> int:
@@ -27,9 +21,11 @@ def jobs() -> int:
     return max(1, min(os.cpu_count() or 1, memory >> 30))
 
 
-sanitize = os.environ.get("PHLOEM_SANITIZE") == "1"
-flags = SANITIZED if sanitize else OPTIMISED
-link = ["-fsanitize=address,undefined"] if sanitize else []
+def flags(source: Path) -> list[str]:
+    """How one file is compiled."""
+    cold = source.stem in COLD.get(source.parent.name, ())
+    return ["-O1" if flag == "-O3" and cold else flag for flag in OPTIMISED]
+
 
 setup(
     ext_modules=cythonize(
@@ -37,8 +33,7 @@ setup(
             Extension(
                 ".".join(source.relative_to(".src").with_suffix("").parts),
                 [str(source)],
-                extra_compile_args=flags,
-                extra_link_args=link,
+                extra_compile_args=flags(source),
             )
             for source in sorted(SHARED.glob("*/*.pyx"))
         ],

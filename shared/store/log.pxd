@@ -8,6 +8,7 @@ from .types cimport *
 cdef uint64_t log_append(Log* l, uint64_t seq, int64_t ts, const char* subject, uint32_t n, const char* body,
                          uint32_t header_len, uint32_t size) noexcept nogil
 cdef bint log_remove(Log* l, uint64_t seq) noexcept nogil
+cdef void log_remove_range(Log* l, uint64_t first, uint64_t last) noexcept nogil
 cdef uint64_t log_purge(Log* l, Filter* f, uint64_t below, uint64_t keep) noexcept nogil
 cdef void log_skip(Log* l, uint64_t last_seq) noexcept nogil
 
@@ -40,3 +41,4 @@ cdef uint32_t record_check(uint64_t seq, int64_t ts, const char* subject, uint32
 cdef class Log_:  # the Python face (face.pxi), called Log there
     cdef Log* l
     cdef bint owned  # else its store frees it
+    cdef object name  # what problems call it; None: by its number

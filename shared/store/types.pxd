@@ -26,6 +26,7 @@ cdef enum Found:
 
 cdef enum:
     PAGE_SLOTS = 512  # sequences of one page of a Table, bits of one page of a DeadSet
+    SEQ_MAX = 0x3FFFFFFFFFFFFFFF  # no sequence is higher: one that is read is damage, and adding to one never overflows
 
 cdef struct Record:  # a message as a reader sees it; pointers hold until the next call on its log, at most for this tick
     uint64_t seq
@@ -60,12 +61,12 @@ cdef struct Entry:  # one message in memory
     char body[1]
 
 cdef struct Page:
-    uint32_t used
+    uint64_t number  # sequence / PAGE_SLOTS
+    uint32_t used  # never 0
     Entry* slots[PAGE_SLOTS]
 
 cdef struct Table:
-    Page** pages  # pages[i] holds sequences (base + i) * PAGE_SLOTS and on; NULL where nothing is left
-    uint64_t base
+    Page** pages  # those with messages, by their numbers
     uint32_t npages
     uint32_t page_cap
     uint64_t first  # lowest sequence that may be here, 0: none
@@ -115,6 +116,7 @@ cdef struct Log:
     uint8_t memory  # storage: memory; without a journal otherwise: while the journal is read back
     uint8_t relaxed  # sync mode "interval": shown when written, synced within the store's interval
     uint8_t dirty  # in the journal's list of logs that the filling batch touches (log.pyx enters it, submit clears it)
+    uint8_t suspect  # some of it was lost: what is there is served, nothing is added (the caller sees to that)
     uint8_t deleted  # the stream is gone; what is on disk goes with the next flush
     uint64_t first_seq  # of the oldest live message; last_seq + 1 when there is none
     uint64_t last_seq
@@ -133,6 +135,8 @@ cdef struct Log:
     removed_fn removed  # told of every message that is removed, while it can still be read; NULL: nobody
     void* removed_context
     uint8_t compress
+    uint64_t damaged_first  # found damaged while reading; 0: nothing was
+    uint64_t damaged_last
     void* owner  # the Python Log, borrowed
 
 cdef struct Buffer:  # grows, never shrinks below what it has proved to need
@@ -211,6 +215,7 @@ cdef struct Journal:  # the part of it that the loop's thread sees; ``writer`` i
     void* owner  # the Python Store, borrowed
     void* writer
     # figures
+    uint64_t messages
     uint64_t batches
     uint64_t syncs
     uint64_t bytes_written
