@@ -227,7 +227,7 @@ class KeyPair:
         self.wipe()
 
     def __del__(self) -> None:
-        wipe(self._raw)
+        self._raw[:] = bytes(len(self._raw))  # at the very end of a process there is no wipe any more
 
     def __repr__(self) -> str:
         return f"<KeyPair {self.public_key}>"

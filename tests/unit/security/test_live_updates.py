@@ -87,6 +87,7 @@ def other_role() -> AccountClaims:
     return with_body(signing_keys={**keys, SCOPED.public_key: msgspec.structs.replace(scope, role="x")})
 
 
+NONE_LEFT = b"-ERR 'maximum subscriptions exceeded'\r\n"
 NO_BEARERS = with_body(limits=msgspec.structs.replace(BEFORE.nats.limits, disallow_bearer=True))
 REVOKED = issue.revoke(BEFORE, USER.public_key, NOW_S)
 A = ACCOUNT.public_key

@@ -71,6 +71,15 @@ def test_malformed_keys(case: dict[str, str]) -> None:
     assert text_of(KeyPair.from_seed, case["text"]) == case["seed"]
 
 
+@pytest.mark.parametrize("case", golden("keys")["odd"], ids=lambda case: f"{case['key']} {case['signature']}")
+def test_points_that_libraries_disagree_about(case: dict[str, object]) -> None:
+    """Go and OpenSSL do not; libsodium would refuse them all."""
+    public = nkeys.encode(nkeys.Prefix.USER, bytes.fromhex(str(case["key"])))
+    signature = bytes.fromhex(str(case["signature"]))
+    accepted = [n for n in range(8) if not text_of(nkeys.verify, public, bytes([n]), signature)]
+    assert accepted == case["accepted"]
+
+
 def test_sealed() -> None:
     sealed = base64.b64decode(golden("keys")["sealed"])
     assert xkeys.seal(CURVE, b"a secret", OTHER_CURVE.public_key, bytes([7]) * 24) == sealed
