@@ -125,7 +125,8 @@ async def test_who_stays(server: RealServer, kind: str, change: str) -> None:
             elif wanted.wire_text:
                 await client.expect_error(wanted.wire_text, closes=True)
             else:
-                await client.expect_close()
+                # nats-server may notice first that without the scope the user has no subscriptions left
+                assert await client.read_until_close() in (b"", NONE_LEFT)
     finally:
         await pushed(system, BEFORE)
         system.close()
