@@ -5,6 +5,7 @@ two lines that begin and end with three dashes or more, the first text is the JW
 such lines is a JWT as it is, and a seed is any line that begins like one. Written as ``nsc`` writes them.
 """
 
+import itertools
 import re
 
 from phloem.shared.errors import InvalidJWT, NKeyError
@@ -19,6 +20,7 @@ NOT_A_USER_SEED = "nkeys: doesn't contain an user seed nkey"
 
 _SECTION = re.compile(rb"-{3,}[^\n]*-{3,}\r?\n([\w\-.=]+)\r?\n-{3,}[^\n]*-{3,}(?:\r?\n|\Z)", re.ASCII)
 _SEEDS = (b"SO", b"SA", b"SU")
+_SPACES = b" \t\n\v\f\r"
 _KINDS = {Prefix.USER: "USER", Prefix.ACCOUNT: "ACCOUNT", Prefix.OPERATOR: "OPERATOR"}
 
 _JWT = "-----BEGIN NATS {kind} JWT-----\n{token}\n------END NATS {kind} JWT------\n\n"
@@ -38,7 +40,7 @@ _SEED_FOOT = b"""
 def token_in(content: bytes | bytearray) -> str:
     """The JWT in a file: the first text between dashes, or all of it."""
     found = _SECTION.search(content)
-    text = bytes(found[1]) if found else bytes(content)
+    text = found[1] if found else bytes(content)
     return text.decode("utf-8", "replace").strip()
 
 
@@ -48,12 +50,17 @@ def key_in(content: bytes | bytearray) -> KeyPair:
     Raises:
         NKeyError: There is none, or it is malformed.
     """
-    sections = list(_SECTION.finditer(content))
+    sections = _sections(content)
     if len(sections) > 1:
-        return _pair(bytearray(sections[1][1]))
-    for line in bytearray(content).split(b"\n"):
-        if line.strip().startswith(_SEEDS):
-            return _pair(line)
+        return _pair(content, *sections[1])
+    start = 0
+    while start <= len(content):
+        end = content.find(b"\n", start)
+        end = len(content) if end < 0 else end
+        first = next((at for at in range(start, end) if content[at] not in _SPACES), end)
+        if content.startswith(_SEEDS, first, end):
+            return _pair(content, start, end)
+        start = end + 1
     raise NKeyError(NO_SEED)
 
 
@@ -73,14 +80,11 @@ def credentials_in(content: bytes | bytearray) -> tuple[str, KeyPair]:
         InvalidJWT: One is missing.
         NKeyError: The seed is malformed.
     """
-    sections = list(_SECTION.finditer(content))
+    sections = _sections(content)
     if len(sections) < 2:
         raise InvalidJWT("Credentials file malformed")
-    secret = bytearray(sections[1][1])
-    try:
-        return bytes(sections[0][1]).decode(), KeyPair.from_seed(secret)
-    finally:
-        wipe(secret)
+    start, end = sections[0]
+    return bytes(content[start:end]).decode(), _pair(content, *sections[1], any_kind=True)
 
 
 def decorated_token(token: str) -> bytes:
@@ -123,11 +127,18 @@ def credentials(token: str, pair: KeyPair) -> bytearray:
         wipe(seed)
 
 
-def _pair(seed: bytearray) -> KeyPair:
+def _sections(content: bytes | bytearray) -> list[tuple[int, int]]:
+    """Where the first two texts between dashes are; a copy of a secret could not be wiped."""
+    return [found.span(1) for found in itertools.islice(_SECTION.finditer(content), 2)]
+
+
+def _pair(content: bytes | bytearray, start: int, end: int, *, any_kind: bool = False) -> KeyPair:
     """nkeys takes a line as it is: what is before or behind the seed makes it malformed, but for a line end."""
+    if not any_kind and not content.startswith(_SEEDS, start, end):
+        raise NKeyError(NOT_A_SEED)
+    seed = bytearray(end - start)
+    seed[:] = memoryview(content)[start:end]
     try:
-        if not seed.startswith(_SEEDS):
-            raise NKeyError(NOT_A_SEED)
         return KeyPair.from_seed(seed)
     finally:
         wipe(seed)

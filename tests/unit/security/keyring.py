@@ -23,10 +23,7 @@ CURVE = KeyPair(Prefix.CURVE, b"x" * 32)
 OTHER_CURVE = KeyPair(Prefix.CURVE, b"y" * 32)
 
 PAIRS = (OPERATOR, ACCOUNT, USER, SERVER, CLUSTER, CURVE)
-BY_PUBLIC = {
-    pair.public_key: pair
-    for pair in (*PAIRS, OPERATOR_SIGNER, SIGNER, SCOPED, OTHER, OTHER_CURVE)
-}
+BY_PUBLIC = {pair.public_key: pair for pair in (*PAIRS, OPERATOR_SIGNER, SIGNER, SCOPED, OTHER, OTHER_CURVE)}
 LETTERS = {"O": OPERATOR, "A": ACCOUNT, "B": OTHER, "K": SIGNER, "U": USER, "N": SERVER, "X": CURVE}
 
 HEADER = '{"typ":"JWT","alg":"ed25519-nkey"}'

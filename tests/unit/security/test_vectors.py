@@ -6,19 +6,6 @@ from datetime import UTC
 
 import msgspec
 import pytest
-from tests.unit.security.keyring import (
-    ACCOUNT,
-    BY_PUBLIC,
-    CURVE,
-    HEADER,
-    LETTERS,
-    OTHER,
-    OTHER_CURVE,
-    PAIRS,
-    USER,
-    golden,
-    signed,
-)
 
 from phloem.shared.errors import CredentialsRefused, InvalidJWT, NKeyError
 from phloem.shared.limits import SECOND_NS
@@ -40,6 +27,19 @@ from phloem.shared.security.go_values import to_json, to_plain
 from phloem.shared.security.nkeys import KeyPair
 from phloem.shared.security.templates import expand
 from phloem.shared.security.validation import validate
+from tests.unit.security.keyring import (
+    ACCOUNT,
+    BY_PUBLIC,
+    CURVE,
+    HEADER,
+    LETTERS,
+    OTHER,
+    OTHER_CURVE,
+    PAIRS,
+    USER,
+    golden,
+    signed,
+)
 
 NOW_S = 1_790_000_000
 
@@ -69,6 +69,15 @@ def test_keys(case: dict[str, str]) -> None:
 def test_malformed_keys(case: dict[str, str]) -> None:
     assert text_of(nkeys.decode, case["text"]) == case["public"]
     assert text_of(KeyPair.from_seed, case["text"]) == case["seed"]
+
+
+@pytest.mark.parametrize("case", golden("keys")["odd"], ids=lambda case: f"{case['key']} {case['signature']}")
+def test_points_that_libraries_disagree_about(case: dict[str, object]) -> None:
+    """Go and OpenSSL do not; libsodium would refuse them all."""
+    public = nkeys.encode(nkeys.Prefix.USER, bytes.fromhex(str(case["key"])))
+    signature = bytes.fromhex(str(case["signature"]))
+    accepted = [n for n in range(8) if not text_of(nkeys.verify, public, bytes([n]), signature)]
+    assert accepted == case["accepted"]
 
 
 def test_sealed() -> None:

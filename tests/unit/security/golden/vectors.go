@@ -9,7 +9,9 @@ package main
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -98,7 +100,39 @@ func keys() any {
 	}
 	nonce := bytes.Repeat([]byte{7}, 24)
 	sealed := must(xa.SealWithRand([]byte("a secret"), pub(xb), bytes.NewReader(nonce)))
-	return object{"good": good, "bad": bad, "sealed": base64.StdEncoding.EncodeToString(sealed)}
+	return object{"good": good, "bad": bad, "sealed": base64.StdEncoding.EncodeToString(sealed), "odd": odd()}
+}
+
+// Points of small order and encodings that are not canonical: where libraries for Ed25519 disagree.
+func odd() any {
+	points := []string{
+		"0100000000000000000000000000000000000000000000000000000000000000", "0100000000000000000000000000000000000000000000000000000000000080",
+		"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+		"0000000000000000000000000000000000000000000000000000000000000000", "0000000000000000000000000000000000000000000000000000000000000080",
+		"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a", "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+		"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05", "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff", "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"0200000000000000000000000000000000000000000000000000000000000000",
+	}
+	order := "edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010"
+	zero := strings.Repeat("0", 64)
+	var found []object
+	for _, a := range points {
+		for _, r := range points {
+			for _, s := range []string{zero, order} {
+				accepted := []int{}
+				for m := 0; m < 8; m++ {
+					if ed25519.Verify(must(hex.DecodeString(a)), []byte{byte(m)}, must(hex.DecodeString(r+s))) {
+						accepted = append(accepted, m)
+					}
+				}
+				if len(accepted) > 0 || r == a {
+					found = append(found, object{"key": a, "signature": r + s, "accepted": accepted})
+				}
+			}
+		}
+	}
+	return found
 }
 
 func b64(s []byte) string { return base64.RawURLEncoding.EncodeToString(s) }
