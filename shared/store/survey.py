@@ -18,7 +18,6 @@ import zstandard
 from phloem.shared.limits import (
     STORE_FINDINGS_MAX,
     STORE_JOURNAL_BYTES_MAX,
-    STORE_REPAIR_GAP_MAX,
     STORE_REPAIR_MOVE_BYTES,
 )
 from phloem.shared.store import inspect
@@ -222,7 +221,7 @@ class Survey:
                 first=tally.last + 1, last=int.from_bytes(key[4:])
             )  # fmt: skip
         if self.into is not None:
-            self._make_room(ident, tally, key, value)
+            self._make_room(ident, value)
         found = tally.block(key, value, bits or None, self.into)
         self.totals.messages += found.kept
         if found.text and found.live and not found.kept and not found.damaged:
@@ -248,14 +247,11 @@ class Survey:
                 last=seq,
             )
 
-    def _make_room(self, ident: int, tally: Tally, key: bytes, value: bytes) -> None:
+    def _make_room(self, ident: int, value: bytes) -> None:
         """The store that is being made takes this block's messages into memory; before that, what it has may go."""
         assert self.into is not None
         self._unmoved += len(value)
-        if (
-            self._unmoved > STORE_REPAIR_MOVE_BYTES
-            or int.from_bytes(key[4:]) - tally.last > STORE_REPAIR_GAP_MAX
-        ):
+        if self._unmoved > STORE_REPAIR_MOVE_BYTES:
             inspect.move(self.into)
             self._unmoved = 0
         inspect.begin(self.into, ident, compress=value[1:2] == b"\x01")
