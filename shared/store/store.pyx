@@ -606,7 +606,7 @@ cdef class Store:
     def _replay(self, generation):
         path = self._path(generation)
         with open(path, "rb") as file:
-            data = file.read(REPLAY_MAX)
+            data = file.read(min(os.fstat(file.fileno()).st_size, REPLAY_MAX))  # as much memory, and no more
         found = frames(data, generation)
         for at in found.frames:
             if open_batch(data, at):

@@ -335,7 +335,7 @@ class Survey:
 
     def _journal(self, path: Path, number: int) -> None:
         with path.open("rb") as file:
-            data = file.read(STORE_JOURNAL_BYTES_MAX)
+            data = file.read(min(path.stat().st_size, STORE_JOURNAL_BYTES_MAX))
         found = frames(data, number)
         self._progress(path.name, len(data), len(data))
         for at, following, before, after in found.damaged:
