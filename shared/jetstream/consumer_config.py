@@ -70,9 +70,9 @@ ALWAYS = frozenset(["deliver_policy", "ack_policy", "replay_policy", "num_replic
 
 def decode(body: bytes, *, strict: bool) -> CreateRequest:
     """Raises ApiError."""
-    request = strict_json.decode(body, CreateRequest, strict=strict)
+    request = strict_json.decode(body, CreateRequest, strict=strict) if body else CreateRequest()
     config = request.config
-    config.metadata = {key: value for key, value in config.metadata.items() if not key.startswith(RESERVED)}
+    config.metadata = {key: value for key, value in config.metadata.items() if key not in RESERVED}
     return request
 
 

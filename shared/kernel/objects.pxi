@@ -391,11 +391,16 @@ cdef class Kernel:
         cdef int rounds = 0
         cdef int lingers = 0
         cdef bint more
+        cdef uint64_t begin = 0
         cdef Core* k = &self.k
         k.now_ns = now_ns
+        if k.linger_ns:
+            begin = _monotonic_ns()
         self.busy = True
         try:
             while total < TICK_BYTES and rounds < TICK_ROUNDS:
+                if begin and rounds + lingers:  # what was waited for has its own time
+                    k.now_ns = now_ns + _monotonic_ns() - begin
                 with nogil:
                     n = _round(k)
                 self._tell()

@@ -264,23 +264,26 @@ cdef void _settle(Core* k) noexcept nogil:
         flush_dirty(k)
 
 
+cdef uint64_t _monotonic_ns() noexcept nogil:
+    cdef timespec t
+    clock_gettime(CLOCK_MONOTONIC, &t)
+    return <uint64_t>t.tv_sec * 1_000_000_000 + <uint64_t>t.tv_nsec
+
+
 cdef bint _spin(Core* k) noexcept nogil:
     """Looks for the next input for up to ``linger_ns`` without going to sleep: waking up again often takes longer than
     the answer to what was just delivered. Whoever looks in vain looks less: after a miss only every sixteenth tick
     tries, so that traffic without such answers costs next to nothing."""
     cdef epoll_event one
-    cdef timespec t
     cdef uint64_t begin
     if k.spin_misses:
         k.spin_misses = (k.spin_misses + 1) & 15
         return False
-    clock_gettime(CLOCK_MONOTONIC, &t)
-    begin = <uint64_t>t.tv_sec * 1_000_000_000 + <uint64_t>t.tv_nsec
+    begin = _monotonic_ns()
     while True:
         if epoll_wait(k.epoll_fd, &one, 1, 0) > 0:
             return True
-        clock_gettime(CLOCK_MONOTONIC, &t)
-        if <uint64_t>t.tv_sec * 1_000_000_000 + <uint64_t>t.tv_nsec - begin > k.linger_ns:
+        if _monotonic_ns() - begin > k.linger_ns:
             k.spin_misses = 1
             return False
 

@@ -1,4 +1,5 @@
-"""The command ``phloem store``: ``check`` looks at a store's folder, ``repair`` makes a sound one of it.
+"""The command ``phloem store``: ``check`` looks at a store's folder, ``repair`` makes a sound one of it, ``compact``
+gives space back that it does not use.
 
 Exit codes: 0 all is well (or was repaired without loss), 1 something is damaged (or was lost), 2 it could not be done.
 """
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from phloem.shared.store.check import check as check_store
+from phloem.shared.store.compact import compact as compact_store
 from phloem.shared.store.repair import repair as repair_store
 from phloem.shared.store.store import StoreError
 from phloem.shared.store.survey import Finding, Survey
@@ -60,6 +62,17 @@ def repair(folder: Path, everything: bool) -> None:
     click.echo("repaired; this could not be kept or is not as it was:")
     _list(done.lost, done.kept.unlisted, everything)
     raise SystemExit(1)
+
+
+@store.command()
+@Folder
+def compact(folder: Path) -> None:
+    """Give unused space of a store back to the file system. The server must not be running.
+
+    Needs as much free space as what is stored takes, until it is done; whatever stops it leaves the store as it was.
+    """
+    done = _with_bar(lambda tell: compact_store(folder, tell))
+    click.echo(f"{folder}/data.mdb: {done.before} bytes before, {done.after} now")
 
 
 def _with_bar(work: Callable[[Callable[[str, int, int], None]], T]) -> T:

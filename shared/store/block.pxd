@@ -8,6 +8,7 @@ cdef enum:
     BLOCK_HEAD = 48
     BLOCK_FULL = 65520  # sixteen pages of LMDB without the head of the first
     BLOCK_ZSTD = 1
+    HEAD_SEED = 0x626C6B31
 
 cdef struct Block:  # one that is being read; points into the map of LMDB or into a buffer of the reader
     const char* data

@@ -23,7 +23,6 @@ cdef enum:
     FORMAT = 1
     SEEN = 1024
     RECORD_MAX = 64  # bytes of a record beside subject and body
-    HEAD_SEED = 0x626C6B31
 
 
 cdef inline uint32_t _head_check(const char* head) noexcept nogil:

@@ -4,23 +4,11 @@ Reading is for the loop's thread: one read transaction, renewed when a flush has
 A reader skips what ``dead`` and ``frozen_dead`` of the log say. ``disk_flush`` is for the mover's thread.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from .block cimport Block
-from .lmdb cimport MDB_val
+from .keys cimport LogState, Place
 from .types cimport *
-
-cdef enum:
-    KEY = 12  # ident and sequence, big-endian, so that LMDB's order is theirs
-    SUBJECT_KEY = 480  # bytes of a subject that are in a key; LMDB takes 511
-    ANY_KEY = 511
-    SEAL = 4  # bytes of checksum behind every value that has none of its own
-
-cdef enum Sealed:  # what a seal is of; a value of one database is nothing in another
-    SEAL_META = 0x6D657461
-    SEAL_SUBJECTS = 0x7375626A
-    SEAL_DEAD = 0x64656164
-    SEAL_PAIRS = 0x70616972
 
 cdef struct Disk:
     void* env
@@ -32,8 +20,9 @@ cdef struct Disk:
     void* reader  # transaction of the loop's thread
     void* cursor  # over blocks, in it
     uint64_t serial  # of the reader: what points into the map holds as long as this stays
-    void* squeeze  # Python callables of zstandard, borrowed
-    void* expand
+    void* squeeze  # Python callables of zstandard, borrowed; this one is the mover's
+    void* unsqueeze  # the mover's as well
+    void* expand  # the reader's
     uint64_t damaged  # messages, blocks and entries found damaged while reading
     uint32_t damaged_ident  # of the last one; 0: none
     uint64_t damaged_seq  # 0: something other than a message
@@ -48,21 +37,13 @@ cdef struct DiskLog:  # one log on disk, and the block that its reader is in
     size_t expanded_cap
     uint32_t lost  # live messages of the block that cannot be read; 1 where nobody knows
 
-cdef struct LogState:  # what the disk keeps of a log beside its messages
-    uint64_t first_seq
-    uint64_t last_seq
-    uint64_t messages
-    uint64_t bytes
-    uint64_t subjects
-    int64_t last_ts
-
 cdef int disk_open(Disk* d, const char* path, bint read_only) noexcept nogil
 cdef void disk_close(Disk* d) noexcept nogil
 cdef int disk_refresh(Disk* d) noexcept nogil
 cdef DiskLog* disk_log(Disk* d) noexcept nogil
 cdef void disk_log_free(void* disk) noexcept nogil
 cdef int disk_state(Disk* d, uint32_t ident, LogState* s) noexcept nogil
-cdef int disk_generation(Disk* d, uint64_t* generation) noexcept nogil
+cdef int disk_place(Disk* d, Place* place) noexcept nogil
 
 cdef uint64_t disk_lost(Log* l, uint64_t seq) noexcept nogil
 cdef int disk_read(Log* l, uint64_t seq, Record* r) noexcept nogil
@@ -72,11 +53,3 @@ cdef uint64_t disk_subject_next(Log* l, const char* subject, uint32_t n, uint64_
 cdef uint64_t disk_count(Log* l, Filter* f, uint64_t start, uint64_t end) noexcept nogil
 cdef void disk_subjects(Log* l, Filter* f, subject_fn each, void* context) noexcept nogil
 cdef uint64_t disk_seq_from_time(Log* l, int64_t ts) noexcept nogil
-
-cdef uint32_t seal_of(int which, MDB_val* key, const void* value, size_t n) noexcept nogil
-cdef bint unseal(int which, MDB_val* key, MDB_val* value) noexcept nogil
-cdef void plain_head(char* head) noexcept nogil
-cdef void put_key(char* to, uint32_t ident, uint64_t seq) noexcept nogil
-cdef uint64_t key_seq(const void* key) noexcept nogil
-cdef size_t subject_key(char* to, uint32_t ident, const char* subject, uint32_t n) noexcept nogil
-cdef bint subject_value(const char* data, size_t size, SubjectState* s, const char** text, uint32_t* n) noexcept nogil

@@ -10,30 +10,33 @@ chains, newest first, instead of looking at everything between them; the list is
 flush.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.ref cimport PyObject
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, qsort, realloc
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, qsort, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from phloem.shared.kernel.sublist cimport grow, must
-from phloem.shared.kernel.text cimport equals, hash_bytes, pattern_matches
+from phloem.shared.kernel.text cimport pattern_matches
 
-from .block cimport BLOCK_HEAD, BLOCK_ZSTD, Block, block_after, block_find, block_open, block_read, block_seq, block_verified
+from .block cimport (
+    BLOCK_HEAD, BLOCK_ZSTD, Block, block_after, block_find, block_open, block_read, block_seq, block_verified,
+)
+from .keys cimport (
+    ANY_KEY, KEY, META_KEY, SEAL_DEAD, SEAL_META, SEAL_SUBJECTS, SUBJECT_KEY, LogState, Place, key_seq, meta_key, put_key,
+    subject_key, subject_value, unseal,
+)
 from .lmdb cimport (
     MDB_CREATE, MDB_NOMEMINIT, MDB_NORDAHEAD, MDB_NOSUBDIR, MDB_NOTFOUND, MDB_NOTLS, MDB_FIRST, MDB_NEXT, MDB_RDONLY,
     MDB_SET_RANGE, MDB_val, lmdb,
 )
 from .log cimport filter_matches
+from .packing cimport packed_size, unpack
 from .table cimport dead_has
 from .types cimport *
-from .varint cimport get_varint
 
 cdef enum:
     GATHER_SHARE = 8  # a filter that matches less than an eighth of what is there gathers, others look at everything
     GATHER_MAX = 2_000_000  # sequences kept for one filter: 16 MB
     CHAIN_MAX = 1024  # a subject with more messages than this is looked for forwards
-    EXPANDED_MAX = 128 << 20  # a block that claims to be larger is damaged
     DATABASES = 8
 
 cdef extern from *:
@@ -133,79 +136,22 @@ cdef void disk_log_free(void* disk) noexcept nogil:
         free(disk)
 
 
-cdef void put_key(char* to, uint32_t ident, uint64_t seq) noexcept nogil:
-    cdef int i
-    for i in range(4):
-        to[i] = <char>(ident >> (24 - 8 * i))
-    for i in range(8):
-        to[4 + i] = <char>(seq >> (56 - 8 * i))
-
-
-cdef uint64_t key_seq(const void* key) noexcept nogil:
-    cdef const uint8_t* p = <const uint8_t*>key + 4
-    cdef uint64_t seq = 0
-    cdef int i
-    for i in range(8):
-        seq = (seq << 8) | p[i]
-    return seq
-
-
-cdef size_t subject_key(char* to, uint32_t ident, const char* subject, uint32_t n) noexcept nogil:
-    """A subject that is too long for a key ends in a hash there; the value has the whole of it."""
-    cdef uint32_t h
-    cdef int i
-    put_key(to, ident, 0)
-    if n <= SUBJECT_KEY:
-        memcpy(to + 4, subject, n)
-        return 4 + n
-    memcpy(to + 4, subject, SUBJECT_KEY)
-    for i in range(4):
-        h = hash_bytes(subject, n, i)
-        memcpy(to + 4 + SUBJECT_KEY + 4 * i, &h, 4)
-    return 4 + SUBJECT_KEY + 16
-
-
-cdef bint subject_value(const char* data, size_t size, SubjectState* s, const char** text, uint32_t* n) noexcept nogil:
-    """count, last, last - first as varints, and the subject itself if the key does not have it."""
-    cdef const char* end = data + size
-    cdef uint64_t span = 0
-    cdef const char* p = get_varint(data, end, &s.count)
-    p = get_varint(p, end, &s.last)
-    p = get_varint(p, end, &span)
-    if p == NULL or span > s.last:
-        return False
-    s.first = s.last - span
-    text[0], n[0] = p, <uint32_t>(end - p)
-    return True
-
-
-cdef uint32_t seal_of(int which, MDB_val* key, const void* value, size_t n) noexcept nogil:
-    """The checksum of a value under its key."""
-    return hash_bytes(<const char*>value, n, hash_bytes(<const char*>key.mv_data, key.mv_size, which))
-
-
-cdef bint unseal(int which, MDB_val* key, MDB_val* value) noexcept nogil:
-    """Takes the seal off a value; False: it is not what was put there."""
-    cdef uint32_t seal
-    if value.mv_size < SEAL:
-        return False
-    value.mv_size -= SEAL
-    memcpy(&seal, <const char*>value.mv_data + value.mv_size, SEAL)
-    return seal == seal_of(which, key, value.mv_data, value.mv_size)
-
-
-cdef inline void _damage(Disk* d, uint32_t ident, uint64_t seq) noexcept nogil:
+cdef inline void _damage(Log* l, uint64_t seq) noexcept nogil:
+    cdef Disk* d = (<DiskLog*>l.disk).disk
     d.damaged += 1
-    d.damaged_ident, d.damaged_seq = ident, seq
+    d.damaged_ident, d.damaged_seq = l.ident, seq
+    if seq and (l.damaged_first == 0 or seq < l.damaged_first):
+        l.damaged_first = seq
+    if seq > l.damaged_last:
+        l.damaged_last = seq
 
 
 cdef int disk_state(Disk* d, uint32_t ident, LogState* s) noexcept nogil:
     """Found."""
-    cdef char key[8]
+    cdef char key[META_KEY]
     cdef MDB_val k, v
-    memcpy(key, b"log:", 4)
-    memcpy(&key[0] + 4, &ident, 4)
-    k.mv_data, k.mv_size = key, 8
+    meta_key(key, b"log:", ident)
+    k.mv_data, k.mv_size = key, META_KEY
     if lmdb.get(d.reader, d.meta, &k, &v) != 0:
         return MISSING
     if not unseal(SEAL_META, &k, &v) or v.mv_size != sizeof(LogState):
@@ -214,17 +160,17 @@ cdef int disk_state(Disk* d, uint32_t ident, LogState* s) noexcept nogil:
     return FOUND if s.last_seq <= SEQ_MAX and s.first_seq <= s.last_seq + 1 else DAMAGED
 
 
-cdef int disk_generation(Disk* d, uint64_t* generation) noexcept nogil:
-    """Found; the last journal generation that is here as a whole; 0: none."""
+cdef int disk_place(Disk* d, Place* place) noexcept nogil:
+    """Found; where the journal goes on from."""
     cdef MDB_val k, v
+    memset(place, 0, sizeof(Place))
     k.mv_data, k.mv_size = <char*>b"generation", 10
-    generation[0] = 0
     if lmdb.get(d.reader, d.meta, &k, &v) != 0:
         return MISSING
-    if not unseal(SEAL_META, &k, &v) or v.mv_size != 8:
+    if not unseal(SEAL_META, &k, &v) or (v.mv_size != sizeof(Place) and v.mv_size != 8):
         return DAMAGED
-    memcpy(generation, v.mv_data, 8)
-    return FOUND if generation[0] <= SEQ_MAX else DAMAGED
+    memcpy(place, v.mv_data, v.mv_size)
+    return FOUND if place.generation <= SEQ_MAX else DAMAGED
 
 
 # --- blocks ----------------------------------------------------------------------------------------
@@ -232,41 +178,13 @@ cdef int disk_generation(Disk* d, uint64_t* generation) noexcept nogil:
 
 cdef bint _expand(DiskLog* k) noexcept nogil:
     """Unpacks a compressed block into the log's own buffer."""
-    cdef uint32_t size = 0
-    memcpy(&size, k.block.data + BLOCK_HEAD - 8, 4)
-    if size > EXPANDED_MAX or size < BLOCK_HEAD:
+    cdef uint32_t size = packed_size(&k.block)
+    if size == 0:
         return False
     if size > k.expanded_cap:
         k.expanded = <char*>must(realloc(k.expanded, size))
         k.expanded_cap = size
-    with gil:
-        if not _expanded(k, size):
-            return False
-    memcpy(k.expanded, k.block.data, BLOCK_HEAD)
-    plain_head(k.expanded)
-    return block_open(&k.block, k.expanded, size)
-
-
-cdef bint _expanded(DiskLog* k, uint32_t size) noexcept:
-    cdef bytes data
-    try:
-        data = (<object>k.disk.expand)(
-            PyBytes_FromStringAndSize(k.block.data + BLOCK_HEAD, k.block.size - BLOCK_HEAD), size - BLOCK_HEAD)
-    except Exception:  # whatever zstandard says: the block is not what was written
-        return False
-    if PyBytes_GET_SIZE(data) != size - BLOCK_HEAD:
-        return False
-    memcpy(k.expanded + BLOCK_HEAD, PyBytes_AS_STRING(data), size - BLOCK_HEAD)
-    return True
-
-
-cdef void plain_head(char* head) noexcept nogil:
-    """The head of the block as it was before it was compressed."""
-    cdef uint32_t check
-    head[1] = 0
-    memset(head + BLOCK_HEAD - 8, 0, 4)
-    check = hash_bytes(head, BLOCK_HEAD - 4, 0x626C6B31)
-    memcpy(head + BLOCK_HEAD - 4, &check, 4)
+    return unpack(k.disk.expand, &k.block, k.expanded, size) and block_open(&k.block, k.expanded, size)
 
 
 cdef int _enter(Log* l, uint64_t seq) noexcept nogil:
@@ -286,7 +204,7 @@ cdef int _enter(Log* l, uint64_t seq) noexcept nogil:
         return MISSING
     if error:
         d.error = error
-        _damage(d, l.ident, seq)
+        _damage(l, seq)
         k.lost = 1
         k.block.first, k.block.last = seq, l.disk_last if l.disk_last > seq else seq
         return DAMAGED
@@ -313,7 +231,7 @@ cdef int _unreadable(Log* l, DiskLog* k, uint64_t seq, uint64_t last) noexcept n
     k.lost = _live(k) if k.block.count > 1 else 1
     k.block.data = NULL
     k.block.first, k.block.last = seq, last
-    _damage(k.disk, l.ident, last)
+    _damage(l, last)
     return DAMAGED
 
 
@@ -341,7 +259,7 @@ cdef int disk_read(Log* l, uint64_t seq, Record* r) noexcept nogil:
             return MISSING
         found = block_verified(&k.block, i, r)
         if found == DAMAGED:
-            _damage(k.disk, l.ident, seq)
+            _damage(l, seq)
     r.seq = seq
     return found
 
@@ -375,7 +293,7 @@ cdef int _look(Log* l, Filter* f, uint64_t start, uint64_t end, Record* r) noexc
                     i = block_after(&k.block, i)
                     continue
                 if found == DAMAGED:
-                    _damage(k.disk, l.ident, seq)
+                    _damage(l, seq)
                     r.seq = seq
                 return found
             i = block_after(&k.block, i)
@@ -523,7 +441,7 @@ cdef bint _recount(Log* l, const char* subject, uint32_t n, SubjectState* s) noe
     cdef unsigned short length = <unsigned short>n
     cdef uint64_t at = 0
     cdef int found
-    _damage((<DiskLog*>l.disk).disk, l.ident, 0)
+    _damage(l, 0)
     memset(&one, 0, sizeof(Filter))
     one.patterns, one.lengths, one.count = &pattern, &length, 1
     s.count = s.first = s.last = 0
@@ -615,7 +533,7 @@ cdef void _each_subject(Log* l, Filter* f, uint32_t which, subject_fn each, void
             length = 0
             if at.mv_size > 4 + SUBJECT_KEY or not _recount(l, <const char*>at.mv_data + 4,
                                                             <uint32_t>(at.mv_size - 4), &s):
-                _damage(d, l.ident, 0)
+                _damage(l, 0)
                 continue
         if length == 0:
             text, length = <const char*>at.mv_data + 4, <uint32_t>(at.mv_size - 4)

@@ -69,6 +69,10 @@ cdef class Log_:
         self.l.relaxed = value
 
     @property
+    def damaged(self):
+        return (self.l.damaged_first, self.l.damaged_last) if self.l.damaged_first else None
+
+    @property
     def messages(self):
         return self.l.messages
 

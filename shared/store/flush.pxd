@@ -3,6 +3,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from .disk cimport Disk
+from .keys cimport Place
 from .types cimport *
 
 cdef struct Flush:  # one under way; belongs to the mover's thread
@@ -18,5 +19,6 @@ cdef int flush_log(Flush* f, FrozenLog* l) noexcept nogil
 cdef int flush_drop(Flush* f, uint32_t ident) noexcept nogil
 cdef int flush_pair(Flush* f, const char* key, size_t kn, const char* value, size_t vn, bint deleted) noexcept nogil
 cdef int flush_meta(Flush* f, const char* key, size_t kn, const char* value, size_t vn) noexcept nogil
-cdef int flush_commit(Flush* f, uint64_t generation) noexcept nogil
+cdef int flush_commit(Flush* f, const Place* place) noexcept nogil
+cdef int flush_step(Disk* d, const Place* place) noexcept nogil
 cdef void flush_abort(Flush* f) noexcept nogil

@@ -7,25 +7,26 @@ A block of which nothing is left goes. One of which half is left (then a quarter
 what was removed; only where a removed message links two others of its subject its head stays.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.errno cimport ENOMEM
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from phloem.shared.kernel.sublist cimport must
-from phloem.shared.kernel.text cimport hash_bytes
 
 from .block cimport (
     BLOCK_FULL, BLOCK_HEAD, BLOCK_ZSTD, Block, BlockWriter, block_add, block_find, block_finish, block_free, block_open,
     block_read, block_restart, block_resume, block_seq,
 )
-from .disk cimport (
-    ANY_KEY, KEY, SEAL, SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, SUBJECT_KEY, Disk, LogState, key_seq, put_key,
-    seal_of, subject_key, subject_value, unseal,
+from .disk cimport Disk
+from .keys cimport (
+    ANY_KEY, KEY, META_KEY, SEAL, SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, SUBJECT_KEY, LogState, Place, key_seq,
+    meta_key, put_key, seal_of, subject_key, subject_value, unseal,
 )
 from .lmdb cimport MDB_LAST, MDB_NEXT, MDB_NOTFOUND, MDB_PREV, MDB_RESERVE, MDB_SET_RANGE, MDB_val, lmdb
 from .log cimport record_check
+from .packing cimport packed, packed_size, unpack
 from .table cimport table_next
 from .types cimport *
 from .varint cimport put_varint
@@ -33,6 +34,7 @@ from .varint cimport put_varint
 cdef enum:
     RESUME_MAX = 32768  # a last block of less than this is gone on with
     DAMAGED_BLOCK = -1
+    THIN_LEAST = 12288  # a block of less than three pages is not made smaller: that would save one at most, or none
     THIN_MAX = 64 << 20  # bytes of blocks that one flush makes smaller; others have their turn when they are emptier
 
 
@@ -54,13 +56,34 @@ cdef void flush_abort(Flush* f) noexcept nogil:
     lmdb.txn_abort(f.txn)
 
 
-cdef int flush_commit(Flush* f, uint64_t generation) noexcept nogil:
-    cdef int error = flush_meta(f, b"generation", 10, <char*>&generation, 8)
+cdef int flush_commit(Flush* f, const Place* place) noexcept nogil:
+    cdef int error = _place(f, place)
     lmdb.cursor_close(f.blocks)
     if error:
         lmdb.txn_abort(f.txn)
         return error
     return lmdb.txn_commit(f.txn)
+
+
+cdef int flush_step(Disk* d, const Place* place) noexcept nogil:
+    """A transaction that changes nothing. LMDB uses pages again that were left two transactions ago, so that without it
+    the file would have the pages of two generations beside what is live."""
+    cdef Flush f
+    cdef int error
+    memset(&f, 0, sizeof(Flush))
+    f.disk = d
+    error = lmdb.txn_begin(d.env, NULL, 0, &f.txn)
+    if error:
+        return error
+    error = _place(&f, place)
+    if error:
+        lmdb.txn_abort(f.txn)
+        return error
+    return lmdb.txn_commit(f.txn)
+
+
+cdef int _place(Flush* f, const Place* place) noexcept nogil:
+    return flush_meta(f, b"generation", 10, <const char*>place, sizeof(Place))
 
 
 cdef int _put(Flush* f, unsigned int db, const void* key, size_t kn, const void* value, size_t vn) noexcept nogil:
@@ -136,17 +159,25 @@ cdef int _drop_all(Flush* f, unsigned int db, uint32_t ident) noexcept nogil:
     return 0 if error == MDB_NOTFOUND else error
 
 
-cdef int flush_drop(Flush* f, uint32_t ident) noexcept nogil:
-    """A deleted log."""
-    cdef char key[8]
+cdef int _delete_meta(Flush* f, const char* kind, uint32_t ident) noexcept nogil:
+    cdef char key[META_KEY]
+    meta_key(key, kind, ident)
+    return _delete(f, f.disk.meta, key, META_KEY)
+
+
+cdef int _drop_messages(Flush* f, uint32_t ident) noexcept nogil:
+    """All messages of a log, and the mark that some were lost."""
     cdef int error = _drop_all(f, f.disk.blocks, ident)
     if error == 0:
         error = _drop_all(f, f.disk.dead, ident)
     if error == 0:
         error = _drop_all(f, f.disk.subjects, ident)
-    memcpy(key, b"log:", 4)
-    memcpy(&key[0] + 4, &ident, 4)
-    return error or _delete(f, f.disk.meta, key, 8)
+    return error or _delete_meta(f, b"bad:", ident)
+
+
+cdef int flush_drop(Flush* f, uint32_t ident) noexcept nogil:
+    """A deleted log."""
+    return _drop_messages(f, ident) or _delete_meta(f, b"log:", ident)
 
 
 # --- removed messages ------------------------------------------------------------------------------
@@ -221,31 +252,32 @@ cdef int _thin_into(Flush* f, uint32_t ident, Grave* g, Block* b, BlockWriter* w
 
 
 cdef int _thin(Flush* f, uint32_t ident, Grave* g) noexcept nogil:
-    """Writes a block again without what was removed; DAMAGED_BLOCK: it stays as it is."""
+    """Writes a block again without what was removed; DAMAGED_BLOCK: it stays as it is, being small or damaged."""
     cdef char key[KEY]
     cdef MDB_val k, v
     cdef Block b
     cdef BlockWriter w
     cdef char* copy
     cdef uint8_t* bits
+    cdef bint compressed = False
     cdef int error
     put_key(key, ident, g.last)
     k.mv_data, k.mv_size = key, KEY
     error = lmdb.get(f.txn, f.disk.blocks, &k, &v)
     if error:
         return error
+    if v.mv_size < THIN_LEAST:
+        return DAMAGED_BLOCK
     f.thinned += v.mv_size
-    copy = <char*>must(malloc(v.mv_size))  # what points into the map does not outlive a put
-    memcpy(copy, v.mv_data, v.mv_size)
+    copy = _plain_copy(f, &v, &b, &compressed)
+    if copy == NULL:
+        return DAMAGED_BLOCK
     memset(&w, 0, sizeof(BlockWriter))
     bits = <uint8_t*>must(calloc(1, g.size))
-    error = DAMAGED_BLOCK
-    if block_open(&b, copy, v.mv_size) and b.count == g.count and not b.flags & BLOCK_ZSTD:
-        error = _thin_into(f, ident, g, &b, &w, bits)
+    error = _thin_into(f, ident, g, &b, &w, bits) if b.count == g.count else DAMAGED_BLOCK
     if error == 0:
         memcpy(bits, &g.live, 4)
-        block_finish(&w)
-        error = _put(f, f.disk.blocks, key, KEY, w.whole.data, w.whole.length)
+        error = _write_block(f, ident, &w, compressed)
     if error == 0 and w.count > g.live:
         error = _put_sealed(f, f.disk.dead, SEAL_DEAD, key, KEY, bits, 4 + (w.count + 7) // 8)
     elif error == 0:
@@ -254,6 +286,28 @@ cdef int _thin(Flush* f, uint32_t ident, Grave* g) noexcept nogil:
     free(bits)
     free(copy)
     return error
+
+
+cdef char* _plain_copy(Flush* f, MDB_val* v, Block* b, bint* compressed) noexcept nogil:
+    """A block outside the map, because what points into it does not outlive a put, and expanded; NULL: it is damaged."""
+    cdef uint32_t size
+    cdef char* copy
+    if not block_open(b, <const char*>v.mv_data, v.mv_size):
+        return NULL
+    compressed[0] = b.flags & BLOCK_ZSTD != 0
+    if not compressed[0]:
+        copy = <char*>must(malloc(v.mv_size))
+        memcpy(copy, v.mv_data, v.mv_size)
+        block_open(b, copy, v.mv_size)
+        return copy
+    size = packed_size(b)
+    if size == 0:
+        return NULL
+    copy = <char*>must(malloc(size))
+    if unpack(f.disk.unsqueeze, b, copy, size) and block_open(b, copy, size):
+        return copy
+    free(copy)
+    return NULL
 
 
 cdef int _close_grave(Flush* f, uint32_t ident, Grave* g) noexcept nogil:
@@ -402,56 +456,28 @@ cdef int _bury_all(Flush* f, FrozenLog* l) noexcept nogil:
     return error
 
 
-cdef int _purge(Flush* f, FrozenLog* l) noexcept nogil:
-    """Everything that is on disk was below the purge."""
-    cdef int error = _drop_all(f, f.disk.blocks, l.ident)
-    if error == 0:
-        error = _drop_all(f, f.disk.dead, l.ident)
-    return error or _drop_all(f, f.disk.subjects, l.ident)
-
-
 # --- new messages ----------------------------------------------------------------------------------
 
 
-cdef int _write_block(Flush* f, FrozenLog* l, BlockWriter* w) noexcept nogil:
+cdef int _write_block(Flush* f, uint32_t ident, BlockWriter* w, bint compress) noexcept nogil:
     cdef char key[KEY]
     cdef int error
     block_finish(w)
-    put_key(key, l.ident, w.last)
-    if not l.compress:
+    put_key(key, ident, w.last)
+    if not compress:
         return _put(f, f.disk.blocks, key, KEY, w.whole.data, w.whole.length)
     with gil:
-        error = _put_squeezed(f, key, w)
+        error = _put_packed(f, key, w)
     return error
 
 
-cdef int _put_squeezed(Flush* f, const char* key, BlockWriter* w) noexcept:
-    cdef bytes packed
+cdef int _put_packed(Flush* f, const char* key, BlockWriter* w) noexcept:
+    cdef bytes whole
     try:
-        packed = _squeezed(f, w)
+        whole = packed(f.disk.squeeze, w)
     except MemoryError:
         return ENOMEM
-    return _put(f, f.disk.blocks, key, KEY, PyBytes_AS_STRING(packed), PyBytes_GET_SIZE(packed))
-
-
-cdef bytes _squeezed(Flush* f, BlockWriter* w):
-    """The block's head with its own size and a mark, the compressed rest, and the sequences if some are missing."""
-    cdef bytes rest = (<object>f.disk.squeeze)(
-        PyBytes_FromStringAndSize(w.whole.data + BLOCK_HEAD, w.whole.length - BLOCK_HEAD))
-    cdef bytes tail = b""
-    cdef char head[BLOCK_HEAD]
-    cdef uint32_t size = <uint32_t>w.whole.length
-    cdef uint32_t check
-    if w.last - w.first + 1 != w.count:
-        tail = PyBytes_FromStringAndSize(<char*>w.deltas, <size_t>w.count * 4)
-    if PyBytes_GET_SIZE(rest) + PyBytes_GET_SIZE(tail) + BLOCK_HEAD >= w.whole.length:
-        return PyBytes_FromStringAndSize(w.whole.data, w.whole.length)
-    memcpy(head, w.whole.data, BLOCK_HEAD)
-    head[1] = BLOCK_ZSTD
-    memcpy(&head[0] + BLOCK_HEAD - 8, &size, 4)
-    check = hash_bytes(head, BLOCK_HEAD - 4, 0x626C6B31)
-    memcpy(&head[0] + BLOCK_HEAD - 4, &check, 4)
-    return PyBytes_FromStringAndSize(head, BLOCK_HEAD) + rest + tail
+    return _put(f, f.disk.blocks, key, KEY, PyBytes_AS_STRING(whole), PyBytes_GET_SIZE(whole))
 
 
 cdef int _resume(Flush* f, FrozenLog* l, BlockWriter* w, Grave* g) noexcept nogil:
@@ -528,13 +554,13 @@ cdef int _append(Flush* f, FrozenLog* l) noexcept nogil:
     while e != NULL and error == 0:
         if not block_add(&w, e.seq, e.ts, &e.topic.text[0], e.topic.length, &e.body[0], e.header_len, e.size, e.check,
                          e.previous):
-            error = _bits_of_resumed(f, l, &w, &g) or _write_block(f, l, &w)
+            error = _bits_of_resumed(f, l, &w, &g) or _write_block(f, l.ident, &w, l.compress)
             block_restart(&w)
             continue
         f.messages += 1
         e = table_next(l.table, e.seq + 1)
     if error == 0 and w.count:
-        error = _bits_of_resumed(f, l, &w, &g) or _write_block(f, l, &w)
+        error = _bits_of_resumed(f, l, &w, &g) or _write_block(f, l.ident, &w, l.compress)
     block_free(&w)
     free(g.bits)
     return error
@@ -598,11 +624,11 @@ cdef int _subjects(Flush* f, FrozenLog* l) noexcept nogil:
 
 cdef int flush_log(Flush* f, FrozenLog* l) noexcept nogil:
     """Everything of one log; an error of LMDB or of the system, and then nothing of it may be committed."""
-    cdef char key[8]
+    cdef char key[META_KEY]
     cdef LogState s
     cdef int error = 0
     if l.dead.below:
-        error = _purge(f, l)
+        error = _drop_messages(f, l.ident)  # all that is on disk was below the purge
     if error == 0:
         error = _bury_all(f, l)
     if error == 0:
@@ -614,6 +640,5 @@ cdef int flush_log(Flush* f, FrozenLog* l) noexcept nogil:
     memset(&s, 0, sizeof(LogState))
     s.first_seq, s.last_seq, s.last_ts = l.first_seq, l.last_seq, l.last_ts
     s.messages, s.bytes, s.subjects = l.messages, l.bytes, l.subjects
-    memcpy(key, b"log:", 4)
-    memcpy(&key[0] + 4, &l.ident, 4)
-    return flush_meta(f, key, 8, <char*>&s, sizeof(LogState))
+    meta_key(key, b"log:", l.ident)
+    return flush_meta(f, key, META_KEY, <char*>&s, sizeof(LogState))

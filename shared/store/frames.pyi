@@ -1,14 +1,23 @@
-"""A journal's file read back (frames.pyx)."""
+"""Journals read back (frames.pyx)."""
 
-from typing import NamedTuple
+def generations_in(folder: str) -> list[int]:
+    """Numbers of the journal files in a folder, in order."""
 
-class Frames(NamedTuple):
-    """What a journal file has: places of valid batches, and damaged stretches with the batches beside them."""
+class Journals:
+    """The generations of one journal, read in order."""
 
-    frames: list[int]
-    last_batch: int
-    damaged: list[tuple[int, int, int, int]]
+    batch: int
+    """The number of the last batch; 0: none is known."""
+    unsynced: int
+    """Batches that are missing and of which nobody had said that they were on the disk; after ``damage``."""
+    def __init__(self, batch: int) -> None:
+        """``batch``: the last one that LMDB has; 0: unknown."""
+    def read(self, name: str, data: bytes, generation: int) -> list[int]:
+        """Where the whole batches of a generation's file begin."""
+    def holes(self) -> list[tuple[str, int, int, int, int]]:
+        """What is missing although it was on the disk: name, from byte to byte, the batches before and behind."""
+    def damage(self) -> list[str]:
+        """The same in words."""
 
-def frames(data: bytes, generation: int) -> Frames: ...
 def open_batch(data: bytes, at: int) -> bool:
     """Whether every record of a valid batch can be read; one that cannot is not applied."""

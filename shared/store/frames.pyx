@@ -1,10 +1,15 @@
-"""A journal's file read back: which batches are whole, and where something is damaged.
+"""A journal's files read back: which batches are whole, and what is missing.
 
-A frame that is broken ends its generation, unless valid frames of the same generation stand behind it: then something
-between them was damaged.
+Batches are numbered without gaps through all generations, so a frame is believed when its number follows; the first one
+of a file also when it does not. A frame that is broken ends its generation, unless valid frames of the same generation
+stand behind it: then what is missing between them is a hole.
+
+Every frame says which batch was the last on the disk when it was closed. So it is known afterwards what a hole is: one
+of batches that a later frame calls safe is damage; others may have been on their way when the power went (sync mode
+``interval``), nobody was told that they are safe, and losing them is no damage.
 """
 
-from collections import namedtuple
+import os
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
@@ -18,13 +23,17 @@ cdef enum:
     PAIR_KEY_MAX = 500  # what Store.put takes and LMDB's keys have room for
 
 MARK = b"PHL1"  # what a frame begins with
-Frames = namedtuple("Frames", "frames last_batch damaged")
+
+
+def generations_in(folder):
+    names = [name[8:] for name in os.listdir(folder) if name.startswith("journal-")]
+    return sorted(int(name) for name in names if name.isdigit())
 
 
 cdef long _following(bytes data, size_t at, uint64_t generation, uint64_t batch):
     """A valid later frame behind a broken one; -1: there is none.
 
-    A payload may look like a frame, but does not know the numbers of this run's batches. Where none is known yet, only
+    A payload may look like a frame, but does not know the numbers of this store's batches. Where none is known yet, only
     what stands exactly behind the broken frame is believed.
     """
     cdef const char* p = PyBytes_AS_STRING(data)
@@ -46,27 +55,61 @@ cdef long _following(bytes data, size_t at, uint64_t generation, uint64_t batch)
     return -1
 
 
-def frames(bytes data not None, uint64_t generation):
-    cdef const char* p = PyBytes_AS_STRING(data)
-    cdef size_t size = PyBytes_GET_SIZE(data)
-    cdef size_t at = 0
-    cdef size_t n
-    cdef long following
-    cdef uint64_t batch = 0
-    cdef uint64_t number = 0
-    places, damaged = [], []
-    while True:
-        n = frame_at(p, size, at, generation, &number)
-        if n and (batch == 0 or number == batch + 1):
-            places.append(at)
-            at, batch = at + n, number
-            continue
-        following = _following(data, at, generation, batch)
-        if following < 0:
-            return Frames(places, batch, damaged)
-        frame_at(p, size, following, generation, &number)
-        damaged.append((at, following, batch, number))
-        at, batch = following, number - 1
+cdef class Journals:
+    cdef readonly uint64_t batch
+    cdef readonly uint64_t unsynced
+    cdef uint64_t safe  # the last batch of which a frame says that it was on the disk
+    cdef list missing
+
+    def __init__(self, uint64_t batch):
+        self.batch = self.safe = batch
+        self.missing = []
+
+    def read(self, name, bytes data not None, uint64_t generation):
+        cdef const char* p = PyBytes_AS_STRING(data)
+        cdef size_t size = PyBytes_GET_SIZE(data)
+        cdef size_t at = 0
+        cdef size_t n
+        cdef long following
+        cdef uint64_t number = 0
+        places = []
+        while True:
+            n = frame_at(p, size, at, generation, &number)
+            if n and (at == 0 or self.batch == 0 or number == self.batch + 1):
+                if self.batch and number > self.batch + 1:
+                    self.missing.append((name, 0, 0, self.batch, number))
+                places.append(at)
+                self._believe(p + at, number)
+                at += n
+                continue
+            following = _following(data, at, generation, self.batch)
+            if following < 0:
+                return places
+            frame_at(p, size, following, generation, &number)
+            self.missing.append((name, at, following, self.batch, number))
+            at, self.batch = following, number - 1
+
+    cdef void _believe(self, const char* frame, uint64_t number) noexcept:
+        cdef uint64_t safe
+        memcpy(&safe, frame + 32, 8)
+        if safe == 0:  # an earlier version did not say
+            safe = number - 1
+        if self.safe < safe < number:
+            self.safe = safe
+        self.batch = number
+
+    def holes(self):
+        return [hole for hole in self.missing if hole[3] < self.safe]
+
+    def damage(self):
+        cdef uint64_t before, number
+        self.unsynced = 0
+        for _, _, _, before, number in self.missing:
+            self.unsynced += number - 1 - max(before, min(number - 1, self.safe))
+        return [f"{name}: bytes {at} to {following} are damaged; what was stored in the batches between {before} and "
+                f"{number} is lost" if following else
+                f"{name}: it does not go on from what was there before; what was stored in the batches between {before} "
+                f"and {number} is lost" for name, at, following, before, number in self.holes()]
 
 
 cdef bint _skip_record(const char** at, const char* end) noexcept nogil:

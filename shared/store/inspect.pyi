@@ -48,14 +48,17 @@ class Inspector:
     def finish(self) -> None:
         """Looks at the rest: names and the list of free pages. When all databases have been walked."""
     def orphans(self) -> Iterator[tuple[bytes, bytes]]:
-        """Entries of sound pages that should be in a tree and are not, after ``finish``; nothing if the list of free
-        pages is damaged."""
+        """Entries of pages that should be in a tree and are not, or are damaged, after ``finish``; nothing if the list
+        of free pages is damaged. They have to prove themselves."""
     def problems(self) -> list[tuple[int, str]]:
         """Pages and what is wrong with them."""
     def close(self) -> None: ...
 
 def unsealed(name: str, key: bytes, value: bytes) -> bytes | None:
     """The value of an entry of ``meta``, ``subjects``, ``dead`` or ``pairs``, if its checksum is right."""
+
+def place_of(value: bytes) -> tuple[int, int] | None:
+    """The last generation of the journal that LMDB has, and its last batch (0: unknown)."""
 
 def state_of(value: bytes) -> State | None: ...
 def subject_of(key: bytes, value: bytes) -> tuple[bytes, int, int, int] | None:

@@ -16,19 +16,18 @@ from libc.string cimport memcmp, memcpy, memset
 
 import os
 
-from phloem.shared.kernel.text cimport hash_bytes
-
-from .block cimport BLOCK_HEAD, BLOCK_ZSTD, Block as BlockView, block_open, block_read, block_seq, block_verified
-from .disk cimport (
-    KEY, SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, SUBJECT_KEY, LogState, key_seq, plain_head, subject_key,
-    subject_value, unseal,
+from .block cimport BLOCK_ZSTD, Block as BlockView, block_open, block_read, block_seq, block_verified
+from .keys cimport (
+    SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, LogState, Place, key_seq, subject_key, subject_value, unseal,
 )
 from .lmdb cimport MDB_val
 from .log cimport Log_, log_append, log_skip, record_bytes
+from .packing cimport packed_size, unpack
 from .pages cimport (
-    DEEP, Pages, T_ENTRIES, T_FREE, T_NODES, T_ORDER, T_OUTSIDE, T_PAGE, T_TWICE, T_VALUE, Tree, Walk, free_check,
-    page_count, page_entry, page_is_leaf, page_used, pages_close, pages_open, tree_find, walk_begin, walk_next,
+    Pages, T_ENTRIES, T_FREE, T_NODES, T_ORDER, T_OUTSIDE, T_PAGE, T_TWICE, T_VALUE, Tree, Walk, damaged_leaf,
+    damaged_leaf_entry, free_check, page_count, page_entry, page_is_leaf, page_used, pages_close, pages_open, tree_find, walk_begin, walk_next,
 )
+from .replay cimport apply_batch
 from .store cimport Store
 from .table cimport table_free, table_new, topic_find, topic_make
 from .types cimport *
@@ -42,7 +41,6 @@ cdef extern from "<sys/syscall.h>" nogil:
 cdef enum:
     AT_FDCWD = -100  # fcntl.h
     RENAME_EXCHANGE = 2
-    EXPANDED_MAX = 128 << 20  # as in disk.pyx
     EXAMPLES = 10
 
 DATABASES = ("meta", "pairs", "dead", "blocks", "subjects")
@@ -141,10 +139,12 @@ cdef class Inspector:
         if not self.free_is_sound:
             return
         for number in range(2, self.p.last_page + 1):
-            if page_used(&self.p, number) or not page_is_leaf(&self.p, number):
+            if page_used(&self.p, number):
                 continue
-            for i in range(page_count(&self.p, number)):
-                if page_entry(&self.p, number, i, &key, &value):
+            whole = page_is_leaf(&self.p, number)
+            for i in range(page_count(&self.p, number) if whole else damaged_leaf(&self.p, number)):
+                if page_entry(&self.p, number, i, &key, &value) if whole \
+                        else damaged_leaf_entry(&self.p, number, i, &key, &value):
                     yield (PyBytes_FromStringAndSize(<char*>key.mv_data, key.mv_size),
                            PyBytes_FromStringAndSize(<char*>value.mv_data, value.mv_size))
 
@@ -161,6 +161,16 @@ def unsealed(name, bytes key not None, bytes value not None):
     k.mv_data, k.mv_size = PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)
     v.mv_data, v.mv_size = PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
     return PyBytes_FromStringAndSize(<char*>v.mv_data, v.mv_size) if unseal(SEALS[name], &k, &v) else None
+
+
+def place_of(bytes value not None):
+    cdef Place place
+    cdef size_t size = PyBytes_GET_SIZE(value)
+    if size != sizeof(Place) and size != 8:
+        return None
+    memset(&place, 0, sizeof(Place))
+    memcpy(&place, PyBytes_AS_STRING(value), size)
+    return (place.generation, place.batch) if place.generation <= SEQ_MAX else None
 
 
 def state_of(bytes value not None):
@@ -219,24 +229,14 @@ cdef class Tally:
     def subjects(self):
         return self.table.ntopics
 
-    def _plain(self, bytes value not None):
-        """A compressed block as it was before."""
-        cdef uint32_t size
-        cdef bytes data
-        cdef char head[BLOCK_HEAD]
-        memcpy(&size, PyBytes_AS_STRING(value) + BLOCK_HEAD - 8, 4)
-        if not BLOCK_HEAD <= size <= EXPANDED_MAX:
+    cdef bytes _plain(self, BlockView* b):
+        """A compressed block as it was before; None: it cannot be expanded."""
+        cdef uint32_t size = packed_size(b)
+        cdef bytes whole = PyBytes_FromStringAndSize(NULL, size)
+        if size == 0 or not unpack(<void*>self.expand, b, PyBytes_AS_STRING(whole), size):
             return None
-        try:
-            data = self.expand(value[BLOCK_HEAD:], size - BLOCK_HEAD)
-        except Exception:  # whatever zstandard says
-            return None
-        if PyBytes_GET_SIZE(data) != size - BLOCK_HEAD:
-            return None
-        memcpy(head, PyBytes_AS_STRING(value), BLOCK_HEAD)
-        plain_head(head)
         self.compressed = True
-        return PyBytes_FromStringAndSize(head, BLOCK_HEAD) + data
+        return whole
 
     def block(self, bytes key not None, bytes value not None, bits, Store into=None):
         cdef BlockView b
@@ -247,7 +247,7 @@ cdef class Tally:
         if b.last != last or b.first <= self.last:
             return Block(self.ident, b.first, last, b.count, 0, [], [], "it does not belong where it is")
         if b.flags & BLOCK_ZSTD:
-            value = self._plain(value)
+            value = self._plain(&b)
             if value is None or not block_open(&b, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)):
                 self.last = last
                 return Block(self.ident, b.first, last, b.count, 0, [], [], "it cannot be expanded")
@@ -353,12 +353,12 @@ def put(Store store not None, bytes key not None, bytes value not None):
 
 def apply(Store store not None, bytes data not None, places):
     for at in places:
-        store._apply(data, at)
-    store._keep_notes()
+        apply_batch(store, data, at)
+    store.keep_notes()
 
 
 def move(Store store not None):
-    store._move(store.j.generation)
+    store.move(store.j.generation, store.j.batch - 1)
 
 
 def exchange(one, other):

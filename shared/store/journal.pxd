@@ -18,7 +18,7 @@ cdef enum RecordType:
     R_DROPPED = 7  # ident: the log is deleted
 
 cdef enum:
-    FRAME = 48  # bytes of a batch's head: magic, length, generation, batch, base_ts, check
+    FRAME = 48  # bytes of a batch's head: magic, length, generation, batch, base_ts, durable, check
 
 cdef void journal_message(Journal* j, Log* l, uint64_t seq, int64_t ts, const char* subject, uint32_t n,
                           const char* body, uint32_t header_len, uint32_t size, uint32_t check) noexcept nogil

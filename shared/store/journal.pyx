@@ -2,8 +2,9 @@
 all that arrived meanwhile (group commit).
 
 A file is one *generation*: what one flush moves into LMDB. Its frames follow one another; each begins with a head that
-names generation and batch and has a checksum over everything, so that a torn write, or what an earlier use of a
-recycled file left behind, is never taken for a batch.
+names generation and batch, the last batch that was on the disk when it was closed, and has a checksum over everything,
+so that a torn write, or what an earlier use of a recycled file left behind, is never taken for a batch. Numbers of
+batches go on from one generation to the next and from one run to the next.
 
 Records have a type and varints: ``R_MESSAGE`` costs 16 to 20 bytes over subject, header and payload.
 
@@ -136,6 +137,7 @@ cdef void journal_message(Journal* j, Log* l, uint64_t seq, int64_t ts, const ch
     memcpy(at + 4, subject, n)
     memcpy(at + 4 + n, body, size)
     _used(j, at + 4 + n + size)
+    j.messages += 1
 
 
 cdef void journal_removed(Journal* j, Log* l, uint64_t seq) noexcept nogil:
@@ -244,6 +246,7 @@ cdef void _close_frame(Journal* j) noexcept nogil:
     memcpy(head + 8, &j.generation, 8)
     memcpy(head + 16, &j.batch, 8)
     memcpy(head + 24, &j.base_ts, 8)
+    memcpy(head + 32, &j.durable, 8)
     check = frame_check(head, head + FRAME, length)
     memcpy(head + FRAME - 8, &check, 8)
 
@@ -329,7 +332,7 @@ cdef void journal_submit(Journal* j) noexcept nogil:
     cdef bint timer = j.timer_armed and read(j.timer_fd, &ticks, 8) == 8
     if timer:
         j.timer_armed = 0
-    if j.busy or j.failed or (j.filling.length == 0 and not j.removed_ident):
+    if j.busy or j.failed or w.fd < 0 or (j.filling.length == 0 and not j.removed_ident):
         return
     if (j.holding and not timer and j.filling.length < GATHER_BYTES) or _gathers(j):
         return

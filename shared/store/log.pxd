@@ -41,3 +41,4 @@ cdef uint32_t record_check(uint64_t seq, int64_t ts, const char* subject, uint32
 cdef class Log_:  # the Python face (face.pxi), called Log there
     cdef Log* l
     cdef bint owned  # else its store frees it
+    cdef object name  # what problems call it; None: by its number

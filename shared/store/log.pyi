@@ -39,6 +39,9 @@ class Log:
     @property
     def messages(self) -> int: ...
     @property
+    def damaged(self) -> tuple[int, int] | None:
+        """First and last sequence of what was found damaged while reading; None: nothing was."""
+    @property
     def bytes(self) -> int:
         """As nats-server counts them."""
     @property

@@ -453,7 +453,8 @@ cdef uint64_t _purge_all(Log* l, uint64_t below) noexcept nogil:
     l.active = table_new(seed)
     l.last_seq = below - 1
     l.first_seq = below
-    l.messages = l.bytes = l.subjects = 0
+    l.messages = l.bytes = l.subjects = l.damaged_first = l.damaged_last = 0
+    l.suspect = 0  # whatever was lost would be gone now
     if not l.memory:
         dead_clear(&l.dead)
         l.dead.below = below

@@ -65,6 +65,8 @@ cdef bint page_used(Pages* p, uint64_t number) noexcept nogil
 cdef bint page_is_leaf(Pages* p, uint64_t number) noexcept nogil
 cdef uint32_t page_count(Pages* p, uint64_t number) noexcept nogil
 cdef bint page_entry(Pages* p, uint64_t number, uint32_t index, MDB_val* key, MDB_val* value) noexcept nogil
+cdef uint32_t damaged_leaf(Pages* p, uint64_t number) noexcept nogil
+cdef bint damaged_leaf_entry(Pages* p, uint64_t number, uint32_t index, MDB_val* key, MDB_val* value) noexcept nogil
 cdef void walk_begin(Walk* w, Pages* p, Tree* tree, bint shallow) noexcept nogil
 cdef bint walk_next(Walk* w, MDB_val* key, MDB_val* value) noexcept nogil
 cdef bint tree_find(Pages* p, const char* name, size_t n, Tree* tree) noexcept nogil

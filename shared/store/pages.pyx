@@ -271,6 +271,46 @@ cdef bint page_entry(Pages* p, uint64_t number, uint32_t index, MDB_val* key, MD
     return _value(p, node, value, False)
 
 
+cdef uint32_t damaged_leaf(Pages* p, uint64_t number) noexcept nogil:
+    """How many entries a leaf may have of which not all is right; 0: it does not look like one."""
+    cdef const char* page = _page(p, number)
+    cdef uint32_t count
+    if _u16(page + 10) != LEAF or _u64(page) != number or _u16(page + 12) < HEAD:
+        return 0
+    count = _count(page)
+    return count if count <= (p.page_size - HEAD) // 2 else 0
+
+
+cdef bint damaged_leaf_entry(Pages* p, uint64_t number, uint32_t index, MDB_val* key, MDB_val* value) noexcept nogil:
+    """One of them, if all of it is within the page and its key stands between its neighbours'. What it says still has to
+    prove itself by its own checksum."""
+    cdef const char* page = _page(p, number)
+    cdef MDB_val beside
+    if not _node_inside(p, page, index, key):
+        return False
+    if index and _node_inside(p, page, index - 1, &beside) and _compare(&beside, key) >= 0:
+        return False
+    if index + 1 < _count(page) and _node_inside(p, page, index + 1, &beside) and _compare(key, &beside) >= 0:
+        return False
+    if _u16(_node(page, index) + 4) == 0 \
+            and <size_t>(<char*>key.mv_data - page) + key.mv_size + _data_size(_node(page, index)) > p.page_size:
+        return False
+    return _value(p, _node(page, index), value, False)
+
+
+cdef bint _node_inside(Pages* p, const char* page, uint32_t index, MDB_val* key) noexcept nogil:
+    cdef size_t offset = _u16(page + HEAD + 2 * index)
+    cdef const char* node = page + offset
+    if offset < HEAD + 2 * <size_t>_count(page) or offset + NODE > p.page_size:
+        return False
+    if _u16(node + 4) not in (0, BIG) or not 0 < _u16(node + 6) <= KEY_MOST:
+        return False
+    if offset + NODE + _u16(node + 6) + (8 if _u16(node + 4) == BIG else 0) > p.page_size:
+        return False
+    _key(node, key)
+    return True
+
+
 # --- trees -----------------------------------------------------------------------------------------
 
 

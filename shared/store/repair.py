@@ -1,6 +1,9 @@
 """Makes a sound store of a damaged one: a new one beside it gets every message and pair that is good, with indexes made
 anew; when it has been checked, the two folders change names, and the damaged one is kept as ``FOLDER.damaged-N``.
 
+A server does the same on its own when it must not open a store as it is (``mend``); logs of which something was lost
+are marked then, so that nothing is added to them before somebody has looked.
+
 The damaged folder is only read. Whatever fails before the exchange leaves it as it was; the exchange is one system call
 where the file system has it.
 """
@@ -8,6 +11,7 @@ where the file system has it.
 import contextlib
 import errno
 import os
+import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +43,15 @@ class Repaired:
 
 def repair(folder: Path, progress: Progress = _quiet) -> Repaired:
     """Repair, if there is something to repair. Raises StoreError; then everything is as it was."""
+    return _repair(folder, progress, marks=False)
+
+
+def mend(folder: Path, progress: Progress = _quiet) -> Repaired:
+    """The same, and logs of which something was lost say so (``Store.lost``). Raises StoreError."""
+    return _repair(folder, progress, marks=True)
+
+
+def _repair(folder: Path, progress: Progress, *, marks: bool) -> Repaired:
     folder = folder.resolve()
     with held(folder):
         found = Survey(folder, progress).run()
@@ -49,7 +62,7 @@ def repair(folder: Path, progress: Progress = _quiet) -> Repaired:
             _room_for(folder, found.totals.bytes)
             if made.exists():
                 shutil.rmtree(made)
-            kept = _make(folder, made, found, progress)
+            kept = _make(folder, made, found, progress, marks=marks)
             _like(folder, made)
             damaged = _exchange(folder, made)
         except OSError as error:
@@ -66,18 +79,34 @@ def _room_for(folder: Path, size: int) -> None:
         raise OSError(errno.ENOSPC, text)
 
 
-def _make(folder: Path, made: Path, found: Survey, progress: Progress) -> Survey:
-    store = Store(str(made), seed=0, generation_bytes=GENERATION_BYTES)
+def _make(folder: Path, made: Path, found: Survey, progress: Progress, *, marks: bool) -> Survey:
+    store = Store(str(made), seed=secrets.randbits(64), generation_bytes=GENERATION_BYTES)
     store.open()
     try:
         kept = Survey(folder, progress, store).run(found.orphans)
+        if marks:
+            _mark(store, kept.findings)
     finally:
         store.close()
     with held(made):
-        left = Survey(made, progress).run().findings
+        left = [f for f in Survey(made, progress).run().findings if f.kind != "mark"]
     if left:
         raise OSError(errno.EIO, f"what was written to {made} is not what is read there: {left[0]}")
     return kept
+
+
+def _mark(store: Store, findings: list[Finding]) -> None:
+    """Each log of which something could not be kept."""
+    of_logs: dict[int, list[Finding]] = {}
+    for finding in findings:
+        if finding.ident and finding.kind not in ("chain", "index"):
+            of_logs.setdefault(finding.ident, []).append(finding)
+    for ident, found in of_logs.items():
+        placed = [finding for finding in found if finding.last]
+        first = min((finding.first for finding in placed), default=0)
+        last = max((finding.last for finding in placed), default=0)
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        store.mark(ident, first, last, f"{found[0].kind}: {found[0].text}{more}")
 
 
 def _like(folder: Path, made: Path) -> None:

@@ -12,6 +12,12 @@ from phloem.shared.store.log import Log
 class StoreError(Exception):
     """The folder cannot be used, or the disk refused something; says what to do."""
 
+class StoreDamaged(StoreError):
+    """LMDB must not be let at the file as it is; ``repair.mend`` makes a store of it that can be opened."""
+
+def mark_of(mark: bytes) -> tuple[int, int, str]:
+    """First and last sequence (0: unknown) and the text of what was lost of a log, as LMDB keeps it."""
+
 class Store:
     """``folder`` is made if it is not there. Nothing is opened before ``open``."""
 
@@ -29,20 +35,29 @@ class Store:
         """``on_freeze`` is called when a generation ends, to ``put`` what notes had said so far; ``on_problem`` is told
         what an operator has to know."""
     def open(self) -> list[str]:
-        """Takes the folder, replays the journal; what was found damaged, in words. Raises StoreError."""
+        """Takes the folder, replays the journal; what was found damaged, in words. Raises StoreError.
+
+        On a full disk it opens as well: all is read, ``full`` is set until there is space.
+        """
     def close(self) -> None:
         """Everything goes to LMDB; the next ``open`` replays nothing."""
     def fileno(self) -> int: ...
     def timer_fileno(self) -> int: ...
     def work(self) -> None:
         """Takes what is finished, hands over the next batch."""
+    def tell(self) -> None:
+        """Tells ``on_problem`` what has happened; ``work`` does it, too."""
     def wait(self) -> None:
         """Blocks until all that was written so far is on the disk (tests, shutting down). Raises StoreError."""
-    def open_log(self, ident: int, *, relaxed: bool = False, compress: bool = False) -> Log:
-        """The file log of this number (1 or higher), as the last run left it or empty."""
+    def open_log(self, ident: int, *, relaxed: bool = False, compress: bool = False, name: str = "") -> Log:
+        """The file log of this number (1 or higher), as the last run left it or empty; ``name``: for problems."""
     def drop_log(self, ident: int) -> None:
         """Deletes a log and all its messages. Its number must not be used again."""
     def configure_log(self, ident: int, *, relaxed: bool, compress: bool) -> None: ...
+    def mark(self, ident: int, first: int, last: int, text: str) -> None:
+        """Something of this log was lost. LMDB keeps the mark until the log is purged as a whole or dropped."""
+    def lost(self, ident: int) -> tuple[int, int, str] | None:
+        """First and last sequence (0: unknown) and text of its mark: nothing more may be appended."""
     def get(self, key: bytes) -> bytes | None: ...
     def put(self, key: bytes, value: bytes) -> None: ...
     def delete(self, key: bytes) -> None: ...
@@ -58,6 +73,9 @@ class Store:
     @property
     def failed(self) -> int:
         """errno of the failure after which nothing is acknowledged any more; 0: all is well."""
+    @property
+    def full(self) -> bool:
+        """Whether there is no space: what would need more is refused."""
     @property
     def settled(self) -> bool:
         """Whether all that was written is on the disk."""

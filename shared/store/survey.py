@@ -7,7 +7,6 @@ subject's count): each place says what it sees, because that is what a repair is
 
 import json
 import mmap
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import merge
@@ -21,10 +20,11 @@ from phloem.shared.limits import (
     STORE_REPAIR_MOVE_BYTES,
 )
 from phloem.shared.store import inspect
-from phloem.shared.store.frames import frames, open_batch
+from phloem.shared.store.frames import Journals, generations_in, open_batch
 from phloem.shared.store.inspect import Inspector, State, Tally
-from phloem.shared.store.store import Store
+from phloem.shared.store.store import Store, mark_of
 
+MARK_KEY = b"bad:"
 Progress = Callable[[str, int, int], None]  # what, done, of how much
 
 
@@ -32,7 +32,8 @@ Progress = Callable[[str, int, int], None]  # what, done, of how much
 class Finding:
     """One thing that is not as it should be.
 
-    ``kind``: page, block, message, chain, removed, index, state, journal or pair.
+    ``kind``: page, block, message, chain, removed, index, state, journal or pair; mark: what an earlier repair could
+    not keep, and nobody has looked at yet.
     """
 
     kind: str
@@ -95,6 +96,9 @@ class Survey:
         self.streams: dict[int, str] = {}
         self._progress = progress
         self._generation = 0
+        self._read = Journals(0)
+        self._marks: list[tuple[int, bytes]] = []
+        self._gaps: dict[int, list[tuple[int, int]]] = {}
         self._states: dict[int, State] = {}
         self._tallies: dict[int, Tally] = {}
         self._dead: dict[bytes, bytes | None] = {}
@@ -141,6 +145,9 @@ class Survey:
         self._pairs(inspector.walk("pairs"), extra)
         for key, value in [*inspector.walk("dead"), *extra.dead.items()]:
             self._dead[key] = inspect.unsealed("dead", key, value)
+        for ident, mark in self._marks:
+            first, last, text = mark_of(mark)
+            self._find("mark", text, ident, first=first, last=last)
         self._blocks(merge(inspector.walk("blocks"), sorted(extra.blocks)), size)
         self._subjects(inspector.walk("subjects"))
         self._compare()
@@ -155,8 +162,13 @@ class Survey:
     def _meta(self, entries: list[tuple[bytes, bytes]]) -> None:
         for key, sealed in entries:
             value = inspect.unsealed("meta", key, sealed)
-            if key == b"generation" and value is not None and len(value) == 8 and value[7] < 0x40:
-                self._generation = int.from_bytes(value, "little")
+            place = inspect.place_of(value) if value is not None and key == b"generation" else None
+            if place is not None:
+                self._generation, batch = place
+                self._read = Journals(batch)
+                continue
+            if value is not None and key[:4] == MARK_KEY:
+                self._marks.append((int.from_bytes(key[4:], "little"), value))
                 continue
             state = inspect.state_of(value) if value is not None and len(key) == 8 else None
             if state is None or not state.first_seq <= state.last_seq + 1 <= 1 << 62:
@@ -222,7 +234,9 @@ class Survey:
             )  # fmt: skip
         if self.into is not None:
             self._make_room(ident, value)
+        before = tally.last
         found = tally.block(key, value, bits or None, self.into)
+        self._gap(ident, before + 1, found.first - 1)
         self.totals.messages += found.kept
         if found.text and found.live and not found.kept and not found.damaged:
             self._find(
@@ -246,6 +260,13 @@ class Survey:
                 first=seq,
                 last=seq,
             )
+
+    def _gap(self, ident: int, first: int, last: int) -> None:
+        """No block has these sequences: they were removed, or lost."""
+        if ident in self._states:
+            first = max(first, self._states[ident].first_seq)
+        if first <= last:
+            self._gaps.setdefault(ident, []).append((first, last))
 
     def _make_room(self, ident: int, value: bytes) -> None:
         """The store that is being made takes this block's messages into memory; before that, what it has may go."""
@@ -284,6 +305,8 @@ class Survey:
                 )
         for ident, state in self._states.items():
             tally = self._tally(ident)
+            self._gap(ident, tally.last + 1, state.last_seq)
+            gaps = self._gaps.get(ident, []) if tally.messages < state.messages else []
             for name, said, counted in (
                 ("messages", state.messages, tally.messages),
                 ("bytes", state.bytes, tally.bytes),
@@ -291,7 +314,9 @@ class Survey:
                 ("first sequence", state.first_seq, tally.first or state.last_seq + 1),
             ):
                 if said != counted:
-                    self._find("state", f"its {name} are said to be {said}, there are {counted}", ident)
+                    first, last = (gaps[0][0], gaps[-1][1]) if gaps and name == "messages" else (0, 0)
+                    text = f"its {name} are said to be {said}, there are {counted}"
+                    self._find("state", text, ident, first=first, last=last)
             if tally.last > state.last_seq:
                 self._find(
                     "state", f"its last sequence is said to be {state.last_seq}, there is {tally.last}", ident
@@ -322,28 +347,23 @@ class Survey:
     # --- the journal ---------------------------------------------------------------------------------
 
     def _journals(self) -> None:
-        numbers = sorted(
-            int(name[8:])
-            for name in os.listdir(self.folder)
-            if name.startswith("journal-") and name[8:].isdigit()
-        )
+        numbers = generations_in(str(self.folder))
         if not self._generation and numbers and numbers[0] > 1:
             self._find("page", "data.mdb does not have what the journal goes on from")
         for number in numbers:
             if number > self._generation:
                 self._journal(self.folder / f"journal-{number:08d}", number)
+        for text in self._read.damage():
+            self._find("journal", text)
 
     def _journal(self, path: Path, number: int) -> None:
         with path.open("rb") as file:
             data = file.read(min(path.stat().st_size, STORE_JOURNAL_BYTES_MAX))
-        found = frames(data, number)
+        places = self._read.read(path.name, data, number)
         self._progress(path.name, len(data), len(data))
-        for at, following, before, after in found.damaged:
-            text = f"{path.name}: bytes {at} to {following} are damaged; what batches between {before} and {after} had"
-            self._find("journal", text + " is lost", bytes=following - at)
-        good = [at for at in found.frames if open_batch(data, at)]
-        if len(good) < len(found.frames):
-            self._find("journal", f"{path.name}: {len(found.frames) - len(good)} batches cannot be read")
+        good = [at for at in places if open_batch(data, at)]
+        if len(good) < len(places):
+            self._find("journal", f"{path.name}: {len(places) - len(good)} batches cannot be read")
         self.totals.batches += len(good)
         if self.into is not None:
             inspect.apply(self.into, data, good)

@@ -116,6 +116,7 @@ cdef struct Log:
     uint8_t memory  # storage: memory; without a journal otherwise: while the journal is read back
     uint8_t relaxed  # sync mode "interval": shown when written, synced within the store's interval
     uint8_t dirty  # in the journal's list of logs that the filling batch touches (log.pyx enters it, submit clears it)
+    uint8_t suspect  # some of it was lost: what is there is served, nothing is added (the caller sees to that)
     uint8_t deleted  # the stream is gone; what is on disk goes with the next flush
     uint64_t first_seq  # of the oldest live message; last_seq + 1 when there is none
     uint64_t last_seq
@@ -134,6 +135,8 @@ cdef struct Log:
     removed_fn removed  # told of every message that is removed, while it can still be read; NULL: nobody
     void* removed_context
     uint8_t compress
+    uint64_t damaged_first  # found damaged while reading; 0: nothing was
+    uint64_t damaged_last
     void* owner  # the Python Log, borrowed
 
 cdef struct Buffer:  # grows, never shrinks below what it has proved to need
@@ -212,6 +215,7 @@ cdef struct Journal:  # the part of it that the loop's thread sees; ``writer`` i
     void* owner  # the Python Store, borrowed
     void* writer
     # figures
+    uint64_t messages
     uint64_t batches
     uint64_t syncs
     uint64_t bytes_written

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from tests.property.broker_driver import BrokerDriver, ServerDriver, config_for, frames
 from tests.property.kernel_driver import KernelDriver
 from tests.property.model import Bad, Model, Operation, Pub, is_literal
@@ -95,16 +95,13 @@ def run(driver: BrokerDriver, script: Script) -> None:
         driver.close_all()
 
 
-EXAMPLES = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-
-
-@settings(EXAMPLES, max_examples=150)
+@settings(max_examples=100)
 @given(script=scripts)
 def test_the_model_is_nats_servers(real: BrokerDriver, script: Script) -> None:
     run(real, script)
 
 
-@settings(EXAMPLES, max_examples=800)
+@settings(max_examples=300)
 @given(script=scripts)
 def test_every_byte_is_the_models(kernel: BrokerDriver, script: Script) -> None:
     run(kernel, script)

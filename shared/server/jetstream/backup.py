@@ -165,7 +165,7 @@ class StreamTarget:
         ):
             raise ArchiveError(f'failed to add consumer "{name}": no name for a consumer')
         document.config.metadata = {
-            key: value for key, value in document.config.metadata.items() if not key.startswith(RESERVED)
+            key: value for key, value in document.config.metadata.items() if key not in RESERVED
         }
         self._consumers[name] = document
 
@@ -229,10 +229,10 @@ class StreamTarget:
             consumer = stream.add_consumer(record)
             consumer.adopt(document.state)
             consumer.keep_record()
-        stream.start()
-        stream.engine.changed()
         for subject, (wishes, seq, ts) in self._schedules.items():
             stream.schedules.restored(subject, wishes, seq, ts)
+        stream.start()
+        stream.engine.changed()
         return stream.info()
 
     def _made(

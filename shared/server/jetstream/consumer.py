@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("phloem.jetstream")
 
-ACKS = {"none": compiled.ACK_NONE, "all": compiled.ACK_ALL, "explicit": compiled.ACK_EXPLICIT}
+ACKS = {
+    "none": compiled.ACK_NONE,
+    "all": compiled.ACK_ALL,
+    "explicit": compiled.ACK_EXPLICIT,
+    "flow_control": compiled.ACK_FLOW,
+}
 POLICIES = {
     "none": compiled.NO_PRIORITY,
     "overflow": compiled.OVERFLOW,
@@ -118,6 +123,11 @@ class Consumer:
         """Until a time, or not any more."""
         self.update(msgspec.structs.replace(self.config, pause_until=until))
 
+    def reset(self, start: int) -> None:
+        """As if it were new, from this sequence on."""
+        self.engine.reset(start)
+        self.keep_state()
+
     def adopt(self, state: ConsumerState) -> None:
         """How far the consumer was whose backup this is; what is outstanding has its whole wait."""
         self.engine.adopt(
@@ -172,16 +182,16 @@ class Consumer:
             raise BadRequest(f"409 Exceeded MaxRequestExpires of {go_duration(config.max_expires)}")
         if config.max_bytes and request.max_bytes > config.max_bytes:
             raise BadRequest(f"409 Exceeded MaxRequestMaxBytes of {config.max_bytes}")
+        if (request.min_pending or request.min_ack_pending) and config.priority_policy != "overflow":
+            raise BadRequest("400 Bad Request - Not a Overflow Priority consumer")
+        if request.id and config.priority_policy != "pinned_client":
+            raise BadRequest("400 Bad Request - Not a Pinned Client Priority consumer")
         if config.priority_policy == "none":
             return
         if not request.group:
             raise BadRequest("400 Bad Request - Priority Group missing")
         if request.group not in config.priority_groups:
             raise BadRequest("400 Bad Request - Invalid Priority Group")
-        if (request.min_pending or request.min_ack_pending) and config.priority_policy != "overflow":
-            raise BadRequest("400 Bad Request - Not a Overflow Priority consumer")
-        if request.id and config.priority_policy != "pinned_client":
-            raise BadRequest("400 Bad Request - Not a Pinned Client Priority consumer")
 
     def on_ack(self, seq: int, reply: bytes, payload: bytes) -> None:
         """-NAK with a delay, +TERM with a reason, +NXT."""

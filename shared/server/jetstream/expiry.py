@@ -140,7 +140,7 @@ class Expiry:
             return
         stream.log.remove(seq)
         ttl = stream.config.subject_delete_marker_ttl
-        if not ttl or stream.log.subject(message.subject)[0]:
+        if not ttl or stream.log.subject(message.subject)[0] or stream.lost():
             return
         if b"Nats-Marker-Reason:" in message.header or b"KV-Operation: PURGE" in message.header:
             return

@@ -33,6 +33,8 @@ def figures(system: "JetStream") -> JetStreamFigures:
         api_level=API_LEVEL,
         store=system.store.stats,
         store_error=system.store.failed,
+        store_full=system.store.full,
+        damage=system.damage,
         accounts=[_account(account) for account in system.accounts.values()],
     )
 
@@ -60,6 +62,8 @@ def _stream(stream: "Stream") -> StreamFigures:
         messages=stream.log.messages,
         bytes=stream.log.bytes,
         last_seq=stream.log.last_seq,
+        lost=stream.lost(),
+        damaged=stream.log.damaged,
         info=lambda: stream.info(full=False, leader=True),
         consumers=[_consumer(consumer) for consumer in stream.consumers.values()],
     )

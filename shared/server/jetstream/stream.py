@@ -76,11 +76,26 @@ class Stream:
             made = Log(seed=self.system.server.rng.getrandbits(64))
         else:
             made = self.system.store.open_log(
-                self.record.ident, relaxed=self.relaxed, compress=config.compression == "s2"
+                self.record.ident,
+                relaxed=self.relaxed,
+                compress=config.compression == "s2",
+                name=f"{self.account.name} > {self.name}",
             )
         if config.first_seq > 1 and made.last_seq == 0:
             made.skip(config.first_seq - 1)
         return made
+
+    def lost(self) -> str:
+        """What the store has lost of this stream, and what can be done; while there is something, nothing is added."""
+        lost = self.system.store.lost(self.record.ident) if self.config.storage == "file" else None
+        if lost is None:
+            return ""
+        first, last, text = lost
+        where = f"of sequences {first} to {last}, " if last else ""
+        return (
+            f"messages were lost ({where}{text}); stop the server and use phloem store check, then phloem store "
+            f"repair, on {self.system.folder}, or purge or delete the stream"
+        )
 
     @property
     def relaxed(self) -> bool:

@@ -20,8 +20,10 @@ from phloem.shared.server.jetstream.api import Api
 from phloem.shared.server.jetstream.api_backup import Transfers
 from phloem.shared.server.jetstream.intake import Intakes
 from phloem.shared.server.options_jetstream import AccountJetStream as AccountOptions
+from phloem.shared.server.options_jetstream import BatchLimits
 from phloem.shared.server.options_jetstream import JetStream as JetStreamOptions
-from phloem.shared.store.store import Store, StoreError
+from phloem.shared.store.repair import mend
+from phloem.shared.store.store import Store, StoreDamaged, StoreError
 
 if TYPE_CHECKING:
     from phloem.shared.server.server import Server
@@ -34,10 +36,16 @@ SHARE = 0.75  # of memory and of free space, where no bound is set
 
 
 class BatchLoad:
-    """What open batches of all streams take."""
+    """What open batches of all streams take, and may take."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: BatchLimits) -> None:
         self.batches = self.bytes = self.fast = 0
+        self.most_messages = bounds.max_msgs or limits.BATCH_MESSAGES
+        self.most_of_stream = bounds.max_inflight_per_stream or limits.BATCHES_PER_STREAM
+        self.most = bounds.max_inflight_total or limits.BATCHES
+        self.most_fast_of_stream = bounds.max_inflight_per_stream or limits.FAST_BATCHES_PER_STREAM
+        self.most_fast = bounds.max_inflight_total or limits.FAST_BATCHES
+        self.idle_ns = bounds.timeout_ns or limits.BATCH_IDLE_NS
 
 
 class JetStream:
@@ -57,36 +65,59 @@ class JetStream:
         self.disk = Quota(0)
         self._next_ident = 1
         self.intakes: dict[int, Intakes] = {}  # of streams that take from others
-        self.batch_load = BatchLoad()
+        self.batch_load = BatchLoad(options.limits.batch)
         self.stopping = False
+        self.damage: list[str] = []  # what was found at this start
 
     def start(self) -> None:
         """Open the store and bring everything back."""
-        self.store = Store(
-            str(self.folder),
-            seed=self.server.rng.getrandbits(64),
-            generation_bytes=self.server.generation_bytes,
-            on_freeze=self._freeze,
-            on_problem=lambda text: log.error("%s", text),
-        )
         try:
-            for damage in self.store.open():
-                log.error("%s", damage)
+            self._open()
         except StoreError as error:
             raise ConfigError(str(error)) from error
         self.memory.limit, self.disk.limit = self._bounds()
         self.engine = Engine(self.server.kernel, self.store)
         self.engine.set_sync_interval(self.options.sync_interval_ns or limits.SYNC_INTERVAL_NS)
         self._set_clock()
-        self.server.kernel.set_now(
-            self.clock.monotonic_ns()
-        )  # what is brought back has its timers from now on
+        # what is brought back has its timers from now on
+        self.server.kernel.set_now(self.clock.monotonic_ns())
         self._next_ident = int.from_bytes(self.store.get(NEXT_IDENT) or b"\x01")
         self.api = Api(self)
         for name, options in self._accounts():
             self.add_account(name, options)
         self._refuse_others()
         self._greet()
+        self._tell_losses()
+
+    def _open(self) -> None:
+        """Raises StoreError. A damaged file is set aside; what is good in it is kept (store/repair.py)."""
+        self.store = self._store()
+        try:
+            self.damage = self.store.open()
+        except StoreDamaged as error:
+            log.error("%s; what is readable is kept now, this may take a while", error)
+            done = mend(self.folder)
+            self.damage = [str(finding) for finding in done.lost] or [str(error)]
+            log.error("the damaged store is in %s", done.damaged)
+            self.store = self._store()
+            self.damage += self.store.open()
+        for damage in self.damage:
+            log.error("%s", damage)
+
+    def _store(self) -> Store:
+        return Store(
+            str(self.folder),
+            seed=self.server.rng.getrandbits(64),
+            generation_bytes=self.server.generation_bytes,
+            on_freeze=self._freeze,
+            on_problem=lambda text: log.error("%s", text),
+        )
+
+    def _tell_losses(self) -> None:
+        for account in self.accounts.values():
+            for stream in account.streams.values():
+                if lost := stream.lost():
+                    log.error("Stream '%s > %s' is read-only: %s", account.name, stream.name, lost)
 
     def _bounds(self) -> tuple[int, int]:
         memory, disk = self.options.max_memory_store, self.options.max_file_store
@@ -142,6 +173,8 @@ class JetStream:
             if account.name not in self.accounts and account.name != system_account:
                 self.api.forget(account.name)
                 self.api.refuse(account.name)
+        self.api.forget(system_account)
+        self.api.serve_system(system_account)
 
     def new_ident(self) -> int:
         """A number for a log or a consumer that nobody had before."""
@@ -158,7 +191,8 @@ class JetStream:
         self._set_clock()
 
     def after_tick(self) -> None:
-        """What has happened to consumers."""
+        """What has happened to the store and to consumers."""
+        self.store.tell()
         for consumer, what, *numbers in self.engine.take_events():
             for account in self.accounts.values():
                 runtime = account.by_engine.get(id(consumer))
@@ -175,6 +209,11 @@ class JetStream:
             more = intakes.work() or more
         if more:
             self.engine.wake()
+
+    @property
+    def out_of_space(self) -> bool:
+        """Whether the store takes nothing new: an answer that waits for the disk would not come."""
+        return self.store.full or bool(self.store.failed)
 
     def intake_held(self) -> bool:
         """Whether the disk has to catch up first."""

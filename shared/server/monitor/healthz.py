@@ -1,16 +1,18 @@
 """/healthz: whether the server can be used, for probes (security_ops 4.4).
 
-With JetStream, also whether its store still takes messages, and whether the account, stream or consumer that is asked
-for is there. ``js-server-only`` leaves all of that out, ``js-enabled-only`` asks for no more than that JetStream runs.
+With JetStream, also whether its store takes messages and has all that was stored, and whether the account, stream or
+consumer that is asked for is there. ``js-server-only`` leaves all of that out, ``js-enabled-only`` asks for no more
+than that JetStream runs.
 """
 
 import os
+from collections.abc import Iterator
 from http import HTTPStatus
 
 import msgspec
 
 from phloem.shared.server.monitor.query import Query
-from phloem.shared.server.monitor.records import JetStreamFigures, MonitorSource
+from phloem.shared.server.monitor.records import JetStreamFigures, MonitorSource, StreamFigures
 
 _FLAGS = ("js-enabled", "js-enabled-only", "js-server-only", "js-meta-only")
 
@@ -36,9 +38,9 @@ class Health(msgspec.Struct, kw_only=True, omit_defaults=True):
 class _Unwell(Exception):
     """Something is wrong."""
 
-    def __init__(self, code: HTTPStatus, status: str, error: HealthError) -> None:
-        super().__init__(error.error)
-        self.code, self.status, self.error = code, status, error
+    def __init__(self, code: HTTPStatus, status: str, *errors: HealthError) -> None:
+        super().__init__(errors[0].error)
+        self.code, self.status, self.errors = code, status, list(errors)
 
 
 def healthz(source: MonitorSource, query: Query) -> tuple[int, Health]:
@@ -65,8 +67,8 @@ def healthz(source: MonitorSource, query: Query) -> tuple[int, Health]:
             _check_asset(js, account, stream, consumer)
     except _Unwell as unwell:
         if detailed:
-            return unwell.code, Health(status="error", errors=[unwell.error])
-        return unwell.code, Health(status=unwell.status, error=unwell.error.error)
+            return unwell.code, Health(status="error", errors=unwell.errors)
+        return unwell.code, Health(status=unwell.status, error=unwell.errors[0].error)
     return HTTPStatus.OK, Health(status="ok")
 
 
@@ -75,12 +77,32 @@ def _bad_request(text: str) -> _Unwell:
 
 
 def _check_store(js: JetStreamFigures) -> None:
-    """A store that the disk has refused acknowledges nothing any more."""
+    """A store that the disk has refused acknowledges nothing any more; what was lost is told until somebody acts."""
+    errors = []
     if js.store_error:
         text = f"JetStream store write error: {os.strerror(js.store_error)}"
-        raise _Unwell(
-            HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", HealthError(type="JETSTREAM", error=text)
+        errors.append(HealthError(type="JETSTREAM", error=text))
+    if js.store_full:
+        errors.append(
+            HealthError(type="JETSTREAM", error="JetStream store has no space: nothing new is taken")
         )
+    for account in js.accounts:
+        for stream in account.streams:
+            errors += _losses(account.name, stream)
+    errors += [HealthError(type="JETSTREAM", error=f"JetStream store: {text}") for text in js.damage]
+    if errors:
+        raise _Unwell(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", *errors)
+
+
+def _losses(account: str, stream: StreamFigures) -> Iterator[HealthError]:
+    name = f"JetStream stream '{account} > {stream.name}'"
+    if stream.lost:
+        text = f"{name} is read-only: {stream.lost}"
+        yield HealthError(type="STREAM", account=account, stream=stream.name, error=text)
+    if stream.damaged:
+        first, last = stream.damaged
+        text = f"{name} has damaged messages, sequences {first} to {last}; look with phloem store check"
+        yield HealthError(type="STREAM", account=account, stream=stream.name, error=text)
 
 
 def _check_asset(js: JetStreamFigures, account: str, stream: str, consumer: str) -> None:

@@ -3,8 +3,8 @@
 Streams and consumers have series of their own up to a bound (``limits.METRICS_NAMED``), the first by name;
 ``jetstream_unnamed`` says how many are left out. A server without JetStream shows none of it.
 
-What a message costs the disk is ``(store_journal_bytes_total + store_moved_bytes_total)`` over the messages that were
-stored meanwhile, of which ``stream_last_seq`` is the count.
+What a message costs the disk is ``(store_journal_bytes_total + store_lmdb_bytes_total)`` over
+``store_messages_total``; ``store_written_per_message`` is that since the start.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from phloem.shared.engine.consumer_face import Numbers
 
 _STORE = (
+    ("messages_total", "counter", "Messages stored.", "messages", 1),
+    ("written_per_message", "gauge", "Bytes written to the disk for each of them.", "written_per_message", 1),
     ("batches_total", "counter", "Batches that were written to the journal.", "batches", 1),
     ("last_batch_bytes", "gauge", "Size of the last batch.", "last_batch_bytes", 1),
     ("pending_bytes", "gauge", "Waiting for the disk.", "pending_bytes", 1),
@@ -31,6 +33,15 @@ _STORE = (
     ("flush_seconds_total", "counter", "Time spent on that, beside the service.", "flush_ns", SECOND_NS),
     ("moved_messages_total", "counter", "Messages moved into LMDB.", "moved_messages", 1),
     ("moved_bytes_total", "counter", "Bytes of blocks and indexes moved into LMDB.", "moved_bytes", 1),
+    ("lmdb_bytes_total", "counter", "Bytes that LMDB has written for that.", "lmdb_bytes", 1),
+    ("lmdb_syncs_total", "counter", "Times that LMDB has synced for that.", "lmdb_syncs", 1),
+    (
+        "thinned_bytes_total",
+        "counter",
+        "Bytes of blocks written again because much was removed.",
+        "thinned_bytes",
+        1,
+    ),
     ("damaged_total", "counter", "Records found damaged and not served.", "damaged", 1),
     ("full", "gauge", "1 while there is no space for more.", "full", 1),
     ("failed", "gauge", "1 when the disk refused a write: nothing is acknowledged.", "failed", 1),

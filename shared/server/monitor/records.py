@@ -167,6 +167,8 @@ class StreamFigures(msgspec.Struct, frozen=True, kw_only=True):
     messages: int
     bytes: int
     last_seq: int
+    lost: str = ""  # why it is read-only
+    damaged: tuple[int, int] | None = None  # first and last sequence found damaged while reading
     info: Callable[[], dict[str, Any]]
     consumers: Sequence[ConsumerFigures]
 
@@ -201,6 +203,8 @@ class JetStreamFigures(msgspec.Struct, frozen=True, kw_only=True):
     api_level: int
     store: Mapping[str, int]
     store_error: int = 0  # errno of what the disk refused; nothing is acknowledged any more
+    store_full: bool = False
+    damage: Sequence[str] = ()  # what was found when the store was opened
     accounts: Sequence[AccountFigures]
 
 

@@ -27,7 +27,7 @@ def taken(data: bytes, step: int, most: int = 1 << 20) -> tuple[list[Entry], boo
     return found, reader.done
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(MESSAGES, max_size=10), st.integers(1, 300))
 def test_what_is_written_is_read(messages: list[Entry], step: int) -> None:
     first = Entry(archive.STATE, 5, 0, b"", b"{}")
@@ -37,7 +37,7 @@ def test_what_is_written_is_read(messages: list[Entry], step: int) -> None:
     assert not done
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=300), st.integers(1, 50))
 def test_anything_at_all(data: bytes, step: int) -> None:
     try:

@@ -1,6 +1,6 @@
 """The trie against a matcher that splits and compares."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phloem.shared.kernel.sublist import Trie
@@ -23,13 +23,11 @@ def filled(held: list[tuple[bytes, bytes | None]]) -> Trie:
     return trie
 
 
-@settings(deadline=None, derandomize=True)
 @given(entries, literals)
 def test_match_is_the_naive_match(held: list[tuple[bytes, bytes | None]], subject: bytes) -> None:
     assert filled(held).match(subject) == [n for n, (p, _) in enumerate(held) if covers(p, subject, False)]
 
 
-@settings(deadline=None, derandomize=True)
 @given(entries, patterns)
 def test_subset_is_the_naive_subset(held: list[tuple[bytes, bytes | None]], pattern: bytes) -> None:
     assert filled(held).match(pattern, True) == [
@@ -37,7 +35,6 @@ def test_subset_is_the_naive_subset(held: list[tuple[bytes, bytes | None]], patt
     ]
 
 
-@settings(deadline=None, derandomize=True)
 @given(entries, st.randoms(use_true_random=False), literals)
 def test_what_is_removed_no_longer_matches(
     held: list[tuple[bytes, bytes | None]], random: object, subject: bytes
@@ -53,7 +50,6 @@ def test_what_is_removed_no_longer_matches(
     assert trie.empty()
 
 
-@settings(deadline=None, derandomize=True)
 @given(entries)
 def test_patterns_read_back(held: list[tuple[bytes, bytes | None]]) -> None:
     assert filled(held).patterns() == {n: [pattern] for n, (pattern, _) in enumerate(held)}

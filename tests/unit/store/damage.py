@@ -2,6 +2,8 @@
 
 import contextlib
 import random
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 from phloem.shared.store.log import Damaged, Message
@@ -84,3 +86,25 @@ def nothing_invented(folder: Path, kept: dict[int, dict[int, Message]]) -> int:
         except StoreError:  # LMDB could not write: then the journal has it still
             assert any(path.stat().st_size for path in folder.glob("journal-*"))
     return good
+
+
+def leaf_nodes(data: bytes, page_size: int = 4096) -> Iterator[tuple[int, bytes]]:
+    """Where each entry's key stands in the leaves of LMDB's file, old ones as well, and the key."""
+    for page in range(0, len(data), page_size):
+        number, _, flags, lower = struct.unpack_from("<QHHH", data, page)
+        if flags != 2 or number != page // page_size:
+            continue
+        for (at,) in struct.iter_unpack("<H", data[page + 16 : page + lower]):
+            (size,) = struct.unpack_from("<H", data, page + at + 6)
+            yield page + at + 8, data[page + at + 8 : page + at + 8 + size]
+
+
+def break_leaf(path: Path, ident: int) -> None:
+    """Damages the pages that lead to a log's blocks: a key of each says something else."""
+    data = bytearray(path.read_bytes())
+    places = [at for at, key in leaf_nodes(bytes(data)) if len(key) == 12 and key[:4] == ident.to_bytes(4)]
+    pages = {at // 4096: at for at in reversed(places)}  # the first of each, so that the order is not right
+    for at in pages.values():
+        data[at + 4] ^= 0x40  # the sequence is out of all proportion
+    assert pages
+    path.write_bytes(data)

@@ -167,7 +167,7 @@ words = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.one_of(words, st.binary(max_size=3000)), max_size=8), st.integers(1, 5000))
 def test_what_is_written_is_read(parts: list[bytes], step: int) -> None:
     encoder = Encoder()
@@ -175,7 +175,7 @@ def test_what_is_written_is_read(parts: list[bytes], step: int) -> None:
     assert decoded(*(stream[i : i + step] for i in range(0, len(stream), step))) == b"".join(parts)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 200_000), st.sampled_from([b"a", b"ab", b"reading 17 ", bytes(range(256))]))
 def test_long_content_gets_small(size: int, pattern: bytes) -> None:
     plain = (pattern * (size // len(pattern) + 1))[:size]
@@ -193,7 +193,7 @@ def test_what_does_not_compress_stays_plain() -> None:
     assert stream[10] == 1
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(words, st.data())
 def test_flipped_bytes_are_noticed(plain: bytes, data: st.DataObject) -> None:
     encoder = Encoder()
@@ -211,7 +211,7 @@ def test_flipped_bytes_are_noticed(plain: bytes, data: st.DataObject) -> None:
     assert out in (b"", plain + b"end")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=400), st.booleans())
 def test_anything_at_all(data: bytes, framed: bool) -> None:
     decoder = Decoder()

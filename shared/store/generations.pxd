@@ -1,0 +1,28 @@
+"""How generations of the journal begin and end (generations.pyx)."""
+
+from libc.stdint cimport uint64_t
+
+from .contents cimport Contents
+from .journal cimport Writer
+
+
+cdef class Generations(Contents):
+    cdef Writer* w
+    cdef object on_freeze
+    cdef object mover
+    cdef object moved
+    cdef object stopping
+    cdef object retry_with
+    cdef list frozen_dropped
+    cdef list frozen_marks
+    cdef uint64_t frozen_batch  # the last one of the generation that is moved
+    cdef list left  # files of the last run that go once LMDB has what is in them
+    cdef int event_fd
+    cdef int old_fd
+    cdef object old_path
+
+    cdef freeze(self, uint64_t batch)
+    cdef flush(self, uint64_t generation)
+    cdef move(self, uint64_t generation, uint64_t batch)
+    cdef ready(self)
+    cdef later(self, text)

@@ -1,0 +1,249 @@
+"""How generations of the journal begin and end.
+
+A generation ends when it has reached ``generation_bytes``: its last batch is closed with what ``on_freeze`` puts in,
+every log's Table is frozen, and when that batch is on the disk the mover's thread writes everything into LMDB. The file
+is used again for the generation after next, so that a commit writes into space that the file has already.
+
+Without space nothing is lost and nothing new is taken: what could not be moved or made is tried again every second, from
+the start on; what is there is read meanwhile.
+"""
+
+import errno as errors
+import os
+import threading
+import time
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from phloem.shared.store.folder import make_file, rename_file, written_by_this_thread
+
+from .contents import StoreError
+
+from .contents cimport Contents
+from .disk cimport disk_log_free, disk_refresh
+from .flush cimport Flush, flush_abort, flush_begin, flush_commit, flush_drop, flush_log, flush_meta, flush_pair, flush_step
+from .journal cimport journal_freeze
+from .keys cimport Place
+from .lmdb cimport lmdb
+from .log cimport Log_, log_free, log_thaw
+from .types cimport *
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t write(int fd, const void* buf, size_t n)
+
+RETRY_S = 1.0  # between tries of what there was no space for
+NO_SPACE = (errors.ENOSPC, errors.EDQUOT, errors.EFBIG)
+COMMIT_SYNCS = 2  # LMDB syncs the pages, then the page that names their root
+
+
+cdef class Generations(Contents):
+    def __init__(self, str folder not None, uint64_t seed, uint64_t generation_bytes, on_freeze, on_problem):
+        Contents.__init__(self, folder, seed, on_problem)
+        self.on_freeze = on_freeze
+        self.frozen_dropped, self.frozen_marks, self.left = [], [], []
+        self.figures = {"flushes": 0, "flush_ns": 0, "moved_messages": 0, "moved_bytes": 0, "replayed": 0,
+                        "lmdb_bytes": 0, "lmdb_syncs": 0, "thinned_bytes": 0, "unsynced_lost": 0}
+        self.event_fd = self.old_fd = -1
+        self.stopping = threading.Event()
+        self.j.generation_bytes = generation_bytes
+        self.j.timer_fd = -1
+
+    def _path(self, generation):
+        return os.path.join(self.folder, f"journal-{generation:08d}")
+
+    def _file(self, generation):
+        """A file for a generation: an old one if there is one, else a new one with its space. Raises OSError."""
+        path = self._path(generation)
+        if self.old_fd < 0:
+            return make_file(path, self.j.generation_bytes + (self.j.generation_bytes >> 3))
+        rename_file(self.old_path, path, self.old_fd)
+        fd, self.old_fd = self.old_fd, -1
+        return fd
+
+    # --- the loop's thread -----------------------------------------------------------------------
+
+    def _attend(self):
+        """The journal asks: a generation ends, is to be moved, has been moved."""
+        if self.j.flush_state == LAST_BATCH:
+            if self.on_freeze is not None:
+                self.on_freeze()
+            self.freeze(self.j.batch)
+        elif self.j.flush_state == FROZEN:
+            self._begin_moving(self._mover)
+        elif self.j.flush_state == MOVED:
+            self._moved()
+
+    def _begin_moving(self, work):
+        self.j.flush_state = MOVING
+        self.mover = threading.Thread(target=work, args=(self.j.generation - 1,), name="phloem-mover")
+        self.mover.start()
+
+    cdef freeze(self, uint64_t batch):
+        """What there is belongs to the generation that ends with this batch."""
+        cdef Log_ log
+        journal_freeze(&self.j)
+        self.frozen_batch = batch
+        self.frozen_pairs, self.fresh = self.fresh, {}
+        self.frozen_dropped, self.dropped = self.dropped, []
+        self.frozen_marks = [(ident, self.marks[ident]) for ident, log in self.logs.items()
+                             if log.l.suspect and ident in self.marks]
+
+    def _moved(self):
+        """The generation is in LMDB, or could not be: then it stays in memory and in its file, and is tried again."""
+        self.mover.join()
+        self.mover = None
+        if self.moved is not None:
+            self.later(str(self.moved))
+        elif self.w.fd < 0:  # the first one of this run, or only its file was missing
+            self._thaw()
+            self._ready_now()
+        elif self.w.old_fd < 0:  # only the next file was missing
+            self._prepare()
+        else:
+            self._thaw()
+            self.old_path = self._path(self.j.generation - 1)
+            self.old_fd, self.w.old_fd = self.w.old_fd, -1
+            self._prepare()
+
+    cdef later(self, text):
+        """No space to move what is in memory."""
+        self._problem(text)
+        self._retry(self._mover)
+
+    def _retry(self, work):
+        """Nothing new is taken until ``work`` has been tried again with success."""
+        self.j.full |= FULL_STORE
+        self.retry_with = work
+        self._begin_moving(self._after_a_while)
+
+    cdef ready(self):
+        """LMDB has what the last run left: its files go, this run's are made. Raises OSError if that is refused."""
+        while self.left:
+            os.unlink(self.left[0])
+            del self.left[0]
+        try:
+            self.w.fd = self._file(self.j.generation)
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            self._no_file(error)
+        else:
+            self._prepare()
+
+    def _ready_now(self):
+        try:
+            self.ready()
+        except OSError as error:
+            self._no_file(error)
+
+    def _prepare(self):
+        """The file of the next generation."""
+        try:
+            self.w.next_fd = self._file(self.j.generation + 1)
+        except OSError as error:
+            self._no_file(error)
+        else:
+            self.j.full &= ~FULL_STORE
+            self.told = ""
+            self.j.flush_state = NO_FLUSH
+
+    def _no_file(self, error):
+        self._problem(f"no space for the journal in {self.folder}: {error.strerror}")
+        self._retry(self._nothing)
+
+    def _thaw(self):
+        cdef uint32_t i
+        cdef Log_ log
+        disk_refresh(&self.disk)
+        for i in range(self.j.nfrozen):
+            log_thaw(self.j.frozen[i].log)
+        self.j.nfrozen = 0
+        self.frozen_pairs, self.frozen_dropped = {}, []
+        for log in self.graveyard:
+            disk_log_free(log.l.disk)
+            log_free(log.l)
+            log.l = NULL
+        self.graveyard = []
+
+    cdef move(self, uint64_t generation, uint64_t batch):
+        """Freezes and moves in one go, on this thread. Raises StoreError."""
+        self.freeze(batch)
+        self.flush(generation)
+        self._thaw()
+
+    # --- the mover's thread ----------------------------------------------------------------------
+
+    def _after_a_while(self, generation):
+        self.stopping.wait(RETRY_S)
+        self.retry_with(generation)
+
+    def _nothing(self, generation):
+        self._done(None)
+
+    def _mover(self, generation):
+        problem = None
+        begin = time.monotonic_ns()
+        try:
+            self.flush(generation)
+        except Exception as error:
+            problem = error
+        self.figures["flush_ns"] += time.monotonic_ns() - begin
+        self._done(problem)
+
+    def _done(self, problem):
+        cdef uint64_t one = 1
+        self.moved = problem
+        self.j.flush_state = MOVED
+        write(self.event_fd, &one, 8)
+
+    cdef flush(self, uint64_t generation):
+        """One transaction. Raises StoreError; then nothing has changed."""
+        cdef Flush f
+        cdef Place place
+        cdef int error
+        cdef uint32_t i
+        cdef uint64_t before = written_by_this_thread()
+        cdef FrozenLog* frozen = self.j.frozen
+        cdef uint32_t n = self.j.nfrozen
+        place.generation, place.batch = generation, self.frozen_batch
+        error = flush_begin(&f, &self.disk)
+        if error:
+            raise StoreError(f"LMDB: {lmdb.strerror_fn(error).decode()}")
+        for ident in self.frozen_dropped:
+            error = error or flush_drop(&f, ident)
+        with nogil:
+            for i in range(n):
+                if error == 0:
+                    error = flush_log(&f, &frozen[i])
+        error = error or _write_pairs(self, &f)
+        if error == 0:
+            with nogil:
+                error = flush_commit(&f, &place)
+        else:
+            flush_abort(&f)
+        if error:
+            raise StoreError(f"moving messages to {self.folder}/data.mdb failed: {lmdb.strerror_fn(error).decode()}")
+        with nogil:
+            flush_step(&self.disk, &place)  # if it fails the next one takes more space, that is all
+        _count(self, &f, written_by_this_thread() - before)
+
+
+cdef int _write_pairs(Generations g, Flush* f) except? -1:
+    cdef bytes key, value
+    cdef int error = 0
+    for key, pair in g.frozen_pairs.items():
+        value = pair or b""
+        error = error or flush_pair(f, key, <size_t>len(key), value, <size_t>len(value), pair is None)
+    for ident, mark in g.frozen_marks:
+        key, value = b"bad:" + ident.to_bytes(4, "little"), mark
+        error = error or flush_meta(f, key, <size_t>len(key), value, <size_t>len(value))
+    return error
+
+
+cdef _count(Generations g, Flush* f, uint64_t written):
+    g.figures["flushes"] += 1
+    g.figures["moved_messages"] += f.messages
+    g.figures["moved_bytes"] += f.bytes
+    g.figures["thinned_bytes"] += f.thinned
+    g.figures["lmdb_bytes"] += written or f.bytes
+    g.figures["lmdb_syncs"] += 2 * COMMIT_SYNCS

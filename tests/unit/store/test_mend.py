@@ -1,0 +1,106 @@
+"""What a server does with a file that LMDB must not be let at: all that is good is kept, what was lost is marked."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from phloem.shared.store.check import check
+from phloem.shared.store.repair import mend, repair
+from phloem.shared.store.store import StoreDamaged
+from tests.unit.store.damage import break_leaf, fill, leaf_nodes, open_store
+
+
+def test_a_damaged_leaf_costs_one_log_one_block(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    kept = fill(folder)
+    break_leaf(folder / "data.mdb", 1)
+    with pytest.raises(StoreDamaged, match="phloem store repair"):
+        open_store(folder).open()
+    done = mend(folder)
+    assert done.damaged is not None
+    store = open_store(folder)
+    assert store.open() == []
+    one, two = store.open_log(1), store.open_log(2)
+    found = {seq: message for seq, message in kept[2].items() if two.read(seq) == message}
+    assert found == kept[2]
+    assert store.lost(2) is None
+    lost = store.lost(1)
+    assert lost is not None
+    first, last, text = lost
+    missing = [seq for seq in kept[1] if one.read(seq) is None]
+    assert 0 < len(missing) < len(kept[1])
+    assert all(first <= seq <= last for seq in missing)
+    assert "messages" in text
+    assert one.messages == len(kept[1]) - len(missing)
+    assert one.last_seq == 750
+    store.close()
+    # the mark stays, and check tells of it, until somebody says that this is how it is
+    assert {finding.kind for finding in check(folder).findings} == {"mark"}
+    store = open_store(folder)
+    store.open()
+    store.open_log(1)
+    assert store.lost(1) == lost
+    store.close()
+    repair(folder)
+    assert check(folder).findings == []
+    store = open_store(folder)
+    store.open()
+    assert store.open_log(1).messages == len(kept[1]) - len(missing)
+    assert store.lost(1) is None
+    store.close()
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_purge_or_a_drop_ends_the_mark(tmp_path: Path, crash: bool) -> None:
+    folder = tmp_path / "store"
+    fill(folder)
+    store = open_store(folder, generation_bytes=1 << 20)
+    store.open()
+    for ident in (1, 2):
+        store.open_log(ident)
+        store.mark(ident, 1, 2, "gone")
+        assert store.lost(ident) == (1, 2, "gone")
+    store.close()
+    store = open_store(folder, generation_bytes=1 << 20)
+    store.open()
+    assert store.open_log(1).purge() > 0
+    store.open_log(2)
+    store.drop_log(2)
+    assert store.lost(1) is store.lost(2) is None
+    store.wait()
+    if crash:
+        copy = folder.with_name("copy")
+        shutil.copytree(folder, copy)
+    store.close()
+    folder = copy if crash else folder
+    for _ in range(2):
+        store = open_store(folder)
+        store.open()
+        store.open_log(1)
+        store.open_log(2)
+        assert store.lost(1) is store.lost(2) is None
+        store.close()
+    assert check(folder).findings == []
+
+
+def test_damaged_counters(tmp_path: Path) -> None:
+    """LMDB's pages are sound, what one of them says is not: counted anew, and the log says so."""
+    folder = tmp_path / "store"
+    kept = fill(folder)
+    path = folder / "data.mdb"
+    data = bytearray(path.read_bytes())
+    for at, key in leaf_nodes(bytes(data)):
+        if key == b"log:" + (1).to_bytes(4, "little"):
+            data[at + len(key) + 3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(StoreDamaged):
+        open_store(folder).open()
+    mend(folder)
+    store = open_store(folder)
+    assert store.open() == []
+    assert store.open_log(1).messages == len(kept[1])
+    assert store.open_log(2).messages == len(kept[2])
+    assert store.lost(1) is not None
+    assert store.lost(2) is None
+    store.close()
