@@ -184,7 +184,7 @@ cdef class Store(Generations):
     def _replay(self, journals, generation):
         path = self._path(generation)
         with open(path, "rb") as file:
-            data = file.read(REPLAY_MAX)
+            data = file.read(min(os.fstat(file.fileno()).st_size, REPLAY_MAX))  # as much memory, and no more
         for at in journals.read(path, data, generation):
             if open_batch(data, at):
                 apply_batch(self, data, at)

@@ -17,7 +17,6 @@ import zstandard
 from phloem.shared.limits import (
     STORE_FINDINGS_MAX,
     STORE_JOURNAL_BYTES_MAX,
-    STORE_REPAIR_GAP_MAX,
     STORE_REPAIR_MOVE_BYTES,
 )
 from phloem.shared.store import inspect
@@ -234,7 +233,7 @@ class Survey:
                 first=tally.last + 1, last=int.from_bytes(key[4:])
             )  # fmt: skip
         if self.into is not None:
-            self._make_room(ident, tally, key, value)
+            self._make_room(ident, value)
         before = tally.last
         found = tally.block(key, value, bits or None, self.into)
         self._gap(ident, before + 1, found.first - 1)
@@ -269,14 +268,11 @@ class Survey:
         if first <= last:
             self._gaps.setdefault(ident, []).append((first, last))
 
-    def _make_room(self, ident: int, tally: Tally, key: bytes, value: bytes) -> None:
+    def _make_room(self, ident: int, value: bytes) -> None:
         """The store that is being made takes this block's messages into memory; before that, what it has may go."""
         assert self.into is not None
         self._unmoved += len(value)
-        if (
-            self._unmoved > STORE_REPAIR_MOVE_BYTES
-            or int.from_bytes(key[4:]) - tally.last > STORE_REPAIR_GAP_MAX
-        ):
+        if self._unmoved > STORE_REPAIR_MOVE_BYTES:
             inspect.move(self.into)
             self._unmoved = 0
         inspect.begin(self.into, ident, compress=value[1:2] == b"\x01")
@@ -362,7 +358,7 @@ class Survey:
 
     def _journal(self, path: Path, number: int) -> None:
         with path.open("rb") as file:
-            data = file.read(STORE_JOURNAL_BYTES_MAX)
+            data = file.read(min(path.stat().st_size, STORE_JOURNAL_BYTES_MAX))
         places = self._read.read(path.name, data, number)
         self._progress(path.name, len(data), len(data))
         good = [at for at in places if open_batch(data, at)]

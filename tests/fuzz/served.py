@@ -6,11 +6,12 @@ a finding in the store afterwards is a fault.
 """
 
 import asyncio
+import atexit
+import functools
 import logging
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from phloem.shared.kernel import Connection
 from phloem.shared.server.server import Server
@@ -34,6 +35,18 @@ class _Faults(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info:
             self.found.append(logging.Formatter().format(record))
+
+
+FAULTS = (
+    _Faults()
+)  # and one loop for all inputs: what is made anew each time leaves a little behind in Python itself
+
+
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    atexit.register(loop.close)
+    return loop
 
 
 class Served:
@@ -126,12 +139,13 @@ def _compare(served: Served, kept: dict[str, tuple[int, ...]]) -> None:
 
 def run(steps: Steps) -> None:
     folder = Path(tempfile.mkdtemp(prefix="phloem-fuzz-", dir=MEMORY))
-    handler: Any = _Faults()
-    logging.getLogger("phloem").addHandler(handler)
+    log = logging.getLogger("phloem")
+    FAULTS.found.clear()
+    log.addHandler(FAULTS)
     try:
-        asyncio.run(_run(steps, folder))
+        _loop().run_until_complete(_run(steps, folder))
     finally:
-        logging.getLogger("phloem").removeHandler(handler)
+        log.removeHandler(FAULTS)
         shutil.rmtree(folder)
-    if handler.found:
-        raise Nonsense(handler.found[0])
+    if FAULTS.found:
+        raise Nonsense(FAULTS.found[0])
