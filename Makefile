@@ -37,7 +37,7 @@ check: dev
 unit: dev
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not soak" $(ARGS) tests
 
-fuzz: dev             ## parser and trie under AddressSanitizer and UBSan; ARGS="--seconds 600"
+fuzz: dev             ## everything compiled under AddressSanitizer and UBSan; ARGS="--target store --seconds 600", ARGS=--help
 	$(BIN)/python -m tests.fuzz.run $(ARGS)
 
 soak: dev             ## hours of load, cuts and churn; ARGS="--for 2h"

@@ -1,6 +1,6 @@
 """The list of compiled extensions; everything else is declared in pyproject.toml.
 
-``PHLOEM_SANITIZE=1`` builds the kernel with AddressSanitizer and UBSan, for ``make fuzz``.
+With sanitizers they are built by ``tests/fuzz/sanitized.py``, which has only the C files made here.
 """
 
 import os
@@ -13,14 +13,6 @@ SHARED = Path(".src/phloem/shared")
 OPTIMISED = ["-O3", "-g0", "-fno-semantic-interposition", "-fno-plt", "-Wno-unused-function"]
 # Work of a start, a repair or once a generation: at -O3 they would take half of the compile for nothing
 COLD = {"store": ("contents", "frames", "generations", "inspect", "replay", "store"), "testing": ("faults",)}
-SANITIZED = [
-    "-O1",
-    "-g",
-    "-fsanitize=address,undefined",
-    "-fno-sanitize-recover=undefined",
-    "-fno-omit-frame-pointer",
-    "-Wno-unused-function",
-]
 
 
 def jobs() -> int:
@@ -31,14 +23,9 @@ def jobs() -> int:
 
 def flags(source: Path) -> list[str]:
     """How one file is compiled."""
-    if sanitize:
-        return SANITIZED
     cold = source.stem in COLD.get(source.parent.name, ())
     return ["-O1" if flag == "-O3" and cold else flag for flag in OPTIMISED]
 
-
-sanitize = os.environ.get("PHLOEM_SANITIZE") == "1"
-link = ["-fsanitize=address,undefined"] if sanitize else []
 
 setup(
     ext_modules=cythonize(
@@ -47,7 +34,6 @@ setup(
                 ".".join(source.relative_to(".src").with_suffix("").parts),
                 [str(source)],
                 extra_compile_args=flags(source),
-                extra_link_args=link,
             )
             for source in sorted(SHARED.glob("*/*.pyx"))
         ],

@@ -5,7 +5,9 @@
     PhloemError
       ConfigError          the user's file or flags are wrong; knows file, line and column
       ProtocolError        a peer broke the protocol; carries the exact ``-ERR`` text and whether it closes
-        AuthorizationViolation, InvalidClientProtocol, MaxConnectionsExceeded, ...
+        AuthorizationViolation (CredentialsRefused), InvalidClientProtocol, MaxConnectionsExceeded, ...
+      NKeyError            a key or seed is malformed, or a signature is wrong; nkeys' own text
+      InvalidJWT           a JWT cannot be read, was not signed by who it says, or breaks the rules of its kind
       LinkError            a leaf link could not be made or was refused
       PortInUse            an address that this server should listen on is taken
 
@@ -71,6 +73,25 @@ class MaxConnectionsExceeded(ProtocolError):
     """The server's ``max_connections`` is reached."""
 
     wire_text = "maximum connections exceeded"
+
+
+class NKeyError(PhloemError):
+    """A key, seed, signature or sealed message that is not good. The text is nkeys' own and has no secret."""
+
+
+class InvalidJWT(PhloemError):
+    """A JWT that cannot be read or trusted. The text is that of NATS's JWT library where it has one."""
+
+
+class CredentialsRefused(AuthorizationViolation):
+    """Credentials that were read but do not let their holder in.
+
+    ``reason`` is for the server's log, in nats-server's words; the peer never learns it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
 
 
 class LinkError(PhloemError):

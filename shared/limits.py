@@ -68,6 +68,11 @@ SNAPSHOT_TURN = 1 << 20  # plain bytes packed or unpacked before others have the
 RESTORE_WAITING = 32 << 20  # chunks of a restore that wait to be unpacked; clients keep far less on the way
 GENERATION_BYTES_EDGE = 4 << 20  # of a device, which has less memory and writes less
 
+ORIGIN_ANSWER_NS = 5 * SECOND_NS  # until an origin that does not answer is asked again
+ORIGIN_SILENCE_NS = 10 * SECOND_NS  # without a message or one of the heartbeats, which come every second
+ORIGIN_RETRY_NS = 2 * SECOND_NS  # from one question to the next
+ORIGIN_RETRY_MAX_NS = 30 * SECOND_NS  # more than that after many failures
+
 METRICS_NAMED = 1000  # streams, and consumers, that have series of their own in /metrics; sums hold for all
 
 # --- leaf links ---------------------------------------------------------------------------------
@@ -77,6 +82,14 @@ LEAF_FIRST_INFO_TIMEOUT_NS = 1 * SECOND_NS
 LEAF_CONNECT_INFO_TIMEOUT_NS = 2 * SECOND_NS
 LEAF_LOOP_DELAY_NS = 30 * SECOND_NS  # after "Loop detected" and after a name conflict
 LEAF_MIN_VERSION_DELAY_NS = 5 * SECOND_NS
+
+# --- keys and claims (nats-server's numbers, but for the first) --------------------------------------
+NKEY_TEXT = 128  # characters of a key as text; the longest kind, a private key, has 108
+JWT_BYTES = 1 << 20  # of a token, looked at before anything is decoded
+JWT_INFO_BYTES = 8 << 10  # of an account's description or info_url
+JWT_QUOTED = 256  # characters of a peer's text in the text of an error
+TEMPLATE_SUBJECTS = 4096  # that the templates of one list of a scoped signing key may become
+CREDENTIALS_BYTES = (1 << 20) + (64 << 10)  # of a creds file: a token of any size and what is around it
 
 # --- connections that fail again and again ------------------------------------------------------
 CONNECT_ERROR_REPORTS = 3600  # every n-th failure of a link that never came up is logged as an error

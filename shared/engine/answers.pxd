@@ -7,6 +7,7 @@ from phloem.shared.kernel.types cimport AccountState, Conn, Core, Msg
 from .types cimport *
 
 cdef void answer_ack(Engine* g, Stream* s, uint64_t seq, const char* reply, uint32_t n) noexcept nogil
+cdef void answer_duplicate(Engine* g, Stream* s, uint64_t seq, const char* reply, uint32_t n) noexcept nogil
 cdef void answer_message(Engine* g, Log* l, AccountState* a, const char* subject, uint32_t n, const char* header,
                          uint32_t hn, const char* payload, uint32_t pn) noexcept nogil
 cdef void answer_durable(Engine* g, AccountState* account, const char* subject, uint32_t n, const char* header,

@@ -68,6 +68,15 @@ cdef void answer_ack(Engine* g, Stream* s, uint64_t seq, const char* reply, uint
         a.batch = journal_batch(s.log.journal)
 
 
+cdef void answer_duplicate(Engine* g, Stream* s, uint64_t seq, const char* reply, uint32_t n) noexcept nogil:
+    """The acknowledgement of a message that was there already: {"stream":"S","seq":1,"duplicate": true}. It waits for
+    what it speaks of, and for the answers before it, but not for what came later."""
+    cdef Answer* a = _join(_queue(g, s.log), reply, n, NULL, 0, NULL, 0)
+    a.stream, a.account, a.seq, a.duplicate = s, s.account, seq, 1
+    if s.log.journal != NULL and seq > s.log.visible_seq:
+        a.batch = journal_batch(s.log.journal)
+
+
 cdef void answer_message(Engine* g, Log* l, AccountState* account, const char* subject, uint32_t n, const char* header,
                          uint32_t hn, const char* payload, uint32_t pn) noexcept nogil:
     """Any message, sent when all that ``l`` holds now is safe (NULL: at the end of the round)."""
@@ -110,6 +119,9 @@ cdef void _send_ack(Engine* g, const char* subject, Answer* a) noexcept nogil:
     cdef uint32_t at
     memcpy(body, a.stream.ack_head, n)
     n += <uint32_t>put_number(&body[0] + n, a.seq)
+    if a.duplicate:
+        memcpy(&body[0] + n, b',"duplicate": true', 18)
+        n += 18
     body[n] = c'}'
     n += 1
     at = <uint32_t>put_number(text, n)

@@ -6,6 +6,8 @@ from phloem.shared.kernel.types cimport Conn, Core, Msg
 
 from .types cimport *
 
+cdef uint64_t GIVEN_UP  # this bit of a noted sequence: handed out as often as allowed, not acknowledged
+
 cdef bint consumer_wants(Consumer* c, uint64_t seq, const char* subject, uint32_t n) noexcept nogil
 cdef void consumer_removed(Consumer* c, uint64_t seq, const char* subject, uint32_t n) noexcept nogil
 cdef void consumers_news(Stream* s, uint64_t start, uint64_t end) noexcept nogil
@@ -15,6 +17,7 @@ cdef void consumers_sweep(Engine* g, uint64_t now) noexcept nogil
 cdef void consumer_kick(Consumer* c) noexcept nogil
 cdef void consumer_recount(Consumer* c) noexcept nogil
 cdef void consumer_used(Consumer* c) noexcept nogil
+cdef uint64_t due_after(Consumer* c, uint32_t deliveries, uint64_t now) noexcept nogil
 cdef bint ack_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil
 cdef bint flow_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil
 cdef void consumer_ack(Consumer* c, uint64_t seq, bint terminated) noexcept nogil

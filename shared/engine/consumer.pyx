@@ -19,7 +19,7 @@ from phloem.shared.kernel.output cimport due
 from phloem.shared.kernel.plan cimport plan_for
 from phloem.shared.kernel.sublist cimport grow, must
 from phloem.shared.kernel.text cimport equals, hash_bytes, put_number, starts_with
-from phloem.shared.kernel.types cimport Conn, Core, Msg, Plan
+from phloem.shared.kernel.types cimport NO_RESPONDERS, SYSTEM, Conn, Core, Msg, Plan
 from phloem.shared.store.journal cimport journal_note
 from phloem.shared.store.log cimport filter_matches, log_count, log_next, log_read
 from phloem.shared.store.types cimport DAMAGED, FOUND, MISSING, Record
@@ -27,7 +27,8 @@ from phloem.shared.store.varint cimport put_varint
 
 from .answers cimport answer_message, send_message
 from .pending cimport (
-    again_pop, again_push, floor_after, pending_add, pending_clear, pending_drop, pending_find,
+    again_pop, again_push, floor_after, given_up_add, given_up_drop, given_up_has, pending_add, pending_clear,
+    pending_drop, pending_find, requeue, wait_until,
 )
 from .pull cimport (
     pull_choose, pull_leave, pull_turn, pulls_in_vain, pulls_sweep, say_heartbeat, say_status, soon, tell,
@@ -43,6 +44,8 @@ cdef enum:
     NOTE_NS = 1_000_000_000  # positions that nobody acknowledges are noted this often
     SPANS_MAX = 4096
     TOKENS_MAX = 13
+
+cdef uint64_t GIVEN_UP = <uint64_t>1 << 63
 
 cdef enum Turn:  # how a turn ended
     IDLE = 0  # wait for something to happen
@@ -126,14 +129,19 @@ cdef void consumer_leave(Engine* g, Consumer* c) noexcept nogil:
 
 
 cdef bint consumer_wants(Consumer* c, uint64_t seq, const char* subject, uint32_t n) noexcept nogil:
-    """Whether the message still has to be kept for this consumer."""
+    """Whether the message still has to be kept for this consumer. One that was handed out as often as allowed is: somebody
+    may look into why."""
+    cdef uint64_t i
     if c.gone or not filter_matches(&c.filter, subject, n):
         return False
     if seq >= c.next_seq:
         return True
-    if c.ack_policy == ACK_NONE or seq <= c.floor_stream:
+    for i in range(c.last_at, c.nlast):
+        if c.last_seqs[i] == seq:
+            return True
+    if c.ack_policy == ACK_NONE:
         return False
-    return pending_find(c, seq) != NULL
+    return pending_find(c, seq) != NULL or given_up_has(c, seq)
 
 
 cdef void consumer_kick(Consumer* c) noexcept nogil:
@@ -175,6 +183,7 @@ cdef void consumer_removed(Consumer* c, uint64_t seq, const char* subject, uint3
     if subject == NULL:  # everything below seq
         c.num_pending = c.nlast = c.last_at = 0
         pending_clear(c)
+        c.ngiven = 0
         if c.next_seq < seq:
             c.next_seq = seq
         c.floor_consumer, c.floor_stream = c.delivered_consumer, c.delivered_stream
@@ -182,7 +191,11 @@ cdef void consumer_removed(Consumer* c, uint64_t seq, const char* subject, uint3
     p = pending_find(c, seq)
     if p != NULL:
         tell(c, TERMINATED, seq, p.consumer_seq, p.deliveries, 1)
-        consumer_ack(c, seq, True)
+        _dropped(c, p)  # the stream is not told: it is removing the message
+        consumer_used(c)
+        consumer_kick(c)
+        return
+    if given_up_drop(c, seq):
         return
     if c.last_at < c.nlast and seq < c.next_seq:
         for i in range(c.last_at, c.nlast):
@@ -248,13 +261,20 @@ cdef void _given_up(Consumer* c, Pending* p) noexcept nogil:
     tell(c, MAX_DELIVERIES, seq, number, p.deliveries, 0)
     pending_drop(c, p)
     floor_after(c, number)
-    consumer_note_ack(c, seq)
+    if c.stream.retention == INTEREST:
+        given_up_add(c, seq)
+        consumer_note_ack(c, seq | GIVEN_UP)
+    else:
+        consumer_note_ack(c, seq)
 
 
-cdef uint64_t _wait_of(Consumer* c, uint32_t deliveries) noexcept nogil:
+cdef uint64_t due_after(Consumer* c, uint32_t deliveries, uint64_t now) noexcept nogil:
+    """When a message that was handed out ``now`` goes out again; never, if nobody waits for its acknowledgement."""
+    if c.ack_policy == ACK_FLOW:
+        return NEVER_NS
     if c.nbackoff:
-        return c.backoff_ns[deliveries - 1 if deliveries <= c.nbackoff else c.nbackoff - 1]
-    return c.ack_wait_ns
+        return now + c.backoff_ns[deliveries - 1 if deliveries <= c.nbackoff else c.nbackoff - 1]
+    return now + c.ack_wait_ns
 
 
 cdef uint32_t _ack_subject(Consumer* c, char* to, Record* r, uint32_t deliveries, uint64_t number,
@@ -317,9 +337,18 @@ cdef bint _crowded(Plan* plan) noexcept nogil:
     return False
 
 
+cdef bint _own(Plan* plan) noexcept nogil:
+    cdef uint32_t i
+    for i in range(plan.ntargets):
+        if plan.targets[i].conn.kind == SYSTEM:
+            return True
+    return False
+
+
 cdef uint32_t _hand_over(Consumer* c, const char* to, uint32_t n, Record* r, const char* reply,
                          uint32_t reply_len) noexcept nogil:
-    """One message to its receiver, under its own subject; over a link the subject is part of the reply."""
+    """One message to its receiver, under its own subject; over a link, and where the server itself listens (a stream
+    that takes from this one), the subject is part of the reply."""
     cdef Engine* g = c.stream.engine
     cdef Msg m
     cdef char sizes[32]
@@ -334,7 +363,7 @@ cdef uint32_t _hand_over(Consumer* c, const char* to, uint32_t n, Record* r, con
     digits += <uint32_t>put_number(&sizes[0] + digits, r.size)
     m.subject, m.subject_len = to, n
     m.reply, m.reply_len, m.client_reply_len = reply, reply_len, reply_len
-    if plan.nlinks and reply_len + r.subject_len + 1 < sizeof(whole):
+    if (plan.nlinks or _own(plan)) and reply_len + r.subject_len + 1 < sizeof(whole):
         memcpy(whole, reply, reply_len)
         whole[reply_len] = c'@'
         memcpy(&whole[0] + reply_len + 1, r.subject, r.subject_len)
@@ -401,8 +430,8 @@ cdef void _delivered(Consumer* c, uint64_t seq, Pending* p) noexcept nogil:
         if p.deliveries == 2:
             c.redelivered += 1
     if p != NULL:
-        p.sent_ns = now
-        p.due_ns = now + _wait_of(c, p.deliveries)
+        p.sent_ns, p.last_seq = now, c.delivered_consumer
+        wait_until(c, p, due_after(c, p.deliveries, now))
         soon(&c.due_ns, p.due_ns)
         soon(&g.due_ns, p.due_ns)
     c.last_sent_ns = now
@@ -455,7 +484,7 @@ cdef void _after_push(Consumer* c, uint64_t size, int64_t ts) noexcept nogil:
         c.hold_ns += size * 1_000_000_000 // c.rate_bytes
     if c.flow_control:
         c.unconfirmed += <int64_t>size
-        if c.question == 0 and c.unconfirmed > c.window // 2:
+        if c.question == 0 and (c.unconfirmed > c.window // 2 or (c.ack_policy == ACK_FLOW and _all_out(c))):
             _ask_flow(c)
 
 
@@ -507,6 +536,18 @@ cdef void _look_for_interest(Consumer* c) noexcept nogil:
             soon(&c.due_ns, c.last_used_ns + c.inactive_ns)
 
 
+cdef bint _all_out(Consumer* c) noexcept nogil:
+    """Whether as much is unacknowledged as may be."""
+    return c.ack_policy != ACK_NONE and c.max_ack_pending > 0 and c.npending >= <uint64_t>c.max_ack_pending
+
+
+cdef int _in_vain(Consumer* c) noexcept nogil:
+    c.exhausted = 1
+    if not c.push:
+        pulls_in_vain(c)
+    return IDLE
+
+
 cdef bint _may_push(Consumer* c) noexcept nogil:
     return c.active and not (c.flow_control and c.unconfirmed >= c.window)
 
@@ -524,8 +565,12 @@ cdef int _one(Consumer* c, uint64_t* bytes) noexcept nogil:
         if not _may_push(c):
             return IDLE
     else:
+        if c.priority_policy == PINNED and c.num_pending == 0 and c.again_first == c.again_count:
+            return _in_vain(c)  # nobody is pinned for nothing
         pull = pull_choose(c)
         if pull == NULL:
+            if not _all_out(c):
+                pulls_in_vain(c)
             return IDLE
     if c.push:
         plan = plan_for(g.core, c.stream.account, &c.source, c.deliver_subject, c.deliver_len)
@@ -538,7 +583,7 @@ cdef int _one(Consumer* c, uint64_t* bytes) noexcept nogil:
         if not _send(c, pull, &r, p, bytes):
             again_push(c, p.stream_seq)
         return -1
-    if c.ack_policy != ACK_NONE and c.max_ack_pending > 0 and c.npending >= <uint64_t>c.max_ack_pending:
+    if _all_out(c):
         return IDLE
     if c.hold_ns > now:
         soon(&c.due_ns, c.hold_ns)
@@ -551,10 +596,7 @@ cdef int _one(Consumer* c, uint64_t* bytes) noexcept nogil:
     if found == MISSING:
         if c.last_at >= c.nlast and c.next_seq <= c.stream.told_seq:
             c.next_seq = c.stream.told_seq + 1
-        c.exhausted = 1
-        if not c.push:
-            pulls_in_vain(c)
-        return IDLE
+        return _in_vain(c)
     if c.replay_original and _too_early(c, r.ts, now):
         return IDLE
     _send(c, pull, &r, NULL, bytes)
@@ -582,6 +624,8 @@ cdef int _turn(Consumer* c) noexcept nogil:
     cdef Core* k = c.stream.engine.core
     if c.push:
         _look_for_interest(c)
+    if c.paused_until_ns:
+        pulls_in_vain(c)
     if c.gone or c.paused_until_ns or (c.push and not c.active) or (not c.push and c.pulls == NULL):
         return IDLE
     while done < TURN_MESSAGES and bytes < TURN_BYTES:

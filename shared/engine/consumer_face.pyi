@@ -8,6 +8,7 @@ from phloem.shared.engine.engine import Stream
 ACK_NONE: int
 ACK_ALL: int
 ACK_EXPLICIT: int
+ACK_FLOW: int  # answers to flow control acknowledge everything before
 NO_PRIORITY: int
 OVERFLOW: int
 PINNED: int
@@ -105,7 +106,7 @@ class Consumer:
         """Until this time; 0: go on."""
     def reset(self, start_seq: int) -> None:
         """As if it were new, from this sequence on."""
-    def unpin(self) -> bool: ...
+    def unpin(self) -> None: ...
     @property
     def numbers(self) -> Numbers: ...
     def snapshot(self) -> bytes: ...

@@ -18,13 +18,13 @@ from phloem.shared.store.varint cimport get_varint, put_varint
 from . cimport types
 from .consumer cimport (
     consumer_ack, consumer_apply_ack, consumer_enter, consumer_kick, consumer_leave, consumer_nak, consumer_note,
-    consumer_recount, consumer_used,
+    consumer_recount, consumer_used, due_after,
 )
 from .engine cimport Engine, Stream, wake
-from .pending cimport pending_add, pending_clear, pending_find
+from .pending cimport given_up_add, pending_add, pending_clear, pending_find, wait_until
 from .pull cimport somebody_listens, pull_join, pull_leave, pull_new, pulls_end, say_status, soon, unpin
 
-ACK_NONE, ACK_ALL, ACK_EXPLICIT = types.ACK_NONE, types.ACK_ALL, types.ACK_EXPLICIT
+ACK_NONE, ACK_ALL, ACK_EXPLICIT, ACK_FLOW = types.ACK_NONE, types.ACK_ALL, types.ACK_EXPLICIT, types.ACK_FLOW
 NO_PRIORITY, OVERFLOW, PINNED, PRIORITIZED = types.NO_PRIORITY, types.OVERFLOW, types.PINNED, types.PRIORITIZED
 INACTIVE, MAX_DELIVERIES, NAKED, TERMINATED = types.INACTIVE, types.MAX_DELIVERIES, types.NAKED, types.TERMINATED
 ACKED, PIN_SET, PIN_LOST, RESUMED = types.ACKED, types.PIN_SET, types.PIN_LOST, types.RESUMED
@@ -123,9 +123,10 @@ cdef class Consumer:
              uint64_t heartbeat_ns, uint64_t min_pending, uint64_t min_ack_pending, int priority, bytes pin not None):
         cdef types.Consumer* c = &self.c
         cdef uint64_t now = self.engine.g.core.now_ns
+        cdef uint64_t there
         cdef types.Pull* p
         consumer_used(c)
-        if c.priority_policy == types.PINNED and pin and pin != bytes(c.pin[:22] if c.pin[0] else b""):
+        if c.priority_policy == types.PINNED and pin and c.pin[0] and pin != bytes(c.pin[:22]):
             self.status(reply, b"423 Nats-Pin-Id mismatch")
             return
         if c.max_waiting > 0 and c.npulls >= <uint64_t>c.max_waiting:
@@ -134,9 +135,16 @@ cdef class Consumer:
                 if not heartbeat_ns:
                     self.status(reply, b"409 Exceeded MaxWaiting")
                 return
-        if no_wait and not expires_ns and c.npulls and self._asked_for() >= c.num_pending and c.num_pending:
-            self.status(reply, b"408 Requests Pending")
-            return
+        if no_wait:
+            there = c.num_pending + c.queued
+            if there == 0 and not expires_ns:
+                self.status(reply, b"404 No Messages")
+                return
+            if there and c.npulls:
+                self._drop_deaf()
+                if there < self._asked_for():
+                    self.status(reply, b"408 Requests Pending")
+                    return
         p = pull_new(c, reply, <uint32_t>len(reply))
         p.batch = batch if batch > 0 else 1
         p.max_bytes = max_bytes if max_bytes > 0 else -1
@@ -146,8 +154,10 @@ cdef class Consumer:
         p.min_pending, p.min_ack_pending = min_pending, min_ack_pending
         p.no_wait, p.priority = no_wait, <unsigned char>priority
         if pin:
-            p.pinned = 1
-            c.pin_due_ns = now + c.pin_ttl_ns
+            p.claims = 1
+            p.pinned = c.pin[0] != 0
+            if p.pinned:
+                c.pin_due_ns = now + c.pin_ttl_ns
         pull_join(c, p)
         soon(&c.due_ns, p.expires_ns)
         soon(&c.due_ns, p.heartbeat_due_ns)
@@ -185,7 +195,7 @@ cdef class Consumer:
         cdef types.Pending* p = pending_find(&self.c, seq)
         if p == NULL:
             return None
-        found = p.consumer_seq, p.deliveries
+        found = p.last_seq, p.deliveries
         consumer_ack(&self.c, seq, True)
         wake(&self.engine.g)
         return found
@@ -199,6 +209,7 @@ cdef class Consumer:
     def reset(self, uint64_t start_seq):
         cdef types.Consumer* c = &self.c
         pending_clear(c)
+        c.ngiven = 0
         c.nlast = c.last_at = 0
         c.next_seq = start_seq if start_seq else 1
         c.delivered_consumer = c.floor_consumer = 0
@@ -209,11 +220,8 @@ cdef class Consumer:
         self._kick()
 
     def unpin(self):
-        if not self.c.pin[0]:
-            return False
         unpin(&self.c, True)
         self._kick()
-        return True
 
     @property
     def numbers(self):
@@ -251,6 +259,9 @@ cdef class Consumer:
         while p != NULL:
             parts += (p.stream_seq, p.consumer_seq, p.deliveries)
             p = p.after
+        parts.append(c.ngiven)
+        for i in range(c.ngiven):
+            parts.append(c.given_up[i])
         data = bytearray()
         for value in parts:
             data += text[:put_varint(text, value) - &text[0]]
@@ -298,6 +309,8 @@ cdef class Consumer:
                 p.deliveries = next(take)
                 if p.deliveries > 1:
                     c.redelivered += 1
+            for _ in range(next(take, 0)):  # older states end before this
+                given_up_add(c, next(take))
         except StopIteration:
             raise ValueError("the consumer's state is cut off") from None
 
@@ -330,7 +343,7 @@ cdef class Consumer:
         cdef types.Pending* p = c.oldest
         while p != NULL:
             p.sent_ns = self.engine.g.core.now_ns
-            p.due_ns = p.sent_ns + (c.backoff_ns[min(p.deliveries, c.nbackoff) - 1] if c.nbackoff else c.ack_wait_ns)
+            wait_until(c, p, due_after(c, p.deliveries, p.sent_ns))
             soon(&c.due_ns, p.due_ns)
             p = p.after
         soon(&self.engine.g.due_ns, c.due_ns)
@@ -364,7 +377,7 @@ cdef class Consumer:
             pull_leave(c, c.pulls)
         for pointer in (<size_t>c.name, <size_t>c.ack_head, <size_t>c.backoff_ns, <size_t>c.deliver_subject,
                         <size_t>c.deliver_group, <size_t>c.last_seqs, <size_t>c.table, <size_t>c.again, <size_t>c.spans,
-                        <size_t>c.acked):
+                        <size_t>c.acked, <size_t>c.given_up):
             free(<void*><size_t>pointer)
 
 

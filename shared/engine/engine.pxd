@@ -4,6 +4,7 @@ from phloem.shared.kernel.reactor cimport Account, Kernel
 from phloem.shared.store.log cimport Log_
 
 from . cimport types
+from .message_ids cimport MessageIds
 
 cdef void wake(types.Engine* g) noexcept nogil
 
@@ -28,6 +29,7 @@ cdef class Stream:
     cdef readonly Account account
     cdef readonly Log_ log
     cdef readonly bytes name
+    cdef readonly MessageIds ids
     cdef Quota quota
     cdef dict listening
     cdef object callback

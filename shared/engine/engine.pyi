@@ -7,6 +7,7 @@ All of it belongs to the loop's thread. Subjects, headers and payloads are bytes
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from phloem.shared.engine.message_ids import MessageIds
 from phloem.shared.kernel import Account, Kernel
 from phloem.shared.store.log import Log
 from phloem.shared.store.store import Store
@@ -63,6 +64,7 @@ class Stream:
     account: Account
     log: Log
     name: bytes
+    ids: MessageIds
     def __init__(
         self, engine: Engine, account: Account, log: Log, name: bytes, domain: bytes, take: Take
     ) -> None: ...
@@ -97,7 +99,7 @@ class Stream:
         """A copy of this message is safe elsewhere: unless a consumer still wants it, retention removes it."""
     def forget_unwanted(self) -> None:
         """Interest retention: removes what no consumer wants any more."""
-    def ack(self, seq: int, reply: bytes) -> None:
+    def ack(self, seq: int, reply: bytes, *, duplicate: bool = False) -> None:
         """The usual acknowledgement, when it is due."""
     def changed(self) -> None:
         """The log was changed from outside: quotas and consumers learn of it."""

@@ -5,6 +5,8 @@ disk and network work side by side; answers that are safe go out; consumers are 
 out messages. Nothing is visible, and nothing is acknowledged, before its batch is safe.
 """
 
+import os
+
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -20,9 +22,10 @@ from phloem.shared.store.log cimport Log_
 from phloem.shared.store.store cimport Store
 
 from . cimport types
-from .answers cimport answer_ack, answer_durable, answer_message, answers_forget, answers_free, answers_send
+from .answers cimport answer_ack, answer_duplicate, answer_durable, answer_message, answers_forget, answers_free, answers_send
 from .direct cimport direct_take
 from .consumer cimport ack_take, consumers_work, consumers_write_notes, flow_take
+from .message_ids cimport MessageIds, ids_join, ids_leave, ids_work
 from .stream cimport stream_acked, stream_forget_unwanted, stream_limits, stream_news, stream_removed, stream_store, stream_take, stream_visible, stream_wanted
 
 cdef extern from "<unistd.h>" nogil:
@@ -88,6 +91,7 @@ cdef void _work(void* context, Core* k) noexcept nogil:
             s.news = 0
     g.nnews = kept
     consumers_work(g)
+    ids_work(g)
     if g.nevents:
         with gil:
             (<Engine>g.owner)._tell()
@@ -229,6 +233,9 @@ cdef class Stream:
         s.direct_len = <uint32_t>len(name) + 20
         s.max_msgs = s.max_bytes = s.max_per_subject = s.max_msg_size = -1
         s.told_seq = log.l.visible_seq
+        self.ids = MessageIds(log, b"" if log.l.memory else os.fsencode(engine.store.folder))
+        s.ids = &self.ids.ids
+        ids_join(s.engine, s.ids)
         log.l.removed, log.l.removed_context = stream_removed, s
         engine.streams.add(self)
 
@@ -289,8 +296,11 @@ cdef class Stream:
         stream_forget_unwanted(&self.s)
         wake(&self.engine.g)
 
-    def ack(self, uint64_t seq, bytes reply not None):
-        answer_ack(&self.engine.g, &self.s, seq, reply, <uint32_t>len(reply))
+    def ack(self, uint64_t seq, bytes reply not None, *, bint duplicate=False):
+        if duplicate:
+            answer_duplicate(&self.engine.g, &self.s, seq, reply, <uint32_t>len(reply))
+        else:
+            answer_ack(&self.engine.g, &self.s, seq, reply, <uint32_t>len(reply))
         wake(&self.engine.g)
 
     def changed(self):
@@ -309,6 +319,8 @@ cdef class Stream:
         self.listen(())
         self.s.gone = 1
         self.log.l.removed = NULL
+        ids_leave(g, self.s.ids)
+        self.ids.clear()
         answers_forget(g, &self.s)
         for i in range(g.nnews):
             if g.news[i] is not &self.s:

@@ -16,26 +16,38 @@ cdef void consumer_note_ack(Consumer* c, uint64_t seq) noexcept nogil:
 
 
 cdef void consumer_apply_ack(Consumer* c, uint64_t seq) noexcept nogil:
-    """The message is done with."""
-    cdef Pending* p = pending_find(c, seq)
+    """Noted: the message is done with, or was handed out as often as allowed."""
+    cdef Pending* p = pending_find(c, seq & ~GIVEN_UP)
     cdef uint64_t number
     if p != NULL:
         number = p.consumer_seq
         pending_drop(c, p)
         floor_after(c, number)
+    if seq & GIVEN_UP:
+        given_up_add(c, seq & ~GIVEN_UP)
+    else:
+        given_up_drop(c, seq)
 
 
 cdef void consumer_ack(Consumer* c, uint64_t seq, bint terminated) noexcept nogil:
     """An acknowledgement (with the policy "all" of everything before as well), or the end of waiting for one."""
     cdef Pending* p = pending_find(c, seq)
     cdef Engine* g = c.stream.engine
+    cdef uint64_t number = 0
     if c.ack_policy == ACK_ALL and not terminated:
         while c.oldest != NULL and c.oldest.stream_seq <= seq:
+            number = c.oldest.consumer_seq
             _done(c, c.oldest)
+        while c.ngiven and c.given_up[0] <= seq:
+            _late(c, c.given_up[0])
+        if number and c.npending:  # the floor is what was named, although nothing may be between it and the next
+            c.floor_consumer, c.floor_stream = number, seq
     elif p != NULL:
         if c.samples and not terminated:
-            tell(c, ACKED, seq, p.consumer_seq, p.deliveries, g.core.now_ns - p.sent_ns)
+            tell(c, ACKED, seq, p.last_seq, p.deliveries, g.core.now_ns - p.sent_ns)
         _done(c, p)
+    elif c.ack_policy == ACK_EXPLICIT and c.stream.retention != LIMITS and seq < c.next_seq:
+        _late(c, seq)
     if not terminated:
         c.last_ack_ns = g.core.now_ns
     consumer_used(c)
@@ -43,14 +55,26 @@ cdef void consumer_ack(Consumer* c, uint64_t seq, bint terminated) noexcept nogi
         consumer_kick(c)
 
 
-cdef void _done(Consumer* c, Pending* p) noexcept nogil:
+cdef void _dropped(Consumer* c, Pending* p) noexcept nogil:
     cdef uint64_t seq = p.stream_seq
     cdef uint64_t number = p.consumer_seq
     pending_drop(c, p)
     floor_after(c, number)
     consumer_note_ack(c, seq)
+
+
+cdef void _done(Consumer* c, Pending* p) noexcept nogil:
+    cdef uint64_t seq = p.stream_seq
+    _dropped(c, p)
     if c.stream.retention != LIMITS:
         c.stream.acked(c.stream, c, seq)
+
+
+cdef void _late(Consumer* c, uint64_t seq) noexcept nogil:
+    """An acknowledgement of what had been handed out as often as allowed before."""
+    if given_up_drop(c, seq):
+        consumer_note_ack(c, seq)
+    c.stream.acked(c.stream, c, seq)
 
 
 cdef bint consumer_nak(Consumer* c, uint64_t seq, uint64_t delay_ns) noexcept nogil:
@@ -58,14 +82,13 @@ cdef bint consumer_nak(Consumer* c, uint64_t seq, uint64_t delay_ns) noexcept no
     cdef Pending* p = pending_find(c, seq)
     if p == NULL:
         return False
-    tell(c, NAKED, seq, p.consumer_seq, p.deliveries, 0)
+    tell(c, NAKED, seq, p.last_seq, p.deliveries, 0)
     if delay_ns:
-        p.due_ns = c.stream.engine.core.now_ns + delay_ns
+        wait_until(c, p, c.stream.engine.core.now_ns + delay_ns)
         soon(&c.due_ns, p.due_ns)
         soon(&c.stream.engine.due_ns, p.due_ns)
-    elif p.due_ns:
-        p.due_ns = 0
-        again_push(c, seq)
+    else:
+        requeue(c, p)
     consumer_used(c)
     consumer_kick(c)
     return True
@@ -112,6 +135,19 @@ cdef bint _parse(Engine* g, AccountState* a, const char* s, uint32_t n, uint32_t
     return out.consumer != NULL
 
 
+cdef void _nobody(Engine* g, Conn* src, Msg* m) noexcept nogil:
+    """What the sender would get if nobody listened to the subject."""
+    cdef char text[HEAD_MAX + 64]
+    cdef uint32_t at = 28
+    if m.reply_len == 0 or not src.flags & NO_RESPONDERS or m.subject_len > HEAD_MAX:
+        return
+    memcpy(text, b"NATS/1.0 503\r\nNats-Subject: ", at)
+    memcpy(&text[0] + at, m.subject, m.subject_len)
+    at += m.subject_len
+    memcpy(&text[0] + at, b"\r\n\r\n", 4)
+    answer_message(g, NULL, src.account, m.reply, m.client_reply_len, text, at + 4, NULL, 0)
+
+
 cdef bint ack_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     """The sink of ``$JS.ACK.>``. Kinds with an argument are for Python."""
     cdef Engine* g = <Engine*>context
@@ -119,7 +155,8 @@ cdef bint ack_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     cdef Pending* p
     cdef const char* body = m.body + m.header_len
     cdef uint32_t n = m.size - m.header_len
-    if not _parse(g, src.account, m.subject, m.subject_len, 9, &a):
+    if not _parse(g, src.account, m.subject, m.subject_len, 9, &a) or a.consumer.ack_policy in (ACK_NONE, ACK_FLOW):
+        _nobody(g, src, m)
         return True
     if n == 0 or equals(body, n, b"+ACK", 4) or equals(body, n, b"+OK", 3):
         consumer_ack(a.consumer, a.seq, False)
@@ -128,7 +165,7 @@ cdef bint ack_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     elif equals(body, n, b"+WPI", 4):
         p = pending_find(a.consumer, a.seq)
         if p != NULL and p.due_ns:
-            p.due_ns = k.now_ns + _wait_of(a.consumer, p.deliveries)
+            p.due_ns = due_after(a.consumer, p.deliveries, k.now_ns)
         consumer_used(a.consumer)
     elif starts_with(body, n, b"-NAK", 4) or starts_with(body, n, b"+TERM", 5) or starts_with(body, n, b"+NXT", 4):
         return False
@@ -147,7 +184,8 @@ cdef bint flow_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     cdef Consumer* c
     cdef char asked[HEAD_MAX]
     cdef uint32_t n
-    if not _parse(g, src.account, m.subject, m.subject_len, 5, &a):
+    if not _parse(g, src.account, m.subject, m.subject_len, 5, &a) or not a.consumer.flow_control:
+        _nobody(g, src, m)
         return True
     c = a.consumer
     if c.question == 0:
@@ -161,8 +199,38 @@ cdef bint flow_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
         c.unconfirmed = 0
     if c.window < WINDOW_MOST:
         c.window *= 2
+    if c.ack_policy == ACK_FLOW:
+        _flow_ack(c, _header_number(m, b"\nNats-Last-Consumer:", 20), _header_number(m, b"\nNats-Last-Stream:", 18))
     consumer_kick(c)
     return True
+
+
+cdef uint64_t _header_number(Msg* m, const char* name, uint32_t n) noexcept nogil:
+    """The value of a header that is a number; 0 for none."""
+    cdef uint32_t at, end
+    cdef uint64_t value = 0
+    for at in range(m.header_len):
+        if at + n < m.header_len and memcmp(m.body + at, name, n) == 0:
+            at += n
+            while at < m.header_len and m.body[at] == c' ':
+                at += 1
+            end = at
+            while end < m.header_len and m.body[end] != c'\r':
+                end += 1
+            return value if _number(m.body + at, end - at, &value) else 0
+    return 0
+
+
+cdef void _flow_ack(Consumer* c, uint64_t number, uint64_t seq) noexcept nogil:
+    """With the policy "flow_control": the receiver has everything up to here."""
+    if number > c.delivered_consumer or seq > c.delivered_stream or number <= c.floor_consumer or seq <= c.floor_stream:
+        return
+    while c.oldest != NULL and c.oldest.stream_seq <= seq:
+        _done(c, c.oldest)
+    if seq > c.floor_stream:
+        c.floor_consumer, c.floor_stream = number, seq
+    c.last_ack_ns = c.stream.engine.core.now_ns
+    consumer_used(c)
 
 
 # --- time ------------------------------------------------------------------------------------------
@@ -179,8 +247,7 @@ cdef void _expire_pending(Consumer* c, uint64_t now) noexcept nogil:
             if c.max_deliver > 0 and p.deliveries >= <uint64_t>c.max_deliver:
                 _given_up(c, p)
             else:
-                p.due_ns = 0
-                again_push(c, p.stream_seq)
+                requeue(c, p)
             any = True
         else:
             soon(&c.due_ns, p.due_ns)
@@ -194,10 +261,12 @@ cdef void _sweep_push(Consumer* c, uint64_t now) noexcept nogil:
     cdef uint32_t n = 0
     if c.heartbeat_ns and c.active:
         if now >= c.last_sent_ns + c.heartbeat_ns:
-            if c.question and c.unconfirmed >= c.window:
+            if c.question:
                 n = _flow_subject(c, stalled)
             say_heartbeat(c, c.deliver_subject, c.deliver_len, stalled, n)
             c.last_sent_ns = now
+            if c.ack_policy == ACK_FLOW and c.npending and c.question == 0:
+                _ask_flow(c)
         soon(&c.due_ns, c.last_sent_ns + c.heartbeat_ns)
 
 

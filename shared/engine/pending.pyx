@@ -55,7 +55,8 @@ cdef Pending* pending_add(Consumer* c, uint64_t stream_seq, uint64_t consumer_se
     cdef Pending* at = c.newest
     if (c.npending + 1) * 2 > c.table_cap:
         _resize(c, c.table_cap * 2 if c.table_cap else FEW)
-    p.stream_seq, p.consumer_seq, p.deliveries = stream_seq, consumer_seq, 1
+    p.stream_seq, p.consumer_seq, p.last_seq, p.deliveries = stream_seq, consumer_seq, consumer_seq, 1
+    p.due_ns = NEVER_NS  # whoever adds one says next when it is due
     while at != NULL and at.stream_seq > stream_seq:
         at = at.before
     p.before = at
@@ -99,6 +100,8 @@ cdef void pending_drop(Consumer* c, Pending* p) noexcept nogil:
         c.newest = p.before
     if p.deliveries > 1 and c.redelivered:
         c.redelivered -= 1
+    if p.due_ns == 0:
+        c.queued -= 1
     c.npending -= 1
     free(p)
 
@@ -122,6 +125,21 @@ cdef void again_push(Consumer* c, uint64_t seq) noexcept nogil:
     c.again_count += 1
 
 
+cdef void requeue(Consumer* c, Pending* p) noexcept nogil:
+    """It is handed out again as soon as that is possible."""
+    if p.due_ns:
+        p.due_ns = 0
+        c.queued += 1
+        again_push(c, p.stream_seq)
+
+
+cdef void wait_until(Consumer* c, Pending* p, uint64_t due_ns) noexcept nogil:
+    """Not before this; what the queue says of it does not count any more."""
+    if p.due_ns == 0:
+        c.queued -= 1
+    p.due_ns = due_ns
+
+
 cdef uint64_t again_pop(Consumer* c) noexcept nogil:
     """The next to hand out again; 0: there is none."""
     if c.again_first == c.again_count:
@@ -136,3 +154,44 @@ cdef void floor_after(Consumer* c, uint64_t consumer_seq) noexcept nogil:
         c.floor_consumer, c.floor_stream = c.delivered_consumer, c.delivered_stream
     elif consumer_seq == c.floor_consumer + 1:
         c.floor_consumer, c.floor_stream = c.oldest.consumer_seq - 1, c.oldest.stream_seq - 1
+
+
+# --- what was handed out as often as allowed -------------------------------------------------------
+
+
+cdef uint32_t _place(Consumer* c, uint64_t seq) noexcept nogil:
+    cdef uint32_t low = 0
+    cdef uint32_t high = c.ngiven
+    cdef uint32_t middle
+    while low < high:
+        middle = (low + high) // 2
+        if c.given_up[middle] < seq:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+cdef bint given_up_has(Consumer* c, uint64_t seq) noexcept nogil:
+    cdef uint32_t i = _place(c, seq)
+    return i < c.ngiven and c.given_up[i] == seq
+
+
+cdef void given_up_add(Consumer* c, uint64_t seq) noexcept nogil:
+    cdef uint32_t i = _place(c, seq)
+    if i < c.ngiven and c.given_up[i] == seq:
+        return
+    c.given_up = <uint64_t*>grow(c.given_up, &c.given_cap, c.ngiven + 1, sizeof(uint64_t))
+    memmove(c.given_up + i + 1, c.given_up + i, (c.ngiven - i) * sizeof(uint64_t))
+    c.given_up[i] = seq
+    c.ngiven += 1
+
+
+cdef bint given_up_drop(Consumer* c, uint64_t seq) noexcept nogil:
+    """False: it was not there."""
+    cdef uint32_t i = _place(c, seq)
+    if i >= c.ngiven or c.given_up[i] != seq:
+        return False
+    c.ngiven -= 1
+    memmove(c.given_up + i, c.given_up + i + 1, (c.ngiven - i) * sizeof(uint64_t))
+    return True

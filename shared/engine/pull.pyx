@@ -21,8 +21,8 @@ cdef enum:
 
 
 cdef void soon(uint64_t* due_ns, uint64_t ns) noexcept nogil:
-    """Something is due at ``ns`` (0: never)."""
-    if ns and (due_ns[0] == 0 or ns < due_ns[0]):
+    """Something is due at ``ns`` (0 or NEVER_NS: never)."""
+    if ns and ns != NEVER_NS and (due_ns[0] == 0 or ns < due_ns[0]):
         due_ns[0] = ns
 
 
@@ -154,7 +154,7 @@ cdef void _pin(Consumer* c, Pull* p) noexcept nogil:
     for i in range(22):
         c.pin[i] = digits[(next_random(&g.core.random) >> 33) % 62]
     c.pin[22] = 0
-    p.pinned = 1
+    p.pinned = p.claims = 1
     c.pinned_ns = g.core.now_ns
     c.pin_due_ns = g.core.now_ns + c.pin_ttl_ns
     soon(&c.due_ns, c.pin_due_ns)
@@ -180,6 +180,9 @@ cdef Pull* pull_choose(Consumer* c) noexcept nogil:
         following = p.next
         if p.expires_ns and c.stream.engine.core.now_ns >= p.expires_ns:
             say_status(c, &p.reply[0], p.reply_len, b"408 Request Timeout", p)
+            pull_leave(c, p)
+        elif c.priority_policy == PINNED and p.claims and not p.pinned:
+            say_status(c, &p.reply[0], p.reply_len, b"423 Nats-Wrong-Pin-Id", p)
             pull_leave(c, p)
         elif _eligible(c, p):
             if somebody_listens(c, &p.reply[0], p.reply_len):

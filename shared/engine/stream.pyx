@@ -1,22 +1,24 @@
 """Streams: what is published to a stream's subjects is stored, limits hold, and the acknowledgement waits for the disk.
 
 Most messages take the short way here. A message goes to Python instead, in its turn, when the stream does more than
-keep it (``SLOW_ALWAYS``), when it carries a header of the server's own (``Nats-...``), or when it cannot be stored and
-somebody has to be told why. While one is on its way there, everything later for the same stream follows it.
+keep it (``SLOW_ALWAYS``), when it carries a header of the server's own (``Nats-...``) other than a message id or a
+sequence that is as expected, or when it cannot be stored and somebody has to be told why. While one is on its way
+there, everything later for the same stream follows it.
 
 The retention rules of section 2.5 of the reference hold after every message; removing is never put off.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memset
+from libc.string cimport memcmp
 
 from phloem.shared.kernel.sublist cimport grow
 from phloem.shared.kernel.types cimport SYSTEM, AccountState, Conn, Core, Msg
 from phloem.shared.store.log cimport log_append, log_next, log_read, log_remove, log_skip, log_subject, record_bytes
 from phloem.shared.store.types cimport FOUND, MISSING, Log, Record, SubjectState
 
-from .answers cimport answer_ack
+from .answers cimport answer_ack, answer_duplicate
 from .consumer cimport consumer_removed, consumer_wants, consumers_news
+from .message_ids cimport IdHash, ids_first, ids_put, ids_removing
 from .types cimport *
 
 cdef enum:
@@ -27,11 +29,42 @@ cdef const char* EXPECTED = b"\nNats-Expected-Last-Subject-Sequence:"
 
 
 cdef extern from "<string.h>" nogil:
+    void* memchr(const void* s, int c, size_t n)
     void* memmem(const void* haystack, size_t n, const void* needle, size_t m)
 
 
-cdef inline bint _servers_header(Msg* m) noexcept nogil:
-    return m.header_len > 0 and memmem(m.body, m.header_len, b"\nNats-", 6) != NULL
+cdef enum Asks:
+    NOTHING = 0
+    ONLY_ID = 1  # nothing but that it is no duplicate
+    MORE = 2
+
+
+cdef Asks _asks(Msg* m, const char** text, uint32_t* n) noexcept nogil:
+    """What the headers of the server's own ask for; with ONLY_ID the id, which is not empty."""
+    cdef const char* end = m.body + m.header_len
+    cdef const char* at
+    cdef const char* line
+    if m.header_len == 0:
+        return NOTHING
+    at = <const char*>memchr(m.body, c"\n", m.header_len)
+    n[0] = 0
+    while at != NULL:
+        line = at + 1
+        at = <const char*>memchr(line, c"\n", end - line)
+        if end - line < 5 or memcmp(line, b"Nats-", 5) != 0:
+            continue
+        # what is not quite a line, a second id and an empty one are for Python to understand
+        if n[0] or at == NULL or at - line < 13 or memcmp(line, b"Nats-Msg-Id:", 12) != 0 or (at - 1)[0] != c"\r" \
+                or line - m.body < 2 or (line - 2)[0] != c"\r":
+            return MORE
+        line += 12
+        while line[0] == c" ":
+            line += 1
+        if line == at - 1:
+            return MORE
+        text[0] = line
+        n[0] = <uint32_t>(at - 1 - line)
+    return ONLY_ID if n[0] else NOTHING
 
 
 cdef bint _as_expected(Stream* s, Msg* m) noexcept nogil:
@@ -77,12 +110,17 @@ cdef bint _full(Stream* s, uint64_t bytes) noexcept nogil:
     return s.max_bytes >= 0 and s.log.bytes + bytes > <uint64_t>s.max_bytes
 
 
+cdef inline bint _allowed(Stream* s, Msg* m) noexcept nogil:
+    """Whether such a message may be stored if there is room; this comes before everything else."""
+    return not s.sealed and m.header_len <= HEADER_MAX and (s.max_msg_size < 0 or m.size <= s.max_msg_size)
+
+
 cdef bint stream_fits(Stream* s, Msg* m) noexcept nogil:
     """Whether the message may be stored; the reasons why not are for Python to tell."""
     cdef Log* l = s.log
     cdef SubjectState t
     cdef uint64_t bytes = record_bytes(l, m.subject_len, m.header_len, m.size)
-    if s.sealed or m.header_len > HEADER_MAX or (s.max_msg_size >= 0 and m.size > s.max_msg_size):
+    if not _allowed(s, m):
         return False
     _settle_quota(s)
     if s.quota != NULL and s.quota.used + <int64_t>bytes > s.quota.limit:
@@ -111,20 +149,35 @@ cdef bint stream_wanted(Stream* s, uint64_t seq, const char* subject, uint32_t n
 cdef bint stream_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     """The sink of the stream's subscriptions; False: Python has to look."""
     cdef Stream* s = <Stream*>context
+    cdef int64_t now = <int64_t>k.now_ns + s.engine.wall_offset_ns
+    cdef const char* text = NULL
+    cdef uint32_t text_len = 0
     cdef uint64_t seq
+    cdef IdHash h
+    cdef Asks asks
     if s.gone:
         return True
     s.in_msgs += 1
-    if s.waiting == k.inbox_serial or s.slow & SLOW_ALWAYS or (_servers_header(m) and not _as_expected(s, m)) \
-            or _fast_batch(m) or not stream_fits(s, m):
+    asks = _asks(m, &text, &text_len)
+    if s.waiting == k.inbox_serial or s.slow & SLOW_ALWAYS or _fast_batch(m) or (asks == MORE and not _as_expected(s, m)):
+        s.waiting = k.inbox_serial
+        return False
+    if asks == ONLY_ID and _allowed(s, m):
+        seq = ids_first(s.ids, text, text_len, now, &h)
+        if seq:
+            if m.reply_len and not s.no_ack:
+                answer_duplicate(s.engine, s, seq, m.reply, m.client_reply_len)
+            return True
+    if not stream_fits(s, m):
         s.waiting = k.inbox_serial
         return False
     if s.retention == INTEREST and not stream_wanted(s, s.log.last_seq + 1, m.subject, m.subject_len):
         seq = s.log.last_seq + 1
         log_skip(s.log, seq)
     else:
-        seq = stream_store(s, 0, <int64_t>k.now_ns + s.engine.wall_offset_ns, m.subject, m.subject_len, m.body,
-                           m.header_len, m.size)
+        seq = stream_store(s, 0, now, m.subject, m.subject_len, m.body, m.header_len, m.size)
+    if asks == ONLY_ID:
+        ids_put(s.ids, text, text_len, seq, now, &h)
     if m.reply_len and not s.no_ack:
         answer_ack(s.engine, s, seq, m.reply, m.client_reply_len)
     if s.engine.gate.pending > k.stall_bytes and src.kind != SYSTEM:
@@ -190,6 +243,7 @@ cdef void stream_removed(void* context, Log* l, uint64_t seq, const char* subjec
     """The log tells of every message that goes."""
     cdef Stream* s = <Stream*>context
     cdef uint32_t i
+    ids_removing(s.ids, seq, subject == NULL, <int64_t>s.engine.core.now_ns + s.engine.wall_offset_ns)
     for i in range(s.nconsumers):
         consumer_removed(s.consumers[i], seq, subject, n)
 

@@ -10,6 +10,12 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from phloem.shared.kernel.types cimport AccountState, Conn, Core, Plan
 from phloem.shared.store.types cimport Filter, Journal, Log
 
+cdef extern from *:
+    """
+    #define NEVER_NS ((uint64_t)1 << 63)
+    """
+    uint64_t NEVER_NS  # no time of any clock
+
 cdef enum Retention:
     LIMITS = 0
     INTEREST = 1
@@ -28,6 +34,7 @@ cdef struct Answer:  # what is sent once its batch is safe: an acknowledgement, 
     uint32_t subject_len
     uint32_t header_len
     uint32_t size  # header_len included
+    uint8_t duplicate  # an acknowledgement that says so
 
 cdef struct Answers:  # a queue in the order of batches
     Answer* list
@@ -42,11 +49,58 @@ cdef struct Quota:  # of one account (or the server) and one kind of storage
     int64_t used
     int64_t limit
 
+cdef struct Slot:  # a message id: 96 bits of its hash, and which message had it
+    uint64_t high  # slots are in the order of hashes
+    uint32_t low
+    uint32_t behind  # sequence - Slice.base + 1; 0: nothing is here
+
+cdef struct Stamp:  # the messages from ``seq`` to the next stamp were stored by ``ts``
+    uint64_t seq
+    int64_t ts
+
+cdef struct Slice:  # the ids of a part of a duplicate window
+    Slice* older
+    Slot* slots  # places for ``cap`` ids by hash, and some behind them
+    uint64_t cap
+    uint64_t count
+    uint64_t base  # sequence of the first message
+    int64_t first_ts  # of it
+    int64_t last_ts  # of the last one
+    int64_t stamp_ts  # when the last stamp began
+    Stamp* stamps
+    uint32_t nstamps
+    uint32_t stamp_cap
+    uint8_t mapped  # the slots are in a file
+
+cdef enum Unread:
+    UNREAD = 1  # nobody has looked yet where the window begins
+    READING = 2
+
+cdef struct Ids:  # the message ids of one stream's duplicate window
+    Engine* engine  # NULL: in none
+    Ids* next  # in the engine's list
+    Log* log
+    Slice* newest
+    uint64_t key[2]
+    const char* folder  # where large slices are; NULL: on the heap
+    int64_t window_ns
+    int64_t over_ts  # what was stored until then is over, however long the window is
+    int64_t due_ts  # no slice is over before this
+    uint8_t configured
+    uint8_t unread  # what the last run left: messages from read_at to read_to, once that is known
+    uint64_t read_at
+    uint64_t read_to
+    uint64_t last_seq  # the last message that had an id
+    char* last  # the id
+    uint32_t last_len
+    uint32_t last_cap
+
 cdef struct Stream:
     Engine* engine
     void (*acked)(Stream* s, Consumer* c, uint64_t seq) noexcept nogil  # stream.pyx, which needs this module's types first
     AccountState* account
     Log* log
+    Ids* ids
     void* owner  # the Python Stream, borrowed
     Consumer** consumers
     uint32_t nconsumers
@@ -79,6 +133,7 @@ cdef enum AckPolicy:
     ACK_NONE = 0
     ACK_ALL = 1
     ACK_EXPLICIT = 2
+    ACK_FLOW = 3  # answers to flow control acknowledge everything before
 
 cdef enum PriorityPolicy:
     NO_PRIORITY = 0
@@ -109,8 +164,9 @@ cdef struct Pending:  # a message that was handed out and is not acknowledged
     Pending* after
     uint64_t stream_seq
     uint64_t consumer_seq  # of its first delivery
+    uint64_t last_seq  # consumer sequence of its last delivery
     uint64_t sent_ns
-    uint64_t due_ns  # when it is handed out again; 0: it is in the queue for that already
+    uint64_t due_ns  # when it is handed out again; 0: it is in the queue for that already (counted in Consumer.queued)
     uint32_t deliveries
 
 cdef struct Pull:  # a request that waits for messages
@@ -126,6 +182,7 @@ cdef struct Pull:  # a request that waits for messages
     uint8_t no_wait
     uint8_t priority
     uint8_t pinned  # its id is the pinned one
+    uint8_t claims  # it has an id
     uint16_t reply_len
     char reply[1]
 
@@ -191,7 +248,11 @@ cdef struct Consumer:
     uint32_t npending
     Pending* oldest
     Pending* newest
-    uint64_t* again  # a queue of stream sequences to hand out again
+    uint64_t* given_up  # handed out as often as allowed and still kept (retention by interest), ascending
+    uint32_t ngiven
+    uint32_t given_cap
+    uint32_t queued  # how many pending ones wait to be handed out again
+    uint64_t* again  # a queue of stream sequences to hand out again; some may not be due any more
     uint32_t again_first
     uint32_t again_count
     uint32_t again_cap
@@ -254,6 +315,9 @@ cdef struct Engine:
     Event* events  # for Python
     uint32_t nevents
     uint32_t event_cap
+    Ids* ids  # of all streams
+    uint64_t ids_due_ns  # when some of them are over; 0: there are none
+    uint8_t ids_unread  # some are to be read back
     uint64_t due_ns  # when the first consumer has something to do; 0: none has
     uint8_t more  # a turn was over before there was nothing left
     char* scratch  # a message that is put together

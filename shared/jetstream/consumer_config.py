@@ -72,7 +72,7 @@ def decode(body: bytes, *, strict: bool) -> CreateRequest:
     """Raises ApiError."""
     request = strict_json.decode(body, CreateRequest, strict=strict) if body else CreateRequest()
     config = request.config
-    config.metadata = {key: value for key, value in config.metadata.items() if not key.startswith(RESERVED)}
+    config.metadata = {key: value for key, value in config.metadata.items() if key not in RESERVED}
     return request
 
 

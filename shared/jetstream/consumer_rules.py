@@ -37,6 +37,7 @@ class ConsumerLimits(NamedTuple):
 
     max_ack_pending: int = 0
     max_request_batch: int = 0
+    account_max_ack_pending: int = 0
 
 
 def _bad(text: str) -> ApiError:
@@ -48,14 +49,19 @@ def checked(
 ) -> ConsumerConfig:
     """With its defaults filled in. Raises ApiError for the first rule that it breaks."""
     config = msgspec.structs.replace(config)
+    _nothing_negative(config, pedantic)
+    _defaults(config, stream, limits, pedantic)
     for kind, name in (("", config.name), ("durable ", config.durable_name)):
         if name and set(name) & BAD_NAME:
             raise _bad(rf"consumer {kind}name can not contain '.', '*', '>', '\', '/'")
     _replicas(config)
-    _waits(config, pedantic)
+    if any(wait < 0 for wait in config.backoff):
+        raise error(10184)
+    if config.ack_wait < 0:
+        raise error(10183)
     if config.ack_policy == "flow_control":
-        raise ApiError(400, 10218, "flow control ack policy is not supported by phloem yet")
-    if config.backoff and config.max_deliver not in (-1, 0) and len(config.backoff) > config.max_deliver:
+        _flow_control(config)
+    if config.backoff and config.max_deliver != -1 and len(config.backoff) > config.max_deliver:
         raise error(10116)
     if len(config.description) > DESCRIPTION_MAX:
         raise error(10107, max=DESCRIPTION_MAX)
@@ -63,7 +69,6 @@ def checked(
         _push(config, stream)
     else:
         _pull(config, stream, limits)
-    _defaults(config, stream)
     _limits(config, stream, limits)
     if config.direct and not config.deliver_subject:
         raise error(10090)
@@ -79,12 +84,69 @@ def checked(
     if sum(len(key) + len(value) for key, value in config.metadata.items()) > METADATA_MAX:
         raise error(10135, limit="128KB")
     _priority(config)
-    if stream.retention == "workqueue":
+    if stream.retention == "workqueue" and not (config.direct or config.sourcing):
         if config.ack_policy not in ("explicit", "flow_control"):
             raise error(10098)
         if config.deliver_policy != "all":
             raise error(10101)
+    if config.inactive_threshold == 0 and not config.durable_name:
+        config.inactive_threshold = EPHEMERAL_NS
     return config
+
+
+def _nothing_negative(config: ConsumerConfig, pedantic: bool) -> None:
+    """What is below its lowest value means that, except to the pedantic."""
+    for name, least in (
+        ("max_deliver", -1),
+        ("max_waiting", 0),
+        ("max_ack_pending", -1),
+        ("max_batch", 0),
+        ("max_expires", 0),
+        ("max_bytes", 0),
+        ("idle_heartbeat", 0),
+        ("inactive_threshold", 0),
+        ("priority_timeout", 0),
+    ):
+        if getattr(config, name) < least:
+            if pedantic:
+                why = "must be set to -1" if least else "must not be negative"
+                raise error(10157, err=f"{name} {why}")
+            setattr(config, name, least)
+    config.max_deliver = config.max_deliver or -1
+
+
+def _defaults(config: ConsumerConfig, stream: StreamConfig, limits: ConsumerLimits, pedantic: bool) -> None:
+    def unless_pedantic(why: str) -> None:
+        if pedantic:
+            raise error(10157, err=why)
+
+    of_stream = stream.consumer_limits
+    if not config.deliver_subject:
+        config.max_waiting = config.max_waiting or MAX_WAITING
+    if config.ack_wait == 0 and config.ack_policy in ("explicit", "all"):
+        config.ack_wait = ACK_WAIT_NS
+    if config.backoff:
+        if config.ack_wait != config.backoff[0]:
+            unless_pedantic("first backoff value has to equal batch AckWait")
+        config.ack_wait = config.backoff[0]
+    if config.max_ack_pending == 0 and of_stream.max_ack_pending > 0:
+        unless_pedantic("max_ack_pending must be set if it's configured in stream limits")
+        config.max_ack_pending = of_stream.max_ack_pending
+    if config.inactive_threshold == 0 and of_stream.inactive_threshold > 0:
+        unless_pedantic("inactive_threshold must be set if it's configured in stream limits")
+        config.inactive_threshold = of_stream.inactive_threshold
+    if config.max_ack_pending == 0 and config.ack_policy != "none":
+        bounds = (limits.max_ack_pending, limits.account_max_ack_pending)
+        config.max_ack_pending = min(
+            MAX_ACK_PENDING, *(most for most in (*bounds, MAX_ACK_PENDING) if most > 0)
+        )
+    if not config.deliver_subject and config.max_batch == 0 and limits.max_request_batch > 0:
+        unless_pedantic("max_request_batch must be set if it's JetStream limits are set")
+        config.max_batch = limits.max_request_batch
+    if config.priority_policy == "pinned_client" and config.priority_timeout == 0:
+        config.priority_timeout = PIN_NS
+    if config.ack_policy == "flow_control" and not pedantic:
+        config.flow_control, config.idle_heartbeat = True, SECOND_NS
 
 
 def _replicas(config: ConsumerConfig) -> None:
@@ -94,19 +156,20 @@ def _replicas(config: ConsumerConfig) -> None:
         raise error(10074)
 
 
-def _waits(config: ConsumerConfig, pedantic: bool) -> None:
-    if any(wait < 0 for wait in config.backoff):
-        raise error(10184)
-    if config.ack_wait < 0:
-        raise error(10183)
-    if pedantic and config.backoff and config.ack_wait and config.ack_wait != config.backoff[0]:
-        raise error(10157, err="first backoff value has to equal batch AckWait")
-    if config.backoff:
-        config.ack_wait = config.backoff[0]
-    if config.ack_wait == 0 and config.ack_policy in ("explicit", "all"):
-        config.ack_wait = ACK_WAIT_NS
-    if config.max_deliver <= 0:
-        config.max_deliver = -1
+def _flow_control(config: ConsumerConfig) -> None:
+    """Answers to flow control acknowledge: whoever does not answer hears nothing more, and nothing comes again."""
+    if not config.deliver_subject:
+        raise error(10218)
+    if not config.flow_control:
+        raise error(10219)
+    if config.idle_heartbeat != SECOND_NS:
+        raise _bad("flow control ack policy heartbeat needs to be 1s")
+    if config.max_ack_pending <= 0:
+        raise error(10220)
+    if config.ack_wait or config.backoff:
+        raise error(10221)
+    if config.max_deliver > 0:
+        raise error(10222)
 
 
 def _push(config: ConsumerConfig, stream: StreamConfig) -> None:
@@ -121,7 +184,7 @@ def _push(config: ConsumerConfig, stream: StreamConfig) -> None:
         raise error(10080)
     if config.max_ack_pending > 0 and config.ack_policy == "none":
         raise error(10082)
-    if 0 < config.idle_heartbeat < HEARTBEAT_MIN_NS or config.idle_heartbeat < 0:
+    if 0 < config.idle_heartbeat < HEARTBEAT_MIN_NS:
         raise error(10083)
 
 
@@ -134,36 +197,19 @@ def _pull(config: ConsumerConfig, stream: StreamConfig, limits: ConsumerLimits) 
         raise error(10088)
     if config.flow_control:
         raise error(10089)
-    config.max_batch, config.max_bytes = max(config.max_batch, 0), max(config.max_bytes, 0)
-    config.max_expires = max(config.max_expires, 0)
     if 0 < config.max_expires < 1_000_000:
         raise error(10115)
     if 0 < limits.max_request_batch < config.max_batch:
         raise error(10125, limit=limits.max_request_batch)
-    config.max_waiting = config.max_waiting if config.max_waiting > 0 else MAX_WAITING
-
-
-def _defaults(config: ConsumerConfig, stream: StreamConfig) -> None:
-    if config.ack_policy != "none" and config.max_ack_pending == 0:
-        config.max_ack_pending = MAX_ACK_PENDING
-        most = stream.consumer_limits.max_ack_pending
-        if 0 < most < config.max_ack_pending:
-            config.max_ack_pending = most
-    if config.max_ack_pending < -1:
-        config.max_ack_pending = -1
-    if config.inactive_threshold <= 0:
-        config.inactive_threshold = stream.consumer_limits.inactive_threshold
-        if config.inactive_threshold == 0 and not config.durable_name:
-            config.inactive_threshold = EPHEMERAL_NS
 
 
 def _limits(config: ConsumerConfig, stream: StreamConfig, limits: ConsumerLimits) -> None:
-    for most in (limits.max_ack_pending, stream.consumer_limits.max_ack_pending):
-        if most > 0 and config.ack_policy != "none" and not 0 <= config.max_ack_pending <= most:
+    of_stream = stream.consumer_limits
+    for most in (limits.max_ack_pending, limits.account_max_ack_pending, of_stream.max_ack_pending):
+        if 0 < most < config.max_ack_pending:
             raise error(10121, limit=most)
-    longest = stream.consumer_limits.inactive_threshold
-    if 0 < longest < config.inactive_threshold:
-        raise error(10153, limit=go_duration(longest))
+    if 0 < of_stream.inactive_threshold < config.inactive_threshold:
+        raise error(10153, limit=go_duration(of_stream.inactive_threshold))
 
 
 def _filters(config: ConsumerConfig) -> None:
@@ -232,8 +278,6 @@ def _priority(config: ConsumerConfig) -> None:
             raise error(10161)
         if not GROUP.fullmatch(group):
             raise error(10162)
-    if config.priority_policy == "pinned_client" and not config.priority_timeout:
-        config.priority_timeout = PIN_NS
 
 
 def check_workqueue(config: ConsumerConfig, others: list[ConsumerConfig]) -> None:

@@ -14,7 +14,8 @@ from phloem.shared.jetstream.times import rfc3339
 from phloem.shared.jetstream.transform import Transform
 
 HEADER = b"Nats-Stream-Source"
-LEFT_BEHIND = (b"Nats-Stream-Source:", b"Nats-Expected-", b"Nats-Batch-")  # of a source; not of a mirror
+LEFT_BY_MIRROR = (b"Nats-Expected-", b"Nats-Batch-")
+LEFT_BEHIND = (b"Nats-Stream-Source:", *LEFT_BY_MIRROR)  # of a source
 
 
 class Place(NamedTuple):

@@ -21,7 +21,7 @@ class SubjectTransform(msgspec.Struct, omit_defaults=True):
     dest: str = ""
 
 
-class External(msgspec.Struct, omit_defaults=True):
+class External(msgspec.Struct):
     """Where a stream of another account or domain is reached."""
 
     api: str = ""
@@ -143,7 +143,9 @@ ALWAYS = frozenset(
         "allow_msg_ttl",
     ]
 )
-RESERVED = ("_nats.", "_phloem.")  # metadata keys that are the server's
+RESERVED = frozenset(  # metadata keys that are the server's
+    ["_nats.ver", "_nats.level", "_nats.req.level", "_phloem.sync"]
+)
 
 
 def decode(body: bytes, *, strict: bool) -> tuple[StreamConfig, bool]:
@@ -151,7 +153,7 @@ def decode(body: bytes, *, strict: bool) -> tuple[StreamConfig, bool]:
     request = strict_json.decode(body, StreamRequest, strict=strict)
     fields = {name: getattr(request, name) for name in StreamConfig.__struct_fields__}
     config = StreamConfig(**fields)
-    config.metadata = {key: value for key, value in config.metadata.items() if not key.startswith(RESERVED)}
+    config.metadata = {key: value for key, value in config.metadata.items() if key not in RESERVED}
     for value in (config.max_age, config.duplicate_window, config.max_bytes, config.max_msgs):
         if not -(1 << 63) <= value < 1 << 63:
             raise error(10025, err="json: cannot unmarshal number into Go struct field of type int64")

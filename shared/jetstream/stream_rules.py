@@ -165,7 +165,7 @@ def _mirror(config: StreamConfig, mirror: StreamSource, find: Find) -> None:
         (config.allow_atomic, 10198),
         (config.allow_batched, 10209),
         (config.allow_msg_schedules, 10186),
-        (mirror.consumer is not None and not mirror.consumer.name, 10213),
+        (_bad_consumer(mirror), 10213),
         (mirror.filter_subject and mirror.subject_transforms, 10150),
     ):
         if wrong:
@@ -195,14 +195,20 @@ def _mirror(config: StreamConfig, mirror: StreamSource, find: Find) -> None:
 
 
 def _sources(config: StreamConfig, find: Find) -> None:
-    seen = set()
+    seen, consumers = set(), set()
     if config.sources and config.allow_msg_schedules:
         raise error(10187)
     for source in config.sources:
-        if source.external is None and (not source.name or set(source.name) & BAD_NAME):
+        if not source.name or set(source.name) & BAD_NAME:
             raise error(10141)
         key = msgspec.json.encode(
-            (source.name, source.external, source.filter_subject, source.subject_transforms)
+            (
+                source.name,
+                source.external,
+                source.consumer and source.consumer.name,
+                source.filter_subject,
+                source.subject_transforms,
+            )
         )
         if key in seen:
             raise error(10140)
@@ -220,13 +226,32 @@ def _sources(config: StreamConfig, find: Find) -> None:
             filters.append(transform.src or ">")
         if _any_overlap(filters):
             raise error(10147)
-        if source.consumer is not None and not source.consumer.name:
+        if _bad_consumer(source):
             raise error(10215)
+        if source.consumer is not None:
+            key = msgspec.json.encode((source.name, source.external, source.consumer.name))
+            if key in consumers:
+                raise error(10216)
+            consumers.add(key)
         _external(config, source)
         origin = find(source.name) if source.external is None else None
         if origin is not None and 0 < config.max_msg_size < origin.max_msg_size:
             raise error(10046)
     _cycle(config, find)
+
+
+def _bad_consumer(source: StreamSource) -> bool:
+    """A consumer that is there already decides itself where it begins and what it is for."""
+    if source.consumer is None:
+        return False
+    name, deliver = source.consumer.name, source.consumer.deliver_subject
+    return (
+        not name
+        or bool(set(name) & BAD_NAME)
+        or not subjects.is_literal(deliver)
+        or not subjects.is_valid(deliver)
+        or bool(source.opt_start_seq or source.opt_start_time or source.filter_subject)
+    )
 
 
 def _external(config: StreamConfig, source: StreamSource) -> None:

@@ -10,7 +10,12 @@ from phloem.shared.jetstream.errors import error
 T = TypeVar("T", bound=msgspec.Struct)
 # What msgspec raises for JSON that makes no sense.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-GO_NAMES = {"StreamRequest": "StreamConfigRequest", "CreateRequest": "CreateConsumerRequest"}
+GO_NAMES = {
+    "StreamRequest": "StreamConfigRequest",
+    "CreateRequest": "CreateConsumerRequest",
+    "ResetRequest": "JSApiConsumerResetRequest",
+    "UnpinRequest": "JSApiConsumerUnpinRequest",
+}
 ANY_CASE = {"discard"}  # words that Go reads in any case
 
 
@@ -31,6 +36,32 @@ def decode(body: bytes, kind: type[T], *, strict: bool) -> T:
     try:
         return msgspec.convert(_named(plain, kind, strict), kind, strict=True)
     except msgspec.ValidationError as problem:
+        raise error(10025, err=_words(str(problem), plain, kind)) from None
+
+
+def decode_plain(body: bytes, kind: type[T]) -> T:
+    """A request whose unknown keys are passed over, with the words of Go's own decoder. Raises ApiError 10025."""
+    try:
+        plain = json.loads(body)
+    except (ValueError, RecursionError) as problem:
+        at = getattr(problem, "pos", 0)
+        text = (
+            f"invalid character {body[at : at + 1].decode(errors='replace')!r} looking for beginning of value"
+        )
+        raise error(10025, err=text if at < len(body) else "unexpected end of JSON input") from None
+    name = GO_NAMES.get(kind.__name__, kind.__name__)
+    if not isinstance(plain, dict):
+        raise error(
+            10025, err=f"json: cannot unmarshal {_go_type(plain)} into Go value of type server.{name}"
+        )
+    try:
+        return msgspec.convert(_named(plain, kind, False), kind, strict=True)
+    except msgspec.ValidationError as problem:
+        text, _, path = str(problem).partition(" - at `$.")
+        if ">= 0" in text:
+            value = plain.get(path.rstrip("`"))
+            text = f"json: cannot unmarshal number {value} into Go struct field {name}.{path[:-1]} of type uint64"
+            raise error(10025, err=text) from None
         raise error(10025, err=_words(str(problem), plain, kind)) from None
 
 

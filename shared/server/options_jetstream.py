@@ -7,6 +7,21 @@ import msgspec
 from phloem.shared.server.declare import Duration, Kind, Opt, Size
 
 
+class BatchLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bounds of batches; 0 for the default."""
+
+    max_inflight_per_stream: Annotated[
+        int, Opt("Open batches of one stream; by default 50 atomic ones, 1000 fast ones.")
+    ] = 0
+    max_inflight_total: Annotated[
+        int, Opt("Open batches of the server; by default 1000 atomic ones, 50000 fast ones.")
+    ] = 0
+    max_msgs: Annotated[int, Opt("Messages of an atomic batch; by default 1000.")] = 0
+    timeout_ns: Annotated[
+        Duration, Opt("A batch is over when nothing has come for so long; by default 10s.", example='"10s"')
+    ] = 0
+
+
 class JetStreamLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Bounds for everybody."""
 
@@ -15,6 +30,10 @@ class JetStreamLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     duplicate_window_ns: Annotated[
         Duration, Opt("Longest duplicate window; 0 for no bound.", example='"5m"')
     ] = 0
+    max_ha_assets: Annotated[
+        int, Opt("Most streams and consumers with replicas; a server without a cluster has none.")
+    ] = 0
+    batch: Annotated[BatchLimits, Opt("Bounds of batches.")] = BatchLimits()
 
 
 class JetStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -183,11 +183,7 @@ UNSUPPORTED: dict[type[msgspec.Struct], tuple[Unsupported, ...]] = {
         Unsupported("meta_compact_sync"),
         Unsupported("max_concurrent_io"),
     ),
-    JetStreamLimits: (
-        Unsupported("max_ha_assets"),
-        Unsupported("default_max_consumers"),
-        Unsupported("batch", _empty, _block("max_inflight_per_stream max_inflight_total max_msgs timeout")),
-    ),
+    JetStreamLimits: (Unsupported("default_max_consumers"),),
     AccountJetStream: (Unsupported("cluster_traffic", _word("system")),),
     LeafNodes: (
         Unsupported("tls", _never, TLS),

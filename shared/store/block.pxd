@@ -21,6 +21,7 @@ cdef struct Block:  # one that is being read; points into the map of LMDB or int
     int64_t max_ts
     uint32_t count
     uint32_t flags
+    bint disordered  # the list of sequences is damaged; what is good is found all the same
 
 cdef struct BlockWriter:
     Buffer data  # head and records
@@ -38,6 +39,7 @@ cdef struct BlockWriter:
 cdef bint block_open(Block* b, const char* data, size_t size) noexcept nogil
 cdef uint64_t block_seq(Block* b, uint32_t index) noexcept nogil
 cdef uint32_t block_find(Block* b, uint64_t seq) noexcept nogil
+cdef uint32_t block_after(Block* b, uint32_t index) noexcept nogil
 cdef int block_read(Block* b, uint32_t index, Record* r, uint64_t* previous) noexcept nogil
 cdef int block_verified(Block* b, uint32_t index, Record* r) noexcept nogil
 

@@ -38,14 +38,14 @@ cdef bint block_open(Block* b, const char* data, size_t size) noexcept nogil:
     memcpy(&check, data + BLOCK_HEAD - 4, 4)
     if check != _head_check(data):
         return False
-    b.data, b.size = data, size
+    b.data, b.size, b.disordered = data, size, False
     b.flags = <uint8_t>data[1]
     memcpy(&b.count, data + 4, 4)
     memcpy(&b.first, data + 8, 8)
     memcpy(&b.last, data + 16, 8)
     memcpy(&b.base_ts, data + 24, 8)
     memcpy(&b.max_ts, data + 32, 8)
-    if b.count == 0 or b.last < b.first or b.last - b.first + 1 < b.count:
+    if b.count == 0 or b.last < b.first or b.last > SEQ_MAX or b.last - b.first + 1 < b.count:
         return False
     if b.flags & BLOCK_ZSTD:
         return True
@@ -58,7 +58,22 @@ cdef bint block_open(Block* b, const char* data, size_t size) noexcept nogil:
     b.offsets = data + size - tail
     if b.last - b.first + 1 != b.count:
         b.deltas = b.offsets + <size_t>b.count * 2
+    b.disordered = not _ascending(b)
     return True
+
+
+cdef bint _ascending(Block* b) noexcept nogil:
+    """No checksum is over the list of sequences: a message's own has its sequence in it. But the list is searched."""
+    cdef uint32_t i, delta
+    cdef uint32_t before = 0
+    if b.deltas == NULL:
+        return True
+    for i in range(b.count):
+        memcpy(&delta, b.deltas + <size_t>i * 4, 4)
+        if i and delta <= before:
+            return False
+        before = delta
+    return b.first + before == b.last
 
 
 cdef uint64_t block_seq(Block* b, uint32_t index) noexcept nogil:
@@ -74,10 +89,10 @@ cdef uint32_t block_find(Block* b, uint64_t seq) noexcept nogil:
     cdef uint32_t low = 0
     cdef uint32_t high = b.count
     cdef uint32_t middle
-    if seq <= b.first:
-        return 0
     if b.deltas == NULL:
-        return b.count if seq > b.last else <uint32_t>(seq - b.first)
+        return 0 if seq <= b.first else b.count if seq > b.last else <uint32_t>(seq - b.first)
+    if b.disordered:
+        return _lowest(b, seq)
     while low < high:
         middle = (low + high) // 2
         if block_seq(b, middle) < seq:
@@ -85,6 +100,24 @@ cdef uint32_t block_find(Block* b, uint64_t seq) noexcept nogil:
         else:
             high = middle
     return low
+
+
+cdef uint32_t _lowest(Block* b, uint64_t seq) noexcept nogil:
+    """``block_find`` where nothing is known of the order."""
+    cdef uint32_t i
+    cdef uint32_t found = b.count
+    cdef uint64_t its
+    cdef uint64_t best = b.last + 1
+    for i in range(b.count):
+        its = block_seq(b, i)
+        if seq <= its < best:
+            found, best = i, its
+    return found
+
+
+cdef uint32_t block_after(Block* b, uint32_t index) noexcept nogil:
+    """The index of the message with the next sequence; ``count``: there is none."""
+    return _lowest(b, block_seq(b, index) + 1) if b.disordered else index + 1
 
 
 cdef int block_read(Block* b, uint32_t index, Record* r, uint64_t* previous) noexcept nogil:

@@ -17,7 +17,9 @@ from libc.string cimport memcmp, memcpy, memset
 from phloem.shared.kernel.sublist cimport grow, must
 from phloem.shared.kernel.text cimport pattern_matches
 
-from .block cimport BLOCK_ZSTD, Block, block_find, block_open, block_read, block_seq, block_verified
+from .block cimport (
+    BLOCK_HEAD, BLOCK_ZSTD, Block, block_after, block_find, block_open, block_read, block_seq, block_verified,
+)
 from .keys cimport (
     ANY_KEY, KEY, META_KEY, SEAL_DEAD, SEAL_META, SEAL_SUBJECTS, SUBJECT_KEY, LogState, Place, key_seq, meta_key, put_key,
     subject_key, subject_value, unseal,
@@ -193,7 +195,7 @@ cdef int disk_state(Disk* d, uint32_t ident, LogState* s) noexcept nogil:
     if not unseal(SEAL_META, &k, &v) or v.mv_size != sizeof(LogState):
         return DAMAGED
     memcpy(s, v.mv_data, sizeof(LogState))
-    return FOUND
+    return FOUND if s.last_seq <= SEQ_MAX and s.first_seq <= s.last_seq + 1 else DAMAGED
 
 
 cdef int disk_place(Disk* d, Place* place) noexcept nogil:
@@ -206,7 +208,7 @@ cdef int disk_place(Disk* d, Place* place) noexcept nogil:
     if not unseal(SEAL_META, &k, &v) or (v.mv_size != sizeof(Place) and v.mv_size != 8):
         return DAMAGED
     memcpy(place, v.mv_data, v.mv_size)
-    return FOUND
+    return FOUND if place.generation <= SEQ_MAX else DAMAGED
 
 
 # --- blocks ----------------------------------------------------------------------------------------
@@ -326,13 +328,13 @@ cdef int _look(Log* l, Filter* f, uint64_t start, uint64_t end, Record* r) noexc
                 if found == FOUND and filter_matches(f, r.subject, r.subject_len):
                     found = block_verified(&k.block, i, r)
                 elif found == FOUND:
-                    i += 1
+                    i = block_after(&k.block, i)
                     continue
                 if found == DAMAGED:
                     _damage(l, seq)
                     r.seq = seq
                 return found
-            i += 1
+            i = block_after(&k.block, i)
         start = k.block.last + 1
     return MISSING
 

@@ -20,4 +20,4 @@ class Journals:
         """The same in words."""
 
 def open_batch(data: bytes, at: int) -> bool:
-    """Whether all records of a batch end where it does."""
+    """Whether every record of a valid batch can be read; one that cannot is not applied."""

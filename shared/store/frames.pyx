@@ -15,8 +15,12 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from .journal cimport FRAME, R_DROPPED, R_MESSAGE, R_NOTE, R_PAIR, R_REMOVED, frame_at
+from .journal cimport FRAME, R_DROPPED, R_MESSAGE, R_NOTE, R_PAIR, R_REMOVED, R_SKIPPED, frame_at
+from .types cimport SEQ_MAX
 from .varint cimport get_varint
+
+cdef enum:
+    PAIR_KEY_MAX = 500  # what Store.put takes and LMDB's keys have room for
 
 MARK = b"PHL1"  # what a frame begins with
 
@@ -122,6 +126,10 @@ cdef bint _skip_record(const char** at, const char* end) noexcept nogil:
         p = get_varint(p, end, &numbers[i])
     if p == NULL:
         return False
+    if type != R_PAIR and (numbers[0] >> 32 or (type <= R_SKIPPED and numbers[1] > SEQ_MAX)):
+        return False
+    if type == R_REMOVED and numbers[2] > SEQ_MAX:
+        return False
     if type == R_MESSAGE:
         if numbers[3] > 0xFFFF or numbers[5] > 0x7FFFFFFF or numbers[4] > numbers[5]:
             return False
@@ -129,7 +137,7 @@ cdef bint _skip_record(const char** at, const char* end) noexcept nogil:
     elif type == R_NOTE:
         more = numbers[1]
     elif type == R_PAIR:
-        if numbers[0] > 0xFFFF:
+        if not 0 < numbers[0] <= PAIR_KEY_MAX:
             return False
         more = numbers[0] + (numbers[1] - 1 if numbers[1] else 0)
     if more > <uint64_t>(end - p):

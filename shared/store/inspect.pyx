@@ -170,7 +170,7 @@ def place_of(bytes value not None):
         return None
     memset(&place, 0, sizeof(Place))
     memcpy(&place, PyBytes_AS_STRING(value), size)
-    return place.generation, place.batch
+    return (place.generation, place.batch) if place.generation <= SEQ_MAX else None
 
 
 def state_of(bytes value not None):

@@ -8,6 +8,7 @@ from .types cimport *
 cdef uint64_t log_append(Log* l, uint64_t seq, int64_t ts, const char* subject, uint32_t n, const char* body,
                          uint32_t header_len, uint32_t size) noexcept nogil
 cdef bint log_remove(Log* l, uint64_t seq) noexcept nogil
+cdef void log_remove_range(Log* l, uint64_t first, uint64_t last) noexcept nogil
 cdef uint64_t log_purge(Log* l, Filter* f, uint64_t below, uint64_t keep) noexcept nogil
 cdef void log_skip(Log* l, uint64_t last_seq) noexcept nogil
 

@@ -18,8 +18,8 @@ from .disk cimport (
 )
 from .journal cimport journal_message, journal_purged, journal_removed, journal_skipped
 from .table cimport (
-    dead_add, dead_clear, dead_has, table_find, table_free, table_new, table_next, table_put, table_take, topic_drop,
-    topic_find, topic_make,
+    dead_add, dead_clear, dead_has, table_find, table_free, table_new, table_next, table_page, table_put, table_take,
+    topic_drop, topic_find, topic_make,
 )
 from .types cimport *
 
@@ -413,6 +413,22 @@ cdef bint log_remove(Log* l, uint64_t seq) noexcept nogil:
     return True
 
 
+cdef void log_remove_range(Log* l, uint64_t first, uint64_t last) noexcept nogil:
+    """Removes what there is from ``first`` to ``last``; holes cost nothing."""
+    cdef Record r
+    cdef int found
+    if last > l.last_seq:
+        last = l.last_seq
+    while first <= last:
+        if log_remove(l, first):
+            first += 1
+            continue
+        found = log_next(l, NULL, first, last, &r)
+        if found == MISSING:
+            return
+        first = r.seq if found == FOUND else first + 1  # all of a block that cannot be read, one by one
+
+
 cdef void _forget_elsewhere(Log* l, Record* r) noexcept nogil:
     """``_forget`` for a message that is not in the active Table: its subject has to outlive further reading."""
     cdef char few[256]
@@ -531,7 +547,6 @@ cdef int log_oldest(Log* l, Record* r) noexcept nogil:
 
 cdef uint64_t _count_table(Log* l, Table* t, DeadSet* dead, Filter* f, uint64_t start, uint64_t end) noexcept nogil:
     cdef uint64_t count = 0
-    cdef uint64_t page
     cdef bint all = _everything(f) and (dead == NULL or (dead.total == 0 and dead.below <= t.first))
     cdef Entry* e
     if all and start <= t.first and end >= t.last:
@@ -539,8 +554,7 @@ cdef uint64_t _count_table(Log* l, Table* t, DeadSet* dead, Filter* f, uint64_t 
     e = table_next(t, start)
     while e != NULL and e.seq <= end:
         if all and e.seq % PAGE_SLOTS == 0 and e.seq + PAGE_SLOTS - 1 <= end:
-            page = e.seq // PAGE_SLOTS
-            count += t.pages[page - t.base].used
+            count += table_page(t, e.seq).used
             e = table_next(t, e.seq + PAGE_SLOTS)
             continue
         if not dead_has(dead, e.seq) and filter_matches(f, &e.topic.text[0], e.topic.length):

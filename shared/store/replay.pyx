@@ -13,12 +13,12 @@ from .contents import NOTES, STATE
 
 from .contents cimport Contents
 from .journal cimport FRAME, R_DROPPED, R_MESSAGE, R_NOTE, R_PAIR, R_PURGED, R_REMOVED, R_SKIPPED
-from .log cimport Log_, log_append, log_purge, log_remove, log_skip
+from .log cimport Log_, log_append, log_purge, log_remove_range, log_skip
 from .varint cimport get_varint, unzigzag
 
 
 cdef apply_batch(Contents c, bytes data, size_t at):
-    """Applies the whole batch whose frame begins at ``at``."""
+    """Applies the whole batch whose frame begins at ``at`` and whose records were found to be readable."""
     cdef const char* p = PyBytes_AS_STRING(data) + at
     cdef const char* end
     cdef uint32_t length
@@ -68,9 +68,7 @@ cdef const char* _about_log(Contents c, int type, Log_ log, uint64_t first, cons
     log.l.journal = NULL
     if type == R_REMOVED:
         p = get_varint(p, end, &last)
-        while first <= last:
-            log_remove(log.l, first)
-            first += 1
+        log_remove_range(log.l, first, last)
     elif type == R_PURGED:
         log_purge(log.l, NULL, first, 0)
     elif type == R_SKIPPED:

@@ -18,7 +18,7 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from phloem.shared.store.folder import make_folder, reserve, sync_folder
-from phloem.shared.store.frames import Journals, generations_in
+from phloem.shared.store.frames import Journals, generations_in, open_batch
 from phloem.shared.store.pages import file_sound
 
 from .contents import StoreDamaged, StoreError, mark_of
@@ -186,7 +186,10 @@ cdef class Store(Generations):
         with open(path, "rb") as file:
             data = file.read(REPLAY_MAX)
         for at in journals.read(path, data, generation):
-            apply_batch(self, data, at)
+            if open_batch(data, at):
+                apply_batch(self, data, at)
+            else:
+                self.damage.append(f"{path}: the batch at {at} cannot be read; what it had is lost")
 
     def _settle_in(self, last, batch, moves):
         """LMDB gets what the journal had. If it cannot, what is there is read, and it is tried again."""

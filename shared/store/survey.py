@@ -172,7 +172,7 @@ class Survey:
                 self._marks.append((int.from_bytes(key[4:], "little"), value))
                 continue
             state = inspect.state_of(value) if value is not None and len(key) == 8 else None
-            if state is None:
+            if state is None or not state.first_seq <= state.last_seq + 1 <= 1 << 62:
                 self._find("state", f"what is kept under {key!r} is damaged")
             else:
                 self._states[int.from_bytes(key[4:], "little")] = state

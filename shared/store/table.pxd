@@ -6,6 +6,7 @@ from .types cimport *
 
 cdef Table* table_new(uint64_t seed) noexcept nogil
 cdef void table_free(Table* t) noexcept nogil
+cdef Page* table_page(Table* t, uint64_t seq) noexcept nogil
 cdef Entry* table_find(Table* t, uint64_t seq) noexcept nogil
 cdef Entry* table_next(Table* t, uint64_t seq) noexcept nogil
 cdef void table_put(Table* t, Entry* e) noexcept nogil

@@ -1,7 +1,7 @@
 """Tables: messages in memory by sequence and by subject; dead sets: bits for messages that are removed elsewhere.
 
-Sequences are found through pages of 512 slots, of which those without a message do not exist, so that a stream with
-one old message and millions of younger holes costs eight bytes for each 512 of them. Subjects are found through a
+Sequences are found through pages of 512 slots, of which those without a message do not exist: holes cost nothing, however
+large they are (a mirror, or a snapshot, may begin with sequence 1 and go on with ten billion). Subjects are found through a
 hash with a seed that peers do not know.
 """
 
@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
-from phloem.shared.kernel.sublist cimport must
+from phloem.shared.kernel.sublist cimport grow, must
 from phloem.shared.kernel.text cimport equals, hash_bytes
 
 from .types cimport *
@@ -31,10 +31,9 @@ cdef void table_free(Table* t) noexcept nogil:
     if t == NULL:
         return
     for i in range(t.npages):
-        if t.pages[i] != NULL:
-            for j in range(PAGE_SLOTS):
-                free(t.pages[i].slots[j])
-            free(t.pages[i])
+        for j in range(PAGE_SLOTS):
+            free(t.pages[i].slots[j])
+        free(t.pages[i])
     free(t.pages)
     for i in range(t.topic_cap):
         while t.topics[i] != NULL:
@@ -48,75 +47,79 @@ cdef void table_free(Table* t) noexcept nogil:
 # --- by sequence -----------------------------------------------------------------------------------
 
 
+cdef inline uint32_t _index(Table* t, uint64_t number) noexcept nogil:
+    """Where the page of this number is, or the first behind it; ``npages``: there is none."""
+    cdef uint32_t low = 0
+    cdef uint32_t high, middle
+    cdef uint64_t guess
+    if t.npages == 0 or number <= t.pages[0].number:
+        return 0
+    guess = number - t.pages[0].number  # where it is if no page is missing; it cannot be behind that
+    if guess < t.npages:
+        if t.pages[guess].number == number:
+            return <uint32_t>guess
+        high = <uint32_t>guess
+    else:
+        high = t.npages
+    while low < high:
+        middle = low + (high - low) // 2
+        if t.pages[middle].number < number:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+cdef Page* table_page(Table* t, uint64_t seq) noexcept nogil:
+    """The page that has this sequence, NULL: no message is near it."""
+    cdef uint32_t i = _index(t, seq // PAGE_SLOTS)
+    return t.pages[i] if i < t.npages and t.pages[i].number == seq // PAGE_SLOTS else NULL
+
+
 cdef Entry* table_find(Table* t, uint64_t seq) noexcept nogil:
-    cdef uint64_t page = seq // PAGE_SLOTS
-    if page < t.base or page - t.base >= t.npages or t.pages[page - t.base] == NULL:
-        return NULL
-    return t.pages[page - t.base].slots[seq % PAGE_SLOTS]
+    cdef Page* p = table_page(t, seq)
+    return p.slots[seq % PAGE_SLOTS] if p != NULL else NULL
 
 
 cdef Entry* table_next(Table* t, uint64_t seq) noexcept nogil:
     """The first message with this sequence or a higher one; NULL: there is none."""
-    cdef uint64_t page
     cdef uint32_t i, slot
     cdef Page* p
     if t.count == 0 or seq > t.last:
         return NULL
     if seq < t.first:
         seq = t.first
-    page = seq // PAGE_SLOTS
-    if page < t.base:
-        page, seq = t.base, t.base * PAGE_SLOTS
-    slot = <uint32_t>(seq % PAGE_SLOTS)
-    for i in range(<uint32_t>(page - t.base), t.npages):
+    for i in range(_index(t, seq // PAGE_SLOTS), t.npages):
         p = t.pages[i]
-        if p != NULL:
-            while slot < PAGE_SLOTS:
-                if p.slots[slot] != NULL:
-                    return p.slots[slot]
-                slot += 1
-        slot = 0
+        slot = <uint32_t>(seq % PAGE_SLOTS) if p.number == seq // PAGE_SLOTS else 0
+        while slot < PAGE_SLOTS:
+            if p.slots[slot] != NULL:
+                return p.slots[slot]
+            slot += 1
     return NULL
 
 
-cdef Page** _slot_page(Table* t, uint64_t page) noexcept nogil:
-    """Where the pointer to ``page`` is, the directory grown as far as that takes."""
-    cdef uint64_t need
-    cdef uint64_t cap
-    cdef uint64_t shift
-    if t.npages == 0:
-        t.base = page
-    elif page < t.base:  # only while an older generation is put back in order
-        shift = t.base - page
-        need = shift + t.npages
-        if need > t.page_cap:
-            t.pages = <Page**>must(realloc(t.pages, need * sizeof(Page*)))
-            t.page_cap = <uint32_t>need
-        memmove(t.pages + shift, t.pages, t.npages * sizeof(Page*))
-        memset(t.pages, 0, shift * sizeof(Page*))
-        t.base = page
-        t.npages = <uint32_t>need
-    need = page - t.base + 1
-    if need > t.page_cap:
-        cap = t.page_cap * 2 if t.page_cap else 8
-        if cap < need:
-            cap = need
-        t.pages = <Page**>must(realloc(t.pages, cap * sizeof(Page*)))
-        t.page_cap = <uint32_t>cap
-    while t.npages < need:
-        t.pages[t.npages] = NULL
-        t.npages += 1
-    return &t.pages[page - t.base]
+cdef Page* _page_for(Table* t, uint64_t number) noexcept nogil:
+    """The page of this number, made if need be."""
+    cdef uint32_t i = _index(t, number)
+    cdef Page* p
+    if i < t.npages and t.pages[i].number == number:
+        return t.pages[i]
+    p = <Page*>must(calloc(1, sizeof(Page)))
+    p.number = number
+    t.bytes += sizeof(Page)
+    t.pages = <Page**>grow(t.pages, &t.page_cap, t.npages + 1, sizeof(Page*))
+    memmove(t.pages + i + 1, t.pages + i, (t.npages - i) * sizeof(Page*))
+    t.pages[i] = p
+    t.npages += 1
+    return p
 
 
 cdef void table_put(Table* t, Entry* e) noexcept nogil:
     """Adds a message whose Topic is set; the table owns it from now on."""
-    cdef Page** at = _slot_page(t, e.seq // PAGE_SLOTS)
-    if at[0] == NULL:
-        at[0] = <Page*>must(calloc(1, sizeof(Page)))
-        t.bytes += sizeof(Page)
-    at[0].slots[e.seq % PAGE_SLOTS] = e
-    at[0].used += 1
+    cdef Page* p = _page_for(t, e.seq // PAGE_SLOTS)
+    p.slots[e.seq % PAGE_SLOTS] = e
+    p.used += 1
     if t.count == 0 or e.seq < t.first:
         t.first = e.seq
     if e.seq > t.last:
@@ -132,22 +135,9 @@ cdef void table_put(Table* t, Entry* e) noexcept nogil:
     e.topic.newest = e
 
 
-cdef void _trim(Table* t) noexcept nogil:
-    """Pages that are gone at the front make the directory shorter now and then."""
-    cdef uint32_t n = 0
-    while n < t.npages and t.pages[n] == NULL:
-        n += 1
-    if n == t.npages:
-        t.npages = 0
-    elif n * 2 >= t.npages:
-        memmove(t.pages, t.pages + n, (t.npages - n) * sizeof(Page*))
-        t.base += n
-        t.npages -= n
-
-
 cdef void table_take(Table* t, Entry* e) noexcept nogil:
     """Removes a message and frees it."""
-    cdef uint32_t i = <uint32_t>(e.seq // PAGE_SLOTS - t.base)
+    cdef uint32_t i = _index(t, e.seq // PAGE_SLOTS)
     cdef Page* p = t.pages[i]
     cdef uint64_t seq = e.seq
     cdef Entry* following
@@ -166,10 +156,9 @@ cdef void table_take(Table* t, Entry* e) noexcept nogil:
     free(e)
     if p.used == 0:
         free(p)
-        t.pages[i] = NULL
+        t.npages -= 1
+        memmove(t.pages + i, t.pages + i + 1, (t.npages - i) * sizeof(Page*))
         t.bytes -= sizeof(Page)
-        if i == 0 or t.count == 0:
-            _trim(t)
     if seq == t.first and t.count:
         following = table_next(t, seq + 1)
         t.first = following.seq

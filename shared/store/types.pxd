@@ -26,6 +26,7 @@ cdef enum Found:
 
 cdef enum:
     PAGE_SLOTS = 512  # sequences of one page of a Table, bits of one page of a DeadSet
+    SEQ_MAX = 0x3FFFFFFFFFFFFFFF  # no sequence is higher: one that is read is damage, and adding to one never overflows
 
 cdef struct Record:  # a message as a reader sees it; pointers hold until the next call on its log, at most for this tick
     uint64_t seq
@@ -60,12 +61,12 @@ cdef struct Entry:  # one message in memory
     char body[1]
 
 cdef struct Page:
-    uint32_t used
+    uint64_t number  # sequence / PAGE_SLOTS
+    uint32_t used  # never 0
     Entry* slots[PAGE_SLOTS]
 
 cdef struct Table:
-    Page** pages  # pages[i] holds sequences (base + i) * PAGE_SLOTS and on; NULL where nothing is left
-    uint64_t base
+    Page** pages  # those with messages, by their numbers
     uint32_t npages
     uint32_t page_cap
     uint64_t first  # lowest sequence that may be here, 0: none

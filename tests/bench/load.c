@@ -7,7 +7,7 @@
  *   load subjects --messages 1000000 [--subjects N] [--wildcards W] [--seed X]
  *   load idle     [--connections C] [--subscriptions K]          holds until standard input closes
  *   load request  --subject S --body JSON                        one request; prints the answer
- *   load js-pub   --messages 1000000 --window 1000 [--keys K [--random]] [--rate R [--seconds S]]
+ *   load js-pub   --messages 1000000 --window 1000 [--keys K [--random]] [--ids] [--rate R [--seconds S]]
  *   load js-get   --messages 1000000 --window 32 --keys K        direct gets of random keys
  *   load js-pull  --messages 1000000 [--batch 500] [--no-acks]
  *   load js-push  --messages 1000000 [--max-ack-pending N] [--no-acks] [--flow-control] [--policy P] [--filter F]
@@ -128,6 +128,7 @@ static void parse(int count, char **words, struct options *o) {
         {"random", &o->random_keys},
         {"no-acks", &o->no_acks},
         {"flow-control", &o->flow_control},
+        {"ids", &o->ids},
     };
     enum { SETTINGS = sizeof settings / sizeof *settings, FLAGS = sizeof flags / sizeof *flags, CODE = 256 };
     struct option longs[SETTINGS + FLAGS + 1] = {{0}};

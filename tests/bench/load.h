@@ -41,6 +41,7 @@ struct options {
     long keys;          /* messages go to so many subjects below --subject; 0: to --subject itself */
     long batch, max_ack_pending;
     bool random_keys, no_acks, flow_control;
+    bool ids;           /* js-pub: every message has an id */
     long stall_s;
 };
 

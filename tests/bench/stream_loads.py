@@ -101,6 +101,14 @@ STREAM_LOADS = (
         50.0,
         PUBLISH_ALWAYS,
     ),
+    _publish(
+        "js-pub-ids",
+        "publish with message ids",
+        f"--ids --window 1000 {SIZE}",
+        20_000,
+        1.3,
+        PUBLISH,
+    ),
     Load(
         "js-pub-1",
         ("js-pub", "--window", "1", *SIZE.split()),

@@ -4,7 +4,8 @@
  * Each answer is checked: that of a publish names the stream and the sequence that must come next, that of a direct get
  * carries the subject asked for and its value. With one request on its way the round trips are latencies; with --rate
  * requests start on a clock of their own, and the window only bounds how far behind the server may fall. With
- * --seconds nothing is sent after that time, so that a server that cannot keep the rate comes to an end as well. */
+ * --seconds nothing is sent after that time, so that a server that cannot keep the rate comes to an end as well. With
+ * --ids every publish has a message id, which no other run of the generator has given: none is a duplicate. */
 #define _GNU_SOURCE
 #include "stream.h"
 
@@ -14,34 +15,42 @@
 #include <string.h>
 #include <time.h>
 
-enum { TOKEN_DIGITS = 9, SID = 1 };
+enum { TOKEN_DIGITS = 9, SID = 1, RUN_DIGITS = 18 };
 static const char FILL = 'x', INBOX[] = "_INBOX.window.";
 
 static const struct options *options;
 static bool is_get;
 static char stream_field[128];
 static char *frame, *batch; /* one request; those of one write */
-static size_t frame_bytes, key_at, token_at;
+static size_t frame_bytes, key_at, token_at, id_at;
 static uint64_t random_state;
 static uint64_t *sent_ns, *round_trips_ns; /* by request */
 static uint32_t *keys;                     /* by request, of js-get */
 static long sequence_first = -1;           /* of request 0 */
 
 static void prepare_frame(void) {
-    char line[512];
+    char line[512], headers[128];
     long size = is_get ? 0 : options->size;
+    /* the time of the system's start is not in CLOCK_MONOTONIC, but no server outlives that */
+    int headers_bytes = snprintf(headers, sizeof headers, "NATS/1.0\r\nNats-Msg-Id: %0*lu-%0*d\r\n\r\n", RUN_DIGITS,
+                                 (unsigned long)(now_ns() % 1000000000000000000u), TOKEN_DIGITS, 0);
+    if (!options->ids) headers_bytes = 0;
     int length = is_get ? snprintf(line, sizeof line, "PUB $JS.API.DIRECT.GET.%s.%s", options->stream, options->subject)
-                        : snprintf(line, sizeof line, "PUB %s", options->subject);
+                        : snprintf(line, sizeof line, "%s %s", options->ids ? "HPUB" : "PUB", options->subject);
     if (length > 256) fail(EXIT_USAGE, "a subject too long");
     key_at = (size_t)length;
     if (options->keys > 0) length += sprintf(line + length, "%*s", KEY_BYTES, "");
     length += sprintf(line + length, " %s", INBOX);
     token_at = (size_t)length;
-    length += sprintf(line + length, "%0*d %ld\r\n", TOKEN_DIGITS, 0, size);
-    frame_bytes = (size_t)length + (size_t)size + 2;
+    length += sprintf(line + length, "%0*d ", TOKEN_DIGITS, 0);
+    if (options->ids) length += sprintf(line + length, "%d ", headers_bytes);
+    length += sprintf(line + length, "%ld\r\n", headers_bytes + size);
+    id_at = (size_t)length + (size_t)headers_bytes - 4 - TOKEN_DIGITS;
+    frame_bytes = (size_t)length + (size_t)headers_bytes + (size_t)size + 2;
     frame = allocate(frame_bytes);
     memcpy(frame, line, (size_t)length);
-    memset(frame + length, FILL, (size_t)size);
+    memcpy(frame + length, headers, (size_t)headers_bytes);
+    memset(frame + length + headers_bytes, FILL, (size_t)size);
     memcpy(frame + frame_bytes - 2, "\r\n", 2);
     batch = allocate((size_t)options->window * frame_bytes);
 }
@@ -57,6 +66,7 @@ static void send_requests(struct connection *connection, long first, long count)
         char *bytes = batch + (size_t)i * frame_bytes;
         memcpy(bytes, frame, frame_bytes);
         write_digits(bytes + token_at, TOKEN_DIGITS, first + i);
+        if (options->ids) write_digits(bytes + id_at, TOKEN_DIGITS, first + i);
         sent_ns[first + i] = at_ns;
         if (options->keys == 0) continue;
         long key = key_of(first + i);
@@ -148,6 +158,7 @@ static void prepare(const struct options *given) {
     options = given;
     is_get = strcmp(options->mode, "js-get") == 0;
     if (is_get && options->keys == 0) fail(EXIT_USAGE, "js-get wants --keys");
+    if (is_get && options->ids) fail(EXIT_USAGE, "js-get has no message ids");
     if (options->keys > (long)KEY_GROUPS * 1000000) fail(EXIT_USAGE, "at most a thousand million keys");
     snprintf(stream_field, sizeof stream_field, "\"stream\":\"%s\"", options->stream);
     random_state = options->seed;

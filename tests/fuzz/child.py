@@ -1,4 +1,4 @@
-"""The process that feeds the sanitized kernel; started by ``run``, which reads what it prints.
+"""The process that feeds the sanitized modules; started by ``run``, which reads what it prints.
 
 Before an input is carried out it is written to the file that was named, so that a crash leaves it there. Lines on
 stdout: ``at <n>`` now and then, ``wrong <text>`` for what went wrong without a crash, ``done <n>``.

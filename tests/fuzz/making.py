@@ -236,3 +236,22 @@ def mutate(r: Random, steps: Steps, other: Steps, *, only_input: bool) -> Steps:
         elif at < len(out):
             out[at] = out[at]._replace(number=out[at].number ^ (1 << r.randrange(19)), who=r.randrange(6))
     return tuple(out)
+
+
+def vary(r: Random, steps: Steps, other: Steps) -> Steps:
+    """Any input with something changed, Steps of another of its target among them."""
+    out = list(steps)
+    for _ in range(r.randint(1, 4)):
+        at, dice = r.randrange(len(out) + 1), r.random()
+        if dice < 0.2:
+            del out[at : at + r.randint(1, 3)]
+        elif dice < 0.4 and other:
+            cut = r.randrange(len(other))
+            out[at:at] = other[cut : cut + 4]
+        elif dice < 0.5 and at:
+            out.insert(at, out[r.randrange(at)])
+        elif at < len(out) and dice < 0.8:
+            out[at] = out[at]._replace(data=spoil(r, out[at].data)) if out[at].data else out[at]
+        elif at < len(out):
+            out[at] = out[at]._replace(number=out[at].number ^ (1 << r.randrange(32)), who=r.randrange(6))
+    return tuple(out)

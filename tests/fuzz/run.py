@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz.run``: fuzz the kernel under AddressSanitizer and UBSan.
+"""``python -m tests.fuzz.run``: fuzz phloem's compiled modules under AddressSanitizer and UBSan.
 
 What fails is written to ``build/fuzz/``, with a reproducer next to it that is as short as could be made within a
 minute. The same seed makes the same inputs; ``--first`` starts at an input of that number.
@@ -9,7 +9,7 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,25 @@ from tests.fuzz.sanitized import ROOT, NoSanitizer, build, child
 from tests.fuzz.steps import Steps, dump, load
 
 FAILURES = ROOT / "build" / "fuzz"
-NAMES = ("client", "leaf", "trie", "mix")
+TARGETS = {
+    "client": "bytes of clients, in any pieces: the same comes out",
+    "leaf": "the same for leaf links",
+    "trie": "subscriptions and matches beside a naive matcher",
+    "mix": "bytes, and everything that the server does to connections at the same time",
+    "s2": "S2 and Snappy streams beside a decoder in Python",
+    "archive": "snapshots in both formats, read and restored",
+    "journal": "a store's journal with damage, and batches no store has written, with good checksums",
+    "pages": "LMDB's file with damaged pages: opened, read, checked, repaired",
+    "values": "values in LMDB no store has written, with good checksums; blocks that expand to too much",
+    "jetstream": "a server with streams and consumers: publishes, acks, pulls, direct gets, the API; then a restart",
+}
+GROUPS = {
+    "kernel": ("client", "leaf", "trie", "mix"),
+    "wire": ("s2", "archive"),
+    "store": ("journal", "pages", "values"),
+    "engine": ("jetstream",),
+}
+QUICK = (*GROUPS["kernel"], *GROUPS["wire"])  # what ``make test`` builds is enough for these
 HANG_S = 60.0  # without a word from the child
 MINIMISE_S = 60.0
 
@@ -33,9 +51,11 @@ class Outcome(NamedTuple):
     problem: str
 
 
-def supervise(arguments: list[str], tell: Callable[[int], None], quiet_s: float = HANG_S) -> Outcome:
+def supervise(
+    arguments: list[str], tell: Callable[[int], None], quiet_s: float = HANG_S, *, whole: bool = False
+) -> Outcome:
     """Runs a child to its end. One that says nothing for ``quiet_s`` hangs, and is ended."""
-    process = child(*arguments)
+    process = child(*arguments, whole=whole)
     assert process.stdout
     assert process.stderr
     errors: list[str] = []
@@ -80,7 +100,7 @@ def _kind(problem: str) -> str:
     return problem.split(":")[0]
 
 
-def shorten(target: str, steps: Steps, problem: str, folder: Path) -> Steps:
+def shorten(target: str, steps: Steps, problem: str, folder: Path, whole: bool) -> Steps:
     """The shortest input found within a minute that fails in the same way."""
     note, wanted, stop = folder / "attempt.txt", _kind(problem), time.monotonic() + MINIMISE_S
 
@@ -88,7 +108,9 @@ def shorten(target: str, steps: Steps, problem: str, folder: Path) -> Steps:
         if time.monotonic() > stop:
             return False
         note.write_text(dump(candidate))
-        outcome = supervise(["--target", target, "--note", str(note), "--replay"], lambda _: None, 10.0)
+        outcome = supervise(
+            ["--target", target, "--note", str(note), "--replay"], lambda _: None, 10.0, whole=whole
+        )
         return bool(outcome.problem) and _kind(outcome.problem) == wanted
 
     found = minimise(steps, fails) if fails(steps) else steps
@@ -97,7 +119,7 @@ def shorten(target: str, steps: Steps, problem: str, folder: Path) -> Steps:
 
 
 def fuzz(
-    target: str, seed: int, first: int, seconds: float, tell: Callable[[int], None]
+    target: str, seed: int, first: int, seconds: float, tell: Callable[[int], None], *, whole: bool
 ) -> tuple[int, list[str]]:
     """The number of inputs carried out, and a text about each failure."""
     FAILURES.mkdir(parents=True, exist_ok=True)
@@ -106,7 +128,7 @@ def fuzz(
     stop, at = time.monotonic() + seconds, first
     while (left := stop - time.monotonic()) > 0:
         arguments = ["--target", target, "--seed", str(seed), "--first", str(at), "--seconds", str(left)]
-        outcome = supervise([*arguments, "--note", str(note)], tell)
+        outcome = supervise([*arguments, "--note", str(note)], tell, whole=whole)
         if not outcome.problem:
             at = outcome.last
             break
@@ -116,7 +138,7 @@ def fuzz(
         number = int(text.split("input ", 1)[1].split("\n", 1)[0])
         saved = FAILURES / f"{target}-{seed}-{number}.txt"
         saved.write_text(text)
-        short = shorten(target, load(text), outcome.problem, FAILURES)
+        short = shorten(target, load(text), outcome.problem, FAILURES, whole)
         (FAILURES / f"{target}-{seed}-{number}-short.txt").write_text(dump(short))
         failures.append(
             f"{target}: seed {seed}, input {number}, kept in {saved}\n{dump(short)}{outcome.problem}\n"
@@ -128,11 +150,13 @@ def fuzz(
     return at - first, failures
 
 
-def run(names: list[str], seed: int, first: int, seconds: float, console: Console) -> int:
-    """Fuzzes each target for its share of the time; 0 if nothing failed."""
+def run(
+    names: Sequence[str], seed: int, first: int, seconds: float, console: Console, *, whole: bool = True
+) -> int:
+    """Fuzzes each target for its share of the time; 0 if nothing failed. ``whole``: with all modules sanitized."""
     inputs, failures = 0, list[str]()
     bar = Progress(
-        TextColumn("{task.description:>8}"),
+        TextColumn("{task.description:>9}"),
         BarColumn(),
         TextColumn("{task.fields[inputs]} inputs"),
         TimeElapsedColumn(),
@@ -148,7 +172,7 @@ def run(names: list[str], seed: int, first: int, seconds: float, console: Consol
             def tell(number: int, task: int = task, start: float = start) -> None:
                 bar.update(task, completed=time.monotonic() - start, inputs=number - first)  # type: ignore[arg-type]
 
-            done, found = fuzz(name, seed, first, share, tell)
+            done, found = fuzz(name, seed, first, share, tell, whole=whole)
             bar.update(task, completed=share, inputs=done)
             inputs += done
             failures += found
@@ -158,24 +182,75 @@ def run(names: list[str], seed: int, first: int, seconds: float, console: Consol
     return 1 if failures else 0
 
 
+def _epilog() -> str:
+    """What ``--help`` teaches."""
+    lines = ["targets, by the group that names all of its own:"]
+    for group, names in GROUPS.items():
+        lines.append(f"  {group}")
+        lines += [f"    {name:<10} {TARGETS[name]}" for name in names]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "examples:",
+            "  make fuzz                                          every target for its share of a minute",
+            '  make fuzz ARGS="--target store --seconds 60"       the three targets of the store',
+            '  make fuzz ARGS="--target values --seed 7 --first 93 --seconds 5"   from input 93 of seed 7 on',
+            "  python -m tests.fuzz.run --replay build/fuzz/values-7-93-short.txt   that failure again",
+            "",
+            "A failure that has been fixed is kept: move its -short.txt to tests/fuzz/corpus/<target>/.",
+        ]
+    )
+
+
+def _replay(path: Path) -> int:
+    """Carries out a kept or failed input; its first line names the target, else the folder it is in does."""
+    words = path.read_text().split(maxsplit=3)
+    target = words[2].strip(",") if words[:2] == ["#", "target"] else ""
+    target = (
+        target
+        if target in TARGETS
+        else path.parent.name
+        if path.parent.name in TARGETS
+        else path.name.split("-")[0]
+    )
+    outcome = supervise(["--target", target, "--note", str(path), "--replay"], lambda _: None, whole=True)
+    print(outcome.problem or "nothing is wrong")
+    return 1 if outcome.problem else 0
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.run", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz.run",
+        description=__doc__,
+        epilog=_epilog(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--seconds", type=float, default=60.0, help="for all targets together (default 60)")
     parser.add_argument("--seed", type=int, help="default: another one each time")
-    parser.add_argument("--target", choices=NAMES, help="default: all")
+    parser.add_argument(
+        "--target",
+        action="append",
+        choices=[*GROUPS, *TARGETS],
+        metavar="NAME",
+        help="a target or a group, may be repeated (default: all)",
+    )
     parser.add_argument("--first", type=int, default=0, help="number of the first input")
+    parser.add_argument(
+        "--replay", type=Path, metavar="FILE", help="carry out the input in a file, nothing else"
+    )
     options = parser.parse_args()
     console = Console(soft_wrap=True)
     seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
+    names = [name for wanted in options.target or GROUPS for name in GROUPS.get(wanted, (wanted,))]
     try:
-        build()
+        console.print("building with sanitizers, where something has changed", highlight=False)
+        build(whole=True)
     except NoSanitizer as error:
         sys.exit(f"fuzzing needs AddressSanitizer: {error}")
-    sys.exit(
-        run(
-            [options.target] if options.target else list(NAMES), seed, options.first, options.seconds, console
-        )
-    )
+    if options.replay:
+        sys.exit(_replay(options.replay))
+    sys.exit(run(names, seed, options.first, options.seconds, console))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from random import Random
 from typing import NamedTuple
 
 from phloem.shared.kernel.sublist import Trie
-from tests.fuzz import making
+from tests.fuzz import archives, asking, folder, making, served, snappy, stored
 from tests.fuzz.frames import Nonsense
 from tests.fuzz.scenario import ATTACH_LEAF, ATTACH_PAIR, Scenario
 from tests.fuzz.steps import Step, Steps, corpus
@@ -178,6 +178,18 @@ def _kept(name: str, fresh: Callable[[Random], Steps], only_input: bool = True) 
     return make
 
 
+def _varied(name: str, fresh: Callable[[Random], Steps]) -> Callable[[Random], Steps]:
+    """A third of the inputs are mutations of kept ones or of fresh ones."""
+    kept = corpus(name)
+
+    def make(r: Random) -> Steps:
+        if r.random() < 0.3:
+            return making.vary(r, r.choice(kept) if kept and r.random() < 0.5 else fresh(r), fresh(r))
+        return fresh(r)
+
+    return make
+
+
 TARGETS = {
     target.name: target
     for target in (
@@ -185,5 +197,11 @@ TARGETS = {
         Target("leaf", _kept("leaf", _leaf_streams), _run_streams),
         Target("trie", _kept("trie", _trie), _run_trie),
         Target("mix", _kept("mix", _mix, only_input=False), _run),
+        Target("s2", _varied("s2", snappy.make), snappy.run),
+        Target("archive", _varied("archive", archives.make), archives.run),
+        Target("journal", _varied("journal", stored.journal), folder.run),
+        Target("pages", _varied("pages", stored.pages), folder.run),
+        Target("values", _varied("values", stored.values), folder.run),
+        Target("jetstream", _varied("jetstream", asking.make), served.run),
     )
 }

@@ -2,13 +2,15 @@
 
 import io
 from pathlib import Path
+from random import Random
 
 import pytest
 from rich.console import Console
 
 from tests.fuzz.frames import Nonsense, Received
 from tests.fuzz.minimise import ddmin, minimise
-from tests.fuzz.run import NAMES, run, supervise
+from tests.fuzz.run import GROUPS, QUICK, run, supervise
+from tests.fuzz.run import TARGETS as NAMES
 from tests.fuzz.sanitized import NoSanitizer, build
 from tests.fuzz.scenario import Scenario
 from tests.fuzz.steps import Step, corpus, dump, load
@@ -20,7 +22,7 @@ SECONDS = 10.0
 @pytest.fixture(scope="module")
 def sanitized() -> None:
     try:
-        build()
+        build(whole=False)
     except NoSanitizer as error:
         pytest.skip(str(error))
 
@@ -33,10 +35,10 @@ class TestSanitized:
         """The kept inputs and some more of each target."""
         text = io.StringIO()
         status = run(
-            list(NAMES), seed=1, first=0, seconds=SECONDS, console=Console(file=text, soft_wrap=True)
+            QUICK, seed=1, first=0, seconds=SECONDS, console=Console(file=text, soft_wrap=True), whole=False
         )
         assert status == 0, text.getvalue()
-        assert int(text.getvalue().split()[0]) >= sum(len(corpus(name)) for name in NAMES)
+        assert int(text.getvalue().split()[0]) >= sum(len(corpus(name)) for name in QUICK)
 
     def test_failing_child_is_noticed(self, tmp_path: Path) -> None:
         note = tmp_path / "note.txt"
@@ -54,9 +56,20 @@ class TestSanitized:
         assert "leak" in outcome.problem
 
 
+def test_every_target_is_in_one_group() -> None:
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(NAMES) == sorted(TARGETS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_number_makes_the_same_input(name: str) -> None:
+    first, again = (TARGETS[name].make(Random(f"1:{name}:9")) for _ in range(2))
+    assert first == again
+    assert load(dump(first)) == first
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_kept_inputs(name: str) -> None:
-    """They are carried out by the ordinary kernel, too."""
+    """They are carried out by the ordinary modules, too."""
     kept = corpus(name)
     assert kept
     for steps in kept:

@@ -1,5 +1,6 @@
 """The model test's driver over the kernel in memory: no socket, no loop, every chunk takes effect at once."""
 
+from phloem.shared.clock import Clock
 from phloem.shared.kernel import Kernel
 from phloem.shared.server.clients import Client, Clients
 from phloem.shared.server.conf import parse_text
@@ -10,8 +11,8 @@ from phloem.shared.server.server import Server
 class StillServer(Server):
     """A server that listens nowhere and never wakes up by itself."""
 
-    def __init__(self, config: str) -> None:
-        super().__init__(merge(read(parse_text(config)), {}), seed=7)
+    def __init__(self, config: str, clock: Clock | None = None) -> None:
+        super().__init__(merge(read(parse_text(config)), {}), clock=clock, seed=7)
         self.kernel = Kernel(self, seed=7)
         self.clients = Clients(self)
         self.apply_limits()

@@ -17,6 +17,7 @@ from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.times import rfc3339
 from phloem.shared.kernel import Account
 from phloem.shared.server.jetstream import api_backup, api_consumers, api_streams
+from phloem.shared.server.jetstream.api_system import PURGE, TYPE, system_answer
 from phloem.shared.server.jetstream.direct import level_is_known
 from phloem.shared.store.log import Damaged
 from phloem.shared.wire.info import API_LEVEL
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("phloem.jetstream")
 
-TYPE = "io.nats.jetstream.api.v1."
 NEXT = "CONSUMER.MSG.NEXT."
 DIRECT = "DIRECT.GET."
 Endpoint = Callable[["Request"], dict[str, Any]]
@@ -53,6 +53,8 @@ class Request:
         self.header = header
         self.body = body
         self.changes = False  # the answer has to wait for the disk
+        self.counted = True  # among the account's requests, and told to whoever audits
+        self.answer_header = b""
 
     def empty(self) -> bool:
         """Whether the body asks for nothing in particular."""
@@ -67,36 +69,58 @@ class Request:
     def client(self) -> dict[str, Any]:
         """Who asks, for advisories; only while the request is served."""
         server = self.system.server
-        client = server.clients.open.get(server.kernel.source_cid)
-        if client is None:
-            return {"acc": self.account.name, "server": server.name}
-        return {
-            "start": rfc3339(client.start_wall_ns),
-            "host": client.ip,
-            "id": client.conn.cid,
-            "acc": self.account.name,
-            "name": client.connect.name if client.connect else "",
-            "lang": client.connect.lang if client.connect else "",
-            "ver": client.connect.version if client.connect else "",
-            "server": server.name,
-            "kind": "Client",
-            "client_type": "nats",
-        }
+        cid = server.kernel.source_cid
+        client, link = server.clients.open.get(cid), server.leafs.open.get(cid)
+        known: dict[str, Any] = {"acc": self.account.name, "server": server.name}
+        if client is not None:
+            connect = client.connect
+            known |= {
+                "start": rfc3339(client.start_wall_ns),
+                "host": client.ip,
+                "id": cid,
+                "user": client.identity.name,
+                "name": connect.name if connect else "",
+                "lang": connect.lang if connect else "",
+                "ver": connect.version if connect else "",
+                "rtt": client.conn.stats["rtt_ns"],
+                "kind": "Client",
+                "client_type": "nats",
+            }
+        elif link is not None:
+            known |= {
+                "start": rfc3339(link.start_wall_ns),
+                "host": link.ip,
+                "id": cid,
+                "user": link.user,
+                "name": link.name,
+                "rtt": link.conn.stats["rtt_ns"],
+                "kind": "Leafnode",
+            }
+        return {name: known[name] for name in CLIENT if known.get(name)}
 
 
 class Served:
     """An endpoint: its words in the subject, how many tokens follow, its type and what an error answer also has."""
 
     def __init__(
-        self, words: str, tokens: int, kind: str, run: Endpoint, rest: dict[str, Any] | None = None
+        self,
+        words: str,
+        tokens: int,
+        kind: str,
+        run: Endpoint,
+        rest: dict[str, Any] | None = None,
+        *,
+        clustered: bool = False,
     ) -> None:
         self.words = words.split(".")
         self.tokens = tokens  # -1: one or more
         self.kind = kind
         self.run = run
         self.rest = rest or {}
+        self.clustered = clustered  # it is refused before anything else is looked at
 
 
+CLIENT = ("start", "host", "id", "acc", "user", "name", "lang", "ver", "rtt", "server", "kind", "client_type")
 PAGE = {"total": 0, "offset": 0, "limit": 0}
 CLUSTERED = ("STREAM.PEER.REMOVE", "STREAM.PEER.EVACUATE", "STREAM.LEADER.STEPDOWN", "STREAM.CANCEL_MOVE")
 
@@ -145,12 +169,14 @@ ENDPOINTS = (
     Served("STREAM.SNAPSHOT", 1, "stream_snapshot_response", api_backup.snapshot),
     Served("STREAM.RESTORE", 1, "stream_restore_response", api_backup.restore, {"deliver_subject": ""}),
     *(
-        Served(words, 1, f"stream_{kind}_response", _needs_cluster)
+        Served(words, 1, f"stream_{kind}_response", _needs_cluster, clustered=True)
         for words, kind in zip(
             CLUSTERED, ("remove_peer", "evacuate_peer", "leader_stepdown", "cancel_move"), strict=True
         )
     ),
-    Served("CONSUMER.LEADER.STEPDOWN", 2, "consumer_leader_stepdown_response", _needs_cluster),
+    Served(
+        "CONSUMER.LEADER.STEPDOWN", 2, "consumer_leader_stepdown_response", _needs_cluster, clustered=True
+    ),
     Served("CONSUMER.DURABLE.CREATE", 2, "consumer_create_response", api_consumers.create_durable),
     Served("CONSUMER.CREATE", -1, "consumer_create_response", api_consumers.create),
     Served("CONSUMER.NAMES", 1, "consumer_names_response", api_consumers.names, PAGE | {"consumers": []}),
@@ -165,7 +191,7 @@ ENDPOINTS = (
         {"paused": False, "pause_until": "0001-01-01T00:00:00Z"},
     ),
     Served("CONSUMER.UNPIN", 2, "consumer_unpin_response", api_consumers.unpin),
-    Served("CONSUMER.RESET", 2, "consumer_reset_response", api_consumers.reset),
+    Served("CONSUMER.RESET", 2, "consumer_reset_response", api_consumers.reset, {"reset_seq": 0}),
 )
 
 
@@ -218,6 +244,20 @@ class Api:
         self._idents[name] = [
             self._system.server.kernel.subscribe(account, f"{prefix}>".encode(), None, asked)
         ]
+
+    def serve_system(self, name: str) -> None:
+        """The system account has no JetStream, and a few endpoints that only a cluster needs: those stay silent."""
+        account = self._system.server.account(name)
+
+        def asked(subject: bytes, reply: bytes, _header: bytes, _body: bytes) -> None:
+            rest = subject.decode(errors="surrogateescape").removeprefix("$JS.API.")
+            answer = system_answer(self._system, rest)
+            if reply and answer:
+                self._system.engine.answer(
+                    account, reply, b"", msgspec.json.encode(answer), durable=rest.startswith(PURGE)
+                )
+
+        self._idents[name] = [self._system.server.kernel.subscribe(account, b"$JS.API.>", None, asked)]
 
     def forget(self, name: str) -> None:
         """The account is not served any more."""
@@ -285,13 +325,13 @@ class Api:
         request = Request(account, subject.decode(errors="replace"), rest, reply, header, body)
         answer: dict[str, Any] = {"type": TYPE + served.kind}
         try:
-            if b"Nats-Required-Api-Level" in header and not level_is_known(header):
+            if not served.clustered and b"Nats-Required-Api-Level" in header and not level_is_known(header):
                 raise error(10185)
             answer |= served.run(request)
         except ApiError as problem:
             if problem.err_code == 0:  # what is asked of somebody who is not there stays without an answer
                 return
-            account.api_errors += 1
+            account.api_errors += request.counted
             answer |= {"error": problem.as_dict(), **served.rest}
         except Damaged as problem:
             account.api_errors += 1
@@ -301,12 +341,16 @@ class Api:
     def _answer(self, request: Request, answer: dict[str, Any]) -> None:
         account = request.account
         encoded = msgspec.json.encode(answer)
-        if "error" in answer or not answer["type"].endswith("msg_get_response"):
+        if request.counted and ("error" in answer or not answer["type"].endswith("msg_get_response")):
             account.api_total += 1
             self.audit(request, encoded)
         if request.reply:
             self._system.engine.answer(
-                account.kernel_account, request.reply, b"", encoded, durable=request.changes
+                account.kernel_account,
+                request.reply,
+                request.answer_header,
+                encoded,
+                durable=request.changes,
             )
 
     # --- advisories ------------------------------------------------------------------------------------

@@ -106,6 +106,8 @@ class Transfers:
                 )
             else:
                 log.info("Completed restore of stream '%s > %s' in %s", account.name, target.name, span)
+            if not why:
+                api_streams.advise_stream(self._system, account, target.name, "CREATED", "create")
             times = {"start": rfc3339(began), "end": rfc3339(clock.wall_ns())}
             self._advise(account, "RESTORE_COMPLETE", target.name, {**times, "bytes": size, "client": client})
 
@@ -149,7 +151,7 @@ def restore(request: "Request") -> dict[str, Any]:
         raise error(10056)
     if set(config.name) & {"/", "\\"}:
         raise error(10128)
-    config.metadata = {key: value for key, value in config.metadata.items() if not key.startswith(RESERVED)}
+    config.metadata = {key: value for key, value in config.metadata.items() if key not in RESERVED}
     config = api_streams.checked_for_restore(request, config)
 
     def rules() -> None:

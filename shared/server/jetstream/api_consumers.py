@@ -1,14 +1,22 @@
 """API endpoints of consumers: create and update, info, lists, pause, pins, reset (reference 4.2, 4.10)."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from phloem.shared.jetstream import consumer_config, identity
 from phloem.shared.jetstream.consumer_config import ConsumerConfig, CreateRequest
-from phloem.shared.jetstream.consumer_rules import ConsumerLimits, check_update, check_workqueue, checked
+from phloem.shared.jetstream.consumer_rules import (
+    GROUP,
+    ConsumerLimits,
+    check_update,
+    check_workqueue,
+    checked,
+)
 from phloem.shared.jetstream.errors import ApiError, error
-from phloem.shared.jetstream.strict_json import UNREADABLE
+from phloem.shared.jetstream.headers import field_of
+from phloem.shared.jetstream.sourcing import identity_of
+from phloem.shared.jetstream.strict_json import decode_plain
 from phloem.shared.jetstream.times import parse_rfc3339, rfc3339
 from phloem.shared.server.jetstream.api_streams import (
     LIST_PAGE,
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
     from phloem.shared.server.jetstream.api import Request
 
 NAME_MAX = 255
+IDENTITY = b"Nats-Stream-Identity"
 
 
 class PauseRequest(msgspec.Struct):
@@ -42,7 +51,7 @@ class UnpinRequest(msgspec.Struct):
 class ResetRequest(msgspec.Struct):
     """Where to begin again."""
 
-    seq: int = 0
+    seq: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 def _silence() -> ApiError:
@@ -91,27 +100,57 @@ def create_durable(request: "Request") -> dict[str, Any]:
     return _create(request, wanted, wanted.config.durable_name)
 
 
+def _identity_header(stream: Stream) -> bytes:
+    return b"NATS/1.0\r\n%b: %b\r\n\r\n" % (IDENTITY, identity_of(stream.record.created_ns))
+
+
+def _for_sourcing(request: "Request", wanted: CreateRequest, stream: Stream, name: str) -> str:
+    """A consumer that another stream takes from: where messages leave when they are acknowledged it becomes durable,
+    and its acknowledgements are the answers to flow control. Its name. Raises ApiError 10225."""
+    config = wanted.config
+    if config.direct and config.sourcing and config.name:
+        if stream.config.retention != "limits":
+            config.direct, config.durable_name, config.ack_policy = False, config.name, "flow_control"
+            config.ack_wait = config.max_deliver = config.inactive_threshold = 0
+        else:
+            name = config.name = (
+                f"{config.name}-{identity.text_of(request.system.server.rng.randbytes(8), 8)}"
+            )
+    if config.direct or config.sourcing:
+        expected, mine = field_of(request.header, IDENTITY), identity_of(stream.record.created_ns)
+        if expected and expected != mine:
+            raise error(10225, msg=mine.decode())
+        request.answer_header = _identity_header(stream)
+    return name
+
+
 def _create(request: "Request", wanted: CreateRequest, name: str) -> dict[str, Any]:
     stream = stream_of(request)
+    name = _for_sourcing(request, wanted, stream, name)
     system, account = request.system, request.account
-    most = max(system.options.limits.max_ack_pending, account.options.max_ack_pending, 0)
-    limits = ConsumerLimits(most, system.options.limits.max_request_batch)
+    bounds = system.options.limits
+    limits = ConsumerLimits(bounds.max_ack_pending, bounds.max_request_batch, account.options.max_ack_pending)
     config = checked(wanted.config, stream.config, limits, pedantic=wanted.pedantic)
     known = stream.consumers.get(name) if name else None
     if known is not None:
-        return _change(request, stream, known, config, wanted.action)
+        if config.sourcing and config.durable_name:
+            config.deliver_policy = known.config.deliver_policy
+            config.opt_start_seq, config.opt_start_time = (
+                known.config.opt_start_seq,
+                known.config.opt_start_time,
+            )
+        answer = _change(request, stream, known, config, wanted.action)
+        if config.sourcing:
+            known.reset(known.engine.numbers["floor_stream"] + 1)
+            return known.info()
+        return answer
     if wanted.action == "update":
         raise error(10149)
     _room_for_one(request, stream)
-    if stream.config.retention == "workqueue":
+    if stream.config.retention == "workqueue" and not (config.direct or config.sourcing):
         check_workqueue(config, stream.consumer_configs())
     if len(name) > NAME_MAX:
         raise error(10102, max=NAME_MAX)
-    if config.deliver_subject and any(
-        c.config.deliver_subject == config.deliver_subject and c.config.direct
-        for c in stream.consumers.values()
-    ):
-        raise error(10013)
     record = ConsumerRecord(
         ident=system.new_ident(),
         stream=stream.name,
@@ -129,6 +168,8 @@ def _create(request: "Request", wanted: CreateRequest, name: str) -> dict[str, A
         "advisory.v1.consumer_action",
         {"stream": stream.name, "consumer": record.name, "action": "create"},
     )
+    if consumer.paused_until_ns() > system.clock.wall_ns():
+        consumer.advise_pause()
     return consumer.info()
 
 
@@ -226,8 +267,10 @@ def pause(request: "Request") -> dict[str, Any]:
     except ValueError as problem:
         raise error(10025, err=str(problem)) from None
     paused = until > now
+    before = consumer.config.pause_until
     consumer.pause(rfc3339(until) if paused else None)
-    consumer.advise_pause()
+    if consumer.config.pause_until != before:
+        consumer.advise_pause()
     request.changes = True
     answer: dict[str, Any] = {"paused": paused, "pause_until": rfc3339(until)}
     if paused:
@@ -237,11 +280,12 @@ def pause(request: "Request") -> dict[str, Any]:
 
 def unpin(request: "Request") -> dict[str, Any]:
     """CONSUMER.UNPIN."""
+    group = decode_plain(request.body, UnpinRequest).group
+    if not group:
+        raise error(10025, err="consumer group not specified")
+    if not GROUP.fullmatch(group):
+        raise error(10162)
     consumer = consumer_of(request)
-    try:
-        group = msgspec.json.decode(request.body, type=UnpinRequest).group
-    except UNREADABLE:
-        raise error(10003) from None
     if group not in consumer.config.priority_groups:
         raise error(10160)
     consumer.engine.unpin()
@@ -254,20 +298,19 @@ def reset(request: "Request") -> dict[str, Any]:
     consumer = stream.consumers.get(request.tokens[1]) if stream else None
     if consumer is None:
         raise _silence()
-    try:
-        seq = msgspec.json.decode(request.body, type=ResetRequest).seq if request.body.strip() else 0
-    except UNREADABLE:
-        raise error(10003) from None
+    request.counted = False
+    if b"\r\n%b:" % IDENTITY in request.header:
+        request.answer_header = _identity_header(consumer.stream)
+    seq = decode_plain(request.body, ResetRequest).seq if request.body else 0
     config = consumer.config
     if seq:
         if config.deliver_policy not in ("all", "by_start_sequence", "by_start_time"):
             raise error(10204, err="not allowed")
         if config.deliver_policy == "by_start_sequence" and seq < config.opt_start_seq:
             raise error(10204, err="below start seq")
-        if config.deliver_policy == "by_start_time" and seq < consumer.record.start_seq:
+        if config.deliver_policy == "by_start_time" and seq < _start(consumer.stream, config):
             raise error(10204, err="below start time")
     start = seq or consumer.engine.numbers["floor_stream"] + 1
-    consumer.engine.reset(start)
-    consumer.keep_state()
+    consumer.reset(start)
     request.changes = consumer.durable
     return consumer.info() | {"reset_seq": start}

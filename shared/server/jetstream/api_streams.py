@@ -10,13 +10,14 @@ from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.stream_config import StreamConfig
 from phloem.shared.jetstream.stream_rules import ServerLimits, check_update, checked
 from phloem.shared.jetstream.subjects import collide, matches
-from phloem.shared.jetstream.times import rfc3339
+from phloem.shared.jetstream.times import parse_rfc3339, rfc3339
 from phloem.shared.server.jetstream.direct import GetRequest, NotThere, find
 from phloem.shared.server.jetstream.stream import Stream, StreamRecord
 
 if TYPE_CHECKING:
     from phloem.shared.server.jetstream.account import AccountJetStream
     from phloem.shared.server.jetstream.api import Request
+    from phloem.shared.server.jetstream.system import JetStream
 
 NAMES_PAGE, LIST_PAGE, SUBJECTS_PAGE = 1024, 256, 100_000
 
@@ -83,22 +84,6 @@ def _read_config(request: "Request") -> tuple[StreamConfig, bool]:
     return config, pedantic
 
 
-def _not_yet(config: StreamConfig) -> None:
-    """What phloem cannot do yet is said, not half done."""
-    for wanted, what in (
-        (
-            any(one.external for one in (config.mirror, *config.sources) if one is not None),
-            "mirrors and sources of other domains and accounts (external)",
-        ),
-        (
-            any(one.consumer for one in (config.mirror, *config.sources) if one is not None),
-            "mirrors and sources through a durable consumer",
-        ),
-    ):
-        if wanted:
-            raise ApiError(500, 10052, f"{what} are not supported by phloem yet")
-
-
 def _account_rules(account: "AccountJetStream", config: StreamConfig, *, new: bool) -> None:
     options = account.options
     if account.system.out_of_space:
@@ -119,9 +104,7 @@ def _account_rules(account: "AccountJetStream", config: StreamConfig, *, new: bo
 
 def checked_for_restore(request: "Request", config: StreamConfig) -> StreamConfig:
     """The configuration of a backup, with its defaults. Raises ApiError."""
-    config = checked(config, _limits(request), request.account.find)
-    _not_yet(config)
-    return config
+    return checked(config, _limits(request), request.account.find)
 
 
 def may_restore(account: "AccountJetStream", config: StreamConfig) -> None:
@@ -145,12 +128,12 @@ def create(request: "Request") -> dict[str, Any]:
     config = checked(config, _limits(request), account.find, pedantic=pedantic)
     if known is not None:
         if known.config != config:
+            _account_rules(account, config, new=False)
             raise error(10058)
         return known.info() | {"did_create": True}
     _account_rules(account, config, new=True)
     if account.overlapping(config):
         raise error(10065)
-    _not_yet(config)
     record = StreamRecord(
         ident=request.system.new_ident(), created_ns=request.system.clock.wall_ns(), config=config
     )
@@ -163,13 +146,20 @@ def create(request: "Request") -> dict[str, Any]:
     return stream.info() | {"did_create": True}
 
 
-def _advise(request: "Request", stream: Stream, word: str, action: str) -> None:
-    request.system.api.advise(
-        request.account,
-        f"ADVISORY.STREAM.{word}.{stream.name}",
+def advise_stream(
+    system: "JetStream", account: "AccountJetStream", name: str, word: str, action: str
+) -> None:
+    """The advisory of what was done with a stream."""
+    system.api.advise(
+        account,
+        f"ADVISORY.STREAM.{word}.{name}",
         "advisory.v1.stream_action",
-        {"stream": stream.name, "action": action},
+        {"stream": name, "action": action},
     )
+
+
+def _advise(request: "Request", stream: Stream, word: str, action: str) -> None:
+    advise_stream(request.system, request.account, stream.name, word, action)
 
 
 def update(request: "Request") -> dict[str, Any]:
@@ -179,7 +169,6 @@ def update(request: "Request") -> dict[str, Any]:
     stream = stream_of(request)
     config = checked(config, _limits(request), account.find, pedantic=pedantic)
     config = check_update(stream.config, config)
-    _not_yet(config)
     _account_rules(account, config, new=False)
     if account.overlapping(config):
         raise error(10065)
@@ -232,8 +221,8 @@ def listing(request: "Request") -> dict[str, Any]:
 
 def info(request: "Request") -> dict[str, Any]:
     """STREAM.INFO."""
-    stream = stream_of(request)
     wanted = decoded(request, InfoRequest)
+    stream = stream_of(request)
     page = {"total": 0, "offset": 0, "limit": 0}
     offset = 0
     if wanted.subjects_filter:
@@ -284,9 +273,14 @@ def get_message(request: "Request") -> dict[str, Any]:
         raise error(10003)
     stream = stream_of(request)
     wanted = decoded(request, GetRequest)
-    if wanted.batch or wanted.max_bytes or wanted.multi_last or wanted.up_to_seq or wanted.up_to_time:
+    if wanted.batch > 0 or wanted.max_bytes > 0 or wanted.multi_last:
         raise error(10003)
-    if wanted.seq < 0 or (wanted.last_by_subj and (wanted.seq or wanted.next_by_subj or wanted.start_time)):
+    if wanted.start_time:
+        try:
+            parse_rfc3339(wanted.start_time)
+        except ValueError as problem:
+            raise error(10025, err=str(problem)) from None
+    if wanted.last_by_subj and (wanted.seq or wanted.next_by_subj or wanted.start_time):
         raise error(10003)
     if (wanted.seq and wanted.start_time) or not (
         wanted.seq or wanted.last_by_subj or wanted.next_by_subj or wanted.start_time

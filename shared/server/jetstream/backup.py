@@ -165,7 +165,7 @@ class StreamTarget:
         ):
             raise ArchiveError(f'failed to add consumer "{name}": no name for a consumer')
         document.config.metadata = {
-            key: value for key, value in document.config.metadata.items() if not key.startswith(RESERVED)
+            key: value for key, value in document.config.metadata.items() if key not in RESERVED
         }
         self._consumers[name] = document
 

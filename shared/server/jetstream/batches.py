@@ -44,12 +44,12 @@ class Batches:
     # --- opening and ending ----------------------------------------------------------------------------
 
     def _begin(self, ident: bytes, seq: int, *, eob: bool) -> Batch:
-        if seq != 1:
-            if seq - eob > limits.BATCH_MESSAGES:
-                raise error(10199, size=limits.BATCH_MESSAGES)
-            raise error(10176)
         load = self._stream.system.batch_load
-        if len(self._open) >= limits.BATCHES_PER_STREAM or load.batches >= limits.BATCHES:
+        if seq != 1:
+            if seq - eob > load.most_messages:
+                raise error(10199, size=load.most_messages)
+            raise error(10176)
+        if len(self._open) >= load.most_of_stream or load.batches >= load.most:
             raise error(10210)
         batch = self._open[ident] = Batch()
         load.batches += 1
@@ -75,7 +75,7 @@ class Batches:
         """Its time begins anew."""
         if batch.timer is not None:
             batch.timer.cancel()
-        seconds = limits.BATCH_IDLE_NS / SECOND_NS
+        seconds = self._stream.system.batch_load.idle_ns / SECOND_NS
         batch.timer = self._stream.system.server.call_later(seconds, lambda: self._end(ident, "timeout"))
 
     def close(self) -> None:
@@ -112,9 +112,10 @@ class Batches:
         if seq != len(batch.messages) + 1 or (seq == 1 and eob):
             self._end(ident, "incomplete")
             raise error(10176)
-        if seq - eob > limits.BATCH_MESSAGES:
+        most = self._stream.system.batch_load.most_messages
+        if seq - eob > most:
             self._end(ident, "large")
-            raise error(10199, size=limits.BATCH_MESSAGES)
+            raise error(10199, size=most)
         if not eob:
             self._add(ident, batch, subject, header, payload)
         if commit is None:

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("phloem.jetstream")
 
-ACKS = {"none": compiled.ACK_NONE, "all": compiled.ACK_ALL, "explicit": compiled.ACK_EXPLICIT}
+ACKS = {
+    "none": compiled.ACK_NONE,
+    "all": compiled.ACK_ALL,
+    "explicit": compiled.ACK_EXPLICIT,
+    "flow_control": compiled.ACK_FLOW,
+}
 POLICIES = {
     "none": compiled.NO_PRIORITY,
     "overflow": compiled.OVERFLOW,
@@ -117,6 +122,11 @@ class Consumer:
     def pause(self, until: str | None) -> None:
         """Until a time, or not any more."""
         self.update(msgspec.structs.replace(self.config, pause_until=until))
+
+    def reset(self, start: int) -> None:
+        """As if it were new, from this sequence on."""
+        self.engine.reset(start)
+        self.keep_state()
 
     def adopt(self, state: ConsumerState) -> None:
         """How far the consumer was whose backup this is; what is outstanding has its whole wait."""
@@ -372,11 +382,12 @@ class Consumer:
 
 
 def _delay(text: str) -> int:
-    """Of a negative acknowledgement: {"delay": ns} or a Go duration; what is neither is no delay."""
+    """Of a negative acknowledgement: {"delay": ns} or a Go duration; what is neither, or too long, is no delay."""
     try:
         if text.startswith("{"):
-            delay = msgspec.json.decode(text.encode()).get("delay", 0)
-            return max(int(delay), 0)
-        return max(parse_go_duration(text), 0) if re.match(r"[\d.]", text) else 0
-    except (ValueError, TypeError, AttributeError, *UNREADABLE):
+            delay = int(msgspec.json.decode(text.encode()).get("delay", 0))
+        else:
+            delay = parse_go_duration(text) if re.match(r"[\d.]", text) else 0
+    except (ValueError, TypeError, AttributeError, OverflowError, *UNREADABLE):
         return 0
+    return delay if 0 < delay < 1 << 63 else 0

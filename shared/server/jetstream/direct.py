@@ -4,7 +4,7 @@ A message that is not on the disk yet is not shown: the answer waits for its bat
 """
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -23,14 +23,14 @@ LEVEL = re.compile(rb"[+-]?\d{1,18}")
 class GetRequest(msgspec.Struct):
     """What may be asked for; also the body of STREAM.MSG.GET."""
 
-    seq: int = 0
+    seq: Annotated[int, msgspec.Meta(ge=0)] = 0
     last_by_subj: str = ""
     next_by_subj: str = ""
     batch: int = 0
     max_bytes: int = 0
     start_time: str | None = None
     multi_last: list[str] = []
-    up_to_seq: int = 0
+    up_to_seq: Annotated[int, msgspec.Meta(ge=0)] = 0
     up_to_time: str | None = None
     no_hdr: bool = False
 
@@ -116,11 +116,17 @@ class DirectGet:
             not request.multi_last
         ):
             raise NotThere("408 Empty Request")
-        if request.last_by_subj and (request.seq or request.next_by_subj or request.start_time):
+        if (
+            (request.last_by_subj and (request.seq or request.next_by_subj or request.start_time))
+            or (request.last_by_subj and (request.batch > 0 or request.multi_last))
+            or (request.next_by_subj and request.multi_last)
+            or (request.seq and request.start_time)
+            or (request.up_to_seq and request.up_to_time)
+        ):
             raise NotThere("408 Bad Request")
         if request.multi_last:
             self._many(reply, request)
-        elif request.batch > 0:
+        elif request.batch:
             self._batch(reply, request)
         else:
             self._one(reply, find(self._stream, request), headers=not request.no_hdr)
@@ -149,8 +155,6 @@ class DirectGet:
 
     def _batch(self, reply: bytes, request: GetRequest) -> None:
         log = self._stream.log
-        if request.last_by_subj or (request.seq and request.start_time):
-            raise NotThere("408 Bad Request")
         filters = (request.next_by_subj.encode(),) if request.next_by_subj else ()
         start = max(request.seq, 1)
         if request.start_time:
@@ -161,11 +165,9 @@ class DirectGet:
             raise NotThere("404 Message Not Found")
         most = request.max_bytes or self._stream.system.server.options.max_pending
         sent, size, last = 0, 0, 0
-        while sent < request.batch and (message := log.next(filters, start, end)) is not None:
+        while sent < request.batch and size < most and (message := log.next(filters, start, end)) is not None:
             size += len(message.header) + len(message.payload) + len(message.subject)
-            if sent and size > most:
-                break
-            left -= 1
+            left -= not request.no_hdr  # nats-server counts only where it tells
             head = self._head(message, b"Nats-Num-Pending: %d" % left, b"Nats-Last-Sequence: %d" % last)
             self._send(reply, b"" if request.no_hdr else head, message.payload)
             sent, last, start = sent + 1, message.seq, message.seq + 1
@@ -174,26 +176,28 @@ class DirectGet:
     def _many(self, reply: bytes, request: GetRequest) -> None:
         """The last message of each subject."""
         log = self._stream.log
-        if request.last_by_subj or request.next_by_subj or request.start_time:
-            raise NotThere("408 Bad Request")
         end = request.up_to_seq or log.visible_seq
         if request.up_to_time:
             end = log.seq_from_time(_time(request.up_to_time)) - 1
         end = min(end, log.visible_seq)
         filters = tuple(one.encode() for one in request.multi_last)
-        seqs = log.last_of_subjects(filters, end) if end else []
+        seqs = [seq for seq in log.last_of_subjects(filters, end) if seq >= request.seq] if end else []
         if len(seqs) > SUBJECTS_MAX:
             raise NotThere("413 Too Many Results")
         if not seqs:
             raise NotThere("404 No Results")
-        last, left = 0, len(seqs)
-        for seq in seqs[: request.batch or None]:
+        most = request.max_bytes or self._stream.system.server.options.max_pending
+        last, left, size = 0, len(seqs), 0
+        for seq in seqs[: request.batch if request.batch > 0 else None]:
             message = log.read(seq)
             left -= 1
             if message is not None:
                 head = self._head(message, b"Nats-Num-Pending: %d" % left, b"Nats-Last-Sequence: %d" % last)
-                self._send(reply, b"" if request.no_hdr else head, message.payload)
+                self._send(reply, head, message.payload)
                 last = seq
+                size += len(message.header) + len(message.payload) + len(message.subject)
+                if size >= most:
+                    break
         self._end(reply, left, last, b"Nats-UpTo-Sequence: %d\r\n" % end)
 
     def _end(self, reply: bytes, left: int, last: int, extra: bytes = b"") -> None:
@@ -214,7 +218,7 @@ def level_is_known(header: bytes) -> bool:
         name, _, value = line.partition(b":")
         if name == b"Nats-Required-Api-Level":
             text = value.strip()
-            return LEVEL.fullmatch(text) is not None and int(text) <= API_LEVEL
+            return not text or (LEVEL.fullmatch(text) is not None and int(text) <= API_LEVEL)
     return True
 
 

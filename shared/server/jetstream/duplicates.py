@@ -1,13 +1,12 @@
-"""Message ids of a stream's duplicate window.
+"""Message ids as the slow lane asks for them; the engine's short way asks the same ``MessageIds``.
 
-They are kept in the order in which they came. After a restart they are read from the messages of the window when the
-first id is asked for; the window survives a purge, the ids of a purged message do not survive a restart.
+The window survives a purge and the deletion of a message. After a restart the ids of the messages that are still there
+are known again, as on nats-server.
 """
 
 from typing import TYPE_CHECKING
 
 from phloem.shared.jetstream.errors import error
-from phloem.shared.jetstream.headers import field_of
 
 if TYPE_CHECKING:
     from phloem.shared.server.jetstream.stream import Stream
@@ -18,50 +17,26 @@ class Duplicates:
 
     def __init__(self, stream: "Stream") -> None:
         self._stream = stream
-        self._ids: dict[bytes, tuple[int, int]] | None = None  # id: (sequence, time)
-        self._last_id = (0, b"")  # sequence and id
 
-    def _known(self) -> dict[bytes, tuple[int, int]]:
-        """Ids of the window, oldest first."""
-        if self._ids is None:
-            self._ids = {}
-            log = self._stream.log
-            since = self._stream.system.clock.wall_ns() - self._stream.config.duplicate_window
-            seq = log.seq_from_time(since)
-            while (message := log.next((), seq)) is not None:
-                ident = field_of(message.header, b"Nats-Msg-Id")
-                if ident:
-                    self._ids[ident] = (message.seq, message.ts)
-                    self._last_id = (message.seq, ident)
-                seq = message.seq + 1
-        return self._ids
+    def configure(self, window_ns: int) -> None:
+        """Another length of the window."""
+        self._stream.engine.ids.configure(window_ns, self._stream.system.clock.wall_ns())
 
     def first(self, ident: bytes | None) -> int:
         """The sequence of the first message with this id, 0: there was none in the window."""
-        window = self._stream.config.duplicate_window
-        if not ident or not window:
+        if not ident:
             return 0
-        ids = self._known()
-        oldest = self._stream.system.clock.wall_ns() - window
-        while ids:
-            first = next(iter(ids))
-            if ids[first][1] >= oldest:
-                break
-            del ids[first]
-        found = ids.get(ident)
-        return found[0] if found else 0
+        return self._stream.engine.ids.first(ident, self._stream.system.clock.wall_ns())
 
-    def remember(self, ident: bytes, seq: int, now: int) -> None:
-        """A message with an id was stored."""
-        if self._stream.config.duplicate_window:
-            self._known()[ident] = (seq, now)
-        self._last_id = (seq, ident)
+    def remember(self, ident: bytes | None, seq: int, now: int) -> None:
+        """A message was stored, perhaps with an id."""
+        if ident:
+            self._stream.engine.ids.put(ident, seq, now)
 
     def check_last(self, wanted: bytes | None) -> None:
         """``Nats-Expected-Last-Msg-Id``. Raises ApiError 10070."""
-        if wanted is not None:
-            self._known()
-            seq, last = self._last_id
+        if wanted:
+            seq, last = self._stream.engine.ids.last(self._stream.system.clock.wall_ns())
             if seq != self._stream.log.last_seq:  # what came after it had none
                 last = b""
             if wanted != last:
@@ -69,4 +44,4 @@ class Duplicates:
 
     def forget(self) -> None:
         """The stream is deleted."""
-        self._ids = {}
+        self._stream.engine.ids.clear()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from phloem.shared import limits
 from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.headers import Wishes, without
 from phloem.shared.jetstream.times import SECOND_NS
@@ -81,7 +80,7 @@ class FastBatches:
         if asked.seq != 1:
             raise error(10208)
         load = self._stream.system.batch_load
-        if len(self._open) >= limits.FAST_BATCHES_PER_STREAM or load.fast >= limits.FAST_BATCHES:
+        if len(self._open) >= load.most_fast_of_stream or load.fast >= load.most_fast:
             raise error(10211)
         load.fast += 1
         batch = self._open[asked.ident] = FastBatch(asked)
@@ -98,7 +97,7 @@ class FastBatches:
     def _rest(self, ident: bytes, batch: FastBatch) -> None:
         if batch.timer is not None:
             batch.timer.cancel()
-        seconds = limits.BATCH_IDLE_NS / SECOND_NS
+        seconds = self._stream.system.batch_load.idle_ns / SECOND_NS
         batch.timer = self._stream.system.server.call_later(seconds, lambda: self._end(ident))
 
     def close(self) -> None:

@@ -30,6 +30,10 @@ class Feed(Protocol):
         """What tells it from an earlier stream of the same name."""
 
     @property
+    def alive(self) -> bool:
+        """Whether nothing has been missed."""
+
+    @property
     def plain(self) -> bool:
         """Whether it need not be told which of its messages have arrived."""
 
@@ -61,6 +65,8 @@ class Feed(Protocol):
 
 class LocalFeed:
     """A stream of the same account of this server."""
+
+    alive = True
 
     def __init__(self, stream: "Stream") -> None:
         self.stream = stream
@@ -166,4 +172,4 @@ def feed_of(account: "AccountJetStream", source: StreamSource) -> Feed:
 
 def is_current(feed: Feed, account: "AccountJetStream", source: StreamSource) -> bool:
     """Whether the origin is still this one: it may have been deleted, and made again."""
-    return isinstance(feed, LocalFeed) and account.streams.get(source.name) is feed.stream
+    return account.streams.get(source.name) is feed.stream if isinstance(feed, LocalFeed) else feed.alive

@@ -16,14 +16,16 @@ from phloem.shared import limits
 from phloem.shared.engine.draw import Draw
 from phloem.shared.jetstream.counters import sourced_count
 from phloem.shared.jetstream.errors import ApiError, error
-from phloem.shared.jetstream.headers import Wishes, wishes_of
-from phloem.shared.jetstream.sourcing import Selection, place_in
+from phloem.shared.jetstream.headers import Wishes, wishes_of, without
+from phloem.shared.jetstream.origin import Place, is_remote
+from phloem.shared.jetstream.sourcing import LEFT_BY_MIRROR, Selection, place_in
 from phloem.shared.jetstream.stream_config import StreamConfig, StreamSource
 from phloem.shared.jetstream.times import SECOND_NS
 from phloem.shared.jetstream.ttl import parse_ttl
 from phloem.shared.server.jetstream.direct import DirectGet
 from phloem.shared.server.jetstream.feed import Feed, feed_of, is_current
 from phloem.shared.server.jetstream.prepared import Prepared
+from phloem.shared.server.jetstream.remote_feed import RemoteOrigin
 from phloem.shared.store.log import Damaged, Message
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class Intake:
         self.selection = Selection(source)
         self.next_seq = 0  # of the origin; 0: not known before there is one
         self._feed: Feed | None = None
+        self._remote: RemoteOrigin | None = None  # asks for the feed, where it has to be asked for
         self._problem: ApiError | None = None
         self._active_ns = 0
         self._short: Draw | None = None
@@ -63,6 +66,10 @@ class Intake:
 
     def begin(self, feed: Feed) -> int:
         """The sequence to go on with."""
+        raise NotImplementedError
+
+    def place(self) -> Place:
+        """The same, for an origin that has to be asked for it first."""
         raise NotImplementedError
 
     def take(self, feed: Feed, message: Message, now: int) -> None:
@@ -81,12 +88,12 @@ class Intake:
         account = self.stream.account
         if self._feed is not None and is_current(self._feed, account, self.source):
             return self._feed
-        self.disconnect()
+        self._let_go()
         self._unsafe.clear()
         try:
-            feed = feed_of(account, self.source)
+            feed = self._find()
         except ApiError as problem:
-            self._problem = problem
+            self._problem = problem if problem.err_code else None
             return None
         self._problem = None
         self._feed = feed
@@ -94,6 +101,13 @@ class Intake:
         feed.hold(self.selection.filters, self.next_seq)
         self._active_ns = self.stream.system.clock.monotonic_ns()
         return feed
+
+    def _find(self) -> Feed:
+        if not is_remote(self.source, self.stream.system.options.domain):
+            return feed_of(self.stream.account, self.source)
+        if self._remote is None:
+            self._remote = RemoteOrigin(self.stream, self.source, self.place)
+        return self._remote.feed()
 
     def work(self) -> bool:
         """Take what there is, at most a part of it; whether there is more."""
@@ -191,7 +205,13 @@ class Intake:
         self.disconnect(for_good=True)
 
     def disconnect(self, *, for_good: bool = False) -> None:
-        """Let go of the origin."""
+        """Let go of the origin, and look for it no more."""
+        self._let_go(for_good=for_good)
+        if self._remote is not None:
+            self._remote.end(for_good=for_good)
+            self._remote = None
+
+    def _let_go(self, *, for_good: bool = False) -> None:
         if self._feed is not None:
             self._feed.close(for_good=for_good)
         self._feed = self._short = None
@@ -212,7 +232,7 @@ class Mirror(Intake):
     def take(self, feed: Feed, message: Message, now: int) -> None:
         """One message, under the same sequence."""
         publish, config = self.stream.publish, self.stream.config
-        subject, header = self.selection.subject(message.subject), message.header
+        subject, header = self.selection.subject(message.subject), without(message.header, LEFT_BY_MIRROR)
         publish.check_room(config, subject, header, message.payload, b"")
         wishes = wishes_of(header) if b"\nNats-" in header else {}
         ttl, rollup = accepted(config, wishes)
@@ -231,9 +251,13 @@ class Mirror(Intake):
             self._direct.listen(on=self._feed.behind(self.selection.filters, self.next_seq) < CAUGHT_UP)
         return more
 
-    def disconnect(self, *, for_good: bool = False) -> None:
+    def place(self) -> Place:
+        """Behind the last that is here."""
+        return Place(self.stream.log.last_seq, b"")
+
+    def _let_go(self, *, for_good: bool = False) -> None:
         """It does not answer for an origin that it does not follow."""
-        super().disconnect(for_good=for_good)
+        super()._let_go(for_good=for_good)
         self._direct.listen(on=False)
 
 
@@ -257,6 +281,12 @@ class Source(Intake):
             self.seen_seq = 0
         self._identity = feed.identity
         return self.seen_seq + 1 if self.seen_seq else feed.start(self.source)
+
+    def place(self) -> Place:
+        """Behind the last that was taken."""
+        if not self.seen_seq:
+            self._remember()
+        return Place(self.seen_seq, self._identity)
 
     def _remember(self) -> None:
         stream = self.stream

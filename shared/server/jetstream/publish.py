@@ -1,10 +1,11 @@
 """What a publish may ask of a stream beside being kept: everything that the engine's short way leaves to Python.
 
-The order of the checks is nats-server's (reference 2.6), because it decides which error a client sees: sealed, counter,
-expected stream, TTL, expected sequences, duplicate, expected id, rollup, size, limits. A duplicate stores nothing and
-is acknowledged with the sequence of the first.
+The order of the checks is nats-server's (reference 2.6), because it decides which error a client sees: sealed, size,
+counter, expected stream, TTL, expected sequences, duplicate, expected id, rollup, limits. A duplicate stores nothing
+and is acknowledged with the sequence of the first.
 
-Message ids are ``duplicates.py``'s, batches ``batches.py``'s and ``fast_batches.py``'s.
+A message with no more than an id does not come here unless something comes before it that does. Message ids are
+``duplicates.py``'s, batches ``batches.py``'s and ``fast_batches.py``'s.
 """
 
 import re
@@ -58,6 +59,7 @@ class Publish:
     def configure(self, config: StreamConfig) -> None:
         """Another configuration."""
         change, again = config.subject_transform, config.republish
+        self.duplicates.configure(config.duplicate_window)
         random = self._stream.system.server.rng.randrange
         self._transform = Transform(change.src or ">", change.dest, random) if change else None
         self._again = Transform(again.src or ">", again.dest, random) if again else None
@@ -91,7 +93,7 @@ class Publish:
 
     def _take(self, subject: bytes, reply: bytes, header: bytes, payload: bytes) -> None:
         stream = self._stream
-        config, log = stream.config, stream.log
+        config = stream.config
         wishes = wishes_of(header) if header else {}
         if b"Nats-Batch-Id" in wishes:
             self._batches.take(subject, reply, header, payload, wishes)
@@ -102,6 +104,7 @@ class Publish:
         subject = self.renamed(subject)
         if config.sealed:
             raise error(10109)
+        self.check_size(config, header, payload)
         self.check_counter(config, wishes, payload)
         if wishes:
             self._check_expected(subject, wishes)
@@ -116,10 +119,8 @@ class Publish:
         rollup = self.rollup(config, wishes)
         if config.allow_msg_counter and b"Nats-Incr" not in wishes:
             raise error(10169)
-        self.check_size(config, header, payload)
         if config.retention == "interest" and not stream.engine.wanted(subject):
-            log.skip(log.last_seq + 1)
-            self._acknowledge(log.last_seq, reply)
+            self._acknowledge(self._pass_over(wishes), reply)
             return
         ttl, header = self.ttl(config, wishes, header)
         extra = b""
@@ -145,8 +146,7 @@ class Publish:
         log, now = stream.log, ts or stream.system.clock.wall_ns()
         before = log.subject(subject)[2] if self._again is not None else 0
         seq = stream.engine.store(subject, header, payload, now, seq)
-        if ident := wishes.get(b"Nats-Msg-Id"):
-            self.duplicates.remember(ident, seq, now)
+        self.duplicates.remember(wishes.get(b"Nats-Msg-Id"), seq, now)
         if ttl:
             stream.expiry.add(seq, ttl, now)
         elif stream.config.max_age:
@@ -173,9 +173,16 @@ class Publish:
         """Store a message of a batch, unless nobody wants it; its sequence."""
         stream = self._stream
         if stream.config.retention == "interest" and not stream.engine.wanted(message.subject):
-            stream.log.skip(stream.log.last_seq + 1)
-            return stream.log.last_seq
+            return self._pass_over(message.wishes)
         return self.put(message)
+
+    def _pass_over(self, wishes: Wishes) -> int:
+        """Nobody wants a message: its sequence, under which there is nothing but its id."""
+        log = self._stream.log
+        seq = log.last_seq + 1
+        log.skip(seq)
+        self.duplicates.remember(wishes.get(b"Nats-Msg-Id"), seq, self._stream.system.clock.wall_ns())
+        return seq
 
     def acknowledge_batch(
         self, seq: int, reply: bytes, ident: bytes, count: int, *, duplicate: bool = False
@@ -189,7 +196,7 @@ class Publish:
 
     def _acknowledge_duplicate(self, seq: int, reply: bytes) -> None:
         if reply and not self._stream.config.no_ack:
-            self._send(reply, b"", self._ack_head() + b'%d,"duplicate": true}' % seq, safe=True)
+            self._stream.engine.ack(seq, reply, duplicate=True)
 
     def _ack_head(self) -> bytes:
         domain = self._stream.system.options.domain

@@ -20,6 +20,7 @@ from phloem.shared.server.jetstream.api import Api
 from phloem.shared.server.jetstream.api_backup import Transfers
 from phloem.shared.server.jetstream.intake import Intakes
 from phloem.shared.server.options_jetstream import AccountJetStream as AccountOptions
+from phloem.shared.server.options_jetstream import BatchLimits
 from phloem.shared.server.options_jetstream import JetStream as JetStreamOptions
 from phloem.shared.store.repair import mend
 from phloem.shared.store.store import Store, StoreDamaged, StoreError
@@ -35,10 +36,16 @@ SHARE = 0.75  # of memory and of free space, where no bound is set
 
 
 class BatchLoad:
-    """What open batches of all streams take."""
+    """What open batches of all streams take, and may take."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: BatchLimits) -> None:
         self.batches = self.bytes = self.fast = 0
+        self.most_messages = bounds.max_msgs or limits.BATCH_MESSAGES
+        self.most_of_stream = bounds.max_inflight_per_stream or limits.BATCHES_PER_STREAM
+        self.most = bounds.max_inflight_total or limits.BATCHES
+        self.most_fast_of_stream = bounds.max_inflight_per_stream or limits.FAST_BATCHES_PER_STREAM
+        self.most_fast = bounds.max_inflight_total or limits.FAST_BATCHES
+        self.idle_ns = bounds.timeout_ns or limits.BATCH_IDLE_NS
 
 
 class JetStream:
@@ -58,7 +65,7 @@ class JetStream:
         self.disk = Quota(0)
         self._next_ident = 1
         self.intakes: dict[int, Intakes] = {}  # of streams that take from others
-        self.batch_load = BatchLoad()
+        self.batch_load = BatchLoad(options.limits.batch)
         self.stopping = False
         self.damage: list[str] = []  # what was found at this start
 
@@ -166,6 +173,8 @@ class JetStream:
             if account.name not in self.accounts and account.name != system_account:
                 self.api.forget(account.name)
                 self.api.refuse(account.name)
+        self.api.forget(system_account)
+        self.api.serve_system(system_account)
 
     def new_ident(self) -> int:
         """A number for a log or a consumer that nobody had before."""

@@ -24,6 +24,7 @@ GOALS = {
 STREAM_GOALS = {
     "js-pub": ">= 1.3x",
     "js-pub-always": ">= 50.0x",
+    "js-pub-ids": ">= 1.3x",
     "js-pub-1": ">= 1.2x",
     "js-pub-1-p50": "<= 0.8x",
     "js-pub-1-p99": "<= 1.0x",

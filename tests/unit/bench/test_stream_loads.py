@@ -42,6 +42,7 @@ def _run(deployment: Deployment, *arguments: str) -> Figures:
         ("js-pub --messages 300 --window 1", "requests", 300),
         ("js-pub --messages 300 --window 10 --rate 20000", "requests", 300),
         (f"js-pub --messages 300 --window 50 --random {KV}", "requests", 300),
+        ("js-pub --messages 300 --window 50 --ids", "requests", 300),
         (f"js-get --messages 300 --window 8 --random {KV}", "requests", 300),
         ("js-pull --messages 700 --batch 200", "delivered", 700),
         ("js-pull --messages 700 --no-acks", "delivered", 700),
