@@ -8,6 +8,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from .block cimport Block
 from .keys cimport LogState, Place
+from .lmdb cimport MDB_val
 from .types cimport *
 
 cdef struct Disk:
@@ -19,6 +20,7 @@ cdef struct Disk:
     unsigned int pairs
     void* reader  # transaction of the loop's thread
     void* cursor  # over blocks, in it
+    const char* map  # the file in memory; NULL: its place is not known
     uint64_t serial  # of the reader: what points into the map holds as long as this stays
     void* squeeze  # Python callables of zstandard, borrowed; this one is the mover's
     void* unsqueeze  # the mover's as well
@@ -40,6 +42,7 @@ cdef struct DiskLog:  # one log on disk, and the block that its reader is in
 cdef int disk_open(Disk* d, const char* path, bint read_only) noexcept nogil
 cdef void disk_close(Disk* d) noexcept nogil
 cdef int disk_refresh(Disk* d) noexcept nogil
+cdef bint disk_value_sound(Disk* d, const MDB_val* v) noexcept nogil
 cdef DiskLog* disk_log(Disk* d) noexcept nogil
 cdef void disk_log_free(void* disk) noexcept nogil
 cdef int disk_state(Disk* d, uint32_t ident, LogState* s) noexcept nogil

@@ -10,7 +10,7 @@ chains, newest first, instead of looking at everything between them; the list is
 flush.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, qsort, realloc
 from libc.string cimport memcmp, memcpy, memset
 
@@ -38,6 +38,13 @@ cdef enum:
     GATHER_MAX = 2_000_000  # sequences kept for one filter: 16 MB
     CHAIN_MAX = 1024  # a subject with more messages than this is looked for forwards
     DATABASES = 8
+    PAGE = 4096
+    PAGE_HEAD = 16  # of LMDB: number, padding, flags, and of a large value how many pages it has
+    OVERFLOW_PAGE = 4
+
+cdef extern from "<unistd.h>" nogil:
+    long sysconf(int name)
+    int _SC_PAGESIZE
 
 cdef extern from *:
     """
@@ -95,10 +102,41 @@ cdef int disk_open(Disk* d, const char* path, bint read_only) noexcept nogil:
     if error == 0:
         error = lmdb.cursor_open(d.reader, d.blocks, &d.cursor)
     d.serial = 1
+    if error == 0:
+        _find_map(d)
     if error:
         lmdb.env_close(d.env)
         d.env = NULL
     return error
+
+
+cdef void _find_map(Disk* d) noexcept nogil:
+    """From a page that says which one it is, where pages are those of the system; a new file has none yet."""
+    cdef MDB_val k, v
+    cdef uint64_t number
+    cdef const char* page
+    k.mv_data, k.mv_size = <char*>b"generation", 10
+    if sysconf(_SC_PAGESIZE) != PAGE or lmdb.get(d.reader, d.meta, &k, &v) != 0:
+        return
+    page = <const char*>(<size_t>v.mv_data & ~<size_t>(PAGE - 1))
+    memcpy(&number, page, 8)
+    d.map = page - number * PAGE
+
+
+cdef bint disk_value_sound(Disk* d, const MDB_val* v) noexcept nogil:
+    """Whether the first page of a large value says how many there are. LMDB believes it when they are left: a wrong
+    number there would give pages away that others use. Not looked at when the file is opened: every block has one."""
+    cdef const char* page = <const char*>v.mv_data - PAGE_HEAD
+    cdef uint64_t number
+    cdef uint32_t count
+    cdef uint16_t flags
+    if d.map == NULL or page < d.map or page >= d.map + phloem_map_most or <size_t>page & (PAGE - 1):
+        return True  # a small value, or one that this transaction has written
+    memcpy(&number, page, 8)
+    memcpy(&flags, page + 10, 2)
+    memcpy(&count, page + 12, 4)
+    return number == <uint64_t>(page - d.map) // PAGE and flags == OVERFLOW_PAGE \
+        and count == (PAGE_HEAD - 1 + v.mv_size) // PAGE + 1
 
 
 cdef void disk_close(Disk* d) noexcept nogil:

@@ -19,7 +19,7 @@ from .block cimport (
     BLOCK_FULL, BLOCK_HEAD, BLOCK_ZSTD, Block, BlockWriter, block_add, block_find, block_finish, block_free, block_open,
     block_read, block_restart, block_resume, block_seq,
 )
-from .disk cimport Disk
+from .disk cimport Disk, disk_value_sound
 from .keys cimport (
     ANY_KEY, KEY, META_KEY, SEAL, SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, SUBJECT_KEY, LogState, Place, key_seq,
     meta_key, put_key, seal_of, subject_key, subject_value, unseal,
@@ -130,6 +130,19 @@ cdef int _delete(Flush* f, unsigned int db, const void* key, size_t kn) noexcept
     return 0 if error == MDB_NOTFOUND else error
 
 
+cdef int _delete_block(Flush* f, const char* key) noexcept nogil:
+    """DAMAGED_BLOCK: its pages are not what they should be, it stays."""
+    cdef MDB_val k, v
+    cdef int error
+    k.mv_data, k.mv_size = <void*>key, KEY
+    error = lmdb.get(f.txn, f.disk.blocks, &k, &v)
+    if error == MDB_NOTFOUND:
+        return 0
+    if error == 0 and not disk_value_sound(f.disk, &v):
+        return DAMAGED_BLOCK
+    return error or lmdb.del_(f.txn, f.disk.blocks, &k, NULL)
+
+
 cdef int flush_meta(Flush* f, const char* key, size_t kn, const char* value, size_t vn) noexcept nogil:
     return _put_sealed(f, f.disk.meta, SEAL_META, key, kn, value, vn)
 
@@ -152,7 +165,8 @@ cdef int _drop_all(Flush* f, unsigned int db, uint32_t ident) noexcept nogil:
     at.mv_data, at.mv_size = key, 4
     error = lmdb.cursor_get(cursor, &at, &v, MDB_SET_RANGE)
     while error == 0 and at.mv_size >= 4 and memcmp(at.mv_data, key, 4) == 0:
-        error = lmdb.cursor_del(cursor, 0)
+        if disk_value_sound(f.disk, &v):  # else its pages are lost: better than those of others
+            error = lmdb.cursor_del(cursor, 0)
         if error == 0:
             error = lmdb.cursor_get(cursor, &at, &v, MDB_NEXT)  # what followed it
     lmdb.cursor_close(cursor)
@@ -266,7 +280,7 @@ cdef int _thin(Flush* f, uint32_t ident, Grave* g) noexcept nogil:
     error = lmdb.get(f.txn, f.disk.blocks, &k, &v)
     if error:
         return error
-    if v.mv_size < THIN_LEAST:
+    if v.mv_size < THIN_LEAST or not disk_value_sound(f.disk, &v):
         return DAMAGED_BLOCK
     f.thinned += v.mv_size
     copy = _plain_copy(f, &v, &b, &compressed)
@@ -319,10 +333,11 @@ cdef int _close_grave(Flush* f, uint32_t ident, Grave* g) noexcept nogil:
     put_key(key, ident, g.last)
     g.changed = False
     if g.live == 0:
-        error = _delete(f, f.disk.blocks, key, KEY)
-        return error or _delete(f, f.disk.dead, key, KEY)
+        error = _delete_block(f, key)
+        if error != DAMAGED_BLOCK:
+            return error or _delete(f, f.disk.dead, key, KEY)
     memcpy(g.bits, &g.live, 4)
-    if g.count // g.live >= 2 and _halvings(g.count // g.live) > _halvings(g.count // g.before) and f.thinned < THIN_MAX:
+    if g.live and g.count // g.live >= 2 and _halvings(g.count // g.live) > _halvings(g.count // g.before) and f.thinned < THIN_MAX:
         error = _thin(f, ident, g)
         if error != DAMAGED_BLOCK:
             return error
@@ -374,7 +389,7 @@ cdef int _bury_block(Flush* f, const char* key, uint64_t seq) noexcept nogil:
     cdef int error
     if seq != key_seq(key):
         return DAMAGED_BLOCK
-    error = _delete(f, f.disk.blocks, key, KEY)
+    error = _delete_block(f, key)
     return error or _delete(f, f.disk.dead, key, KEY) or DAMAGED_BLOCK
 
 
@@ -498,7 +513,8 @@ cdef int _resume(Flush* f, FrozenLog* l, BlockWriter* w, Grave* g) noexcept nogi
     put_key(key, l.ident, 0)
     if at.mv_size != KEY or memcmp(at.mv_data, key, 4) != 0 or v.mv_size >= RESUME_MAX:
         return 0
-    if not block_open(&b, <const char*>v.mv_data, v.mv_size) or b.flags & BLOCK_ZSTD:
+    if not block_open(&b, <const char*>v.mv_data, v.mv_size) or b.flags & BLOCK_ZSTD \
+            or not disk_value_sound(f.disk, &v):
         return 0
     if b.last != key_seq(at.mv_data):
         return 0

@@ -104,3 +104,43 @@ def test_damaged_counters(tmp_path: Path) -> None:
     assert store.lost(1) is not None
     assert store.lost(2) is None
     store.close()
+
+
+def test_a_block_that_says_it_has_more_pages_takes_none_from_others(tmp_path: Path) -> None:
+    """LMDB believes it; its pages are given up instead, and nothing else is touched."""
+    folder = tmp_path / "store"
+    kept = fill(folder)
+    path = folder / "data.mdb"
+    data = bytearray(path.read_bytes())
+    pages = {
+        int.from_bytes(data[at + 12 : at + 20], "little")
+        for at, key in leaf_nodes(bytes(data))
+        if len(key) == 12 and key[:4] == (1).to_bytes(4)
+    }
+    damaged = 0
+    for page in pages:
+        if 0 < page < len(data) // 4096 and data[page * 4096 + 10] == 4:
+            data[page * 4096 + 12] += 40
+            damaged += 1
+    assert damaged
+    path.write_bytes(data)
+    store = open_store(folder, generation_bytes=100_000)
+    assert store.open() == []
+    one, two = store.open_log(1), store.open_log(2)
+    for seq in list(kept[1])[::2]:
+        one.remove(seq)
+    store.wait()
+    one.purge()
+    for number in range(3000):  # what was given away would be written over now
+        two.append(b"b", b"", b"%d" % number + b"n" * 200, 5000)
+        if number % 300 == 0:
+            store.wait()
+    store.close()
+    store = open_store(folder)
+    store.open()
+    two = store.open_log(2)
+    assert {seq: two.read(seq) for seq in kept[2]} == kept[2]
+    assert two.messages == len(kept[2]) + 3000
+    assert store.open_log(1).next() is None
+    store.close()
+    assert {finding.ident for finding in check(folder).findings} <= {0, 1}
