@@ -267,20 +267,22 @@ async def test_backups_are_not_overwritten(clients: dict[str, Client], tmp_path:
         await stream_backup.backup(JetStreamApi(clients["ours"]), "B", tmp_path)
 
 
-async def test_advisories(clients: dict[str, Client], tmp_path: Path) -> None:
-    client = clients["ours"]
+@pytest.mark.parametrize("kind", ["real", "ours"])
+async def test_advisories(clients: dict[str, Client], tmp_path: Path, kind: str) -> None:
+    client = clients[kind]
     heard = await client.subscribe("$JS.EVENT.ADVISORY.STREAM.*.B")
     await filled(client, "file", 10)
     await stream_backup.backup(JetStreamApi(client), "B", tmp_path / "b")
     await client.jetstream().delete_stream("B")
     await stream_backup.restore(JetStreamApi(client), tmp_path / "b")
-    words = [(await heard.next_msg(5)).subject.split(".")[4] for _ in range(6)]
+    words = [(await heard.next_msg(5)).subject.split(".")[4] for _ in range(7)]
     assert words == [
         "CREATED",
         "SNAPSHOT_CREATE",
         "SNAPSHOT_COMPLETE",
         "DELETED",
         "RESTORE_CREATE",
+        "CREATED",
         "RESTORE_COMPLETE",
     ]
 

@@ -4,6 +4,7 @@ from phloem.shared.clock import Clock
 from phloem.shared.kernel import Kernel
 from phloem.shared.server.clients import Client, Clients
 from phloem.shared.server.conf import parse_text
+from phloem.shared.server.leafnodes import LeafLinks
 from phloem.shared.server.load import merge, read
 from phloem.shared.server.server import Server
 
@@ -15,6 +16,7 @@ class StillServer(Server):
         super().__init__(merge(read(parse_text(config)), {}), clock=clock, seed=7)
         self.kernel = Kernel(self, seed=7)
         self.clients = Clients(self)
+        self.leafs = LeafLinks(self)
         self.apply_limits()
         self.account()
 
