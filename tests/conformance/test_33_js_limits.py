@@ -194,8 +194,9 @@ TTL_REFUSED = ["0", "-1", "500ms", "junk", "1d", "-5s"]
 
 
 @pytest.mark.parametrize("ttl", TTL_REFUSED)
-async def test_ttl_that_is_none(js: JsClient, ttl: str) -> None:
-    await js.stream(allow_msg_ttl=True)
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_ttl_that_is_none(js: JsClient, ttl: str, allowed: bool) -> None:
+    await js.stream(allow_msg_ttl=allowed)
     ack = await js.publish("s.a", headers={"Nats-TTL": ttl})
     assert ack["error"] == {"code": 400, "err_code": 10165, "description": "invalid per-message TTL"}
 

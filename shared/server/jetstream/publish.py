@@ -213,7 +213,7 @@ class Publish:
         wanted = wishes.get(b"Nats-Expected-Stream")
         if wanted is not None and wanted != self._stream.name.encode():
             raise error(10060)
-        if b"Nats-TTL" in wishes and not self._stream.config.allow_msg_ttl:
+        if not self._stream.config.allow_msg_ttl and parse_ttl(wishes.get(b"Nats-TTL", b"")):
             raise error(10166)
 
     def check_schedule(self, subject: bytes, header: bytes, wishes: Wishes) -> bytes:
