@@ -107,7 +107,7 @@ def _build(made: Path, wanted: tuple[str, ...], level: str) -> None:
 
 
 def _make_c(tree: Path, modules: list[Path]) -> None:
-    """A copy of the sources with their times, where Cython makes those C files that are older than what they are of."""
+    """A copy of the sources, where Cython makes those C files that are older than any source."""
     (tree / ".src").mkdir(parents=True)
     (tree / ".src" / "phloem").symlink_to("..")
     shutil.copy(ROOT / "setup.py", tree / "setup.py")
@@ -118,10 +118,13 @@ def _make_c(tree: Path, modules: list[Path]) -> None:
         for path in (*package.glob("*.pxd"), *package.glob("*.pxi"), package / "__init__.py"):
             shutil.copy2(path, tree / "shared" / package.name)
     (tree / "shared" / "__init__.py").touch()
+    (tree / "__init__.py").touch()
+    changed = max(p.stat().st_mtime for end in ("pyx", "pxd", "pxi") for p in ROOT.glob(f"shared/*/*.{end}"))
     for module in modules:
-        for path in (ROOT / "shared" / module, (ROOT / "shared" / module).with_suffix(".c")):
-            if path.exists():
-                shutil.copy2(path, tree / "shared" / module.parent)
+        shutil.copy2(ROOT / "shared" / module, tree / "shared" / module.parent)
+        c = (ROOT / "shared" / module).with_suffix(".c")
+        if c.exists() and c.stat().st_mtime > changed:
+            shutil.copy(c, tree / "shared" / module.parent)  # newer than a Cython that was installed after it, too
     _run([sys.executable, "setup.py", "-q", "--version"], tree)  # evaluating setup.py is what makes them
 
 
