@@ -20,7 +20,9 @@ async def test_every_waiting_request_is_told(js: JsClient, what: str) -> None:
     await js.consumer()
     pulls = [await js.pull(batch=2, expires=30 * S_NS) for _ in range(3)]
     (message,) = await pulls[0].take(1)
-    await js.until(lambda: _waiting(js), 3)  # nats-server takes requests in later, and forgets those it has not
+    await js.until(
+        lambda: _waiting(js), 3
+    )  # nats-server takes requests in later, and forgets those it has not
     await js.good(what)
     assert [(await pull.next()).status for pull in pulls] == ["409 Consumer Deleted"] * 3
     js.send(message.reply, b"+ACK")  # of nobody any more

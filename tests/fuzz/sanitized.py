@@ -124,7 +124,9 @@ def _make_c(tree: Path, modules: list[Path]) -> None:
         shutil.copy2(ROOT / "shared" / module, tree / "shared" / module.parent)
         c = (ROOT / "shared" / module).with_suffix(".c")
         if c.exists() and c.stat().st_mtime > changed:
-            shutil.copy(c, tree / "shared" / module.parent)  # newer than a Cython that was installed after it, too
+            shutil.copy(
+                c, tree / "shared" / module.parent
+            )  # newer than a Cython that was installed after it, too
     _run([sys.executable, "setup.py", "-q", "--version"], tree)  # evaluating setup.py is what makes them
 
 
