@@ -112,6 +112,7 @@ SERIAL_RETRY_MIN_NS = SECOND_NS // 5  # a USB device needs about this long to ap
 SERIAL_RETRY_MAX_NS = 5 * SECOND_NS  # how long somebody who plugs a device in has to wait at worst
 
 # --- check and repair of a store ----------------------------------------------------------------
+SEQUENCE_MAX = 1 << 61  # of what is asked for; the store itself goes to 2^62 - 1 (store/types.pxd)
 STORE_FINDINGS_MAX = 10_000  # listed one by one; more are counted: nobody reads that many
 STORE_JOURNAL_BYTES_MAX = 1 << 31  # a journal file that is larger is not one of ours
 STORE_REPAIR_MOVE_BYTES = 32 << 20  # of messages that a repair holds in memory

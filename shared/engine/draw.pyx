@@ -12,7 +12,7 @@ from phloem.shared.kernel.sublist cimport grow
 from phloem.shared.kernel.text cimport put_number
 from phloem.shared.kernel.types cimport Msg
 from phloem.shared.store.log cimport Log_, filter_add, filter_clear, log_next
-from phloem.shared.store.types cimport DAMAGED, MISSING, Filter, Record
+from phloem.shared.store.types cimport DAMAGED, MISSING, SEQ_GIVEN_MAX, Filter, Record
 
 from .engine cimport Stream, wake
 from .stream cimport stream_fits, stream_store
@@ -102,7 +102,8 @@ cdef class Draw:
                 asks = True
                 break
             self._compose(&r, &m)
-            if not stream_fits(&self.stream.s, &m) or (self.mirror and r.seq <= self.stream.s.log.last_seq):
+            if not stream_fits(&self.stream.s, &m) or (
+                    self.mirror and not self.stream.s.log.last_seq < r.seq <= SEQ_GIVEN_MAX):
                 asks = True
                 break
             stream_store(&self.stream.s, r.seq if self.mirror else 0, r.ts if self.mirror else now, m.subject,

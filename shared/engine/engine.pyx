@@ -20,6 +20,7 @@ from phloem.shared.kernel.types cimport ECHO, CONNECTED, HEADERS, SYSTEM, Conn, 
 from phloem.shared.store.journal cimport journal_reap, journal_submit, journal_sync
 from phloem.shared.store.log cimport Log_
 from phloem.shared.store.store cimport Store
+from phloem.shared.store.types cimport SEQ_GIVEN_MAX
 
 from . cimport types
 from .answers cimport answer_ack, answer_duplicate, answer_durable, answer_message, answers_forget, answers_free, answers_send
@@ -275,6 +276,8 @@ cdef class Stream:
         cdef bytes body = header + payload
         if seq and seq <= self.s.log.last_seq:
             raise ValueError(f"sequence {seq} was given out already, the last is {self.s.log.last_seq}")
+        if seq > SEQ_GIVEN_MAX:
+            raise ValueError(f"sequence {seq} is above 2^61")
         seq = stream_store(&self.s, seq, ts, subject, <uint32_t>len(subject), body, <uint32_t>len(header),
                            <uint32_t>len(body))
         wake(&self.engine.g)

@@ -117,7 +117,7 @@ def check_state(state: State) -> None:
     """Raises ArchiveError for numbers that no stream has."""
     if min(state.messages, state.first_seq, state.last_seq, state.consumer_count) < 0:
         raise ArchiveError("error in state.json: negative numbers")
-    if state.first_seq > state.last_seq + 1 or state.last_seq >= 1 << 62:
+    if state.first_seq > state.last_seq + 1 or state.last_seq > limits.SEQUENCE_MAX:
         raise ArchiveError("error in state.json: impossible sequences")
 
 

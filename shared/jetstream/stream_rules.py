@@ -15,6 +15,7 @@ from phloem.shared.jetstream.stream_config import Placement, StreamConfig, Strea
 from phloem.shared.jetstream.subjects import collide as subjects_collide
 from phloem.shared.jetstream.times import SECOND_NS, go_duration
 from phloem.shared.jetstream.transform import BadTransform, Transform
+from phloem.shared.limits import SEQUENCE_MAX
 
 Find = Callable[[str], StreamConfig | None]
 
@@ -107,6 +108,8 @@ def _times(config: StreamConfig, limits: ServerLimits) -> None:
 
 
 def _features(config: StreamConfig, pedantic: bool) -> None:
+    if config.first_seq > SEQUENCE_MAX:
+        raise _bad(f"first sequence can not be above {SEQUENCE_MAX}")
     if config.deny_purge and config.allow_rollup_hdrs:
         raise _bad("roll-ups require the purge permission")
     if config.allow_msg_counter:

@@ -13,10 +13,10 @@ from libc.string cimport memcmp, memcpy
 from phloem.shared.kernel.sublist cimport grow
 
 from .disk cimport disk_log, disk_state
-from .journal cimport journal_dropped, journal_note, journal_pair
+from .journal cimport journal_dropped, journal_note, journal_pair, journal_sync
 from .keys cimport META_KEY, SEAL_META, SEAL_PAIRS, LogState, unseal
 from .lmdb cimport MDB_NEXT, MDB_SET_RANGE, MDB_val, lmdb
-from .log cimport Log_, log_new
+from .log cimport Log_, log_new, log_touch
 
 STATE, NOTES = b"\x01state", b"\x01notes"  # keys of an owner's state and of notes that are newer
 MARK = struct.Struct("<QQ")  # first and last sequence that a mark speaks of; its text follows
@@ -95,6 +95,9 @@ cdef class Contents:
 
     def configure_log(self, uint32_t ident, *, bint relaxed, bint compress):
         cdef Log_ log = self.logs[ident]
+        if log.l.relaxed and not relaxed:  # what was only written, or is on its way, is synced and shown
+            log_touch(log.l)
+            journal_sync(&self.j)
         log.l.relaxed, log.l.compress = relaxed, compress
 
     def drop_log(self, uint32_t ident):

@@ -104,11 +104,15 @@ cdef class Log_:
         cdef bytes body = header + payload
         if seq and seq <= self.l.last_seq:
             raise ValueError(f"sequence {seq} was given out already, the last is {self.l.last_seq}")
+        if seq > SEQ_GIVEN_MAX:
+            raise ValueError(f"sequence {seq} is above 2^61")
         if len(subject) > SUBJECT_MAX or len(body) > SIZE_MAX_:
             raise ValueError("the subject or the message is too long")
         return log_append(self.l, seq, ts, subject, <uint32_t>len(subject), body, <uint32_t>len(header), <uint32_t>len(body))
 
     def skip(self, uint64_t last_seq):
+        if last_seq > SEQ_GIVEN_MAX and last_seq > self.l.last_seq + 1:
+            raise ValueError(f"sequence {last_seq} is above 2^61")
         log_skip(self.l, last_seq)
 
     def remove(self, uint64_t seq):
@@ -116,6 +120,8 @@ cdef class Log_:
 
     def purge(self, filters=(), *, uint64_t below=0, uint64_t keep=0):
         cdef Filters f = Filters(filters)
+        if below > SEQ_GIVEN_MAX and below > self.l.last_seq + 1:
+            raise ValueError(f"sequence {below} is above 2^61")
         return log_purge(self.l, &f.f, below, keep)
 
     def read(self, uint64_t seq):

@@ -18,6 +18,7 @@ cdef enum RecordType:
     R_DROPPED = 7  # ident: the log is deleted
 
 cdef enum:
+    BEHIND_MAX = 1 << 30  # bytes of a generation that waits for the mover, above which nothing new is taken
     FRAME = 48  # bytes of a batch's head: magic, length, generation, batch, base_ts, durable, check
 
 cdef void journal_message(Journal* j, Log* l, uint64_t seq, int64_t ts, const char* subject, uint32_t n,

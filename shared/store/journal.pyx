@@ -413,6 +413,8 @@ cdef bint journal_reap(Journal* j) noexcept nogil:
         w.old_fd, w.fd, w.next_fd = w.fd, w.next_fd, -1
         j.flush_state = FROZEN
         j.attend(j.owner)
+    elif j.flush_state != NO_FLUSH and j.offset > BEHIND_MAX:
+        j.full |= FULL_BEHIND
     return True
 
 

@@ -32,6 +32,7 @@ cdef void log_free(Log* l) noexcept nogil
 # a flush: the active Table becomes the frozen one (there must be none); later, what was frozen is on disk
 cdef void log_freeze(Log* l) noexcept nogil
 cdef void log_thaw(Log* l) noexcept nogil
+cdef void log_touch(Log* l) noexcept nogil  # its state is that of the filling batch
 
 cdef uint64_t record_bytes(Log* l, uint32_t n, uint32_t header_len, uint32_t size) noexcept nogil
 cdef uint32_t record_check(uint64_t seq, int64_t ts, const char* subject, uint32_t n, const char* body,

@@ -142,6 +142,10 @@ cdef inline void _touch(Log* l) noexcept nogil:
     j.ndirty += 1
 
 
+cdef void log_touch(Log* l) noexcept nogil:
+    _touch(l)
+
+
 cdef inline void _fill(Record* r, Entry* e) noexcept nogil:
     r.seq, r.ts = e.seq, e.ts
     r.subject, r.subject_len = &e.topic.text[0], e.topic.length
@@ -334,6 +338,8 @@ cdef uint64_t log_append(Log* l, uint64_t seq, int64_t ts, const char* subject, 
 
 cdef void log_skip(Log* l, uint64_t last_seq) noexcept nogil:
     """Sequences up to this one are given out without a message."""
+    if last_seq > SEQ_MAX:
+        last_seq = SEQ_MAX  # higher ones are not read back
     if last_seq <= l.last_seq:
         return
     l.last_seq = last_seq
@@ -445,6 +451,8 @@ cdef uint64_t _purge_all(Log* l, uint64_t below) noexcept nogil:
     """Everything goes; the next sequence is ``below`` if that is higher."""
     cdef uint64_t count = l.messages
     cdef uint64_t seed = l.active.seed
+    if below > SEQ_MAX:
+        below = SEQ_MAX
     if below <= l.last_seq:
         below = l.last_seq + 1
     if l.removed != NULL and count:

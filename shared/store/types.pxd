@@ -26,6 +26,7 @@ cdef enum Found:
 
 cdef enum:
     PAGE_SLOTS = 512  # sequences of one page of a Table, bits of one page of a DeadSet
+    SEQ_GIVEN_MAX = 0x2000000000000000  # 2^61: nobody may ask for a higher one, so that as many are left for what follows
     SEQ_MAX = 0x3FFFFFFFFFFFFFFF  # no sequence is higher: one that is read is damage, and adding to one never overflows
 
 cdef struct Record:  # a message as a reader sees it; pointers hold until the next call on its log, at most for this tick
@@ -154,6 +155,7 @@ cdef enum FlushState:
 cdef enum Full:  # for what there is no space; bits
     FULL_STORE = 1
     FULL_JOURNAL = 2
+    FULL_BEHIND = 4  # no lack of space: the mover is behind, and the journal does not grow further than can be read back
 
 cdef struct FrozenLog:  # what the mover has to know of a log, as it was when it was frozen
     Log* log

@@ -11,6 +11,7 @@ from phloem.shared.jetstream.stream_config import StreamConfig
 from phloem.shared.jetstream.stream_rules import ServerLimits, check_update, checked
 from phloem.shared.jetstream.subjects import collide, matches
 from phloem.shared.jetstream.times import parse_rfc3339, rfc3339
+from phloem.shared.limits import SEQUENCE_MAX
 from phloem.shared.server.jetstream.direct import GetRequest, NotThere, find
 from phloem.shared.server.jetstream.stream import Stream, StreamRecord
 
@@ -262,6 +263,8 @@ def purge(request: "Request") -> dict[str, Any]:
         raise error(10110, err="stream purge not permitted")
     if wanted.seq and wanted.keep:
         raise error(10003)
+    if wanted.seq > SEQUENCE_MAX:
+        raise error(10052, err=f"purge sequence can not be above {SEQUENCE_MAX}")
     filters = (wanted.filter.encode(),) if wanted.filter and wanted.filter != ">" else ()
     if filters and all(matches(wanted.filter, subject) for subject in stream.config.subjects):
         filters = ()

@@ -178,7 +178,7 @@ class StreamTarget:
         assert self._stream is not None
         seq, subject, header = entry.seq, entry.name, entry.header
         store = self._stream.log
-        if seq <= store.last_seq:
+        if seq <= store.last_seq or seq > limits.SEQUENCE_MAX:
             raise ArchiveError(f"message sequence {seq} out of order")
         size = len(header) + len(entry.body)
         if 0 <= self._config.max_msg_size < size:

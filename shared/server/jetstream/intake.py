@@ -241,6 +241,8 @@ class Mirror(Intake):
     def take(self, feed: Feed, message: Message, now: int) -> None:
         """One message, under the same sequence."""
         publish, config = self.stream.publish, self.stream.config
+        if message.seq > limits.SEQUENCE_MAX:
+            raise error(10077, err=f"sequence {message.seq} of the origin is above {limits.SEQUENCE_MAX}")
         subject, header = self.selection.subject(message.subject), without(message.header, LEFT_BY_MIRROR)
         publish.check_room(config, subject, header, message.payload, b"")
         wishes = wishes_of(header) if b"\nNats-" in header else {}

@@ -9,6 +9,7 @@ from phloem.shared.engine import engine as compiled
 from phloem.shared.jetstream.consumer_config import ConsumerConfig
 from phloem.shared.jetstream.stream_config import StreamConfig, printed, sync_interval
 from phloem.shared.jetstream.times import rfc3339
+from phloem.shared.limits import SEQUENCE_MAX
 from phloem.shared.server.jetstream.consumer import Consumer, ConsumerRecord
 from phloem.shared.server.jetstream.direct import DirectGet
 from phloem.shared.server.jetstream.expiry import Expiry
@@ -82,7 +83,7 @@ class Stream:
                 name=f"{self.account.name} > {self.name}",
             )
         if config.first_seq > 1 and made.last_seq == 0:
-            made.skip(config.first_seq - 1)
+            made.skip(min(config.first_seq - 1, SEQUENCE_MAX))
         return made
 
     def lost(self) -> str:
