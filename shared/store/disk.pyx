@@ -153,7 +153,9 @@ cdef void disk_close(Disk* d) noexcept nogil:
 cdef int disk_refresh(Disk* d) noexcept nogil:
     """Sees what has been committed since; nothing that points into the map holds any more."""
     cdef int error
-    lmdb.cursor_close(d.cursor)
+    if d.cursor != NULL:
+        lmdb.cursor_close(d.cursor)
+    d.cursor = NULL  # until there is another: LMDB answers with an error then
     lmdb.txn_reset(d.reader)
     error = lmdb.txn_renew(d.reader)
     d.serial += 1

@@ -24,6 +24,21 @@ def make_folder(folder: str) -> None:
     sync_folder(above)
 
 
+def left_beside(folder: str) -> list[str]:
+    """What a repair left beside a folder that is not there: a store that was made, damaged ones."""
+    if os.path.isdir(folder):
+        return []
+    above, name = os.path.split(os.path.abspath(folder))
+    if not os.path.isdir(above):
+        return []
+    found = (os.path.join(above, one) for one in sorted(os.listdir(above)) if one.startswith(name + "."))
+    return [
+        path
+        for path in found
+        if path.endswith(f"{name}.repair") or path.rpartition(f"{name}.damaged-")[2].isdigit()
+    ]
+
+
 def make_file(path: str, size: int) -> int:
     """A new file that has its space; its descriptor. Raises OSError, then there is none."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -38,11 +53,10 @@ def make_file(path: str, size: int) -> int:
     return fd
 
 
-def rename_file(old: str, new: str, fd: int) -> None:
-    """``fd`` is the file's; its new name is on the disk."""
-    os.rename(old, new)
+def sync_name(path: str, fd: int) -> None:
+    """``fd`` is the file's; its name is on the disk."""
     os.fsync(fd)
-    sync_folder(os.path.dirname(new))
+    sync_folder(os.path.dirname(path))
 
 
 def reserve(path: bytes, size: int) -> None:

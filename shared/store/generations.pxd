@@ -20,9 +20,12 @@ cdef class Generations(Contents):
     cdef int event_fd
     cdef int old_fd
     cdef object old_path
+    cdef object unbegun  # what could not get a thread
+    cdef object broken  # files of the last run with damage: they are kept under another name
 
     cdef freeze(self, uint64_t batch)
     cdef flush(self, uint64_t generation)
     cdef move(self, uint64_t generation, uint64_t batch)
+    cdef bint thaw(self)
     cdef ready(self)
     cdef later(self, text)

@@ -15,14 +15,14 @@ import time
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from phloem.shared.store.folder import make_file, rename_file, written_by_this_thread
+from phloem.shared.store.folder import make_file, sync_name, written_by_this_thread
 
 from .contents import StoreError
 
 from .contents cimport Contents
 from .disk cimport disk_log_free, disk_refresh
 from .flush cimport Flush, flush_abort, flush_begin, flush_commit, flush_drop, flush_log, flush_meta, flush_pair, flush_step
-from .journal cimport journal_freeze
+from .journal cimport BEHIND_MAX, journal_freeze
 from .keys cimport Place
 from .lmdb cimport lmdb
 from .log cimport Log_, log_free, log_thaw
@@ -44,6 +44,7 @@ cdef class Generations(Contents):
         self.figures = {"flushes": 0, "flush_ns": 0, "moved_messages": 0, "moved_bytes": 0, "replayed": 0,
                         "lmdb_bytes": 0, "lmdb_syncs": 0, "thinned_bytes": 0, "unsynced_lost": 0}
         self.event_fd = self.old_fd = -1
+        self.broken = set()
         self.stopping = threading.Event()
         self.j.generation_bytes = generation_bytes
         self.j.timer_fd = -1
@@ -56,7 +57,10 @@ cdef class Generations(Contents):
         path = self._path(generation)
         if self.old_fd < 0:
             return make_file(path, self.j.generation_bytes + (self.j.generation_bytes >> 3))
-        rename_file(self.old_path, path, self.old_fd)
+        if self.old_path != path:
+            os.rename(self.old_path, path)
+            self.old_path = path  # what follows may fail and be tried again
+        sync_name(path, self.old_fd)
         fd, self.old_fd = self.old_fd, -1
         return fd
 
@@ -65,9 +69,8 @@ cdef class Generations(Contents):
     def _attend(self):
         """The journal asks: a generation ends, is to be moved, has been moved."""
         if self.j.flush_state == LAST_BATCH:
-            if self.on_freeze is not None:
-                self.on_freeze()
-            self.freeze(self.j.batch)
+            if self._asked():
+                self.freeze(self.j.batch)
         elif self.j.flush_state == FROZEN:
             self._begin_moving(self._mover)
         elif self.j.flush_state == MOVED:
@@ -76,7 +79,27 @@ cdef class Generations(Contents):
     def _begin_moving(self, work):
         self.j.flush_state = MOVING
         self.mover = threading.Thread(target=work, args=(self.j.generation - 1,), name="phloem-mover")
-        self.mover.start()
+        try:
+            self.mover.start()
+        except (RuntimeError, MemoryError) as error:  # no thread to be had: tried again in the next round
+            self.mover, self.unbegun = None, work
+            self.j.full |= FULL_STORE
+            self.j.flush_state = MOVED
+            self._problem(f"moving messages to {self.folder}/data.mdb cannot begin: {error}; nothing new is taken until "
+                          "it can")
+
+    def _asked(self):
+        """What shall be in the generation's last batch is; False: that failed, and the generation goes on."""
+        try:
+            if self.on_freeze is not None:
+                self.on_freeze()
+        except Exception as error:
+            self.j.flush_state = NO_FLUSH
+            self._problem(f"{self.folder}: a generation of the journal cannot end: {error!r}")
+            if self.j.offset > BEHIND_MAX:  # it would grow further than can be read back
+                self.j.failed, self.j.error = 1, errors.EIO
+            return False
+        return True
 
     cdef freeze(self, uint64_t batch):
         """What there is belongs to the generation that ends with this batch."""
@@ -90,17 +113,19 @@ cdef class Generations(Contents):
 
     def _moved(self):
         """The generation is in LMDB, or could not be: then it stays in memory and in its file, and is tried again."""
+        if self.mover is None:
+            self._begin_moving(self.unbegun)
+            return
         self.mover.join()
         self.mover = None
         if self.moved is not None:
             self.later(str(self.moved))
         elif self.w.fd < 0:  # the first one of this run, or only its file was missing
-            self._thaw()
-            self._ready_now()
+            if self.thaw():
+                self._ready_now()
         elif self.w.old_fd < 0:  # only the next file was missing
             self._prepare()
-        else:
-            self._thaw()
+        elif self.thaw():
             self.old_path = self._path(self.j.generation - 1)
             self.old_fd, self.w.old_fd = self.w.old_fd, -1
             self._prepare()
@@ -119,7 +144,10 @@ cdef class Generations(Contents):
     cdef ready(self):
         """LMDB has what the last run left: its files go, this run's are made. Raises OSError if that is refused."""
         while self.left:
-            os.unlink(self.left[0])
+            if self.left[0] in self.broken:
+                os.rename(self.left[0], self.left[0] + ".damaged")
+            else:
+                os.unlink(self.left[0])
             del self.left[0]
         try:
             self.w.fd = self._file(self.j.generation)
@@ -143,7 +171,7 @@ cdef class Generations(Contents):
         except OSError as error:
             self._no_file(error)
         else:
-            self.j.full &= ~FULL_STORE
+            self.j.full &= ~(FULL_STORE | FULL_BEHIND)
             self.told = ""
             self.j.flush_state = NO_FLUSH
 
@@ -151,10 +179,14 @@ cdef class Generations(Contents):
         self._problem(f"no space for the journal in {self.folder}: {error.strerror}")
         self._retry(self._nothing)
 
-    def _thaw(self):
+    cdef bint thaw(self):
+        """What was frozen is read from LMDB now; False: LMDB cannot be read, and nothing is acknowledged any more."""
         cdef uint32_t i
         cdef Log_ log
-        disk_refresh(&self.disk)
+        if disk_refresh(&self.disk) != 0:
+            self.j.failed, self.j.error = 1, errors.EIO
+            self.j.flush_state = MOVING  # for good: what is frozen stays where it can be read
+            return False
         for i in range(self.j.nfrozen):
             log_thaw(self.j.frozen[i].log)
         self.j.nfrozen = 0
@@ -164,12 +196,17 @@ cdef class Generations(Contents):
             log_free(log.l)
             log.l = NULL
         self.graveyard = []
+        return True
 
     cdef move(self, uint64_t generation, uint64_t batch):
         """Freezes and moves in one go, on this thread. Raises StoreError."""
         self.freeze(batch)
         self.flush(generation)
-        self._thaw()
+        self._see_moved()
+
+    def _see_moved(self):
+        if not self.thaw():
+            raise StoreError(f"{self.folder}/data.mdb cannot be read any more")
 
     # --- the mover's thread ----------------------------------------------------------------------
 
@@ -210,12 +247,16 @@ cdef class Generations(Contents):
         if error:
             raise StoreError(f"LMDB: {lmdb.strerror_fn(error).decode()}")
         for ident in self.frozen_dropped:
-            error = error or flush_drop(&f, ident)
+            error = error or flush_drop(&f, <uint32_t>ident)
         with nogil:
             for i in range(n):
                 if error == 0:
                     error = flush_log(&f, &frozen[i])
-        error = error or _write_pairs(self, &f)
+        try:
+            error = error or _write_pairs(self, &f)
+        except BaseException:
+            flush_abort(&f)
+            raise
         if error == 0:
             with nogil:
                 error = flush_commit(&f, &place)

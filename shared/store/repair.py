@@ -19,9 +19,11 @@ from pathlib import Path
 from phloem.shared.limits import STORE_DAMAGED_MAX
 from phloem.shared.store import inspect
 from phloem.shared.store.check import _quiet, held
+from phloem.shared.store.folder import sync_folder
 from phloem.shared.store.store import Store, StoreError
 from phloem.shared.store.survey import Finding, Progress, Survey
 
+UNFINISHED = "unfinished"  # a file in the store that is being made; without it the folder may be anything
 GENERATION_BYTES = 1 << 20  # nothing goes through this journal
 
 
@@ -60,8 +62,7 @@ def _repair(folder: Path, progress: Progress, *, marks: bool) -> Repaired:
         made = folder.with_name(folder.name + ".repair")
         try:
             _room_for(folder, found.totals.bytes)
-            if made.exists():
-                shutil.rmtree(made)
+            _clear(folder, made)
             kept = _make(folder, made, found, progress, marks=marks)
             _like(folder, made)
             damaged = _exchange(folder, made)
@@ -80,12 +81,15 @@ def _room_for(folder: Path, size: int) -> None:
 
 
 def _make(folder: Path, made: Path, found: Survey, progress: Progress, *, marks: bool) -> Survey:
+    made.mkdir(mode=0o700)
+    (made / UNFINISHED).touch()
     store = Store(str(made), seed=secrets.randbits(64), generation_bytes=GENERATION_BYTES)
     store.open()
     try:
         kept = Survey(folder, progress, store).run(found.orphans)
         if marks:
             _mark(store, kept.findings)
+            inspect.move(store)  # marks have no records in the journal
     finally:
         store.close()
     with held(made):
@@ -119,23 +123,56 @@ def _like(folder: Path, made: Path) -> None:
                 os.chown(new, there.st_uid, there.st_gid)
 
 
-def _exchange(folder: Path, made: Path) -> Path:
+def _free_name(folder: Path) -> Path:
     numbers = (folder.with_name(f"{folder.name}.damaged-{n}") for n in range(1, STORE_DAMAGED_MAX + 1))
     damaged = next((path for path in numbers if not path.exists()), None)
     if damaged is None:
         raise OSError(errno.EEXIST, f"there are {STORE_DAMAGED_MAX} damaged stores beside it already")
+    return damaged
+
+
+def _clear(folder: Path, made: Path) -> None:
+    """Makes way for the new store: one that was never finished goes, anything else may be somebody's messages."""
+    if (made / UNFINISHED).exists():
+        shutil.rmtree(made)
+    elif made.exists():
+        made.rename(_free_name(folder))
+        sync_folder(str(folder.parent))
+
+
+def _exchange(folder: Path, made: Path) -> Path:
+    """Where the damaged store is now. Raises OSError if nothing has changed, StoreError if something has."""
+    damaged = _free_name(folder)
+    (made / UNFINISHED).unlink()
+    sync_folder(str(made))
     try:
         inspect.exchange(str(folder), str(made))
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOSYS):
             raise
-        folder.rename(damaged)  # this file system cannot exchange
-        made.rename(folder)
+        _exchange_in_two(folder, made, damaged)
     else:
-        made.rename(damaged)
-    fd = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            made.rename(damaged)
+        except OSError:
+            damaged = made  # a later repair sets it aside
     try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        sync_folder(str(folder.parent))
+    except OSError as error:
+        text = f"{folder} was repaired, the damaged store is {damaged}; that may not outlive a power cut"
+        raise StoreError(f"{text}: {error.strerror}") from error
     return damaged
+
+
+def _exchange_in_two(folder: Path, made: Path, damaged: Path) -> None:
+    """Where the file system cannot exchange."""
+    folder.rename(damaged)
+    try:
+        made.rename(folder)
+    except OSError as error:
+        try:
+            damaged.rename(folder)
+        except OSError:
+            text = f"{folder} is not there now: the damaged store is {damaged}, the repaired one {made}"
+            raise StoreError(f"{text}: {error.strerror}") from error
+        raise

@@ -17,7 +17,7 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
-from phloem.shared.store.folder import make_folder, reserve, sync_folder
+from phloem.shared.store.folder import left_beside, make_folder, reserve, sync_folder
 from phloem.shared.store.frames import Journals, generations_in, open_batch
 from phloem.shared.store.pages import file_sound
 
@@ -85,6 +85,9 @@ cdef class Store(Generations):
 
     def _take_folder(self):
         try:
+            if beside := left_beside(self.folder):
+                raise StoreError(f"{self.folder} is not there, but {' and '.join(beside)} is, of a repair: give the one that "
+                                 f"shall be used the name {self.folder}, or move all of them away to begin with nothing")
             make_folder(self.folder)
             self.lock_fd = os.open(os.path.join(self.folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -106,6 +109,8 @@ cdef class Store(Generations):
             raise StoreDamaged(f"{self.folder}/data.mdb is damaged; try: phloem store repair {self.folder}")
         try:
             reserve(path + b"-lock", LMDB_LOCK_BYTES)
+            if not os.path.exists(path):
+                reserve(path + b".new-lock", LMDB_LOCK_BYTES)
         except OSError as problem:
             raise StoreError(f"{self.folder} cannot be used: {problem.strerror}") from problem
         with contextlib.suppress(FileNotFoundError):
@@ -173,6 +178,7 @@ cdef class Store(Generations):
                 self._replay(journals, generation)
                 last = generation
         self.damage.extend(journals.damage())
+        self.broken = {hole[0] for hole in journals.holes()}
         self.figures["unsynced_lost"] = journals.unsynced
         batch = journals.batch or self._first_batch()
         self.j.batch = batch + 1
@@ -184,12 +190,15 @@ cdef class Store(Generations):
     def _replay(self, journals, generation):
         path = self._path(generation)
         with open(path, "rb") as file:
-            data = file.read(min(os.fstat(file.fileno()).st_size, REPLAY_MAX))  # as much memory, and no more
+            size = os.fstat(file.fileno()).st_size
+            if size > REPLAY_MAX:
+                raise StoreError(f"{path} is larger than can be read ({size} bytes); nothing was changed")
+            data = file.read(size)
         for at in journals.read(path, data, generation):
-            if open_batch(data, at):
-                apply_batch(self, data, at)
-            else:
-                self.damage.append(f"{path}: the batch at {at} cannot be read; what it had is lost")
+            if not open_batch(data, at):
+                raise StoreError(f"{path}: the batch at {at} is whole, but this version cannot read it; nothing was "
+                                 f"changed. To go on without it: phloem store repair {self.folder}")
+            apply_batch(self, data, at)
 
     def _settle_in(self, last, batch, moves):
         """LMDB gets what the journal had. If it cannot, what is there is read, and it is tried again."""
@@ -201,7 +210,7 @@ cdef class Store(Generations):
             except StoreError as error:
                 self.later(str(error))
                 return
-            self._thaw()
+            self._see_moved()
         self.ready()
 
     # --- closing ---------------------------------------------------------------------------------
@@ -281,6 +290,8 @@ cdef class Store(Generations):
                           "more until the server is started again")
         elif self.j.full & FULL_JOURNAL:
             self._problem(f"no space for the journal in {self.folder}; nothing new is taken until there is")
+        elif self.j.full & FULL_BEHIND:
+            self._problem(f"moving messages to {self.folder}/data.mdb is behind; nothing new is taken until it is done")
 
     @property
     def settled(self):
@@ -295,13 +306,13 @@ cdef class Store(Generations):
         return self.j.full != 0
 
     def _settle(self):
-        while not self.settled or (self.j.flush_state != NO_FLUSH and not self.j.full):
+        while not self.settled or (self.j.flush_state != NO_FLUSH and not self.j.full & ~FULL_BEHIND):
             self.j.holding = 0
             self.j.followed = 0
             self.work()
             if self.j.failed:
                 raise StoreError(f"writing to {self.folder} failed: {os.strerror(self.j.error)}")
-            if self.j.full:
+            if self.j.full & ~FULL_BEHIND:
                 raise StoreError(f"{self.folder}: {self.told}")
             time.sleep(0.0001)
 

@@ -357,8 +357,11 @@ class Survey:
             self._find("journal", text)
 
     def _journal(self, path: Path, number: int) -> None:
+        size = path.stat().st_size
+        if size > STORE_JOURNAL_BYTES_MAX:
+            self._find("journal", f"{path.name} is larger than can be read", bytes=size)
         with path.open("rb") as file:
-            data = file.read(min(path.stat().st_size, STORE_JOURNAL_BYTES_MAX))
+            data = file.read(min(size, STORE_JOURNAL_BYTES_MAX))
         places = self._read.read(path.name, data, number)
         self._progress(path.name, len(data), len(data))
         good = [at for at in places if open_batch(data, at)]

@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -143,3 +144,67 @@ def test_no_space_for_the_store(tmp_path: Path) -> None:
     code = f"from tests.unit.store.test_faults import _full_child; _full_child({str(tmp_path / 's')!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_generation_that_cannot_end_goes_on(tmp_path: Path) -> None:
+    """What shall be in its last batch fails: nothing is lost, and it ends when that works again."""
+    problems: list[str] = []
+    fails = True
+
+    def on_freeze() -> None:
+        if fails:
+            raise ValueError("not now")
+
+    store = Store(
+        str(tmp_path / "s"), seed=3, generation_bytes=20_000, on_freeze=on_freeze, on_problem=problems.append
+    )
+    store.open()
+    log = store.open_log(1)
+    for _ in range(50):
+        log.append(b"a", b"", bytes(1000), 1)
+        store.wait()
+    assert store.stats["flushes"] == 0
+    assert store.stats["generation_bytes"] > 50_000
+    assert any("not now" in problem for problem in problems)
+    fails = False
+    log.append(b"a", b"", b"", 1)
+    store.wait()
+    assert store.stats["flushes"] == 1
+    assert log.visible_seq == 51
+    store.close()
+    assert check(tmp_path / "s").totals.messages == 51
+
+
+def test_no_thread_for_moving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again in the next rounds."""
+    problems: list[str] = []
+    store, log = started(tmp_path / "s", problems, 20_000)
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    log.append(b"a", b"", bytes(30_000), 1)
+    work_until(store, lambda: bool(store.stats["full"]))
+    assert any("cannot begin" in problem for problem in problems)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    work_until(store, lambda: not store.stats["full"])
+    store.wait()
+    assert store.stats["flushes"] == 1
+    store.close()
+    assert check(tmp_path / "s").totals.messages == 11
+
+
+def test_a_log_that_becomes_strict_is_synced(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "s")
+    store.open()
+    log = store.open_log(1, relaxed=True)
+    log.append(b"a", b"", b"", 1)
+    store.work()  # the batch is under way, without a sync
+    store.configure_log(1, relaxed=False, compress=False)
+    syncs = store.stats["syncs"]
+    store.wait()
+    assert store.stats["syncs"] > syncs
+    assert log.visible_seq == 1
+    store.close()

@@ -1,11 +1,14 @@
 """What no store has written, with good checksums, and numbers at their edges: see also tests/fuzz."""
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from phloem.shared.store.log import Damaged, Log
-from phloem.shared.store.store import Store
+from phloem.shared.store.repair import repair
+from phloem.shared.store.store import Store, StoreError
 from tests.fuzz import seals
 from tests.unit.store.damage import open_store
 
@@ -68,18 +71,64 @@ def test_pages_of_sequences_come_and_go() -> None:
         b"\x63",
     ],
 )
-def test_a_batch_that_cannot_be_read_is_named(tmp_path: Path, records: bytes) -> None:
-    """It has a good checksum, so it is no torn write; the batches beside it count."""
+def test_a_batch_that_cannot_be_read_stops_the_store(tmp_path: Path, records: bytes) -> None:
+    """It has a good checksum, so it is no torn write: somebody decides, and nothing is changed before that."""
     folder = tmp_path / "store"
     folder.mkdir()
     good = [b"\6" + seals.varint(1) + seals.varint(2) + key + b"v" for key in (b"a", b"b")]
     frames = [seals.frame(1, 70 + n, 0, payload) for n, payload in enumerate((good[0], records, good[1]))]
-    (folder / "journal-00000001").write_bytes(b"".join(frames))
+    journal = folder / "journal-00000001"
+    journal.write_bytes(b"".join(frames))
+    for _ in range(2):
+        with pytest.raises(StoreError, match="nothing was changed"):
+            open_store(folder).open()
+        assert journal.read_bytes() == b"".join(frames)
+    assert any("cannot be read" in str(finding) for finding in repair(folder).lost)
     store = open_store(folder)
-    (damage,) = store.open()
-    assert "cannot be read" in damage
+    assert store.open() == []
     assert (store.get(b"a"), store.get(b"b")) == (b"v", b"v")
     store.close()
+
+
+def test_a_journal_larger_than_can_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    journal = folder / "journal-00000001"
+    journal.touch()
+    os.truncate(journal, 1 << 31)
+    with pytest.raises(StoreError, match="larger than can be read"):
+        open_store(folder).open()
+    assert journal.stat().st_size == 1 << 31
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_no_higher_sequence_can_be_asked_for(tmp_path: Path, memory: bool) -> None:
+    """What is written is read back."""
+    store = open_store(tmp_path / "store")
+    store.open()
+    log = Log() if memory else store.open_log(1)
+    log.append(b"a", b"", b"", 1)
+    for ask in (
+        lambda: log.append(b"a", b"", b"", 1, (1 << 61) + 1),
+        lambda: log.skip((1 << 61) + 1),
+        lambda: log.purge(below=(1 << 61) + 1),
+    ):
+        with pytest.raises(ValueError, match="above"):
+            ask()
+    assert (log.messages, log.last_seq) == (1, 1)
+    log.purge(below=1 << 61)
+    assert log.append(b"a", b"", b"", 1) == 1 << 61
+    assert log.append(b"a", b"", b"", 1) == (1 << 61) + 1
+    log.skip((1 << 61) + 2)
+    assert log.purge() == 2
+    store.wait()
+    shutil.copytree(tmp_path / "store", tmp_path / "copy")
+    store.close()
+    for folder in (tmp_path / "store", tmp_path / "copy"):
+        store = open_store(folder)
+        assert store.open() == []
+        assert memory or store.open_log(1).last_seq == (1 << 61) + 2
+        store.close()
 
 
 def test_removing_a_range_up_to_the_highest_sequence(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a server does with a file that LMDB must not be let at: all that is good is kept, what was lost is marked."""
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from phloem.shared.store.check import check
 from phloem.shared.store.repair import mend, repair
-from phloem.shared.store.store import StoreDamaged
+from phloem.shared.store.store import StoreDamaged, StoreError
 from tests.unit.store.damage import break_leaf, fill, leaf_nodes, open_store
 
 
@@ -144,3 +145,67 @@ def test_a_block_that_says_it_has_more_pages_takes_none_from_others(tmp_path: Pa
     assert store.open_log(1).next() is None
     store.close()
     assert {finding.ident for finding in check(folder).findings} <= {0, 1}
+
+
+def _damaged(tmp_path: Path) -> tuple[Path, int]:
+    folder = tmp_path / "store"
+    fill(folder)
+    break_leaf(folder / "data.mdb", 1)
+    return folder, (folder / "data.mdb").stat().st_size
+
+
+def test_what_may_be_the_original_is_never_removed(tmp_path: Path) -> None:
+    """The power went between the exchange and the renaming: FOLDER.repair is the damaged store."""
+    folder, _ = _damaged(tmp_path)
+    left, unfinished = tmp_path / "store.repair", tmp_path / "store.repair" / "unfinished"
+    shutil.copytree(folder, left)
+    done = repair(folder)
+    assert done.damaged == tmp_path / "store.damaged-2"
+    assert (tmp_path / "store.damaged-1" / "data.mdb").exists()
+    break_leaf(folder / "data.mdb", 2)
+    left.mkdir()
+    unfinished.touch()
+    assert repair(folder).damaged == tmp_path / "store.damaged-3"
+    assert not left.exists()
+    assert not (folder / "unfinished").exists()
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_a_repair_that_fails_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanges: bool
+) -> None:
+    """Nothing is lost: everything is as it was, or the exchange counts."""
+    folder, size = _damaged(tmp_path)
+    rename = Path.rename
+
+    def renamed(path: Path, target: Path) -> Path:
+        if path.name.endswith(".repair"):
+            raise OSError(errno.EIO, "no")
+        return rename(path, target)
+
+    def exchange(one: str, other: str) -> None:
+        raise OSError(errno.EINVAL, "no")
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    if exchanges:
+        assert repair(folder).damaged == tmp_path / "store.repair"
+        assert (tmp_path / "store.repair" / "data.mdb").stat().st_size == size
+        assert check(folder).findings == []
+        return
+    monkeypatch.setattr("phloem.shared.store.inspect.exchange", exchange)
+    with pytest.raises(StoreError, match="was not changed"):
+        repair(folder)
+    assert (folder / "data.mdb").stat().st_size == size
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+@pytest.mark.parametrize("name", ["store.repair", "store.damaged-1"])
+def test_a_store_that_is_not_there_is_not_begun_anew_beside_its_remains(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(StoreError, match=name):
+        open_store(tmp_path / "store").open()
+    assert not (tmp_path / "store").exists()
+    (tmp_path / name).rmdir()
+    store = open_store(tmp_path / "store")
+    assert store.open() == []
+    store.close()
