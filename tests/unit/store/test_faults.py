@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from phloem.shared.store import generations
 from phloem.shared.store.check import check
 from phloem.shared.store.log import Log
 from phloem.shared.store.store import Store, StoreError
@@ -208,3 +209,27 @@ def test_a_log_that_becomes_strict_is_synced(tmp_path: Path) -> None:
     assert store.stats["syncs"] > syncs
     assert log.visible_seq == 1
     store.close()
+
+
+def test_a_file_that_has_its_new_name_and_no_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was done already is not tried again."""
+    monkeypatch.setattr(generations, "RETRY_S", 0.01)
+    problems: list[str] = []
+    store, log = started(tmp_path / "s", problems, 20_000)
+    synced, failed = generations.sync_name, list[str]()
+
+    def fail_once(path: str, fd: int) -> None:
+        if not failed:
+            failed.append(path)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        synced(path, fd)
+
+    monkeypatch.setattr(generations, "sync_name", fail_once)
+    for _ in range(5):
+        log.append(b"a", b"", bytes(18_000), 1)
+        work_until(store, lambda: store.settled and not store.stats["full"])
+    work_until(store, lambda: bool(failed) and store.stats["flushes"] >= 3 and not store.stats["full"])
+    store.wait()
+    assert len(problems) == 1
+    store.close()
+    assert check(tmp_path / "s").totals.messages == 15
