@@ -27,8 +27,8 @@ from phloem.shared.store.varint cimport put_varint
 
 from .answers cimport answer_message, send_message
 from .pending cimport (
-    again_pop, again_push, floor_after, given_up_add, given_up_drop, given_up_has, pending_add, pending_clear,
-    pending_drop, pending_find, requeue, wait_until,
+    again_pop, again_push, floor_after, given_up_add, given_up_below, given_up_drop, given_up_has, pending_add,
+    pending_clear, pending_drop, pending_find, requeue, wait_until,
 )
 from .pull cimport (
     pull_choose, pull_leave, pull_turn, pulls_in_vain, pulls_sweep, say_heartbeat, say_status, soon, tell,

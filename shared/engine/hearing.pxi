@@ -34,12 +34,15 @@ cdef void consumer_ack(Consumer* c, uint64_t seq, bint terminated) noexcept nogi
     cdef Pending* p = pending_find(c, seq)
     cdef Engine* g = c.stream.engine
     cdef uint64_t number = 0
+    cdef uint64_t below
     if c.ack_policy == ACK_ALL and not terminated:
         while c.oldest != NULL and c.oldest.stream_seq <= seq:
             number = c.oldest.consumer_seq
             _done(c, c.oldest)
-        while c.ngiven and c.given_up[0] <= seq:
-            _late(c, c.given_up[0])
+        below = given_up_below(c, seq)
+        while below:
+            _late(c, below)
+            below = given_up_below(c, seq)
         if number and c.npending:  # the floor is what was named, although nothing may be between it and the next
             c.floor_consumer, c.floor_stream = number, seq
     elif p != NULL:
@@ -344,6 +347,9 @@ cdef void consumer_note(Consumer* c) noexcept nogil:
     c.noted_ns = g.core.now_ns
     g.nnoting = _without(g.noting, g.nnoting, c)
     if c.nspans + c.nacked == 0 or not c.durable_state or c.stream.log.journal == NULL:
+        return
+    if c.stream.log.journal.failed:  # nothing is written any more
+        c.nspans = c.nacked = 0
         return
     g.scratch = <char*>grow(g.scratch, &g.scratch_cap, <uint32_t>need, 1)
     at = put_varint(g.scratch, c.nspans)
