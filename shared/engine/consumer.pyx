@@ -27,8 +27,8 @@ from phloem.shared.store.varint cimport put_varint
 
 from .answers cimport answer_message, send_message
 from .pending cimport (
-    again_pop, again_push, floor_after, given_up_add, given_up_drop, given_up_has, pending_add, pending_clear,
-    pending_drop, pending_find, requeue, wait_until,
+    again_pop, again_push, floor_after, given_up_add, given_up_below, given_up_drop, given_up_has, pending_add,
+    pending_clear, pending_drop, pending_find, requeue, wait_until,
 )
 from .pull cimport (
     pull_choose, pull_leave, pull_turn, pulls_in_vain, pulls_sweep, say_heartbeat, say_status, soon, tell,
@@ -41,6 +41,7 @@ cdef enum:
     BLOCKED = 4 << 20  # a receiver with more than this in its out-buffer gets no more for now
     HEAD_MAX = 1200  # of an acknowledgement subject: names of 255 bytes and five numbers
     WINDOW_MOST = 32 << 20  # of flow control; it begins with a sixteenth and doubles with each answer
+    WALK_NS = 1000  # of the time between two looks at what is out, for each message that is
     NOTE_NS = 1_000_000_000  # positions that nobody acknowledges are noted this often
     SPANS_MAX = 4096
     TOKENS_MAX = 13
@@ -147,7 +148,6 @@ cdef bint consumer_wants(Consumer* c, uint64_t seq, const char* subject, uint32_
 cdef void consumer_kick(Consumer* c) noexcept nogil:
     """Something has happened: it may have something to hand out."""
     cdef Engine* g = c.stream.engine
-    c.exhausted = 0
     if c.busy or c.gone:
         return
     c.busy = 1
@@ -172,7 +172,11 @@ cdef void consumers_news(Stream* s, uint64_t start, uint64_t end) noexcept nogil
 cdef void consumer_recount(Consumer* c) noexcept nogil:
     """From scratch: after creation, another filter, a reset."""
     cdef Stream* s = c.stream
-    c.num_pending = c.nlast - c.last_at
+    cdef uint64_t i
+    c.num_pending = 0
+    for i in range(c.last_at, c.nlast):
+        if c.last_seqs[i]:
+            c.num_pending += 1
     if c.next_seq <= s.told_seq:
         c.num_pending += log_count(s.log, &c.filter, c.next_seq, s.told_seq)
 
@@ -356,6 +360,7 @@ cdef uint32_t _hand_over(Consumer* c, const char* to, uint32_t n, Record* r, con
     cdef char whole[HEAD_MAX + 512]
     cdef uint32_t digits = 0
     cdef Plan* plan = plan_for(g.core, c.stream.account, &c.source, to, n)
+    cdef bint own = _own(plan)
     memset(&m, 0, sizeof(Msg))
     if r.header_len:
         digits = <uint32_t>put_number(sizes, r.header_len)
@@ -364,13 +369,18 @@ cdef uint32_t _hand_over(Consumer* c, const char* to, uint32_t n, Record* r, con
     digits += <uint32_t>put_number(&sizes[0] + digits, r.size)
     m.subject, m.subject_len = to, n
     m.reply, m.reply_len, m.client_reply_len = reply, reply_len, reply_len
-    if (plan.nlinks or _own(plan)) and reply_len + r.subject_len + 1 < sizeof(whole):
+    if (plan.nlinks or own) and reply_len + r.subject_len + 1 < sizeof(whole):
         memcpy(whole, reply, reply_len)
         whole[reply_len] = c'@'
         memcpy(&whole[0] + reply_len + 1, r.subject, r.subject_len)
         m.reply, m.reply_len = whole, reply_len + 1 + r.subject_len
     m.deliver_subject, m.deliver_subject_len = r.subject, r.subject_len
     m.body, m.header_len, m.size = r.body, r.header_len, r.size
+    if own:  # an acknowledgement or a stream's limit may remove it, while others have yet to get it
+        g.lent = <char*>grow(g.lent, &g.lent_cap, r.subject_len + r.size, 1)
+        memcpy(g.lent, r.subject, r.subject_len)
+        memcpy(g.lent + r.subject_len, r.body, r.size)
+        m.deliver_subject, m.body = g.lent, g.lent + r.subject_len
     m.sizes, m.sizes_len = sizes, digits
     m.has_header = r.header_len > 0
     return deliver(g.core, &c.source, &m, plan)
@@ -433,8 +443,7 @@ cdef void _delivered(Consumer* c, uint64_t seq, Pending* p) noexcept nogil:
     if p != NULL:
         p.sent_ns, p.last_seq = now, c.delivered_consumer
         wait_until(c, p, due_after(c, p.deliveries, now))
-        soon(&c.due_ns, p.due_ns)
-        soon(&g.due_ns, p.due_ns)
+        _due(c, p)
     c.last_sent_ns = now
 
 
@@ -527,7 +536,6 @@ cdef void _look_for_interest(Consumer* c) noexcept nogil:
         c.active = active
         c.last_used_ns = c.stream.engine.core.now_ns
         c.last_sent_ns = c.last_used_ns
-        c.exhausted = 0
         if active:  # whoever is there now owes nothing
             c.unconfirmed = c.asked = 0
             c.question = 0
@@ -543,7 +551,6 @@ cdef bint _all_out(Consumer* c) noexcept nogil:
 
 
 cdef int _in_vain(Consumer* c) noexcept nogil:
-    c.exhausted = 1
     if not c.push:
         pulls_in_vain(c)
     return IDLE
@@ -561,9 +568,12 @@ cdef int _one(Consumer* c, uint64_t* bytes) noexcept nogil:
     cdef Pending* p
     cdef Record r
     cdef Plan* plan
+    cdef uint64_t seq
     cdef int found
     if c.push:
         if not _may_push(c):
+            if c.active and c.flow_control and c.question == 0:  # one message was larger than the window
+                _ask_flow(c)
             return IDLE
     else:
         if c.priority_policy == PINNED and c.num_pending == 0 and c.again_first == c.again_count:
@@ -581,8 +591,9 @@ cdef int _one(Consumer* c, uint64_t* bytes) noexcept nogil:
         return WAIT
     p = _next_again(c, &r)
     if p != NULL:
-        if not _send(c, pull, &r, p, bytes):
-            again_push(c, p.stream_seq)
+        seq = p.stream_seq
+        if not _send(c, pull, &r, p, bytes):  # whatever it says of that may be an acknowledgement
+            again_push(c, seq)
         return -1
     if _all_out(c):
         return IDLE

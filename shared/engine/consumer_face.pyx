@@ -326,9 +326,9 @@ cdef class Consumer:
                     if c.ack_policy != types.ACK_NONE and pending_find(c, seq + i) == NULL:
                         pending_add(c, seq + i, number + i)
                 c.delivered_consumer, c.delivered_stream = number + count - 1, max(c.delivered_stream, seq + count - 1)
-                if c.last_at < c.nlast:
-                    c.last_at = min(c.nlast, c.last_at + count)
-                elif seq + count > c.next_seq:
+                while c.last_at < c.nlast and c.last_seqs[c.last_at] < seq + count:
+                    c.last_at += 1
+                if seq + count > c.next_seq:
                     c.next_seq = seq + count
                 if c.ack_policy == types.ACK_NONE:
                     c.floor_consumer, c.floor_stream = c.delivered_consumer, c.delivered_stream
@@ -344,6 +344,7 @@ cdef class Consumer:
         while p != NULL:
             p.sent_ns = self.engine.g.core.now_ns
             wait_until(c, p, due_after(c, p.deliveries, p.sent_ns))
+            soon(&c.pending_due_ns, p.due_ns)
             soon(&c.due_ns, p.due_ns)
             p = p.after
         soon(&self.engine.g.due_ns, c.due_ns)

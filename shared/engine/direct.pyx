@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 
 from phloem.shared.kernel.sublist cimport grow
 from phloem.shared.kernel.text cimport has_wildcard, put_number
-from phloem.shared.kernel.types cimport Conn, Core, Msg
+from phloem.shared.kernel.types cimport SYSTEM, Conn, Core, Msg
 from phloem.shared.store.log cimport log_read, log_subject
 from phloem.shared.store.types cimport FOUND, MISSING, Record, SubjectState
 
@@ -96,6 +96,8 @@ cdef bint direct_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     found = log_read(s.log, t.last, &r) if log_subject(s.log, subject, n, &t) else MISSING
     if found == FOUND:
         _answer(s, m, &r)
+        if s.engine.at_once.text_len > k.stall_bytes and src.kind != SYSTEM:
+            k.stall_on = &s.engine.gate  # until the answers are on their way: one read asks for thousands
         return True
     if found == MISSING:
         answer_message(s.engine, NULL, s.account, m.reply, m.client_reply_len, b"NATS/1.0 404 Message Not Found\r\n\r\n", 34,

@@ -67,7 +67,7 @@ cdef class Draw:
             memcpy(at, r.body, r.size)
             m.body, m.header_len, m.size = body, r.header_len, r.size
             return r.header_len
-        if r.header_len:
+        if r.header_len > 4:  # a shorter one has no line: anything goes over the wire as a header
             at = _put(at, r.body, r.header_len - 2)
         else:
             at = _put(at, b"NATS/1.0\r\n", 10)

@@ -188,6 +188,7 @@ cdef class Engine:
         free(self.g.by_name)
         free(self.g.events)
         free(self.g.scratch)
+        free(self.g.lent)
 
 
 cdef class Quota:

@@ -34,12 +34,15 @@ cdef void consumer_ack(Consumer* c, uint64_t seq, bint terminated) noexcept nogi
     cdef Pending* p = pending_find(c, seq)
     cdef Engine* g = c.stream.engine
     cdef uint64_t number = 0
+    cdef uint64_t below
     if c.ack_policy == ACK_ALL and not terminated:
         while c.oldest != NULL and c.oldest.stream_seq <= seq:
             number = c.oldest.consumer_seq
             _done(c, c.oldest)
-        while c.ngiven and c.given_up[0] <= seq:
-            _late(c, c.given_up[0])
+        below = given_up_below(c, seq)
+        while below:
+            _late(c, below)
+            below = given_up_below(c, seq)
         if number and c.npending:  # the floor is what was named, although nothing may be between it and the next
             c.floor_consumer, c.floor_stream = number, seq
     elif p != NULL:
@@ -85,13 +88,19 @@ cdef bint consumer_nak(Consumer* c, uint64_t seq, uint64_t delay_ns) noexcept no
     tell(c, NAKED, seq, p.last_seq, p.deliveries, 0)
     if delay_ns:
         wait_until(c, p, c.stream.engine.core.now_ns + delay_ns)
-        soon(&c.due_ns, p.due_ns)
-        soon(&c.stream.engine.due_ns, p.due_ns)
+        _due(c, p)
     else:
         requeue(c, p)
     consumer_used(c)
     consumer_kick(c)
     return True
+
+
+cdef void _due(Consumer* c, Pending* p) noexcept nogil:
+    """It has another time to be handed out again at."""
+    soon(&c.pending_due_ns, p.due_ns)
+    soon(&c.due_ns, p.due_ns)
+    soon(&c.stream.engine.due_ns, p.due_ns)
 
 
 cdef struct Parts:  # of an acknowledgement's subject
@@ -166,6 +175,7 @@ cdef bint ack_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
         p = pending_find(a.consumer, a.seq)
         if p != NULL and p.due_ns:
             p.due_ns = due_after(a.consumer, p.deliveries, k.now_ns)
+            _due(a.consumer, p)
         consumer_used(a.consumer)
     elif starts_with(body, n, b"-NAK", 4) or starts_with(body, n, b"+TERM", 5) or starts_with(body, n, b"+NXT", 4):
         return False
@@ -237,10 +247,15 @@ cdef void _flow_ack(Consumer* c, uint64_t number, uint64_t seq) noexcept nogil:
 
 
 cdef void _expire_pending(Consumer* c, uint64_t now) noexcept nogil:
-    """What was not acknowledged in time goes out again, in the order of the stream."""
+    """What was not acknowledged in time goes out again, in the order of the stream. A long list is not walked more often
+    than it takes some time to walk it."""
     cdef Pending* p = c.oldest
     cdef Pending* following
     cdef bint any = False
+    if c.pending_due_ns == 0 or now < c.pending_due_ns:
+        soon(&c.due_ns, c.pending_due_ns)
+        return
+    c.pending_due_ns = 0
     while p != NULL:
         following = p.after
         if p.due_ns and now >= p.due_ns:
@@ -250,8 +265,11 @@ cdef void _expire_pending(Consumer* c, uint64_t now) noexcept nogil:
                 requeue(c, p)
             any = True
         else:
-            soon(&c.due_ns, p.due_ns)
+            soon(&c.pending_due_ns, p.due_ns)
         p = following
+    if c.pending_due_ns and c.pending_due_ns < now + c.npending * WALK_NS:
+        c.pending_due_ns = now + c.npending * WALK_NS
+    soon(&c.due_ns, c.pending_due_ns)
     if any:
         consumer_kick(c)
 
@@ -271,6 +289,7 @@ cdef void _sweep_push(Consumer* c, uint64_t now) noexcept nogil:
 
 
 cdef void _sweep_one(Consumer* c, uint64_t now) noexcept nogil:
+    cdef bint pinned = c.pin[0] != 0
     c.due_ns = 0
     if c.paused_until_ns:
         if now >= c.paused_until_ns:
@@ -284,6 +303,8 @@ cdef void _sweep_one(Consumer* c, uint64_t now) noexcept nogil:
         _sweep_push(c, now)
     else:
         pulls_sweep(c, now)
+        if pinned and not c.pin[0]:  # somebody else may be next
+            consumer_kick(c)
     if c.hold_ns > now:
         soon(&c.due_ns, c.hold_ns)
     elif c.hold_ns:
@@ -326,6 +347,9 @@ cdef void consumer_note(Consumer* c) noexcept nogil:
     c.noted_ns = g.core.now_ns
     g.nnoting = _without(g.noting, g.nnoting, c)
     if c.nspans + c.nacked == 0 or not c.durable_state or c.stream.log.journal == NULL:
+        return
+    if c.stream.log.journal.failed:  # nothing is written any more
+        c.nspans = c.nacked = 0
         return
     g.scratch = <char*>grow(g.scratch, &g.scratch_cap, <uint32_t>need, 1)
     at = put_varint(g.scratch, c.nspans)

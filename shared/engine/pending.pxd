@@ -14,5 +14,6 @@ cdef void requeue(Consumer* c, Pending* p) noexcept nogil
 cdef void wait_until(Consumer* c, Pending* p, uint64_t due_ns) noexcept nogil
 cdef bint given_up_has(Consumer* c, uint64_t seq) noexcept nogil
 cdef void given_up_add(Consumer* c, uint64_t seq) noexcept nogil
+cdef uint64_t given_up_below(Consumer* c, uint64_t seq) noexcept nogil
 cdef bint given_up_drop(Consumer* c, uint64_t seq) noexcept nogil
 cdef void floor_after(Consumer* c, uint64_t consumer_seq) noexcept nogil

@@ -177,6 +177,12 @@ cdef bint given_up_has(Consumer* c, uint64_t seq) noexcept nogil:
     return i < c.ngiven and c.given_up[i] == seq
 
 
+cdef uint64_t given_up_below(Consumer* c, uint64_t seq) noexcept nogil:
+    """The highest up to ``seq``, 0: none. Who drops many begins there, so that few have to move up."""
+    cdef uint32_t i = _place(c, seq + 1)
+    return c.given_up[i - 1] if i else 0
+
+
 cdef void given_up_add(Consumer* c, uint64_t seq) noexcept nogil:
     cdef uint32_t i = _place(c, seq)
     if i < c.ngiven and c.given_up[i] == seq:

@@ -228,7 +228,6 @@ cdef void pulls_sweep(Consumer* c, uint64_t now) noexcept nogil:
     p = c.pulls
     if c.pin[0] and c.pin_due_ns and now >= c.pin_due_ns:
         unpin(c, False)
-        c.exhausted = 0
     soon(&c.due_ns, c.pin_due_ns)
     while p != NULL:
         following = p.next

@@ -233,7 +233,6 @@ cdef struct Consumer:
     uint8_t busy  # in the engine's list
     uint8_t noting  # in the engine's list
     uint8_t active  # push: somebody listens
-    uint8_t exhausted  # nothing to hand out was found, and nothing has happened since
     uint64_t paused_until_ns  # 0: not
     uint64_t next_seq  # nothing below has to be looked at for the first time
     uint64_t* last_seqs  # deliver policy last_per_subject: these first
@@ -266,6 +265,7 @@ cdef struct Consumer:
     uint64_t pin_due_ns
     uint64_t changes  # of the account's interest when ``active`` was found
     uint64_t due_ns  # when something is due, 0: nothing is
+    uint64_t pending_due_ns  # of that, what was handed out and not acknowledged
     uint64_t hold_ns  # nothing new before this (rate, replay)
     uint64_t replay_ts  # of the message before
     uint64_t last_sent_ns
@@ -296,6 +296,8 @@ cdef struct Engine:
     Answers durable  # when the batch is on the disk
     char* copy  # of the answer that is being sent
     uint32_t copy_cap
+    char* lent  # a message while it is delivered to the server itself, which may remove it
+    uint32_t lent_cap
     int wake_fd  # an eventfd: there is work although nothing has arrived
     uint8_t woken
     uint64_t sync_interval_ns  # of what is only written at first

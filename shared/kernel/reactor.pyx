@@ -245,17 +245,22 @@ cdef size_t _round(Core* k) noexcept nogil:
     return total
 
 
-cdef void _settle(Core* k) noexcept nogil:
-    """What follows from parsing: work, flushes, publishers that may go on, connections that are over."""
+cdef void _have_work_done(Core* k) noexcept nogil:
     if k.work != NULL and not k.working:
         k.working = 1
         k.work(k.work_context, k)
         k.working = 0
         subs_expire(k)
         k.stall_on = NULL
+
+
+cdef void _settle(Core* k) noexcept nogil:
+    """What follows from parsing: work, flushes, publishers that may go on, connections that are over."""
+    _have_work_done(k)
     flush_dirty(k)
     if k.nstalled:
         _release_stalled(k, False)
+        _have_work_done(k)  # what they said meanwhile
         flush_dirty(k)
         if k.nstalled:
             _arm_stall_timer(k)
