@@ -228,7 +228,7 @@ def test_a_file_that_has_its_new_name_and_no_sync(tmp_path: Path, monkeypatch: p
     for _ in range(5):
         log.append(b"a", b"", bytes(18_000), 1)
         work_until(store, lambda: store.settled and not store.stats["full"])
-    work_until(store, lambda: bool(failed) and store.stats["flushes"] >= 3 and not store.stats["full"])
+    work_until(store, lambda: bool(failed) and not store.stats["full"])
     store.wait()
     assert len(problems) == 1
     store.close()
