@@ -51,7 +51,7 @@ def decode_pull(body: bytes) -> PullRequest:
     if not text:
         return PullRequest()
     if text[:1] != b"{":
-        return PullRequest(batch=int(text)) if text.isdigit() and len(text) < 10 else PullRequest()
+        return PullRequest(batch=int(text) or 1) if text.isdigit() and len(text) < 10 else PullRequest()
     try:
         request = _decode(text)
     except UNREADABLE as problem:

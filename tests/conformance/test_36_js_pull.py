@@ -399,3 +399,13 @@ async def test_a_consumer_resumes_after_a_restart(broker: Brokers) -> None:
             "duplicate": True,
         }
         assert await js.publish("s.a") == {"stream": "S", "seq": 7}
+
+
+async def test_a_request_for_nothing_waits_for_one(js: JsClient) -> None:
+    await js.stream()
+    await js.consumer()
+    inbox = js.inbox()
+    js.send("$JS.API.CONSUMER.MSG.NEXT.S.C", b"0", reply=inbox.subject)
+    await js.sync()
+    await js.fill("s.a")
+    assert (await inbox.next()).seq == 1
