@@ -16,12 +16,10 @@ from phloem.shared.store.types cimport DAMAGED, MISSING, SEQ_GIVEN_MAX, Filter, 
 
 from .engine cimport Stream, wake
 from .stream cimport stream_fits, stream_store
+from .types cimport memmem
 
 cdef enum:
     FIXED = 64  # of a source's header beside its texts: NATS/1.0, the sequence, line ends
-
-cdef extern from "<string.h>" nogil:
-    void* memmem(const void* haystack, size_t n, const void* needle, size_t m)
 
 
 cdef inline char* _put(char* to, const char* text, size_t n) noexcept nogil:

@@ -217,18 +217,19 @@ cdef bint flow_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
 
 cdef uint64_t _header_number(Msg* m, const char* name, uint32_t n) noexcept nogil:
     """The value of a header that is a number; 0 for none."""
-    cdef uint32_t at, end
+    cdef const char* end = m.body + m.header_len
+    cdef const char* at = <const char*>memmem(m.body, m.header_len, name, n)
+    cdef const char* stop
     cdef uint64_t value = 0
-    for at in range(m.header_len):
-        if at + n < m.header_len and memcmp(m.body + at, name, n) == 0:
-            at += n
-            while at < m.header_len and m.body[at] == c' ':
-                at += 1
-            end = at
-            while end < m.header_len and m.body[end] != c'\r':
-                end += 1
-            return value if _number(m.body + at, end - at, &value) else 0
-    return 0
+    if at == NULL:
+        return 0
+    at += n
+    while at < end and at[0] == c' ':
+        at += 1
+    stop = at
+    while stop < end and stop[0] != c'\r':
+        stop += 1
+    return value if _number(at, <uint32_t>(stop - at), &value) else 0
 
 
 cdef void _flow_ack(Consumer* c, uint64_t number, uint64_t seq) noexcept nogil:

@@ -55,9 +55,6 @@ cdef extern from *:
     #include <sys/mman.h>
     #include <sys/random.h>
     #include <unistd.h>
-    static inline uint64_t scaled(uint64_t hash, uint64_t size) {
-        return (uint64_t)(((unsigned __int128)hash * size) >> 64);
-    }
     /* Zeros in a file without a name; NULL: there is no room, or no such file. All of its space is taken at once: to
      * write where a disk has none would end the process. */
     static void* map_file(const char* folder, size_t bytes) {
@@ -69,11 +66,9 @@ cdef extern from *:
         return at == MAP_FAILED ? NULL : at;
     }
     """
-    uint64_t scaled(uint64_t hash, uint64_t size) noexcept nogil
     void* map_file(const char* folder, size_t size) noexcept nogil
     ssize_t getrandom(void* to, size_t n, unsigned int flags) nogil
     int munmap(void* at, size_t n) nogil
-    void* memmem(const void* haystack, size_t n, const void* needle, size_t m) nogil
 
 
 # --- SipHash-2-4, 128 bits (Aumasson, Bernstein: "SipHash: a fast short-input PRF") --------------------
@@ -142,6 +137,11 @@ cdef inline void _hash(Ids* ids, const char* text, uint32_t n, IdHash* h) noexce
 # --- slices ----------------------------------------------------------------------------------------------
 
 
+cdef inline uint64_t _scaled(uint64_t hash, uint64_t cap) noexcept nogil:
+    """From the hash to a place, in the same order; 32 bits of it do for ``MOST``, and need no wider multiplication."""
+    return ((hash >> 32) * cap) >> 32
+
+
 cdef inline uint64_t _all(uint64_t cap) noexcept nogil:
     """Slots for so many places, those behind the last one with them."""
     return cap + (cap if cap < SPILL else SPILL)
@@ -198,7 +198,7 @@ cdef Slice* _begin(Ids* ids, uint64_t cap, uint64_t seq, int64_t now) noexcept n
 
 cdef inline uint64_t _place(Slice* t, IdHash* h) noexcept nogil:
     """Where the id is, or where it would have to be."""
-    cdef uint64_t i = scaled(h.high, t.cap)
+    cdef uint64_t i = _scaled(h.high, t.cap)
     while t.slots[i].behind and (t.slots[i].high < h.high or (t.slots[i].high == h.high and t.slots[i].low < h.low)):
         i += 1
     return i
@@ -234,7 +234,7 @@ cdef bint _spread(Slice* t, Slot* to, uint64_t cap) noexcept nogil:
     cdef uint64_t room = 0
     for i in range(_all(t.cap)):
         if t.slots[i].behind:
-            at = scaled(t.slots[i].high, cap)
+            at = _scaled(t.slots[i].high, cap)
             if at < room:
                 at = room
             if at + 1 >= _all(cap):

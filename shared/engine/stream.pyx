@@ -9,7 +9,7 @@ The retention rules of section 2.5 of the reference hold after every message; re
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memcmp
+from libc.string cimport memchr, memcmp
 
 from phloem.shared.kernel.sublist cimport grow
 from phloem.shared.kernel.types cimport SYSTEM, AccountState, Conn, Core, Msg
@@ -27,11 +27,6 @@ cdef enum:
     EXPECTED_LEN = 37
 
 cdef const char* EXPECTED = b"\nNats-Expected-Last-Subject-Sequence:"
-
-
-cdef extern from "<string.h>" nogil:
-    void* memchr(const void* s, int c, size_t n)
-    void* memmem(const void* haystack, size_t n, const void* needle, size_t m)
 
 
 cdef enum Asks:

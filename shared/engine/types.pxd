@@ -16,6 +16,9 @@ cdef extern from *:
     """
     uint64_t NEVER_NS  # no time of any clock
 
+cdef extern from "<string.h>" nogil:  # what Cython's own libc.string leaves out
+    void* memmem(const void* haystack, size_t n, const void* needle, size_t m)
+
 cdef enum Retention:
     LIMITS = 0
     INTEREST = 1
