@@ -24,41 +24,36 @@ ANY_CASE = {"discard"}  # words that Go reads in any case
 
 def decode(body: bytes, kind: type[T], *, strict: bool) -> T:
     """The request. Raises ApiError 10025."""
-    try:
-        plain = json.loads(body)
-    except (ValueError, RecursionError) as problem:
-        at = getattr(problem, "pos", 0)
-        text = (
-            f"invalid character {body[at : at + 1].decode(errors='replace')!r} looking for beginning of value"
-        )
-        raise error(10025, err=f"{text} at offset {at + 1}" if at < len(body) else "unexpected EOF") from None
-    if not isinstance(plain, dict):
-        raise error(
-            10025, err=f"json: cannot unmarshal {_go_type(plain)} into Go value of type {kind.__name__}"
-        )
-    try:
-        return msgspec.convert(_named(plain, kind, strict), kind, strict=True)
-    except msgspec.ValidationError as problem:
-        raise error(10025, err=_words(str(problem), plain, kind)) from None
+    plain = _read(body, kind.__name__, "unexpected EOF", with_offset=True)
+    return _made(plain, kind, strict)
 
 
 def decode_plain(body: bytes, kind: type[T]) -> T:
     """A request whose unknown keys are passed over, with the words of Go's own decoder. Raises ApiError 10025."""
+    name = f"server.{GO_NAMES.get(kind.__name__, kind.__name__)}"
+    return _made(_read(body, name, "unexpected end of JSON input"), kind, strict=False)
+
+
+def _read(body: bytes, name: str, ended: str, *, with_offset: bool = False) -> dict[str, Any]:
+    """The object of a body; ``ended`` is said of one that is cut off."""
     try:
         plain = json.loads(body)
     except (ValueError, RecursionError) as problem:
         at = getattr(problem, "pos", 0)
-        text = (
-            f"invalid character {body[at : at + 1].decode(errors='replace')!r} looking for beginning of value"
-        )
-        raise error(10025, err=text if at < len(body) else "unexpected end of JSON input") from None
-    name = GO_NAMES.get(kind.__name__, kind.__name__)
+        if at >= len(body):
+            raise error(10025, err=ended) from None
+        found = body[at : at + 1].decode(errors="replace")
+        offset = f" at offset {at + 1}" if with_offset else ""
+        text = f"invalid character {found!r} looking for beginning of value{offset}"
+        raise error(10025, err=text) from None
     if not isinstance(plain, dict):
-        raise error(
-            10025, err=f"json: cannot unmarshal {_go_type(plain)} into Go value of type server.{name}"
-        )
+        raise error(10025, err=f"json: cannot unmarshal {_go_type(plain)} into Go value of type {name}")
+    return plain
+
+
+def _made(plain: dict[str, Any], kind: type[T], strict: bool) -> T:
     try:
-        return msgspec.convert(_named(plain, kind, False), kind, strict=True)
+        return msgspec.convert(_named(plain, kind, strict), kind, strict=True)
     except msgspec.ValidationError as problem:
         raise error(10025, err=_words(str(problem), plain, kind)) from None
 
