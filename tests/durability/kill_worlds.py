@@ -191,16 +191,17 @@ class Interest(Published):
 
     async def _drain(self, js: JetStreamContext, name: str, done: Done, *, once: bool = False) -> None:
         waiting = set(self.stream.acked.values()) - done.tried
-        subscription = await js.pull_subscribe_bind(name, "interest")
         tries = 0
         while waiting or once:
             once, tries = False, tries + 1
             assert tries < 100, f"{name} does not get {sorted(waiting)[:10]}"
+            # one for each fetch: what comes too late for it is handed out again, and would be here twice
+            subscription = await js.pull_subscribe_bind(name, "interest")
             for msg in await some(subscription, 100, 0.3):
                 number = done.taken(msg, self.stream)
                 await done.finish(msg, number)
                 waiting.discard(number)
-        await subscription.unsubscribe()
+            await subscription.unsubscribe()
 
 
 class Lifetimes(Published):
