@@ -5,6 +5,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
+from phloem.shared.jetstream.headers import NAMES
 from tests.fuzz.making import spoil
 from tests.fuzz.steps import Step, Steps
 from tests.fuzz.stored import HUGE, NUMBERS, any_number
@@ -95,27 +96,7 @@ GETS: tuple[dict[str, Any], ...] = (
     {"multi_last": ["s.a", "s.>"], "batch": 2, "up_to_seq": 4},
     {"start_time": "2020-09-13T12:26:40Z", "batch": 2},
 )
-HEADERS = (
-    b"Nats-Msg-Id",
-    b"Nats-Expected-Stream",
-    b"Nats-Expected-Last-Sequence",
-    b"Nats-Expected-Last-Subject-Sequence",
-    b"Nats-Expected-Last-Subject-Sequence-Subject",
-    b"Nats-Expected-Last-Msg-Id",
-    b"Nats-Rollup",
-    b"Nats-TTL",
-    b"Nats-Incr",
-    b"Nats-Schedule",
-    b"Nats-Schedule-Target",
-    b"Nats-Schedule-TTL",
-    b"Nats-Batch-Id",
-    b"Nats-Batch-Sequence",
-    b"Nats-Batch-Commit",
-    b"Nats-Required-Api-Level",
-    b"Nats-Stream-Source",
-    b"Status",
-    b"",
-)
+HEADERS = (*sorted(NAMES), b"Status", b"")
 VALUES = (
     b"S",
     b"0",

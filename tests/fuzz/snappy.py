@@ -24,6 +24,7 @@ TABLE = [_row(c) for c in range(256)]
 
 
 def crc(data: bytes) -> int:
+    """CRC-32C byte by byte, masked."""
     c = 0xFFFFFFFF
     for byte in data:
         c = (c >> 8) ^ TABLE[(c ^ byte) & 0xFF]

@@ -122,9 +122,8 @@ class Progress:
         self.model = Model(walk.settings, wire.wall_ns())
         self.receivers = 0
         self.published = 0
-        self.replies: list[
-            tuple[str, str, int]
-        ] = []  # where an acknowledgement goes, whose it is, and of what
+        # where an acknowledgement goes, whose it is, and of what
+        self.replies: list[tuple[str, str, int]] = []
         self.done: list[Operation] = []
         s = walk.settings
         config: dict[str, Any] = {

@@ -58,9 +58,8 @@ class Intake:
         self._problem: ApiError | None = None
         self._active_ns = 0
         self._short: Draw | None = None
-        self._unsafe: deque[tuple[int, int]] = (
-            deque()
-        )  # (sequence here, of the origin): not yet on the disk here
+        # (sequence here, of the origin): not yet on the disk here
+        self._unsafe: deque[tuple[int, int]] = deque()
 
     # --- what mirror and source do differently ---------------------------------------------------------
 

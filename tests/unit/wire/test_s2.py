@@ -8,27 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phloem.shared.wire.s2 import CorruptStream, Decoder, Encoder
-
-S2 = b"\xff\x06\x00\x00S2sTwO"
-SNAPPY = b"\xff\x06\x00\x00sNaPpY"
-
-
-def _row(c: int) -> int:
-    for _ in range(8):
-        c = (c >> 1) ^ (0x82F63B78 if c & 1 else 0)
-    return c
-
-
-TABLE = [_row(c) for c in range(256)]
-
-
-def crc(data: bytes) -> int:
-    """CRC-32C byte by byte, masked."""
-    c = 0xFFFFFFFF
-    for byte in data:
-        c = (c >> 8) ^ TABLE[(c ^ byte) & 0xFF]
-    c ^= 0xFFFFFFFF
-    return (((c >> 15) | (c << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+from tests.fuzz.snappy import S2, SNAPPY, crc
 
 
 def chunk(kind: int, content: bytes, plain: bytes | None = None) -> bytes:
