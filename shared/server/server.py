@@ -428,6 +428,9 @@ class Server:
         self.source.ended(conn, reason)
         self._events(conn).on_closed(conn, reason)
 
+    def on_served(self, served: Served) -> None:
+        """A request to a service, whose latency is measured."""
+
     def on_trace(self, conn: Connection, direction: str, data: bytes) -> None:
         """An operation, for the trace log."""
         text = data.decode(errors="backslashreplace")
