@@ -94,7 +94,9 @@ JWT_INFO_BYTES = 8 << 10  # of an account's description or info_url
 JWT_QUOTED = 256  # characters of a peer's text in the text of an error
 TEMPLATE_SUBJECTS = 4096  # that the templates of one list of a scoped signing key may become
 NONCE_BYTES = 11  # 15 characters
-LOGIN_SLACK_NS = 15 * SECOND_NS  # a login that waits for others is over at the latest so long after its own time
+LOGIN_SLACK_NS = (
+    15 * SECOND_NS
+)  # a login that waits for others is over at the latest so long after its own time
 ACCOUNT_FETCHES = 64  # accounts that are asked for at the same time; peers choose which, so more have to wait
 ACCOUNT_FETCH_TIMEOUT_NS = 1_900_000_000
 ACCOUNT_REFRESH_NS = 1 * SECOND_NS  # an account that has expired is asked for again at most so often

@@ -120,8 +120,9 @@ class Identity(NamedTuple):
     """Who a connection is: name for logs and monitoring, account, permissions (``None``: all).
 
     ``secret`` is the configured one that was matched, so that a reload can tell whether it is still valid. ``nkey``:
-    the configured public key that was shown. ``admitted`` is set for whom a JWT let in, ``by_callout``: an auth callout's;
-    ``asks``: among the users of an auth callout's own account. ``proxy``: the key of the proxy that vouches.
+    the configured public key that was shown. ``admitted`` is set for whom a JWT let in, ``by_callout``: one that an
+    auth callout gave; ``asks``: among the users of a callout's own account. ``proxy``: the key of the proxy that
+    vouches.
     """
 
     name: str = ""
@@ -136,7 +137,7 @@ class Identity(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """Who a connection is if ``given`` matches ``secret``; ``identity`` of ``None`` never is, for ``refusal`` perhaps."""
+    """Who a connection is if ``given`` matches ``secret``; ``identity`` of ``None`` never is, ``refusal`` says why."""
 
     identity: Identity | None
     secret: str
@@ -322,7 +323,11 @@ class Authenticator:
         if not self._no_auth_user:
             return None
         entry = self._nkeys.get(self._no_auth_user) or self._users.get(self._no_auth_user)
-        if entry is None or not _may_connect(entry, connection_type) or (entry.proxy_required and not proxied):
+        if (
+            entry is None
+            or not _may_connect(entry, connection_type)
+            or (entry.proxy_required and not proxied)
+        ):
             return None
         return _nkey_identity(entry) if entry.nkey else Identity(entry.user, entry.account, entry.permissions)
 

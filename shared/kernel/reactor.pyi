@@ -145,9 +145,9 @@ class Connection:
         no CONNECT keeps what it subscribed before the first one, in the same account.)
 
         ``first_info``: protocol bytes sent behind the first PONG. ``ping_due_ns``: when the first PING is due.
-        ``max_subs`` -1 is no limit, ``max_payload`` -1 keeps it. Leaf links: ``origin`` numbers the peer's cluster name (0: none; messages
-        and interest never go from one link to another of the same origin), ``spoke``: the peer is the hub,
-        ``isolated``: not told of other leafs' interest, ``peer_max_payload``: larger messages are not sent.
+        ``max_subs`` -1 is no limit, ``max_payload`` -1 keeps it. Leaf links: ``origin`` numbers the peer's cluster
+        name (0: none; messages and interest never go from one link to another of the same origin), ``spoke``: the peer
+        is the hub, ``isolated``: not told of other leafs' interest, ``peer_max_payload``: larger messages are not sent.
         ``stand_in``: not CONNECT's outcome but what holds if another verb comes first, which then counts as CONNECT;
         the deadline holds until then.
         """

@@ -1,7 +1,7 @@
 """Things that happen at a time: credentials that expire, answers that do not come.
 
-One heap beside the kernel's own deadlines; the server's timer wakes it, and tests wake it by hand. Times are those of the
-clock's ``monotonic_ns``. What was cancelled stays in the heap until half of it is such.
+One heap beside the kernel's own deadlines; the server's timer wakes it, and tests wake it by hand. Times are those of
+the clock's ``monotonic_ns``. What was cancelled stays in the heap until half of it is such.
 """
 
 import heapq

@@ -13,7 +13,7 @@ import msgspec
 
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, PROXY_REQUIRED, Identity
 from phloem.shared.accounts.definition import Limits
-from phloem.shared.errors import CredentialsRefused, InvalidJWT, NKeyError
+from phloem.shared.errors import CredentialsRefused, InvalidJWT
 from phloem.shared.jetstream.identity import short_hash
 from phloem.shared.kernel import Account
 from phloem.shared.security import callout as asking
@@ -42,7 +42,7 @@ from phloem.shared.wire.info import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
     from phloem.shared.accounts.auth import Rules, SubjectRules
-    from phloem.shared.server.options_auth import AuthCallout
+    from phloem.shared.server.options_trust import AuthCallout
     from phloem.shared.server.server import Server
     from phloem.shared.server.trusted_accounts import TrustedAccount
 
@@ -102,9 +102,7 @@ class Callout:
 
     # --- asking --------------------------------------------------------------------------------------------
 
-    def ask_configured(
-        self, visitor: Visitor, proxy: str, *, required: bool
-    ) -> Coroutine[Any, Any, Verdict]:
+    def ask_configured(self, visitor: Visitor, proxy: str, *, required: bool) -> Coroutine[Any, Any, Verdict]:
         """Ask the configured callout. ``required``: the user that was named has to come through a proxy."""
         configured = self._configured
         assert configured is not None
@@ -131,9 +129,7 @@ class Callout:
             xkey=external.xkey,
         )
         body = claims.nats
-        return self._ask(
-            _Question(visitor, asked, proxy, token, body.tags, claims.name, body.proxy_required)
-        )
+        return self._ask(_Question(visitor, asked, proxy, token, body.tags, claims.name, body.proxy_required))
 
     def _ephemeral_user(self) -> str:
         """A key that nobody has: an answer to another request does not fit."""
@@ -178,9 +174,7 @@ class Callout:
 
     def _send(self, account: Account, inbox: bytes, question: _Question, timeout_ns: int) -> None:
         server, asked = self._server, question.asked
-        token = asking.request(
-            asked, self._request(question), server.key, server.clock.wall_ns(), timeout_ns
-        )
+        token = asking.request(asked, self._request(question), server.key, server.clock.wall_ns(), timeout_ns)
         if not asked.xkey:
             server.kernel.publish(account, asking.SUBJECT.encode(), inbox, b"", token.encode())
             return

@@ -112,9 +112,7 @@ class Clients:
         if server.login.challenges:
             client.nonce = server.login.nonce()
         log.debug("%s - Client connection created", client)
-        greeting = server.client_info(
-            client_id=conn.cid, client_ip=ip if port else "", nonce=client.nonce
-        )
+        greeting = server.client_info(client_id=conn.cid, client_ip=ip if port else "", nonce=client.nonce)
         conn.send(encode_info(greeting))
         if stand_in is not None:
             self._prepare(client, stand_in)
@@ -169,11 +167,11 @@ class Clients:
             self._refuse(client, error)
             return
         shown = Credentials(c.user, c.password, c.auth_token, c.nkey, c.sig, c.jwt, c.proxy_sig)
-        if before is not None and client.shown == shown._replace(password="", token=""):
-            if not (c.password or c.auth_token):
-                # a second CONNECT without secrets: these were shown before
-                self._decide(client, Verdict(client.identity))
-                return
+        again = before is not None and client.shown._replace(token="") == shown
+        if again and not (c.password or c.auth_token):
+            # a second CONNECT without secrets: these were shown before
+            self._decide(client, Verdict(client.identity))
+            return
         client.shown = shown._replace(password="", token=REDACTED if c.auth_token else "")
         visitor = Visitor(
             conn,

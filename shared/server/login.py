@@ -1,9 +1,9 @@
 """Who a connection is: from what it shows to an account and permissions (security_ops 2.1).
 
-One way for clients and leaf links, in nats-server's order: a proxy's signature; with operators a user JWT and nothing else;
-otherwise nkeys, users, token. Then an auth callout, where one is in charge. Most is decided at once. What takes longer,
-bcrypt, an account that has to be fetched, a callout, is a task, and the connection stands still meanwhile: a peer has
-one login at a time, and it ends with the connection.
+One way for clients and leaf links, in nats-server's order: a proxy's signature; with operators a user JWT and nothing
+else; otherwise nkeys, users, token. Then an auth callout, where one is in charge. Most is decided at once. What takes
+longer, bcrypt, an account that has to be fetched, a callout, is a task, and the connection stands still meanwhile: a
+peer has one login at a time, and it ends with the connection.
 
 Whatever was wrong, the peer hears the same; ``Verdict.why`` is for the log.
 """
@@ -24,6 +24,7 @@ from phloem.shared.accounts.auth import (
     Credentials,
     Identity,
 )
+from phloem.shared.accounts.definition import Limits
 from phloem.shared.errors import CredentialsRefused, InvalidJWT, NKeyError
 from phloem.shared.kernel import Connection, Reason
 from phloem.shared.limits import SECOND_NS
@@ -34,6 +35,7 @@ from phloem.shared.security.tokens import decode_as, decode_base64url, encode_ba
 
 if TYPE_CHECKING:
     from phloem.shared.server.callout import Callout
+    from phloem.shared.server.options_auth import Account
     from phloem.shared.server.server import Server
     from phloem.shared.server.trusted_accounts import TrustedAccount, TrustedAccounts
 
@@ -95,6 +97,37 @@ class Login:
         self.trusted: TrustedAccounts | None = None
         self.callout: Callout | None = None
         self.pinned_account_fails = 0
+
+    # --- life cycle ----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Who vouches for whom, by the options. Raises ConfigError."""
+        options, server = self._server.options, self._server
+        if options.operators or options.trusted_keys:
+            from phloem.shared.server.trusted_accounts import opened  # noqa: PLC0415  (most servers have no operators)
+
+            self.trusted = opened(server)
+        self.reload()
+        if self.trusted is not None:
+            await self.trusted.start()
+
+    def reload(self) -> None:
+        """Options that may change while the server runs."""
+        configured = self._server.options.authorization.auth_callout
+        self.callout = None
+        if configured is not None or self.trusted is not None:
+            from phloem.shared.server.callout import Callout  # noqa: PLC0415  (nor a callout)
+
+            self.callout = Callout(self._server, configured)
+        for account in self._server.options.accounts:
+            self._server.members.limits[account.name] = limits_of(account)
+        if self.trusted is not None:
+            self.trusted.reload(self._server.options.resolver_pinned_accounts)
+
+    async def stop(self) -> None:
+        """Nobody comes in any more."""
+        if self.trusted is not None:
+            await self.trusted.resolver.stop()
 
     # --- what INFO says ----------------------------------------------------------------------------
 
@@ -204,8 +237,7 @@ class Login:
     # --- proxies ---------------------------------------------------------------------------------------
 
     def _proxies(self) -> Sequence[str]:
-        proxies = self._server.options.proxies
-        return proxies.trusted if proxies is not None else ()
+        return [proxy.key for proxy in self._server.options.proxies.trusted]
 
     def _vouching(self, visitor: Visitor) -> str:
         """The key of the trusted proxy that signed the nonce; empty: nobody says so.
@@ -234,7 +266,10 @@ class Login:
         options = self._server.options
         try:
             claims = present(
-                visitor.shown.jwt, peer_of(visitor, proxy), self._server.clock.wall_ns(), options.default_sentinel
+                visitor.shown.jwt,
+                peer_of(visitor, proxy),
+                self._server.clock.wall_ns(),
+                options.default_sentinel,
             )
             name = account_of(claims, trusted.pinned)
         except CredentialsRefused as refused:
@@ -273,18 +308,16 @@ class Login:
             verdict, user = Verdict(None, refused.reason), visitor.shown.raw_user
         else:
             verdict = Verdict(
-                Identity(
-                    admitted.user.sub, account.name, admitted.rules, admitted=admitted, proxy=proxy
-                )
+                Identity(admitted.user.sub, account.name, admitted.rules, admitted=admitted, proxy=proxy)
             )
             user = visitor.shown.raw_user or admitted.user.sub
         callout = account.claims.nats.authorization
-        if not callout.auth_users or self.callout is None:
+        if not callout.auth_users or self.callout is None or verdict.identity is None:
             return verdict
         if user not in callout.auth_users:
             token = self._token_of(visitor)
-            return self.callout.ask_account(visitor, verdict.identity, known, proxy, token, claims)
-        return verdict._replace(identity=verdict.identity and verdict.identity._replace(asks=True))
+            return self.callout.ask_account(visitor, known, proxy, token, claims)
+        return verdict._replace(identity=verdict.identity._replace(asks=True))
 
     def _token_of(self, visitor: Visitor) -> str:
         """The JWT that counted: the one shown, or the sentinel."""
@@ -314,6 +347,12 @@ class Login:
         return self._server.options.authorization.timeout_ns
 
 
+def limits_of(account: "Account") -> Limits:
+    """Those of a block of the configuration."""
+    bounds = account.limits
+    return Limits(bounds.max_connections, bounds.max_subscriptions, bounds.max_payload, bounds.max_leafnodes)
+
+
 def peer_of(visitor: Visitor, proxy: str) -> Peer:
     """The same as admission takes it."""
     return Peer(visitor.type, visitor.host, visitor.nonce.encode(), visitor.shown.sig, bool(proxy))
@@ -322,4 +361,3 @@ def peer_of(visitor: Visitor, proxy: str) -> Peer:
 def local_zone(now_ns: int) -> tzinfo:
     """The machine's time zone, for users who may come at times of the day."""
     return datetime.fromtimestamp(now_ns // SECOND_NS, UTC).astimezone().tzinfo or UTC
-

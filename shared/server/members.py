@@ -127,13 +127,16 @@ class Members:
             payload, subs = admitted.max_payload, admitted.max_subscriptions
         return least(options.max_payload, payload), least(options.max_subscriptions or -1, subs)
 
+    @staticmethod
+    def rules(identity: Identity) -> Rules | None:
+        """What somebody may do; ``None``: everything."""
+        return _without_callout(identity.permissions) if identity.asks else identity.permissions
+
     def permissions(self, identity: Identity) -> Permissions | None:
         """What somebody may do, compiled; equal rules are compiled once as long as they are in use."""
-        rules = identity.permissions
         if identity.admitted is None and not identity.asks:
-            return self._server.permissions(rules)
-        if identity.asks:
-            rules = _without_callout(rules)
+            return self._server.permissions(identity.permissions)
+        rules = self.rules(identity)
         known = self._compiled.get(rules)
         if known is None:
             lists = permission_lists(rules)
@@ -169,9 +172,7 @@ class Members:
         for peer in self.of(after.name):
             identity = peer.identity
             if 0 <= most <= stayed:
-                self.close(
-                    peer, Leaves(renewal.TOO_MANY_CONNECTIONS, Reason.MAX_ACCOUNT_CONNECTIONS.text)
-                )
+                self.close(peer, Leaves(renewal.TOO_MANY_CONNECTIONS, Reason.MAX_ACCOUNT_CONNECTIONS.text))
                 continue
             stayed += 1
             if identity.admitted is None:

@@ -79,7 +79,11 @@ class UrlResolver:
     """``GET url + account`` answers with the JWT. Read-only."""
 
     def __init__(
-        self, url: str, *, context: ssl.SSLContext | None = None, timeout_ns: int = limits.ACCOUNT_FETCH_TIMEOUT_NS
+        self,
+        url: str,
+        *,
+        context: ssl.SSLContext | None = None,
+        timeout_ns: int = limits.ACCOUNT_FETCH_TIMEOUT_NS,
     ) -> None:
         """``context``: for https, the system's authorities without."""
         self._url = url if url.endswith("/") else f"{url}/"

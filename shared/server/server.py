@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from phloem.shared import limits
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, Authenticator, Rules, permission_lists
+from phloem.shared.accounts.definition import Definition
 from phloem.shared.clock import Clock, SystemClock
 from phloem.shared.errors import ConfigError
 from phloem.shared.kernel import BUILD, KIND_LEAF, Account, Connection, Kernel, Permissions, Reason
@@ -30,11 +31,12 @@ from phloem.shared.server.clients import Client, Clients
 from phloem.shared.server.happenings import Happenings
 from phloem.shared.server.lame_duck import LameDuck
 from phloem.shared.server.leafnodes import LeafLinks
-from phloem.shared.server.login import Login
 from phloem.shared.server.load import load, load_mapping, merge, validate
+from phloem.shared.server.login import Login
 from phloem.shared.server.members import Members
 from phloem.shared.server.monitor_source import ServerSource
 from phloem.shared.server.options import Options
+from phloem.shared.server.options_jetstream import AccountJetStream
 from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION, Info
 
 if TYPE_CHECKING:
@@ -108,6 +110,7 @@ class Server:
         self._cid = 0
         self.ready = False  # everything is open; stays so until the end
         self.accounts: dict[str, Account] = {}
+        self.definitions: dict[str, Definition] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._stopped: asyncio.Event
@@ -136,6 +139,7 @@ class Server:
 
     async def _open(self) -> None:
         o = self.options
+        await self.login.start()
         for name in o.account_names:
             self.account(name)
         if o.jetstream is not None and o.jetstream.on:
@@ -187,6 +191,7 @@ class Server:
         if self._leaf_listener is not None:
             self._leaf_listener.close()
         await self.leafs.stop()
+        await self.login.stop()
         if self.monitor is not None:
             await self.monitor.stop()
         if self._timer is not None:
@@ -306,6 +311,15 @@ class Server:
             account.set_loop_subject(f"$LDS.{token}".encode())
         return account
 
+    def use_definitions(self, definitions: Mapping[str, Definition]) -> None:
+        """What accounts are now, by name."""
+        self.definitions = dict(definitions)
+
+    def use_account_jetstream(self, name: str, options: AccountJetStream | None) -> None:
+        """What an account of an operator may keep; ``None``: nothing."""
+        if self.jetstream is not None:
+            self.jetstream.use_account(name, options)
+
     def is_system(self, account: str) -> bool:
         """Whether this is the system account."""
         return account == self.options.system_account
@@ -339,13 +353,14 @@ class Server:
     def _authenticator(o: Options) -> Authenticator:
         a = o.authorization
         return Authenticator(
-            users=o.users,
+            users=(*o.users, *o.nkeys),
             user=a.user,
             password=a.password,
             token=a.token,
             no_auth_user=o.no_auth_user,
             permissions=a.default_permissions,
             anonymous=o.anonymous,
+            proxy_required=a.proxy_required,
         )
 
     def use_authorization(self, new: Options) -> None:
@@ -354,6 +369,7 @@ class Server:
         self._permissions.clear()
         for name in new.account_names:
             self.account(name)
+        self.login.reload()
         self.clients.recheck()
         self.leafs.recheck()
 

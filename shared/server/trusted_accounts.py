@@ -1,23 +1,29 @@
 """Accounts that operators vouch for: looked up when somebody needs them, and kept up to date (security_ops 2.10).
 
-An account that is not there is asked for once, whoever waits for it; its imports name others, which are fetched with it.
-Claims that change take effect on those who are connected (``members``), on JetStream and on what crosses between accounts.
+An account that is not there is asked for once, whoever waits for it; its imports name others, which are fetched with
+it. Claims that change take effect on those who are connected (``members``), on JetStream and on what crosses between
+accounts.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from phloem.shared import limits
 from phloem.shared.accounts.definition import Definition, Limits
 from phloem.shared.accounts.from_claims import definition
-from phloem.shared.errors import InvalidJWT
+from phloem.shared.errors import ConfigError, InvalidJWT
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.security import trust as trusting
-from phloem.shared.security.claims import AccountClaims, OperatorClaims
-from phloem.shared.security.trust import Account, Trust, activates, verify_account
-from phloem.shared.server.resolvers import MISSING, Resolver, check_name
+from phloem.shared.security.account_rules import tiers
+from phloem.shared.security.claims import OPEN_LIMITS, AccountClaims, OperatorLimits
+from phloem.shared.security.claims import Account as AccountBody
+from phloem.shared.security.nkeys import Prefix, is_public
+from phloem.shared.security.trust import Account, Trust, verify_account
+from phloem.shared.server.options_jetstream import AccountJetStream
+from phloem.shared.server.options_trust import MEMORY, URL
+from phloem.shared.server.resolvers import MemoryResolver, Resolver, UrlResolver, check_name
 
 if TYPE_CHECKING:
     from phloem.shared.server.alarms import Alarm
@@ -26,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("phloem.server")
 
 EXPIRED = "account expired"
+BOOTSTRAP_S = 1.0  # between attempts to find the system account
+SINGLE_TIER = "R1"
 NOTHING = Limits(connections=0, subscriptions=0, payload=0, leafnodes=0)
 
 
@@ -54,21 +62,54 @@ class TrustedAccounts:
     def __init__(
         self,
         server: "Server",
-        operators: Iterable[OperatorClaims],
-        trusted_keys: Iterable[str],
+        trust: Trust,
         resolver: Resolver,
-        pinned: Iterable[str] = (),
     ) -> None:
-        """Raises ConfigError for a key that is no operator's."""
         self._server = server
-        self.operators = tuple(operators)
-        self.trust = Trust.of(self.operators, trusted_keys)
+        self.trust = trust
         self.resolver = resolver
-        pinned = frozenset(pinned)
-        self.pinned = pinned | {server.system_account} if pinned else None
+        self.pinned: frozenset[str] | None = None
         self._known: dict[str, TrustedAccount] = {}
         self._fetching: dict[str, asyncio.Task[TrustedAccount]] = {}
         self._room = asyncio.Semaphore(limits.ACCOUNT_FETCHES)
+
+    # --- life cycle --------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Get the resolver going and have the system account. Raises ConfigError."""
+        await self.resolver.start()
+        name, options = self._server.options.system_account, self._server.options
+        if not is_public(name, Prefix.ACCOUNT):
+            return
+        try:
+            await self.find(name)
+        except InvalidJWT as error:
+            if len(options.operators) != 1 or isinstance(self.resolver, MemoryResolver):
+                raise ConfigError(f"error resolving system account: {error}") from error
+            self._bootstrap(name, options.operators[0].claims.iss)
+
+    def _bootstrap(self, name: str, operator: str) -> None:
+        """The system account is what accounts are put into the resolver with, itself among them."""
+        log.info("Using bootstrapping system account")
+        claims = AccountClaims(sub=name, iss=operator, nats=AccountBody(limits=OPEN_LIMITS))
+        self._known[name] = TrustedAccount(Account(claims, {name: None}), "")
+        self._server.account(name)
+        self._server.spawn(self._until_there(name), "system account")
+
+    async def _until_there(self, name: str) -> None:
+        while not self._known[name].token:
+            await asyncio.sleep(BOOTSTRAP_S)
+            try:
+                self.update(await self.resolver.fetch(name), name)
+            except InvalidJWT:
+                continue
+        log.info("System account fetched and updated")
+
+    def reload(self, pinned: Iterable[str]) -> None:
+        """Options that may change while the server runs."""
+        accounts = frozenset(pinned)
+        self.pinned = accounts | {self._server.options.system_account} if accounts else None
+        self.resolver.reload()
 
     # --- asking ------------------------------------------------------------------------------------------
 
@@ -160,7 +201,9 @@ class TrustedAccounts:
         if known is None or known.token == token:
             return
         self._apply(token, name)
-        missing = [entry for entry in self._known[name].definition.imports if entry.account not in self._known]
+        missing = [
+            entry for entry in self._known[name].definition.imports if entry.account not in self._known
+        ]
         if missing:
             self._server.spawn(self._fetch_exporters(self._known[name]), f"imports of {name}")
 
@@ -200,7 +243,7 @@ class TrustedAccounts:
             server.members.renew(before.account, account)
         if now.expired:
             server.members.expire(name)
-        server.use_account_jetstream(name, claims)
+        server.use_account_jetstream(name, jetstream_limits(claims.nats.limits))
         self._publish_definitions()
 
     def _set_alarm(self, known: TrustedAccount, now_s: int) -> None:
@@ -218,7 +261,50 @@ class TrustedAccounts:
         known.expired, known.updated_ns = True, self._server.clock.monotonic_ns()
         self._server.members.expire(known.name)
 
+    def jetstream_accounts(self) -> list[tuple[str, AccountJetStream]]:
+        """Those that may keep streams."""
+        found = [
+            (name, jetstream_limits(known.account.claims.nats.limits)) for name, known in self._known.items()
+        ]
+        return [(name, limits) for name, limits in found if limits is not None and name != self._system]
+
+    @property
+    def _system(self) -> str:
+        return self._server.options.system_account
+
     # --- imports ---------------------------------------------------------------------------------------------
 
     def _publish_definitions(self) -> None:
         self._server.use_definitions({name: known.definition for name, known in self._known.items()})
+
+
+def jetstream_limits(granted: OperatorLimits) -> AccountJetStream | None:
+    """What an account may keep on this server; ``None``: nothing. Of tiers the one without replicas counts."""
+    by_tier = tiers(granted)
+    tier = by_tier.get("", by_tier.get(SINGLE_TIER))
+    if tier is None:
+        return None
+    return AccountJetStream(
+        max_memory=tier.mem_storage,
+        max_store=tier.disk_storage,
+        max_streams=tier.streams if tier.streams > 0 else -1,
+        max_consumers=tier.consumer if tier.consumer > 0 else -1,
+        max_bytes_required=tier.max_bytes_required,
+        memory_max_stream_bytes=tier.mem_max_stream_bytes,
+        disk_max_stream_bytes=tier.disk_max_stream_bytes,
+        max_ack_pending=tier.max_ack_pending,
+    )
+
+
+def opened(server: "Server") -> TrustedAccounts:
+    """By the options. Raises ConfigError."""
+    options = server.options
+    configured, preload = options.resolver, options.resolver_preload
+    resolver: Resolver
+    if configured is None or configured.kind == MEMORY:
+        resolver = MemoryResolver(preload)
+    elif configured.kind == URL:
+        resolver = UrlResolver(configured.url, timeout_ns=configured.timeout_ns)
+    else:
+        raise NotImplementedError
+    return TrustedAccounts(server, options.trust, resolver)
