@@ -57,10 +57,10 @@ def write_out(out: str, bundles: Sequence[Bundle], now_s: int, *, replace: bool)
     for bundle in bundles:
         folder = place(out, bundle.name, names)
         if not folder.is_dir():
-            folder.mkdir(parents=True)
-            folder.chmod(FOLDER_MODE)
+            folder.mkdir(FOLDER_MODE, parents=True)
         for file, text in bundle.files().items():
-            write_secret(folder / file, text, replace=replace)
+            if file == CREDS or not (folder / file).exists():  # a configuration may have been added to
+                write_secret(folder / file, text, replace=replace)
 
 
 def place(out: str, name: str, names: Sequence[str]) -> Path:

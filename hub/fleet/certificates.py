@@ -5,6 +5,7 @@ hub nevertheless. A date of issue would not add anything; the end of validity co
 """
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -26,6 +27,9 @@ AUTHORITY_DAYS = 20 * 365  # devices in the field carry it for as long as they l
 SERVER_DAYS = 2 * 365
 LOCAL = ("localhost", "127.0.0.1", "::1")  # the hub's own machine
 BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
+
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
 
 _USES = (
     "digital_signature",
@@ -59,7 +63,9 @@ def new_authority(name: str, now_s: int) -> Issued:
     return _issued(builder.sign(key, SHA256()), key)
 
 
-def new_server(names: Sequence[str], authority: bytes, authority_key: bytes | bytearray, now_s: int) -> Issued:
+def new_server(
+    names: Sequence[str], authority: bytes, authority_key: bytes | bytearray, now_s: int
+) -> Issued:
     """A certificate for a server that is dialled by any of ``names``: host names and addresses.
 
     Raises:
@@ -131,7 +137,6 @@ def _general_name(text: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(text))
     except ValueError:
         pass
-    try:
-        return x509.DNSName(text)
-    except ValueError:
-        raise ConfigError(f"{text!r} is neither a host name nor an address") from None
+    if not _HOST.fullmatch(text):
+        raise ConfigError(f"{text!r} is neither a host name nor an address")
+    return x509.DNSName(text)

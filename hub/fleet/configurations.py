@@ -11,15 +11,16 @@ DOMAIN = "hub"
 _HUB = """\
 # The hub. Made by phloem init; phloem hub and nats-server both take it.
 server_name: "hub"
-listen: "0.0.0.0:{port}"                # programs
-http: "127.0.0.1:{monitor_port}"              # monitoring, for this machine alone: it asks for no password
+listen: "0.0.0.0:{port}"      # for programs
+http: "127.0.0.1:{monitor_port}"    # monitoring; for this machine alone, since it asks for no password
 
 # Who is let in: whom an account vouches for, which the operator vouches for. No secret of theirs is on this machine.
 operator: "{at}/operator.jwt"
 system_account: "{system}"
 resolver {{
   type: full
-  dir: "{at}/jwt"                       # the accounts, with the devices that were revoked; has to be writable
+  # the accounts, with the devices that were revoked; the hub writes here
+  dir: "{at}/jwt"
   allow_delete: false
 }}
 
@@ -35,7 +36,7 @@ tls {{
 }}
 
 leafnodes {{
-  listen: "0.0.0.0:{leaf_port}"              # devices
+  listen: "0.0.0.0:{leaf_port}"    # for devices
   tls {{
     cert_file: "{at}/hub.pem"
     key_file: "{at}/hub.key"
@@ -47,11 +48,11 @@ leafnodes {{
 _EDGE = """\
 # {name}. Made by phloem enroll; phloem edge and nats-server both take it.
 server_name: "{name}"
-listen: "127.0.0.1:4222"                # programs on this device
+listen: "127.0.0.1:4222"    # for programs on this device
 
 jetstream {{
   store_dir: "{at}"
-  domain: "{name}"                      # at the hub: js = nc.jetstream(domain="{name}")
+  domain: "{name}"    # at the hub: js = nc.jetstream(domain="{name}")
 }}
 
 # What crosses: {name}.> both ways, answers below {mailbox} (a program that asks across the link sets this inbox
@@ -59,7 +60,8 @@ jetstream {{
 leafnodes {{
   remotes: [ {{
     urls: [{urls}]
-    credentials: "{at}/device.creds"    # the secret of this device
+    # the secret of this device, and by what it knows the hub
+    credentials: "{at}/device.creds"
     tls {{ ca_file: "{at}/ca.pem", timeout: {timeout} }}
   }} ]
 }}
@@ -98,10 +100,12 @@ def host_and_port(host: str, port: int) -> str:
 
 
 def check_path(path: str) -> None:
-    """Whether a configuration file can name it.
+    """Whether a configuration file can name a folder.
 
     Raises:
-        ConfigError: It has characters with a meaning there.
+        ConfigError: It has characters with a meaning there, or depends on where the server is started.
     """
+    if not path.startswith("/"):
+        raise ConfigError(f"{path!r}: a path that begins with / is needed")
     if wrong := next((c for c in path if c in '"$\\' or not c.isprintable()), ""):
         raise ConfigError(f"{path!r}: a configuration file cannot name a folder with {wrong!r} in it")

@@ -80,12 +80,12 @@ def create(path: Path, wishes: Wishes, now_s: int) -> Deployment:
         OSError: It cannot be written.
     """
     try:
-        path.mkdir(parents=True)
+        path.mkdir(FOLDER_MODE, parents=True)
     except FileExistsError:
         raise ConfigError(f"{path} is there already, and phloem init changes nothing that is there") from None
     try:
         for folder in (path, *(path / name for name in ("keys", "offline", files.HUB, files.HUB_TOKENS))):
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(FOLDER_MODE, exist_ok=True)
             folder.chmod(FOLDER_MODE)  # whatever the umask
         with _new_keys() as keys:
             deployment = _fill(path, wishes, keys, now_s)

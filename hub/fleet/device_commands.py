@@ -15,8 +15,8 @@ from phloem.hub.fleet.bundle_files import STDOUT, check_free, is_tar, place, wri
 from phloem.hub.fleet.certificates import LOCAL, valid_until_s
 from phloem.hub.fleet.configurations import host_and_port
 from phloem.hub.fleet.enrolment import (
+    CONFIG,
     CREDS,
-    Bundle,
     active_keys,
     check_names,
     sign_account,
@@ -158,14 +158,17 @@ def enroll(
         check_names(folder, names, renew=renew)
         check_free(out, names, replace=renew)
         old = [key for name in names for key in keys_of(folder.devices(), name) if not key.revoked_s]
-        bundles = _enroll(folder, names, out, at or STATE_FOLDER, valid_s, here=here, renew=renew)
+        places = {
+            name: str(place(out, name, names).absolute()) if here else at or STATE_FOLDER for name in names
+        }
+        config = _enroll(folder, places, out, valid_s, renew=renew, alone=keep_old)
         told = True
         if old and not keep_old:
             revoke_keys(folder, old, now_s())
             told = _tell_hub(folder, servers)
         if show_config:
-            click.echo(bundles[0].config, nl=False)
-        _say_enrolled(folder, bundles, out, old, keep_old=keep_old)
+            click.echo(config, nl=False)
+        _say_enrolled(folder, places, out, old, keep_old=keep_old)
     if not told:
         sys.exit(NOT_TOLD)
 
@@ -238,31 +241,35 @@ def devices(path: Path, as_json: bool) -> None:
 
 
 def _enroll(
-    folder: Folder, names: Sequence[str], out: str, at: str, valid_s: int, *, here: bool, renew: bool
-) -> list[Bundle]:
-    """Make and write the files of devices. If writing fails, they are in the register, which does not hurt."""
-    now, bundles = now_s(), list[Bundle]()
+    folder: Folder, places: dict[str, str], out: str, valid_s: int, *, renew: bool, alone: bool
+) -> bytes:
+    """Make and write the files of devices; the configuration of the first one.
+
+    If writing fails, they are in the register nevertheless: somebody may have got a file.
+    """
+    now = now_s()
+    bundles = enroll_device(folder, places, now + valid_s if valid_s else 0, now)
+    config = bundles[0].config
     try:
-        for name in names:
-            where = str(place(out, name, names).absolute()) if here else at
-            bundles.append(enroll_device(folder, name, where, now + valid_s if valid_s else 0, now))
-        write_out(out, bundles, now, replace=renew)
+        written = [one._replace(config=b"") for one in bundles] if alone else bundles
+        write_out(out, written, now, replace=renew)
     finally:
         for bundle in bundles:
             bundle.wipe()
-    return bundles
+    return config
 
 
 def _say_enrolled(
-    folder: Folder, bundles: Sequence[Bundle], out: str, old: Sequence[Device], *, keep_old: bool
+    folder: Folder, places: dict[str, str], out: str, old: Sequence[Device], *, keep_old: bool
 ) -> None:
     """What happened, and what is next; on stderr, since a tar or a configuration may be on stdout."""
     where = "the tar on standard output" if out == STDOUT else out
-    click.echo(f"{', '.join(one.name for one in bundles)}: enrolled; the files are in {where}.", err=True)
-    click.echo(f"{CREDS} is secret: carry it to the device, then delete it here.", err=True)
+    click.echo(f"{', '.join(places)}: enrolled; the files are in {where}.", err=True)
     if old:
         text = "good until phloem revoke --old" if keep_old else "revoked"
         click.echo(f"{_keys(len(old))} from before: {text}.", err=True)
+    click.echo(f"{CREDS} is secret: carry it to the device, then delete it here. There:", err=True)
+    click.echo(f"  phloem edge -c {next(iter(places.values()))}/{CONFIG}", err=True)
     if folder.pending and not old:
         click.echo("There are revocations that the hub does not know of: phloem push", err=True)
 
@@ -294,9 +301,15 @@ def _to_do(folder: Folder, known: Sequence[Device]) -> list[str]:
     certificate = folder.path / files.HUB_CERTIFICATE
     if certificate.exists() and (until_s := valid_until_s(certificate.read_bytes())) < now + SOON_S:
         lines.append(f"The hub's certificate ends {shown(until_s)}: phloem init --renew-certificate")
+    open_files = [file for file in files.SECRETS if _is_open(folder.path / file)]
+    lines += [f"{folder.path / file} can be read by others: chmod 600" for file in open_files]
     soon = [one for one in known if one.state(now) == "active" and 0 < one.expires_s < now + SOON_S]
     lines += [f"{one.name}: the key ends {shown(one.expires_s)}: phloem enroll --renew" for one in soon]
     return lines
+
+
+def _is_open(path: Path) -> bool:
+    return path.exists() and bool(path.stat().st_mode & 0o077)
 
 
 def _object(one: Device) -> dict[str, object]:

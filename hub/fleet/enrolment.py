@@ -4,7 +4,7 @@ The order is such that an interruption leaves nothing open: a key is in the regi
 revocation is in the account's JWT before the register says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -21,12 +21,16 @@ from phloem.shared.security.issue import revoke as with_revocation
 from phloem.shared.security.issue import scoped_user
 from phloem.shared.security.nkeys import Prefix, wipe
 from phloem.shared.security.tokens import encode
+from phloem.shared.security.trust import is_revoked
 
 CONFIG, AUTHORITY, CREDS = "edge.conf", "ca.pem", "device.creds"  # on the device
 
 
 class Bundle(NamedTuple):
-    """What a device gets: files by name. ``device.creds`` is a secret that the caller wipes."""
+    """What a device gets: files by name. ``device.creds`` is a secret that the caller wipes.
+
+    Without ``config``: the credentials alone, for a device that has the rest.
+    """
 
     name: str
     creds: bytearray
@@ -35,7 +39,8 @@ class Bundle(NamedTuple):
 
     def files(self) -> dict[str, bytes | bytearray]:
         """Names and contents."""
-        return {CONFIG: self.config, AUTHORITY: self.authority, CREDS: self.creds}
+        rest = {CONFIG: self.config, AUTHORITY: self.authority} if self.config else {}
+        return {**rest, CREDS: self.creds}
 
     def wipe(self) -> None:
         """Overwrite the secret."""
@@ -63,20 +68,28 @@ def check_names(folder: Folder, names: Sequence[str], *, renew: bool) -> None:
         raise ConfigError("a name is there twice")
 
 
-def enroll(folder: Folder, name: str, at: str, expires_s: int, now_s: int) -> Bundle:
-    """Give a device a key, valid until ``expires_s`` (0: for ever); its files, which will lie in ``at`` on it.
+def enroll(folder: Folder, places: Mapping[str, str], expires_s: int, now_s: int) -> list[Bundle]:
+    """Give devices a key each, valid until ``expires_s`` (0: for ever); their files, which the caller wipes.
+
+    ``places``: by name, where these files will lie on the device.
 
     Raises:
-        ConfigError: A key to sign with is missing, or ``at`` cannot be named in a configuration.
+        ConfigError: A key to sign with is missing, or a place cannot be named in a configuration.
     """
     deployment = folder.deployment
     urls = [f"tls://{host_and_port(host, deployment.leaf_port)}" for host in deployment.hubs]
-    config = edge_text(name, at, urls).encode()
     authority = (folder.path / files.AUTHORITY).read_bytes()
-    with folder.key(files.DEVICE_SIGNER, deployment.device_signer) as signer, new_key(Prefix.USER) as user:
-        claims = scoped_user(user.public_key, deployment.account, name, exp_s=expires_s)
-        folder.save_devices((*folder.devices(), Device(name, user.public_key, now_s, expires_s)))
-        return Bundle(name, credentials(encode(claims, signer, now_s), user), authority, config)
+    bundles, given = list[Bundle](), list[Device]()
+    with folder.key(files.DEVICE_SIGNER, deployment.device_signer) as signer:
+        for name, place in places.items():
+            config = edge_text(name, place, urls).encode()
+            with new_key(Prefix.USER) as user:
+                claims = scoped_user(user.public_key, deployment.account, name, exp_s=expires_s)
+                creds = credentials(encode(claims, signer, now_s), user)
+            bundles.append(Bundle(name, creds, authority, config))
+            given.append(Device(name, user.public_key, now_s, expires_s))
+    folder.save_devices((*folder.devices(), *given))
+    return bundles
 
 
 def active_keys(folder: Folder, name: str, *, old_only: bool = False) -> list[Device]:
@@ -117,6 +130,8 @@ def sign_account(folder: Folder, keys: Sequence[Device], now_s: int) -> None:
     account = folder.account()
     issued_s = max(now_s, account.iat + 1)
     for one in (*(device for device in folder.devices() if device.revoked_s), *keys):
-        account = with_revocation(account, one.key, max(one.revoked_s or now_s, one.enrolled_s))
+        at_s = max(one.revoked_s or now_s, one.enrolled_s)
+        if not is_revoked(account.nats.revocations, one.key, at_s):
+            account = with_revocation(account, one.key, at_s)
     with folder.key(files.OPERATOR_SIGNER, folder.deployment.operator_signer) as signer:
         folder.save_account(encode(account, signer, issued_s))

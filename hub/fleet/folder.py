@@ -46,6 +46,11 @@ HUB = "hub"
 HUB_CONFIG, HUB_CERTIFICATE, HUB_KEY, HUB_TOKENS = "hub/hub.conf", "hub/hub.pem", "hub/hub.key", "hub/jwt"
 OPERATOR_TOKEN, AUTHORITY = "hub/operator.jwt", "ca.pem"
 
+SECRETS = (  # wherever they are
+    *(ADMIN_CREDS, SYSTEM_CREDS, HUB_KEY, AUTHORITY_KEY, OPERATOR_SIGNER, DEVICE_SIGNER),
+    *(OPERATOR_KEY, ACCOUNT_KEY, SYSTEM_KEY, ADMIN_SIGNER, SYSTEM_SIGNER),
+)
+
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a deployment and no secret: public keys, names and ports of the hub."""

@@ -36,7 +36,7 @@ def _inbox(_ctx: click.Context, _param: click.Parameter, text: str) -> str:
     "hubs",
     multiple=True,
     metavar="NAME",
-    help="Name or address under which devices reach the hub; again for more. The first one is dialled first. "
+    help="Name or address under which devices reach the hub; again for more, which are tried in turn. "
     "[default: the name of this machine]",
 )
 @click.option("--operator", default="", metavar="TEXT", help="Name of the operator. [default: FOLDER's name]")

@@ -4,6 +4,7 @@ The files are used as they were generated, but for the ports: those that the sys
 """
 
 import asyncio
+import json
 import os
 import ssl
 import sys
@@ -15,6 +16,8 @@ from typing import Any, NamedTuple
 import nats
 from nats.aio.client import Client
 
+from phloem.shared.security.creds import credentials_in
+from phloem.shared.security.tokens import encode_base64url
 from phloem.shared.server.client_login import login_with
 from tests.support.real_server import BINARY
 from tests.support.server_process import ServerProcess
@@ -68,7 +71,8 @@ class Fleet:
 
     async def attempt(self, command: str, *words: str | Path) -> Done:
         """The same, however it ends."""
-        server = ("--server", self.url) if command in ("revoke", "push") or "--renew" in words else ()
+        asks = command in ("revoke", "push") or ("--renew" in words and "--keep-old" not in words)
+        server = ("--server", self.url) if asks else ()
         return await phloem(command, *words, "--config", self.folder, *server)
 
     @property
@@ -77,7 +81,7 @@ class Fleet:
 
     async def start_hub(self, folder: Path | None = None) -> ServerProcess:
         """Run the hub; the second time on the ports it had. ``folder``: its files are there instead."""
-        text = (self.folder / "hub/hub.conf").read_text()
+        text = ((folder or self.folder / "hub") / "hub.conf").read_text()
         text = text.replace("0.0.0.0:4222", f"127.0.0.1:{self._ports[0]}")
         text = text.replace("0.0.0.0:7422", f"127.0.0.1:{self._ports[1]}").replace(":8222", ":-1")
         if folder is not None:
@@ -114,6 +118,16 @@ class Fleet:
         """A client on a device."""
         return await self._keep(await nats.connect(f"nats://127.0.0.1:{edge.port()}", **options))
 
+    async def thief(self, folder: Path) -> "Thief":
+        """A leaf link with a device's credentials and a program that keeps to no rule."""
+        thief = await Thief.connect(self, folder)
+        self._stack.callback(thief.close)
+        return thief
+
+    @property
+    def leaf_port(self) -> int:
+        return int(self._ports[1])
+
     async def _keep(self, client: Client) -> Client:
         self._stack.push_async_callback(client.close)
         return client
@@ -124,6 +138,47 @@ class Fleet:
         server = await asyncio.to_thread(ServerProcess, program, text, self.place / f"run-{name}", env)
         self._stack.push_async_callback(asyncio.to_thread, server.stop)
         return server
+
+
+class Thief:
+    """The wire protocol of a leaf, by hand."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def connect(cls, fleet: Fleet, folder: Path) -> "Thief":
+        reader, writer = await asyncio.open_connection("localhost", fleet.leaf_port)
+        info = json.loads((await reader.readline()).removeprefix(b"INFO "))
+        context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+        await writer.start_tls(context, server_hostname="localhost")
+        token, pair = credentials_in((folder / "device.creds").read_bytes())
+        signature = encode_base64url(pair.sign(info["nonce"].encode()))
+        connect = {"jwt": token, "sig": signature, "name": "thief", "headers": True, "version": "2.15.1"}
+        thief = cls(reader, writer)
+        thief.send(f"CONNECT {json.dumps(connect)}\r\nPING\r\n")
+        await thief.until(b"PONG")
+        return thief
+
+    def send(self, text: str) -> None:
+        self._writer.write(text.encode())
+
+    async def until(self, word: bytes) -> list[bytes]:
+        """Lines before the one that begins with ``word``; the link's end counts as a line ``closed``."""
+        lines: list[bytes] = []
+        async with asyncio.timeout(TIMEOUT_S):
+            while not (line := await self._line()).startswith(word):
+                lines.append(line)
+        return lines
+
+    async def _line(self) -> bytes:
+        try:
+            return await self._reader.readline() or b"closed"
+        except ConnectionError:
+            return b"closed"
+
+    def close(self) -> None:
+        self._writer.transport.abort()
 
 
 async def _heard(_problem: Exception) -> None:

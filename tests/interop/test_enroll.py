@@ -4,6 +4,9 @@ Nothing waits for time to pass: what must not come is followed by something that
 """
 
 import asyncio
+import shutil
+import signal
+import ssl
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +20,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import ExternalStream, RetentionPolicy, StreamSource
 
-from tests.interop.fleet import TIMEOUT_S, Fleet, new_fleet
+from tests.interop.fleet import TIMEOUT_S, Fleet, new_fleet, phloem
 from tests.interop.links import Inbox
 
 MARK = b"sent on purpose"
@@ -187,3 +190,117 @@ async def test_revoking_acts_on_live_connections_within_a_second(fleet: Fleet) -
     await stays.flush()
     assert not stays.is_closed
     assert fleet.folder.joinpath("devices.txt").read_text().count("  -\n") == 1
+
+
+@pytest.mark.parametrize(
+    "subject", ["pump2.x", "other", "_INBOX.a.b", "$JS.API.INFO", "$JS.S.abcdefgh", "$SYS.x"]
+)
+async def test_a_thief_cannot_speak_for_others(fleet: Fleet, subject: str) -> None:
+    """The link of a program that ignores what the hub has told it ends at the first breach."""
+    folder = await fleet.enroll("pump1")
+    up = await fleet.client()
+    above = await Inbox.of(up, ">")
+    thief = await fleet.thief(folder)
+    thief.send("LMSG pump1.x 1\r\na\r\n")
+    await above.until("pump1.x")
+    thief.send(f"LMSG {subject} 1\r\na\r\n")
+    await thief.until(b"closed")
+    again = await fleet.thief(folder)
+    again.send("LMSG pump1.z 1\r\na\r\n")
+    assert await above.until("pump1.z") == []
+
+
+async def test_a_thief_cannot_listen_to_others(fleet: Fleet) -> None:
+    """Literal interest in what is not allowed ends the link, a wildcard brings what is allowed."""
+    folder = await fleet.enroll("pump1")
+    up = await fleet.client()
+    thief = await fleet.thief(folder)
+    thief.send("LS+ >\r\nLS+ *.x\r\nLS+ _INBOX.>\r\nLS+ $JS.>\r\nPING\r\n")
+    await thief.until(b"PONG")
+    for subject in ("pump2.x", "other.x", "_INBOX.a.b", "$JS.ACK.S.C.1", "$JS.API.INFO", "pump1.x"):
+        await up.publish(subject, MARK)
+    lines = await thief.until(b"LMSG pump1.x ")
+    assert [line for line in lines if line.startswith(b"LMSG")] == []
+    thief.send("LS+ pump2.x\r\n")
+    assert any(b"Permissions Violation" in line for line in await thief.until(b"closed"))
+
+
+async def test_a_hub_that_is_down(fleet: Fleet) -> None:
+    """The revocation is kept, the exit status says that nobody has heard it; the hub reads it when it starts."""
+    folder = await fleet.enroll("pump1")
+    await fleet.enroll("pump2")
+    await fleet.stop_hub()
+    done = await fleet.attempt("revoke", "pump1")
+    assert (done.code, done.out) == (3, "pump1: 1 key revoked\n")
+    assert "could not be told" in done.err
+    assert "phloem push" in done.err
+    assert "phloem push" in (await fleet.run("devices")).err
+    await fleet.start_hub()
+    with pytest.raises(nats.errors.Error):
+        await fleet.client(folder / "device.creds")
+    await fleet.client(fleet.place / "pump2/device.creds")
+    done = await fleet.run("push")
+    assert "confirmed" in done.err
+    assert (await fleet.run("devices")).err == ""
+
+
+async def test_a_hub_on_another_machine(fleet: Fleet) -> None:
+    """It has a copy of the folder ``hub``, and hears of revocations by the push alone; also when it is set up anew."""
+    folder = await fleet.enroll("pump1")
+    away, backup = fleet.place / "away", fleet.place / "backup"
+    await fleet.stop_hub()
+    shutil.move(fleet.folder / "hub", away)
+    shutil.copytree(away, backup)
+    await fleet.start_hub(away)
+    device = await fleet.client(folder / "device.creds")
+    await device.flush()
+    await fleet.run("revoke", "pump1")
+    with pytest.raises(nats.errors.Error):
+        await fleet.client(folder / "device.creds")
+    await fleet.stop_hub()
+    await fleet.start_hub(backup)
+    await fleet.client(folder / "device.creds")
+    await fleet.run("push")
+    with pytest.raises(nats.errors.Error):
+        await fleet.client(folder / "device.creds")
+
+
+async def test_a_new_key_in_turn_with_the_old_one(fleet: Fleet) -> None:
+    old = await fleet.enroll("pump1")
+    new = fleet.place / "new"
+    done = await fleet.run("enroll", "pump1", "-o", new, "--renew", "--keep-old")
+    assert [path.name for path in new.iterdir()] == ["device.creds"]
+    assert "good until phloem revoke --old" in done.err
+    for folder in (old, new):
+        await fleet.client(folder / "device.creds")
+    await fleet.run("revoke", "pump1", "--old")
+    with pytest.raises(nats.errors.Error):
+        await fleet.client(old / "device.creds")
+    await fleet.client(new / "device.creds")
+
+
+async def test_a_device_that_was_stolen_and_replaced(fleet: Fleet) -> None:
+    old = await fleet.enroll("pump1")
+    await fleet.run("enroll", "pump1", "-o", fleet.place / "new", "--renew")
+    with pytest.raises(nats.errors.Error):
+        await fleet.client(old / "device.creds")
+    await fleet.client(fleet.place / "new/device.creds")
+
+
+async def test_a_new_certificate(fleet: Fleet) -> None:
+    """A reload takes it; who is connected stays, and nobody needs another file."""
+    before = await fleet.client()
+    first = (fleet.folder / "hub/hub.pem").read_bytes()
+    assert fleet.hub is not None
+    done = await phloem("init", fleet.folder, "--renew-certificate", "--hub", "127.0.0.2")
+    assert done.code == 0, done
+    assert (fleet.folder / "hub/hub.pem").read_bytes() != first
+    fleet.hub.signal(signal.SIGHUP)
+    await asyncio.to_thread(fleet.hub.wait_for_log, "Reloaded server configuration")
+    await before.flush()
+    await fleet.client()
+    context = ssl.create_default_context(cafile=str(fleet.folder / "ca.pem"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", fleet.hub.port())
+    await reader.readline()
+    await writer.start_tls(context, server_hostname="127.0.0.2")  # the name that only the new one has
+    writer.transport.abort()
