@@ -61,7 +61,7 @@ class StreamCrossing(NamedTuple):
 
 
 class ServiceCrossing(NamedTuple):
-    """Requests on ``local`` go to ``subject`` of ``exporter``. ``export``: the exporter's own pattern, if there is one."""
+    """Requests on ``local`` go to ``subject`` of ``exporter``. ``export``: the pattern that it exports, if it does."""
 
     exporter: str
     subject: str
@@ -95,21 +95,15 @@ def nobody(_exporter: Definition, _export: Export, _importer: str, _import: Impo
 def resolve(definitions: Mapping[str, Definition], judge: Judge = nobody) -> Crossings:
     """What all accounts really import."""
     work = _Work(definitions, judge)
-    for definition in definitions.values():
-        work.check_exports(definition)
+    for kind in Kind:
+        for definition in definitions.values():
+            work.check_exports(definition, kind)
     for kind in Kind:
         for definition in definitions.values():
             for import_ in definition.imports:
                 if import_.kind is kind:
                     work.add(definition, import_)
     return Crossings(work.streams, work.services, work.problems)
-
-
-def with_prefix(prefix: str, subject: str) -> str:
-    """The local subject that a ``prefix`` means. Raises Refused."""
-    if not subjects.is_literal(prefix):
-        raise Refused("stream import prefix can not contain wildcard tokens")
-    return f"{prefix.removesuffix('.')}.{subject}"
 
 
 def export_of(definition: Definition, kind: Kind, subject: str) -> Export | None:
@@ -131,8 +125,10 @@ class _Work:
 
     # --- exports ---------------------------------------------------------------------------------
 
-    def check_exports(self, definition: Definition) -> None:
+    def check_exports(self, definition: Definition, kind: Kind) -> None:
         for export in definition.exports:
+            if export.kind is not kind:
+                continue
             for name in sorted(export.accounts or ()):
                 if name not in self._definitions:
                     text = f'"{name}" account not defined for {export.kind.value} export'

@@ -49,9 +49,9 @@ def resolve_mapping(mapping: SubjectMapping, cluster: str = "") -> Resolved:
     if left and mapping.source not in seen:
         own.append((left, None))
     below, shares = 0, []
-    for weight, parts in sorted(own, key=lambda share: share[0]):
+    for weight, made in sorted(own, key=lambda share: share[0]):
         below += weight
-        shares.append(Share(parts, below))
+        shares.append(Share(made, below))
     return Resolved(mapping.source, shares)
 
 

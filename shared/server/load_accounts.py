@@ -10,12 +10,15 @@ from typing import Any
 import msgspec
 
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
+from phloem.shared.accounts.crossings import resolve
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.conf import Value
+from phloem.shared.server.definitions import definition
 from phloem.shared.server.load_auth import with_default_permissions
 from phloem.shared.server.load_values import Reading, string
 from phloem.shared.server.options import Options
 from phloem.shared.server.options_auth import Account, Authorization
+from phloem.shared.wire.subjects import is_literal
 
 
 def named(reading: Reading, key: str, value: Value) -> tuple[Account, ...]:
@@ -62,7 +65,7 @@ def finish(account: Account) -> Account:
 def mistakes(top: Mapping[str, Value], fields: Mapping[str, Any]) -> Iterator[ConfigError]:
     """What is wrong between blocks: user names are unique in the whole server, single logins stand alone."""
     authorization: Authorization = fields.get("authorization", Authorization())
-    names = {user.user for user in authorization.users}
+    names = {user.user or user.nkey for user in authorization.users}
     for account in fields.get("accounts", ()):
         if not account.users:
             continue
@@ -72,9 +75,25 @@ def mistakes(top: Mapping[str, Value], fields: Mapping[str, Any]) -> Iterator[Co
         elif authorization.token:
             yield users.error("Can not have a token and accounts")
         for user in account.users:
-            if user.user in names:
-                yield users.error(f'Duplicate user "{user.user}" detected')
-            names.add(user.user)
+            name, what = (user.nkey, "nkey") if user.nkey else (user.user, "user")
+            if name in names:
+                yield users.error(f'Duplicate {what} "{name}" detected')
+            names.add(name)
+
+
+def crossing_mistakes(top: Mapping[str, Value], fields: Mapping[str, Any]) -> Iterator[ConfigError]:
+    """Exports and imports of accounts that do not fit; to be asked when nothing else is wrong."""
+    accounts = {account.name: definition(account) for account in fields.get("accounts", ())}
+    for account in fields.get("accounts", ()):
+        for entry in account.imports:
+            if entry.stream is not None and not is_literal(entry.prefix):
+                text = "stream import prefix can not contain wildcard tokens"
+                yield _entry(top, "accounts").error(
+                    f'Error adding stream import "{entry.stream.subject}": {text}'
+                )
+                return
+    for problem in resolve(accounts).problems:
+        yield _entry(top, "accounts").error(problem.text)
 
 
 def validate(options: Options) -> None:

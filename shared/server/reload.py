@@ -14,6 +14,7 @@ from phloem.shared.errors import ConfigError
 from phloem.shared.kernel import Reason
 from phloem.shared.server import log as logs
 from phloem.shared.server.declare import declared
+from phloem.shared.server.definitions import definitions
 from phloem.shared.server.files import write_pid_file
 from phloem.shared.server.load import validate
 from phloem.shared.server.options import Options
@@ -84,6 +85,8 @@ def _apply(server: "Server", new: Options, changed: list[str]) -> None:
         server.use_authorization(new)
         if server.jetstream is not None:
             server.jetstream.reload_accounts()
+    if {"accounts", "mappings"} & set(changed) and server.login.trusted is None:
+        server.use_definitions(definitions(new))
     if "leafnodes" in changed:
         server.leafs.reload(old.leafnodes)
     if "client_advertise" in changed:
