@@ -133,6 +133,7 @@ class Clients:
         if isinstance(error, AuthorizationViolation):
             name = client.connect.user if client.connect else ""
             log.error("%s - authentication error%s", client, f' - User "{name}"' if name else "")
+        self._server.events.refused(client, error)
         client.conn.close(REASONS.get(type(error), Reason.PROTOCOL_VIOLATION), error.wire_text.encode())
 
     # --- the kernel's events ---------------------------------------------------------------------
@@ -205,6 +206,7 @@ class Clients:
             first_info=first_info,
             ping_due_ns=now + server.first_ping_ns(limits.FIRST_PING_CLIENT_NS),
         )
+        server.events.connected(client)
         c.password = c.auth_token = ""  # not needed again, so not kept
         if c.verbose:
             conn.send(b"+OK\r\n")

@@ -17,6 +17,7 @@ class Link:
 
     __slots__ = (
         "account",
+        "admitted",
         "cluster",
         "conn",
         "greeted",
@@ -32,6 +33,7 @@ class Link:
         "start_wall_ns",
         "up",
         "user",
+        "version",
     )
 
     def __init__(self, conn: Connection, ip: str, port: int, account: str, start_wall_ns: int) -> None:
@@ -45,10 +47,12 @@ class Link:
         self.identity: Identity | None = None  # of an accepted link that logged in as a user of the server
         self.user = ""  # whom an accepted link logged in as
         self.name = ""  # the peer's server name
+        self.version = ""  # and its version, if it has linked here
         self.cluster = ""  # the peer's cluster name; while the link is up, an origin is taken for it
         self.spoke = False  # the peer is the hub
         self.isolated = False
         self.up = False
+        self.admitted = False  # it has been up
         self.key: LinkKey | None = None
         self.outgoing: Outgoing | None = None  # the handshake of a link that this side dialled
 

@@ -24,7 +24,7 @@ from phloem.shared.accounts.auth import (
     Identity,
     permission_lists,
 )
-from phloem.shared.errors import MalformedJSON
+from phloem.shared.errors import AuthorizationViolation, MalformedJSON
 from phloem.shared.kernel import KIND_LEAF, Connection, Permissions, Reason
 from phloem.shared.leaf import permits, solicit
 from phloem.shared.leaf.accept import DUPLICATE, LinkKey, judge, link_key, loop_text
@@ -197,6 +197,8 @@ class LeafLinks:
         link.up = True
         conn.send(info)
         conn.link_up()
+        link.admitted = True
+        server.events.connected(link)
         server.schedule()
 
     def is_known_cluster(self, cluster: str, account: str) -> bool:
@@ -288,8 +290,11 @@ class LeafLinks:
         options = self._server.options.leafnodes
         if identity is None or c.account:
             log.error("%s - authentication error%s", link, f' - User "{c.user}"' if c.user else "")
+            link.user, link.name, link.version = c.user, c.name, c.version
+            self._server.events.refused(link, AuthorizationViolation())
             link.conn.close(Reason.AUTHENTICATION_VIOLATION, b"Authorization Violation")
             return
+        link.version = c.version
         link.account, link.user, link.name = identity.account, identity.name, c.name
         link.identity = None if self._logins.configured else identity
         user = permission_lists(identity.permissions)

@@ -26,10 +26,13 @@ from phloem.shared.kernel import BUILD, KIND_LEAF, Account, Connection, Kernel, 
 from phloem.shared.net.listener import Listener
 from phloem.shared.server.clients import Client, Clients
 from phloem.shared.server.lame_duck import LameDuck
+from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leafnodes import LeafLinks
 from phloem.shared.server.load import load, load_mapping, merge, validate
 from phloem.shared.server.monitor_source import ServerSource
 from phloem.shared.server.options import Options
+from phloem.shared.server.system.no_events import NoEvents
+from phloem.shared.server.system.system import System
 from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION, Info
 from phloem.shared.wire.nkey import SERVER_PREFIX, encode_public
 
@@ -87,6 +90,9 @@ class Server:
         self.source = ServerSource(self)
         self.monitor: Monitor | None = None
         self.jetstream: JetStream | None = None
+        self.system: System | None = None
+        self.events = NoEvents()
+        self.reload: Callable[[], None] | None = None  # set by a process that has a configuration file
         self.auth = self._authenticator(self.options)
         self.ldm: LameDuck | None = None
         self._listener: Listener | None = None
@@ -133,6 +139,8 @@ class Server:
             jetstream = JetStream(self, o.jetstream)
             jetstream.start()
             self.jetstream = jetstream
+        self.system = System(self)
+        self.events = self.system.events
         if o.http_port:
             from phloem.shared.server.monitor.pages import Monitor  # noqa: PLC0415  (nor for HTTP without a port)
 
@@ -170,6 +178,9 @@ class Server:
         log.info("Server Exiting..")
 
     async def _close(self) -> None:
+        if self.system is not None:
+            self.system.stop()
+            self.system, self.events = None, NoEvents()
         if self.ldm is not None:
             self.ldm.cancel()
         self.stop_accepting()
@@ -292,6 +303,8 @@ class Server:
             account = self.accounts[name] = self.kernel.account(name, system=self.is_system(name))
             token = encode_public(SERVER_PREFIX, self.rng.randbytes(32))[1:23]
             account.set_loop_subject(f"$LDS.{token}".encode())
+            if self.system is not None:
+                self.system.serve(account)
         return account
 
     def is_system(self, account: str) -> bool:
@@ -425,8 +438,11 @@ class Server:
 
     def on_closed(self, conn: Connection, reason: Reason) -> None:
         """The end of a connection."""
+        peer = conn.owner
         self.source.ended(conn, reason)
         self._events(conn).on_closed(conn, reason)
+        assert isinstance(peer, Client | Link)
+        self.events.disconnected(peer, reason)
 
     def on_trace(self, conn: Connection, direction: str, data: bytes) -> None:
         """An operation, for the trace log."""
