@@ -102,7 +102,7 @@ class ServerSource:
             config_load_wall_ns=s.config_load_wall_ns,
             config_digest=o.config_digest,
             system_account=o.system_account,
-            tags=o.server_tags,
+            tags=s.tags,
             metadata=o.server_metadata,
         )
 

@@ -246,6 +246,11 @@ class Server:
         return self.options.server_name or self.server_id
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        """The configured tags, which are known in any case, in lower case."""
+        return tuple(tag.lower() for tag in self.options.server_tags)
+
+    @property
     def build(self) -> str:
         """How the kernel was built."""
         return BUILD

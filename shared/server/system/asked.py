@@ -63,7 +63,7 @@ def _checked(value: Any, wanted: str, path: str) -> Any:
     if wanted == "[]string":
         if not isinstance(value, list):
             raise _wrong(value, path, wanted)
-        return ["" if item is None else _checked(item, "string", path) for item in value]
+        return [_item(item, f"{path}.{at}") for at, item in enumerate(value)]
     if wanted == "[]uint8":  # bytes, which are strings in JSON
         return _checked(value, "string", path)
     bounds = _BOUNDS.get(wanted)
@@ -73,6 +73,12 @@ def _checked(value: Any, wanted: str, path: str) -> Any:
     elif go_type(value) != "number" or not isinstance(value, int) or not bounds[0] <= value < bounds[1]:
         raise _wrong(value, path, wanted)
     return value
+
+
+def _item(value: Any, path: str) -> str:
+    if value is not None and not isinstance(value, str):
+        raise BadRequest(f"json: cannot unmarshal {go_type(value)} into {path} of type string")
+    return value or ""
 
 
 def _wrong(value: Any, path: str, wanted: str) -> BadRequest:

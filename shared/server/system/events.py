@@ -78,14 +78,14 @@ class Events(NoEvents):
     def _ending(self, peer: Client | Link, reason: Reason) -> dict[str, Any]:
         from phloem.shared.server.system.client_info import client_info  # noqa: PLC0415  (only if somebody listens)
 
-        stats = peer.conn.stats
+        stats, now = peer.conn.stats, self._server.clock.wall_ns()
         fields = {
-            "client": client_info(peer, stop_wall_ns=self._server.clock.wall_ns()),
+            "client": client_info(peer, stop_wall_ns=now),
             "sent": {"msgs": stats["in_msgs"], "bytes": stats["in_bytes"]},
             "received": {"msgs": stats["out_msgs"], "bytes": stats["out_bytes"]},
             "reason": reason.text,
         }
-        return self._voice.event("client_disconnect", fields)
+        return self._voice.event("client_disconnect", fields, now)
 
 
 def _account(peer: Client | Link) -> str:

@@ -24,7 +24,7 @@ class ServerInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 def is_for(wish: Mapping[str, Any], server: ServerInfo) -> bool:
-    """Whether the filters of a request name this server. Tags are known in any case."""
+    """Whether the filters of a request name this server; its tags are in lower case."""
     names = (
         (wish.get("server_name"), server.name),
         (wish.get("host"), server.host),

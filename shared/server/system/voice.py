@@ -41,7 +41,7 @@ class Voice:
             cluster=server.leafs.own_cluster,
             domain=options.jetstream.domain if jetstream and options.jetstream is not None else "",
             ver=PROTOCOL_VERSION,
-            tags=options.server_tags,
+            tags=server.tags,
             metadata=options.server_metadata,
             jetstream=jetstream,
             flags=JETSTREAM if jetstream else 0,
@@ -49,12 +49,12 @@ class Voice:
             time=date(server.clock.wall_ns()),
         )
 
-    def event(self, kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """An event of this type, with an id of its own."""
+    def event(self, kind: str, fields: Mapping[str, Any], wall_ns: int = 0) -> dict[str, Any]:
+        """An event of this type, with an id of its own, that happened at ``wall_ns``, now without."""
         return {
             "type": TYPE + kind,
             "id": text_of(self._server.rng.randbytes(EVENT_ID_LENGTH), EVENT_ID_LENGTH),
-            "timestamp": date(self._server.clock.wall_ns()),
+            "timestamp": date(wall_ns or self._server.clock.wall_ns()),
             "server": self.info(),
             **fields,
         }
