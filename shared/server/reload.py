@@ -30,17 +30,25 @@ LOGGING = {"debug", "trace", "logtime", "logtime_utc", "log_file", "phloem"}
 def reload(server: "Server", source: Callable[[], Options]) -> bool:
     """Read the configuration again and apply what changed; whether it was applied."""
     try:
+        use(server, source)
+    except (ConfigError, OSError):
+        return False
+    return True
+
+
+def use(server: "Server", source: Callable[[], Options]) -> None:
+    """As ``reload``, for whoever wants to know what is wrong: raises ConfigError and OSError."""
+    try:
         new = source()
         validate(new)
         changed = differences(server.options, new)
         _apply(server, new, changed)
     except (ConfigError, OSError) as error:
         log.error("Failed to reload server configuration: %s", error)
-        return False
+        raise
     for name in changed:
         log.info("Reloaded: %s%s", name, "" if name in SECRETS else f" = {getattr(new, name)}")
     log.info("Reloaded server configuration (%s)", new.config_digest)
-    return True
 
 
 def differences(old: Options, new: Options) -> list[str]:

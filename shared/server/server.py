@@ -28,8 +28,8 @@ from phloem.shared.net.listener import Listener
 from phloem.shared.security.nkeys import KEY_BYTES, KeyPair, Prefix, encode
 from phloem.shared.server.alarms import Alarms
 from phloem.shared.server.clients import Client, Clients
-from phloem.shared.server.happenings import Happenings
 from phloem.shared.server.lame_duck import LameDuck
+from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leafnodes import LeafLinks
 from phloem.shared.server.load import load, load_mapping, merge, validate
 from phloem.shared.server.login import Login
@@ -37,6 +37,8 @@ from phloem.shared.server.members import Members
 from phloem.shared.server.monitor_source import ServerSource
 from phloem.shared.server.options import Options
 from phloem.shared.server.options_jetstream import AccountJetStream
+from phloem.shared.server.system.no_events import NoEvents
+from phloem.shared.server.system.system import System
 from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION, Info
 
 if TYPE_CHECKING:
@@ -96,10 +98,12 @@ class Server:
         self.source = ServerSource(self)
         self.monitor: Monitor | None = None
         self.jetstream: JetStream | None = None
+        self.system: System | None = None
+        self.events = NoEvents()
+        self.reload: Callable[[], None] | None = None  # set by a process that has a configuration file
         self.auth = self._authenticator(self.options)
         self.login = Login(self)
         self.members = Members(self)
-        self.happenings = Happenings()
         self.ldm: LameDuck | None = None
         self._listener: Listener | None = None
         self._unix: Listener | None = None
@@ -148,6 +152,8 @@ class Server:
             jetstream = JetStream(self, o.jetstream)
             jetstream.start()
             self.jetstream = jetstream
+        self.system = System(self)
+        self.events = self.system.events
         if o.http_port:
             from phloem.shared.server.monitor.pages import Monitor  # noqa: PLC0415  (nor for HTTP without a port)
 
@@ -185,6 +191,9 @@ class Server:
         log.info("Server Exiting..")
 
     async def _close(self) -> None:
+        if self.system is not None:
+            self.system.stop()
+            self.system, self.events = None, NoEvents()
         if self.ldm is not None:
             self.ldm.cancel()
         self.stop_accepting()
@@ -251,6 +260,11 @@ class Server:
         return self.options.server_name or self.server_id
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        """The configured tags, which are known in any case, in lower case."""
+        return tuple(tag.lower() for tag in self.options.server_tags)
+
+    @property
     def build(self) -> str:
         """How the kernel was built."""
         return BUILD
@@ -309,6 +323,8 @@ class Server:
             account = self.accounts[name] = self.kernel.account(name, system=self.is_system(name))
             token = encode(Prefix.SERVER, self.rng.randbytes(KEY_BYTES))[1:23]
             account.set_loop_subject(f"$LDS.{token}".encode())
+            if self.system is not None:
+                self.system.serve(account)
         return account
 
     def use_definitions(self, definitions: Mapping[str, Definition]) -> None:
@@ -465,8 +481,11 @@ class Server:
 
     def on_closed(self, conn: Connection, reason: Reason) -> None:
         """The end of a connection."""
+        peer = conn.owner
         self.source.ended(conn, reason)
         self._events(conn).on_closed(conn, reason)
+        assert isinstance(peer, Client | Link)
+        self.events.disconnected(peer, reason)
 
     def on_trace(self, conn: Connection, direction: str, data: bytes) -> None:
         """An operation, for the trace log."""
