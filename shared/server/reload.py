@@ -15,8 +15,8 @@ from phloem.shared.kernel import Reason
 from phloem.shared.server import log as logs
 from phloem.shared.server.declare import declared
 from phloem.shared.server.files import write_pid_file
-from phloem.shared.server.load import validate
 from phloem.shared.server.options import Options
+from phloem.shared.server.validation import validate
 
 if TYPE_CHECKING:
     from phloem.shared.server.server import Server

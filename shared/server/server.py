@@ -27,9 +27,10 @@ from phloem.shared.net.listener import Listener
 from phloem.shared.server.clients import Client, Clients
 from phloem.shared.server.lame_duck import LameDuck
 from phloem.shared.server.leafnodes import LeafLinks
-from phloem.shared.server.load import load, load_mapping, merge, validate
+from phloem.shared.server.load import load, load_mapping, merge
 from phloem.shared.server.monitor_source import ServerSource
 from phloem.shared.server.options import Options
+from phloem.shared.server.validation import validate
 from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION, Info
 from phloem.shared.wire.nkey import SERVER_PREFIX, encode_public
 
