@@ -143,12 +143,7 @@ class Server:
         await self.login.start()
         for name in o.account_names:
             self.account(name)
-        if o.jetstream is not None and o.jetstream.on:
-            from phloem.shared.server.jetstream.system import JetStream  # noqa: PLC0415  (only whoever keeps streams pays for it)
-
-            jetstream = JetStream(self, o.jetstream)
-            jetstream.start()
-            self.jetstream = jetstream
+        self.use_jetstream()
         if o.http_port:
             from phloem.shared.server.monitor.pages import Monitor  # noqa: PLC0415  (nor for HTTP without a port)
 
@@ -373,6 +368,22 @@ class Server:
         self.login.reload()
         self.clients.recheck()
         self.leafs.recheck()
+
+    def use_jetstream(self) -> None:
+        """Keep streams as the options say, or no more. Raises ConfigError; then all is as it was."""
+        wanted = self.options.jetstream
+        if wanted is None or not wanted.on:
+            if self.jetstream is not None:
+                self.jetstream.switch_off()
+                self.jetstream = None
+        elif self.jetstream is not None:
+            self.jetstream.relimit(wanted)
+        else:
+            from phloem.shared.server.jetstream.system import JetStream  # noqa: PLC0415  (only whoever keeps streams pays for it)
+
+            jetstream = JetStream(self, wanted)
+            jetstream.start()
+            self.jetstream = jetstream
 
     def apply_limits(self) -> None:
         """Tell the kernel the limits of the current options."""
