@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from phloem.shared.limits import ACCOUNT_HEARTBEAT_NS as HEARTBEAT_NS
+from phloem.shared.limits import ACCOUNT_PACE_NS as PACE_NS
 from phloem.shared.server.monitor.accountz import AccountStat, DataStats, MsgBytes
 from phloem.shared.server.system.heartbeat import Heartbeats
-from phloem.shared.server.system.numbers import HEARTBEAT_NS, PACE_NS, Numbers
+from phloem.shared.server.system.numbers import Numbers
 
 NONE = MsgBytes()
 DATA = DataStats(msgs=0, bytes=0, gateways=NONE, routes=NONE, leafs=NONE)
