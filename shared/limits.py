@@ -102,6 +102,14 @@ JWT_BYTES = 1 << 20  # of a token, looked at before anything is decoded
 JWT_INFO_BYTES = 8 << 10  # of an account's description or info_url
 JWT_QUOTED = 256  # characters of a peer's text in the text of an error
 TEMPLATE_SUBJECTS = 4096  # that the templates of one list of a scoped signing key may become
+NONCE_BYTES = 11  # 15 characters
+LOGIN_SLACK_NS = (
+    15 * SECOND_NS
+)  # a login that waits for others is over at the latest so long after its own time
+ACCOUNT_FETCHES = 64  # accounts that are asked for at the same time; peers choose which, so more have to wait
+ACCOUNT_FETCH_TIMEOUT_NS = 1_900_000_000
+ACCOUNT_REFRESH_NS = 1 * SECOND_NS  # an account that has expired is asked for again at most so often
+SHARED_PERMISSIONS = 256  # sets of rules that are kept compiled because others may have the same
 CREDENTIALS_BYTES = (1 << 20) + (64 << 10)  # of a creds file: a token of any size and what is around it
 
 # --- connections that fail again and again ------------------------------------------------------

@@ -85,7 +85,7 @@ def validate(options: Options) -> None:
         ConfigError: With nats-server's text and no position.
     """
     defined = {GLOBAL_ACCOUNT, Options().system_account, *(account.name for account in options.accounts)}
-    if options.system_account not in defined:
+    if options.system_account not in defined and not options.operators:
         raise ConfigError("error resolving system account: account missing")
     single = options.authorization
     if (single.user or single.token) and any(account.users for account in options.accounts):

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from phloem.shared.accounts.auth import Identity
 from phloem.shared.server.clients import Client
 from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.monitor.render import date
@@ -46,7 +47,10 @@ def client_info(peer: Client | Link, *, stop_wall_ns: int = 0) -> ClientInfo:
             ver=peer.version,
             rtt=rtt_ns,
             stop=stop,
-            name_tag=peer.account if peer.admitted else "",
+            jwt=peer.shown.jwt if peer.identity.admitted is not None and not peer.identity.by_callout else "",
+            issuer_key=peer.identity.issuer_key,
+            name_tag=(peer.identity.title or peer.account) if peer.admitted else "",
+            tags=_tags(peer.identity),
             kind="Leafnode",
         )
     connect = peer.connect
@@ -61,11 +65,19 @@ def client_info(peer: Client | Link, *, stop_wall_ns: int = 0) -> ClientInfo:
         ver=connect.version if connect else "",
         rtt=rtt_ns,
         stop=stop,
-        jwt=connect.jwt if connect else "",
-        name_tag=peer.identity.account,
+        jwt=connect.jwt if connect and not peer.identity.by_callout else "",
+        issuer_key=peer.identity.issuer_key,
+        name_tag=peer.identity.title or peer.identity.account,
+        tags=_tags(peer.identity),
         kind="Client",
         client_type="nats",
     )
+
+
+def _tags(identity: Identity) -> tuple[str, ...]:
+    """Those of the JWT that let somebody in."""
+    admitted = identity.admitted
+    return admitted.user.nats.tags if admitted is not None and not identity.by_callout else ()
 
 
 def user_of(client: Client) -> str:

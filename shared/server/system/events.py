@@ -5,10 +5,10 @@ Nothing is made up as long as nobody listens: a connection then costs a few look
 
 from typing import TYPE_CHECKING, Any
 
-from phloem.shared.errors import AuthorizationViolation, ProtocolError
 from phloem.shared.kernel import Reason
 from phloem.shared.server.clients import Client
 from phloem.shared.server.leaf_link import Link
+from phloem.shared.server.login import Verdict
 from phloem.shared.server.system.no_events import NoEvents
 from phloem.shared.server.system.numbers import Numbers
 from phloem.shared.server.system.voice import Voice
@@ -44,22 +44,22 @@ class Events(NoEvents):
         if isinstance(peer, Link) and not peer.admitted:
             return
         if reason is Reason.AUTHENTICATION_VIOLATION and isinstance(peer, Client) and peer.connect is None:
-            self._refusal(peer)  # it said something else before CONNECT
+            self._refusal(peer, reason)  # it said something else before CONNECT
         account = _account(peer)
         self._numbers.changed(account)
         subject = f"$SYS.ACCOUNT.{account}.DISCONNECT"
         if self._voice.heard(subject):
             self._voice.say(subject, self._ending(peer, reason))
 
-    def refused(self, peer: Client | Link, error: ProtocolError) -> None:
-        """Told in the system account, and of a client in the account where it was until now."""
-        if not isinstance(error, AuthorizationViolation):
-            return
-        account = self._server.account(_account(peer))
+    def refused(self, peer: Client | Link, verdict: Verdict) -> None:
+        """Told in the system account, and of a client in the account where it was until now or that decided."""
+        account = self._server.account(verdict.event_account or _account(peer))
         if isinstance(peer, Client) and self._voice.heard(ACCOUNT_REFUSAL, account):
-            event = self._ending(peer, Reason.AUTHENTICATION_VIOLATION)
+            event = self._ending(peer, verdict.reason)
+            if verdict.event_account:
+                event["reason"] = verdict.event_reason
             self._voice.say(ACCOUNT_REFUSAL, event, account)
-        self._refusal(peer)
+        self._refusal(peer, verdict.reason)
 
     def lame_duck(self) -> None:
         """Clients are about to be sent away."""
@@ -70,10 +70,10 @@ class Events(NoEvents):
         if self._server.ldm is None:
             self._voice.say(f"$SYS.SERVER.{self._server.server_id}.SHUTDOWN", self._voice.info())
 
-    def _refusal(self, peer: Client | Link) -> None:
+    def _refusal(self, peer: Client | Link, reason: Reason) -> None:
         subject = f"$SYS.SERVER.{self._server.server_id}.CLIENT.AUTH.ERR"
         if self._voice.heard(subject):
-            self._voice.say(subject, self._ending(peer, Reason.AUTHENTICATION_VIOLATION))
+            self._voice.say(subject, self._ending(peer, reason))
 
     def _ending(self, peer: Client | Link, reason: Reason) -> dict[str, Any]:
         from phloem.shared.server.system.client_info import client_info  # noqa: PLC0415  (only if somebody listens)

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from phloem.shared.errors import ProtocolError
 from phloem.shared.kernel import Reason
 
 if TYPE_CHECKING:
     from phloem.shared.server.clients import Client
     from phloem.shared.server.leaf_link import Link
+    from phloem.shared.server.login import Verdict
 
 
 class NoEvents:
@@ -19,7 +19,7 @@ class NoEvents:
     def disconnected(self, peer: "Client | Link", reason: Reason) -> None:
         """A connection is over, however far it came, and not among those that are open any more."""
 
-    def refused(self, peer: "Client | Link", error: ProtocolError) -> None:
+    def refused(self, peer: "Client | Link", verdict: "Verdict") -> None:
         """Somebody is not let in, or not any more."""
 
     def lame_duck(self) -> None:

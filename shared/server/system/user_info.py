@@ -26,7 +26,7 @@ class UserInfo:
         if client is not None:
             data["user"], rules = client.identity.name, client.identity.permissions
         elif link is not None:
-            data["user"], rules = link.user, link.identity.permissions if link.identity else None
+            data["user"], rules = link.user, link.identity.permissions
         if client is not None or link is not None:
             data["account"] = data["account_name"] = asked.account.name
         if permission_lists(rules) is not None:
