@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from phloem.shared import limits
-from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, Authenticator, Rules, permission_lists
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT, Authenticator, Rules, permission_lists
 from phloem.shared.accounts.definition import Definition
 from phloem.shared.clock import Clock, SystemClock
 from phloem.shared.errors import ConfigError
@@ -148,8 +148,9 @@ class Server:
         for name in o.account_names:
             self.account(name)
         self.use_jetstream()
-        self.system = System(self)
-        self.events = self.system.events
+        if self.system_account:
+            self.system = System(self)
+            self.events = self.system.events
         if o.http_port:
             from phloem.shared.server.monitor.pages import Monitor  # noqa: PLC0415  (nor for HTTP without a port)
 
@@ -332,9 +333,16 @@ class Server:
         if self.jetstream is not None:
             self.jetstream.use_account(name, options)
 
+    @property
+    def system_account(self) -> str:
+        """The account's name; empty without one, which JetStream, as in nats-server, does not do without."""
+        o = self.options
+        wanted = o.jetstream is not None and o.jetstream.on
+        return o.system_account or (SYSTEM_ACCOUNT if wanted else "")
+
     def is_system(self, account: str) -> bool:
         """Whether this is the system account."""
-        return account == self.options.system_account
+        return account == self.system_account
 
     def permissions(self, rules: Rules | None) -> Permissions | None:
         """``rules`` compiled; users share one compiled set as long as the configuration lasts."""
