@@ -138,7 +138,11 @@ async def test_groups_are_one_over_accounts(hub: Broker) -> None:
 
 
 async def test_headers_cross(hub: Broker) -> None:
-    a, plain, b = await client(hub, "A"), await client(hub, "A", headers=False, no_responders=False), await client(hub, "B")
+    a, plain, b = (
+        await client(hub, "A"),
+        await client(hub, "A", headers=False, no_responders=False),
+        await client(hub, "B"),
+    )
     async with a, plain, b:
         for peer in (a, plain):
             await listen(peer, b"SUB foo.bar.h 1")
@@ -288,7 +292,9 @@ async def test_answers_that_ask_back(hub: Broker) -> None:
 async def test_a_client_may_not_use_these_replies(hub: Broker) -> None:
     async with await client(hub, "A") as a:
         a.send(b"PUB svc.x _R_.abcdef.abcdef 0\r\n\r\n")
-        await a.expect_error('Permissions Violation for Publish with Reply of "_R_.abcdef.abcdef"', closes=False)
+        await a.expect_error(
+            'Permissions Violation for Publish with Reply of "_R_.abcdef.abcdef"', closes=False
+        )
 
 
 async def test_late_replies_go_nowhere(hub: Broker) -> None:
