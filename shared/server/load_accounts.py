@@ -4,18 +4,21 @@ The texts are nats-server's (security_ops 9), and so is where they point: mistak
 account are told at its ``users``.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
+from phloem.shared.accounts.crossings import resolve
+from phloem.shared.accounts.definition import Definition
 from phloem.shared.errors import ConfigError
-from phloem.shared.server import load_sharing
 from phloem.shared.server.conf import Value
+from phloem.shared.server.definitions import definition
 from phloem.shared.server.load_auth import with_default_permissions
 from phloem.shared.server.load_values import Reading, string
 from phloem.shared.server.options_auth import Account, Authorization
+from phloem.shared.wire.subjects import is_literal
 
 
 def named(reading: Reading, key: str, value: Value) -> tuple[Account, ...]:
@@ -80,14 +83,20 @@ def mistakes(top: Mapping[str, Value], fields: Mapping[str, Any]) -> Iterator[Co
 
 
 def mistakes_between(top: Mapping[str, Value], fields: Mapping[str, Any]) -> Iterator[ConfigError]:
-    """What is wrong with what accounts export and import."""
-    accounts: Sequence[Account] = fields.get("accounts", ())
-    if not any(account.exports or account.imports for account in accounts):
-        return
-    where = _entry(top, "accounts")
-    system_account = not fields.get("no_system_account")
-    for text in load_sharing.mistakes(accounts, defined(fields), system_account=system_account):
-        yield where.error(text)
+    """Exports and imports of accounts that do not fit; to be asked when nothing else is wrong."""
+    accounts = {account.name: definition(account) for account in fields.get("accounts", ())}
+    if "mappings" in fields:
+        accounts[GLOBAL_ACCOUNT] = Definition(GLOBAL_ACCOUNT)
+    for account in fields.get("accounts", ()):
+        for entry in account.imports:
+            if entry.stream is not None and not is_literal(entry.prefix):
+                text = "stream import prefix can not contain wildcard tokens"
+                yield _entry(top, "accounts").error(
+                    f'Error adding stream import "{entry.stream.subject}": {text}'
+                )
+                return
+    for problem in resolve(accounts).problems:
+        yield _entry(top, "accounts").error(problem.text)
 
 
 def defined(fields: Mapping[str, Any]) -> frozenset[str]:

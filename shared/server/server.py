@@ -26,8 +26,10 @@ from phloem.shared.errors import ConfigError
 from phloem.shared.kernel import BUILD, KIND_LEAF, Account, Connection, Kernel, Permissions, Reason
 from phloem.shared.net.listener import Listener
 from phloem.shared.security.nkeys import KEY_BYTES, KeyPair, Prefix, encode
+from phloem.shared.server.accounts import Accounts
 from phloem.shared.server.alarms import Alarms
 from phloem.shared.server.clients import Client, Clients
+from phloem.shared.server.definitions import definitions
 from phloem.shared.server.happenings import Happenings
 from phloem.shared.server.lame_duck import LameDuck
 from phloem.shared.server.leafnodes import LeafLinks
@@ -43,6 +45,7 @@ from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION, Info
 if TYPE_CHECKING:
     from nats.aio.client import Client as NatsClient
 
+    from phloem.shared.kernel import Served
     from phloem.shared.server.jetstream.system import JetStream
     from phloem.shared.server.monitor.pages import Monitor
 
@@ -111,7 +114,7 @@ class Server:
         self._cid = 0
         self.ready = False  # everything is open; stays so until the end
         self.accounts: dict[str, Account] = {}
-        self.definitions: dict[str, Definition] = {}
+        self.crossings = Accounts(self)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._stopped: asyncio.Event
@@ -131,6 +134,7 @@ class Server:
         self.apply_limits()
         self.clients = Clients(self)
         self.leafs = LeafLinks(self)
+        self.crossings.begin()
         self._loop.add_reader(self.kernel.fileno(), self._tick)
         try:
             await self._open()
@@ -143,6 +147,8 @@ class Server:
         await self.login.start()
         for name in o.account_names:
             self.account(name)
+        if self.login.trusted is None:
+            self.use_definitions(definitions(o))
         self.use_jetstream()
         if o.http_port:
             from phloem.shared.server.monitor.pages import Monitor  # noqa: PLC0415  (nor for HTTP without a port)
@@ -305,11 +311,17 @@ class Server:
             account = self.accounts[name] = self.kernel.account(name, system=self.is_system(name))
             token = encode(Prefix.SERVER, self.rng.randbytes(KEY_BYTES))[1:23]
             account.set_loop_subject(f"$LDS.{token}".encode())
+            self.crossings.added(name)
         return account
 
     def use_definitions(self, definitions: Mapping[str, Definition]) -> None:
         """What accounts are now, by name."""
-        self.definitions = dict(definitions)
+        self.crossings.define(definitions)
+
+    @property
+    def definitions(self) -> Mapping[str, Definition]:
+        """What accounts are, by name."""
+        return self.crossings.definitions
 
     def use_account_jetstream(self, name: str, options: AccountJetStream | None) -> None:
         """What an account of an operator may keep; ``None``: nothing."""
@@ -480,6 +492,10 @@ class Server:
         """The end of a connection."""
         self.source.ended(conn, reason)
         self._events(conn).on_closed(conn, reason)
+
+    def on_served(self, served: "Served") -> None:
+        """A request to a service, whose latency is measured."""
+        self.crossings.on_served(served)
 
     def on_trace(self, conn: Connection, direction: str, data: bytes) -> None:
         """An operation, for the trace log."""
