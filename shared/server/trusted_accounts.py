@@ -21,6 +21,7 @@ from phloem.shared.security.claims import OPEN_LIMITS, AccountClaims, OperatorLi
 from phloem.shared.security.claims import Account as AccountBody
 from phloem.shared.security.nkeys import Prefix, is_public
 from phloem.shared.security.trust import Account, Trust, verify_account
+from phloem.shared.server.definitions import with_default_domain
 from phloem.shared.server.options_jetstream import AccountJetStream
 from phloem.shared.server.options_trust import MEMORY, URL
 from phloem.shared.server.resolvers import MemoryResolver, Resolver, UrlResolver, check_name
@@ -275,7 +276,11 @@ class TrustedAccounts:
     # --- imports ---------------------------------------------------------------------------------------------
 
     def _publish_definitions(self) -> None:
-        self._server.use_definitions({name: known.definition for name, known in self._known.items()})
+        domains = self._server.options.default_js_domain
+        definitions = {
+            name: with_default_domain(known.definition, domains) for name, known in self._known.items()
+        }
+        self._server.use_definitions(definitions)
 
 
 def jetstream_limits(granted: OperatorLimits) -> AccountJetStream | None:
