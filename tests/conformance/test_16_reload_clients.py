@@ -241,12 +241,3 @@ async def test_jetstream_comes_and_goes(broker: Brokers) -> None:
         assert server.process.reload(on) == ""
         assert '"messages":1' in await answer("$JS.API.STREAM.INFO.S")
         assert '"seq":2' in await answer("s", "hello")
-
-
-async def test_requests_to_jetstream_go_to_the_default_domain(broker: Brokers) -> None:
-    server = broker.own(accounts(account("A", user("a"))) + "default_js_domain { A: hub }\n")
-    async with connected(server, "a") as client:
-        client.send("SUB $JS.hub.API.> 1\r\nPUB $JS.API.INFO 0\r\n\r\nPUB $JS.API.STREAM.NAMES 0\r\n\r\n")
-        await client.expect("MSG $JS.hub.API.INFO 1 0\r\n\r\nMSG $JS.hub.API.STREAM.NAMES 1 0\r\n\r\n")
-        client.send("PUB $KV.bucket.key 0\r\n\r\n")
-        await client.expect("MSG $JS.hub.API.$KV.bucket.key 1 0\r\n\r\n")
