@@ -122,7 +122,7 @@ class Identity(NamedTuple):
     ``secret`` is the configured one that was matched, so that a reload can tell whether it is still valid. ``nkey``:
     the configured public key that was shown. ``admitted`` is set for whom a JWT let in, ``by_callout``: one that an
     auth callout gave; ``asks``: among the users of a callout's own account. ``proxy``: the key of the proxy that
-    vouches.
+    vouches; ``title``: what people call the account, if that is not its name.
     """
 
     name: str = ""
@@ -134,6 +134,13 @@ class Identity(NamedTuple):
     by_callout: bool = False
     asks: bool = False
     proxy: str = ""
+    title: str = ""
+
+    @property
+    def issuer_key(self) -> str:
+        """Who vouches for somebody that has a key: a signing key, or the account."""
+        signing_key = self.admitted.signing_key if self.admitted is not None else ""
+        return signing_key or (self.account if self.nkey or self.admitted is not None else "")
 
 
 class Candidate(NamedTuple):

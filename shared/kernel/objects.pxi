@@ -605,6 +605,11 @@ cdef class Kernel:
         cdef Node* node = sublist_node(&account.a.subs, subject, len(subject), False)
         return node != NULL and (node.nsubs > 0 or node.groups != NULL)
 
+    def interested(self, Account account not None, bytes subject not None):
+        cdef Plan* p = plan_for(&self.k, account.a, &self.k.internal, subject, min(len(subject), NAME_MAX))
+        self.k.internal.last_plan = NULL
+        return p.ntargets + p.nlinks + p.ngroups > 0
+
     def subscribe(self, Account account not None, bytes subject not None, bytes queue, callback):
         cdef bytes sid
         cdef Sub* s

@@ -265,6 +265,8 @@ class Kernel:
         than 65,000 bytes or a message of 2 GiB."""
     def listened(self, account: Account, subject: bytes) -> bool:
         """Whether there is a subscription to exactly this subject, wildcards not counted."""
+    def interested(self, account: Account, subject: bytes) -> bool:
+        """Whether a message to this subject would reach anybody, be it over a link."""
     def subscribe(
         self,
         account: Account,

@@ -42,17 +42,25 @@ TOLD = {  # as nats-server calls them; no values where they may be secrets
 def reload(server: "Server", source: Callable[[], Options]) -> bool:
     """Read the configuration again and apply what changed; whether it was applied."""
     try:
+        use(server, source)
+    except (ConfigError, OSError):
+        return False
+    return True
+
+
+def use(server: "Server", source: Callable[[], Options]) -> None:
+    """As ``reload``, for whoever wants to know what is wrong: raises ConfigError and OSError."""
+    try:
         new = source()
         validate(new)
         changed = differences(server.options, new)
         _change(server, new, set(changed))
     except (ConfigError, OSError) as error:
         log.error("Failed to reload server configuration: %s", error)
-        return False
+        raise
     for text in dict.fromkeys(filter(None, (_told(server, name, new) for name in changed))):
         log.info("Reloaded: %s", text)
     log.info("Reloaded server configuration (%s)", new.config_digest)
-    return True
 
 
 def _told(server: "Server", name: str, new: Options) -> str:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from phloem.shared import limits
-from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, Authenticator, Rules, permission_lists
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT, Authenticator, Rules, permission_lists
 from phloem.shared.accounts.definition import Definition
 from phloem.shared.clock import Clock, SystemClock
 from phloem.shared.errors import ConfigError
@@ -30,8 +30,8 @@ from phloem.shared.server.accounts import Accounts
 from phloem.shared.server.alarms import Alarms
 from phloem.shared.server.clients import Client, Clients
 from phloem.shared.server.definitions import definitions
-from phloem.shared.server.happenings import Happenings
 from phloem.shared.server.lame_duck import LameDuck
+from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leafnodes import LeafLinks
 from phloem.shared.server.load import load, load_mapping, merge
 from phloem.shared.server.login import Login
@@ -39,6 +39,8 @@ from phloem.shared.server.members import Members
 from phloem.shared.server.monitor_source import ServerSource
 from phloem.shared.server.options import Options
 from phloem.shared.server.options_jetstream import AccountJetStream
+from phloem.shared.server.system.no_events import NoEvents
+from phloem.shared.server.system.system import System
 from phloem.shared.server.validation import validate
 from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION, Info
 
@@ -100,10 +102,12 @@ class Server:
         self.source = ServerSource(self)
         self.monitor: Monitor | None = None
         self.jetstream: JetStream | None = None
+        self.system: System | None = None
+        self.events = NoEvents()
+        self.reload: Callable[[], None] | None = None  # set by a process that has a configuration file
         self.auth = self._authenticator(self.options)
         self.login = Login(self)
         self.members = Members(self)
-        self.happenings = Happenings()
         self.ldm: LameDuck | None = None
         self._listener: Listener | None = None
         self._unix: Listener | None = None
@@ -150,6 +154,9 @@ class Server:
         if self.login.trusted is None:
             self.use_definitions(definitions(o))
         self.use_jetstream()
+        if self.system_account:
+            self.system = System(self)
+            self.events = self.system.events
         if o.http_port:
             from phloem.shared.server.monitor.pages import Monitor  # noqa: PLC0415  (nor for HTTP without a port)
 
@@ -187,6 +194,9 @@ class Server:
         log.info("Server Exiting..")
 
     async def _close(self) -> None:
+        if self.system is not None:
+            self.system.stop()
+            self.system, self.events = None, NoEvents()
         if self.ldm is not None:
             self.ldm.cancel()
         self.stop_accepting()
@@ -253,6 +263,11 @@ class Server:
         return self.options.server_name or self.server_id
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        """The configured tags, which are known in any case, in lower case."""
+        return tuple(tag.lower() for tag in self.options.server_tags)
+
+    @property
     def build(self) -> str:
         """How the kernel was built."""
         return BUILD
@@ -312,6 +327,8 @@ class Server:
             token = encode(Prefix.SERVER, self.rng.randbytes(KEY_BYTES))[1:23]
             account.set_loop_subject(f"$LDS.{token}".encode())
             self.crossings.added(name)
+            if self.system is not None:
+                self.system.serve(account)
         return account
 
     def use_definitions(self, definitions: Mapping[str, Definition]) -> None:
@@ -328,9 +345,16 @@ class Server:
         if self.jetstream is not None:
             self.jetstream.use_account(name, options)
 
+    @property
+    def system_account(self) -> str:
+        """The account's name; empty without one, which JetStream, as in nats-server, does not do without."""
+        o = self.options
+        wanted = o.jetstream is not None and o.jetstream.on
+        return o.system_account or (SYSTEM_ACCOUNT if wanted else "")
+
     def is_system(self, account: str) -> bool:
         """Whether this is the system account."""
-        return account == self.options.system_account
+        return account == self.system_account
 
     def permissions(self, rules: Rules | None) -> Permissions | None:
         """``rules`` compiled; users share one compiled set as long as the configuration lasts."""
@@ -490,8 +514,11 @@ class Server:
 
     def on_closed(self, conn: Connection, reason: Reason) -> None:
         """The end of a connection."""
+        peer = conn.owner
         self.source.ended(conn, reason)
         self._events(conn).on_closed(conn, reason)
+        assert isinstance(peer, Client | Link)
+        self.events.disconnected(peer, reason)
 
     def on_served(self, served: "Served") -> None:
         """A request to a service, whose latency is measured."""
