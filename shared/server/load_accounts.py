@@ -4,7 +4,7 @@ The texts are nats-server's (security_ops 9), and so is where they point: mistak
 account are told at its ``users``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +13,6 @@ from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
 from phloem.shared.accounts.crossings import resolve
 from phloem.shared.accounts.definition import Definition
 from phloem.shared.errors import ConfigError
-from phloem.shared.server import load_sharing
 from phloem.shared.server.conf import Value
 from phloem.shared.server.definitions import definition
 from phloem.shared.server.load_auth import with_default_permissions
@@ -84,31 +83,28 @@ def mistakes(top: Mapping[str, Value], fields: Mapping[str, Any]) -> Iterator[Co
 
 
 def mistakes_between(top: Mapping[str, Value], fields: Mapping[str, Any]) -> Iterator[ConfigError]:
-    """What is wrong with what accounts export and import."""
+    """What is wrong with what accounts export and import; to be asked when nothing else is."""
     accounts: Sequence[Account] = fields.get("accounts", ())
     if not any(account.exports or account.imports for account in accounts):
         return
-    where, names = _entry(top, "accounts"), defined(fields)
-    system_account = not fields.get("no_system_account")
-    wrong = list(load_sharing.mistakes(accounts, names, system_account=system_account))
-    if not wrong:  # else an import may be wrong only because an export is
-        wrong = [*_prefix_mistakes(accounts), *_import_mistakes(accounts, names)]
-    for text in wrong:
-        yield where.error(text)
-
-
-def _prefix_mistakes(accounts: Sequence[Account]) -> Iterator[str]:
+    where = _entry(top, "accounts")
+    if fields.get("no_system_account"):
+        for account in accounts:
+            for export in account.exports:
+                if export.service and export.latency is not None:
+                    head = f'Error adding service latency sampling for "{export.service}"'
+                    yield where.error(f"{head}: system account not setup")
     for account in accounts:
         for entry in account.imports:
             if entry.stream is not None and not is_literal(entry.prefix):
                 text = "stream import prefix can not contain wildcard tokens"
-                yield f'Error adding stream import "{entry.stream.subject}": {text}'
-
-
-def _import_mistakes(accounts: Sequence[Account], names: Iterable[str]) -> Iterator[str]:
-    known = {name: Definition(name) for name in names} | {one.name: definition(one) for one in accounts}
-    for problem in resolve(known).problems:
-        yield problem.text
+                yield where.error(f'Error adding stream import "{entry.stream.subject}": {text}')
+                return
+    definitions = {account.name: definition(account) for account in accounts}
+    if "mappings" in fields:
+        definitions.setdefault(GLOBAL_ACCOUNT, Definition(GLOBAL_ACCOUNT))
+    for problem in resolve(definitions).problems:
+        yield where.error(problem.text)
 
 
 def defined(fields: Mapping[str, Any]) -> frozenset[str]:

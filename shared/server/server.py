@@ -326,9 +326,9 @@ class Server:
             account = self.accounts[name] = self.kernel.account(name, system=self.is_system(name))
             token = encode(Prefix.SERVER, self.rng.randbytes(KEY_BYTES))[1:23]
             account.set_loop_subject(f"$LDS.{token}".encode())
-            self.crossings.added(name)
             if self.system is not None:
                 self.system.serve(account)
+            self.crossings.added(name)
         return account
 
     def use_definitions(self, definitions: Mapping[str, Definition]) -> None:
