@@ -100,16 +100,16 @@ _IMPORT = "--subject bench.x --heard-subject far.bench.x --user far --peer-user 
 _ACROSS_ACCOUNTS = tuple(
     replace(load, accounts=True)
     for load in (
-        _throughput("import-stream", "1:1 through a stream import", f"pubsub {_IMPORT}", 300_000, 4.0),
+        _throughput("import-stream", "1:1, imported stream", f"pubsub {_IMPORT}", 300_000, 4.0),
         Load(
             "import-service",
             ("rtt", "--pairs", "1", "--user", "near", "--peer-user", "far"),
             2_000,
-            (_latency("import-service-p50", "request through a service import, median", "p50_us", 0.8),),
+            (_latency("import-service-p50", "imported service, median", "p50_us", 0.8),),
         ),
         _throughput(
             "import-service-32",
-            "requests through service imports, 32 pairs",
+            "imported service, 32 pairs",
             "rtt --pairs 32 --user near --peer-user far",
             150,
             1.3,
@@ -117,7 +117,7 @@ _ACROSS_ACCOUNTS = tuple(
         ),
         _throughput(
             "mapped",
-            "1:1 through a mapping",
+            "1:1, mapped subject",
             "pubsub --subject from.x --heard-subject to.x --user far",
             300_000,
             3.0,
