@@ -88,6 +88,8 @@ def read(top: dict[str, Value], path: str = "") -> Loaded:
     reading.errors += load_accounts.mistakes(top, fields)
     if not reading.errors:  # else what is missing may be only a consequence
         reading.errors += load_accounts.mistakes_between(top, fields)
+    if not reading.errors:
+        reading.errors += load_accounts.crossing_mistakes(top, fields)
     if reading.errors:
         raise reading.errors[0] if len(reading.errors) == 1 else ConfigErrors(reading.errors)
     return Loaded(path, fields, config_digest(top), tuple(reading.warnings))

@@ -10,12 +10,15 @@ from typing import Any
 import msgspec
 
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
+from phloem.shared.accounts.crossings import resolve
 from phloem.shared.errors import ConfigError
 from phloem.shared.server import load_sharing
 from phloem.shared.server.conf import Value
+from phloem.shared.server.definitions import definition
 from phloem.shared.server.load_auth import with_default_permissions
 from phloem.shared.server.load_values import Reading, string
 from phloem.shared.server.options_auth import Account, Authorization
+from phloem.shared.wire.subjects import is_literal
 
 
 def named(reading: Reading, key: str, value: Value) -> tuple[Account, ...]:
@@ -88,6 +91,21 @@ def mistakes_between(top: Mapping[str, Value], fields: Mapping[str, Any]) -> Ite
     system_account = not fields.get("no_system_account")
     for text in load_sharing.mistakes(accounts, defined(fields), system_account=system_account):
         yield where.error(text)
+
+
+def crossing_mistakes(top: Mapping[str, Value], fields: Mapping[str, Any]) -> Iterator[ConfigError]:
+    """Exports and imports of accounts that do not fit; to be asked when nothing else is wrong."""
+    accounts = {account.name: definition(account) for account in fields.get("accounts", ())}
+    for account in fields.get("accounts", ()):
+        for entry in account.imports:
+            if entry.stream is not None and not is_literal(entry.prefix):
+                text = "stream import prefix can not contain wildcard tokens"
+                yield _entry(top, "accounts").error(
+                    f'Error adding stream import "{entry.stream.subject}": {text}'
+                )
+                return
+    for problem in resolve(accounts).problems:
+        yield _entry(top, "accounts").error(problem.text)
 
 
 def defined(fields: Mapping[str, Any]) -> frozenset[str]:

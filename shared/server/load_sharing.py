@@ -6,10 +6,10 @@ nats-server looks at it when all else in the file is right, in this order, and t
 from collections.abc import Collection, Iterator, Sequence
 
 from phloem.shared.accounts.definition import ResponseType
-from phloem.shared.jetstream.subjects import is_literal, matches
 from phloem.shared.server.load_auth import is_valid_subject
 from phloem.shared.server.options_accounts import Export
 from phloem.shared.server.options_auth import Account
+from phloem.shared.wire.subjects import is_literal, matches
 
 STREAM, SERVICE = "stream", "service"
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from phloem.shared.jetstream.subjects import collide
 from phloem.shared.server.monitor.query import BadParameter, Query
 from phloem.shared.server.monitor.records import GLOBAL_ACCOUNT, ConnRecord, MonitorSource
 from phloem.shared.server.monitor.render import date, rtt, uptime
 from phloem.shared.server.monitor.subsz import SubDetail, details
+from phloem.shared.wire.subjects import collide
 
 LIMIT_DEFAULT = 1024
 _STATES = {"": "open", "open": "open", "closed": "closed", "any": "all", "all": "all"}
