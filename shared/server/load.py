@@ -88,8 +88,6 @@ def read(top: dict[str, Value], path: str = "") -> Loaded:
     reading.errors += load_accounts.mistakes(top, fields)
     if not reading.errors:  # else what is missing may be only a consequence
         reading.errors += load_accounts.mistakes_between(top, fields)
-    if not reading.errors:
-        reading.errors += load_accounts.crossing_mistakes(top, fields)
     if reading.errors:
         raise reading.errors[0] if len(reading.errors) == 1 else ConfigErrors(reading.errors)
     return Loaded(path, fields, config_digest(top), tuple(reading.warnings))
@@ -121,6 +119,13 @@ def merge(loaded: Loaded | None, flags: Mapping[tuple[str, ...], Any]) -> Option
     if loaded:
         fields |= {"config_file": loaded.path, "config_digest": loaded.digest}
     return Options(**fields, explicit=explicit)
+
+
+def as_options(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> Options:
+    """Options from a file's path or from a mapping with the file's keys."""
+    if isinstance(config, Mapping):
+        return merge(load_mapping(config), {})
+    return merge(load(config) if config else None, {})
 
 
 # --- reading structs ------------------------------------------------------------------------------

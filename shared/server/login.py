@@ -125,7 +125,7 @@ class Login:
         if self.trusted is not None:
             self.trusted.use_pinned(self._server.options.resolver_pinned_accounts)
             if self._server.ready:
-                self.trusted.resolver.reload()
+                self.trusted.reload()
 
     async def stop(self) -> None:
         """Nobody comes in any more."""
@@ -157,13 +157,14 @@ class Login:
         """Who a client is that has not sent CONNECT yet; ``None``: nobody."""
         return None if self.trusted is not None else self._server.auth.stand_in(connection_type)
 
-    def renew(self, identity: Identity) -> Identity | None:
+    def renew(self, identity: Identity, connection_type: str = "") -> Identity | None:
         """What somebody is after a reload; ``None``: he has to log in again."""
         if identity.proxy and identity.proxy not in self._proxies():
             return None
         if identity.admitted is not None:
-            return identity
-        renewed = self._server.auth.renew(identity)
+            pinned = self.trusted.pinned if self.trusted is not None else None
+            return identity if pinned is None or identity.account in pinned else None
+        renewed = self._server.auth.renew(identity, connection_type)
         return renewed and renewed._replace(asks=identity.asks, proxy=identity.proxy)
 
     # --- coming in -----------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ class ServerSource:
             start_ns=s.start_ns,
             config_load_wall_ns=s.config_load_wall_ns,
             config_digest=o.config_digest,
-            system_account=o.system_account,
+            system_account=s.system_account,
             tags=s.tags,
             metadata=o.server_metadata,
         )
@@ -206,6 +206,7 @@ def _link(link: Link) -> ConnRecord:
         account=link.account,
         user=link.user,
         name=link.name,
+        version=link.version,
         is_spoke=link.spoke,
         is_isolated=link.isolated,
         compression=NO_COMPRESSION,

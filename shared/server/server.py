@@ -14,12 +14,12 @@ import os
 import platform
 import random
 import socket
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from phloem.shared import limits
-from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
 from phloem.shared.clock import Clock, SystemClock
 from phloem.shared.errors import ConfigError
 from phloem.shared.kernel import BUILD, KIND_LEAF, Account, Connection, Kernel, Reason
@@ -32,7 +32,7 @@ from phloem.shared.server.definitions import definitions
 from phloem.shared.server.lame_duck import LameDuck
 from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leafnodes import LeafLinks
-from phloem.shared.server.load import load, load_mapping, merge
+from phloem.shared.server.load import as_options
 from phloem.shared.server.login import Login, authenticator
 from phloem.shared.server.members import Members
 from phloem.shared.server.monitor_source import ServerSource
@@ -50,13 +50,6 @@ if TYPE_CHECKING:
     from phloem.shared.server.monitor.pages import Monitor
 
 log = logging.getLogger("phloem.server")
-
-
-def as_options(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> Options:
-    """Options from a file's path or from a mapping with the file's keys."""
-    if isinstance(config, Mapping):
-        return merge(load_mapping(config), {})
-    return merge(load(config) if config else None, {})
 
 
 class Server:
@@ -151,8 +144,9 @@ class Server:
         if self.login.trusted is None:
             self.crossings.define(definitions(o))
         self.use_jetstream()
-        self.system = System(self)
-        self.events = self.system.events
+        if self.system_account:
+            self.system = System(self)
+            self.events = self.system.events
         if o.http_port:
             from phloem.shared.server.monitor.pages import Monitor  # noqa: PLC0415  (nor for HTTP without a port)
 
@@ -327,9 +321,16 @@ class Server:
             self.crossings.added(name)
         return account
 
+    @property
+    def system_account(self) -> str:
+        """The account's name; empty without one, which JetStream, as in nats-server, does not do without."""
+        o = self.options
+        wanted = o.jetstream is not None and o.jetstream.on
+        return o.system_account or (SYSTEM_ACCOUNT if wanted else "")
+
     def is_system(self, account: str) -> bool:
         """Whether this is the system account."""
-        return account == self.options.system_account
+        return account == self.system_account
 
     def first_ping_ns(self, first_ns: int) -> int:
         """How long after CONNECT the first PING is due: soon, to learn the round trip, with 0 to 20 % jitter."""
@@ -354,6 +355,7 @@ class Server:
         self.login.reload()
         self.clients.recheck()
         self.leafs.recheck()
+        self.members.shrink()
 
     def use_jetstream(self) -> None:
         """Keep streams as the options say, or no more. Raises ConfigError; then all is as it was."""

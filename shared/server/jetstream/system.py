@@ -138,7 +138,7 @@ class JetStream:
         options = self.server.options
         if self.server.login.trusted is not None:
             return self.server.login.trusted.jetstream_accounts()
-        named = [account for account in options.accounts if account.name != options.system_account]
+        named = [account for account in options.accounts if account.name != self.server.system_account]
         if not named:
             return [(GLOBAL_ACCOUNT, AccountOptions())]
         return [(a.name, a.jetstream) for a in named if a.jetstream is not None and a.jetstream.on]
@@ -190,7 +190,7 @@ class JetStream:
 
     def _refuse_others(self) -> None:
         """Accounts without JetStream are told so when they ask."""
-        system_account = self.server.options.system_account
+        system_account = self.server.system_account
         for account in self.server.options.accounts:
             if account.name not in self.accounts and account.name != system_account:
                 self.api.forget(account.name)

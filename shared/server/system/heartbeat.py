@@ -22,8 +22,7 @@ class Heartbeats:
         """Its next beat is an interval away."""
         self._due.pop(account, None)
         self._due[account] = self._server.clock.monotonic_ns() + self._interval_ns
-        if self._timer is None:
-            self._timer = self._server.call_later(self._interval_ns / 1e9, self._run)
+        self._arm()
 
     def drop(self, account: str) -> None:
         """No more beats."""
@@ -36,11 +35,15 @@ class Heartbeats:
             self._timer.cancel()
 
     def _run(self) -> None:
-        self._timer = None
         now = self._server.clock.monotonic_ns()
         for account in [account for account, due in self._due.items() if due <= now]:
             self.restart(account)
             self._beat(account)
-        if self._due and self._timer is None:
-            wait_ns = max(next(iter(self._due.values())) - now, 0)
+        self._timer = None
+        self._arm()
+
+    def _arm(self) -> None:
+        """The timer is for the earliest; if that one has been restarted, it comes in vain."""
+        if self._timer is None and self._due:
+            wait_ns = max(next(iter(self._due.values())) - self._server.clock.monotonic_ns(), 0)
             self._timer = self._server.call_later(wait_ns / 1e9, self._run)

@@ -1,7 +1,7 @@
 """How many connections an account has: ``SERVER.CONNS``, after each change and every thirty seconds (security_ops 4.6).
 
 The figures of an account take time for each of its connections. While they are few a change is told at once; of an
-account with many it is told at most once in ``PACE_NS`` for each of them, and nothing that was the last is left out.
+account with many it is told less often (``ACCOUNT_PACE_NS``), and nothing that was the last is left out.
 """
 
 import asyncio
@@ -9,18 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from phloem.shared import limits
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
-from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.system.heartbeat import Heartbeats
 from phloem.shared.server.system.voice import Voice
 
 if TYPE_CHECKING:
     from phloem.shared.server.monitor.accountz import AccountStat
     from phloem.shared.server.server import Server
-
-HEARTBEAT_NS = 30 * SECOND_NS
-PACED_FROM = 100  # connections
-PACE_NS = 40_000  # several times what one connection costs
 
 
 class Numbers:
@@ -29,7 +25,7 @@ class Numbers:
     def __init__(self, server: "Server", voice: Voice) -> None:
         self._server = server
         self._voice = voice
-        self._beats = Heartbeats(server, HEARTBEAT_NS, self._beat)
+        self._beats = Heartbeats(server, limits.ACCOUNT_HEARTBEAT_NS, self._beat)
         self._not_before_ns: dict[str, int] = {}
         self._waiting: dict[str, asyncio.TimerHandle] = {}
 
@@ -64,8 +60,8 @@ class Numbers:
         if stat is None:
             return
         self._not_before_ns.pop(account, None)
-        if stat.total_conns >= PACED_FROM:
-            pause_ns = stat.total_conns * PACE_NS
+        if stat.total_conns >= limits.ACCOUNT_PACED_FROM:
+            pause_ns = stat.total_conns * limits.ACCOUNT_PACE_NS
             self._not_before_ns[account] = self._server.clock.monotonic_ns() + pause_ns
         elif not stat.total_conns:
             self._beats.drop(account)

@@ -7,8 +7,8 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+from phloem.shared import limits
 from phloem.shared.kernel import Account
-from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.system.control import Control
 from phloem.shared.server.system.events import Events
 from phloem.shared.server.system.numbers import Numbers
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from phloem.shared.server.server import Server
     from phloem.shared.server.system.answers import Answers
 
-STATSZ_FIRST_NS = SECOND_NS // 4
-STATSZ_EVERY_NS = 10 * SECOND_NS
 SERVER = "$SYS.REQ.SERVER"
 ACCOUNT = "$SYS.REQ.ACCOUNT"
 NAMES = (
@@ -50,8 +48,8 @@ class System:
         self.desk = Desk(server, self.voice)
         self._users = UserInfo(server, self.desk)
         self._answers: Answers | None = None
-        self._statsz_ns = STATSZ_FIRST_NS
-        self._timer: asyncio.TimerHandle | None = server.call_later(STATSZ_FIRST_NS / 1e9, self._heartbeat)
+        self._statsz_ns = limits.STATSZ_FIRST_NS
+        self._timer: asyncio.TimerHandle | None = server.call_later(self._statsz_ns / 1e9, self._heartbeat)
         self._serve_system()
         for account in list(server.accounts.values()):
             self.serve(account)
@@ -116,7 +114,7 @@ class System:
 
     def _heartbeat(self) -> None:
         """Often at first, so that others soon know of this server."""
-        self._statsz_ns = min(self._statsz_ns * 2, STATSZ_EVERY_NS)
+        self._statsz_ns = min(self._statsz_ns * 2, limits.STATSZ_EVERY_NS)
         self._timer = self._server.call_later(self._statsz_ns / 1e9, self._heartbeat)
         subject = f"$SYS.SERVER.{self._server.server_id}.STATSZ"
         if self.voice.heard(subject):

@@ -27,7 +27,7 @@ class Voice:
     def __init__(self, server: "Server") -> None:
         self._server = server
         self._seq = 0
-        self.account = server.account(server.options.system_account)
+        self.account = server.account(server.system_account)
 
     def info(self, *, counted: bool = True) -> ServerInfo:
         """For the next message; not ``counted`` for comparing with."""
