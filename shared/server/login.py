@@ -120,6 +120,8 @@ class Login:
             from phloem.shared.server.callout import Callout  # noqa: PLC0415  (nor a callout)
 
             self.callout = Callout(self._server, configured)
+        if self.trusted is None:
+            self._server.members.limits.clear()
         for account in self._server.options.accounts:
             self._server.members.limits[account.name] = limits_of(account)
         if self.trusted is not None:

@@ -27,7 +27,15 @@ from phloem.shared.security.trust import Account, Trust, activates, verify_accou
 from phloem.shared.server.definitions import with_default_domain
 from phloem.shared.server.options_jetstream import SINGLE_TIER, AccountJetStream
 from phloem.shared.server.options_trust import MEMORY, URL
-from phloem.shared.server.resolvers import MemoryResolver, Resolver, UrlResolver, check_name
+from phloem.shared.server.resolvers import (
+    MISSING,
+    NO_KEY,
+    NOT_FOUND,
+    MemoryResolver,
+    Resolver,
+    UrlResolver,
+    check_name,
+)
 
 if TYPE_CHECKING:
     from phloem.shared.server.alarms import Alarm
@@ -37,6 +45,7 @@ log = logging.getLogger("phloem.server")
 
 EXPIRED = "account expired"
 BOOTSTRAP_S = 1.0  # between attempts to find the system account
+NOT_THERE = (MISSING, NOT_FOUND, NO_KEY)
 NOTHING = Limits(connections=0, subscriptions=0, payload=0, leafnodes=0)
 
 
@@ -200,7 +209,9 @@ class TrustedAccounts:
             async with self._room:
                 token = await self.resolver.fetch(name)
         except InvalidJWT as error:
-            log.warning("Account fetch failed: %s", error)
+            # peers choose which accounts are asked for; that one is not there is told with their failure
+            level = logging.DEBUG if str(error) in NOT_THERE else logging.WARNING
+            log.log(level, "Account fetch failed: %s", error)
             raise InvalidJWT(EXPIRED) from None if known is not None and known.expired else error
         self._server.do(lambda: self._apply(token, name))
         found = self._known[name]
