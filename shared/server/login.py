@@ -121,7 +121,9 @@ class Login:
         for account in self._server.options.accounts:
             self._server.members.limits[account.name] = limits_of(account)
         if self.trusted is not None:
-            self.trusted.reload(self._server.options.resolver_pinned_accounts)
+            self.trusted.use_pinned(self._server.options.resolver_pinned_accounts)
+            if self._server.ready:
+                self.trusted.resolver.reload()
 
     async def stop(self) -> None:
         """Nobody comes in any more."""

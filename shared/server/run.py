@@ -14,10 +14,10 @@ from phloem.shared import limits
 from phloem.shared.errors import PhloemError
 from phloem.shared.server import log as logs
 from phloem.shared.server.files import ports_file, remove_file, write_pid_file, write_ports_file
-from phloem.shared.server.load import start_warnings
 from phloem.shared.server.options import Options
 from phloem.shared.server.reload import reload, use
 from phloem.shared.server.server import Server
+from phloem.shared.server.validation import start_warnings
 from phloem.shared.wire.info import PROTOCOL_VERSION
 
 log = logging.getLogger("phloem.server")

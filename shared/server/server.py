@@ -31,7 +31,7 @@ from phloem.shared.server.clients import Client, Clients
 from phloem.shared.server.lame_duck import LameDuck
 from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leafnodes import LeafLinks
-from phloem.shared.server.load import load, load_mapping, merge, validate
+from phloem.shared.server.load import load, load_mapping, merge
 from phloem.shared.server.login import Login
 from phloem.shared.server.members import Members
 from phloem.shared.server.monitor_source import ServerSource
@@ -39,6 +39,7 @@ from phloem.shared.server.options import Options
 from phloem.shared.server.options_jetstream import AccountJetStream
 from phloem.shared.server.system.no_events import NoEvents
 from phloem.shared.server.system.system import System
+from phloem.shared.server.validation import validate
 from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION, Info
 
 if TYPE_CHECKING:
@@ -146,15 +147,8 @@ class Server:
         await self.login.start()
         for name in o.account_names:
             self.account(name)
-        if o.jetstream is not None and o.jetstream.on:
-            from phloem.shared.server.jetstream.system import JetStream  # noqa: PLC0415  (only whoever keeps streams pays for it)
-
-            jetstream = JetStream(self, o.jetstream)
-            jetstream.start()
-            self.jetstream = jetstream
-        if self.system_account:
-            self.system = System(self)
-            self.events = self.system.events
+        self.use_jetstream()
+        self._use_system()
         if o.http_port:
             from phloem.shared.server.monitor.pages import Monitor  # noqa: PLC0415  (nor for HTTP without a port)
 
@@ -396,6 +390,29 @@ class Server:
         self.login.reload()
         self.clients.recheck()
         self.leafs.recheck()
+
+    def use_jetstream(self) -> None:
+        """Keep streams as the options say, or no more. Raises ConfigError; then all is as it was."""
+        wanted = self.options.jetstream
+        if wanted is None or not wanted.on:
+            if self.jetstream is not None:
+                self.jetstream.switch_off()
+                self.jetstream = None
+        elif self.jetstream is not None:
+            self.jetstream.relimit(wanted)
+        else:
+            from phloem.shared.server.jetstream.system import JetStream  # noqa: PLC0415  (only whoever keeps streams pays for it)
+
+            jetstream = JetStream(self, wanted)
+            jetstream.start()
+            self.jetstream = jetstream
+            self._use_system()
+
+    def _use_system(self) -> None:
+        """Answer in the system account, if there is one."""
+        if self.system_account and self.system is None:
+            self.system = System(self)
+            self.events = self.system.events
 
     def apply_limits(self) -> None:
         """Tell the kernel the limits of the current options."""

@@ -63,11 +63,10 @@ class TrustedAccounts:
         self,
         server: "Server",
         trust: Trust,
-        resolver: Resolver,
     ) -> None:
         self._server = server
         self.trust = trust
-        self.resolver = resolver
+        self.resolver: Resolver = MemoryResolver({})
         self.pinned: frozenset[str] | None = None
         self._known: dict[str, TrustedAccount] = {}
         self._fetching: dict[str, asyncio.Task[TrustedAccount]] = {}
@@ -78,6 +77,7 @@ class TrustedAccounts:
     async def start(self) -> None:
         """Get the resolver going and have the system account. Raises ConfigError."""
         await self.resolver.start()
+        self._answer_requests()
         name, options = self._server.options.system_account, self._server.options
         if not is_public(name, Prefix.ACCOUNT):
             return
@@ -87,6 +87,13 @@ class TrustedAccounts:
             if len(options.operators) != 1 or isinstance(self.resolver, MemoryResolver):
                 raise ConfigError(f"error resolving system account: {error}") from error
             self._bootstrap(name, options.operators[0].claims.iss)
+
+    def _answer_requests(self) -> None:
+        """A resolver with a folder does so itself."""
+        from phloem.shared.server.claim_service import ClaimService  # noqa: PLC0415  (it imports the resolver's side)
+
+        if self._system and not isinstance(self.resolver, ClaimService):
+            ClaimService(self._server, self).serve()
 
     def _bootstrap(self, name: str, operator: str) -> None:
         """The system account is what accounts are put into the resolver with, itself among them."""
@@ -105,11 +112,10 @@ class TrustedAccounts:
                 continue
         log.info("System account fetched and updated")
 
-    def reload(self, pinned: Iterable[str]) -> None:
-        """Options that may change while the server runs."""
+    def use_pinned(self, pinned: Iterable[str]) -> None:
+        """The only accounts whose users may come in; the system account always may."""
         accounts = frozenset(pinned)
-        self.pinned = accounts | {self._server.options.system_account} if accounts else None
-        self.resolver.reload()
+        self.pinned = accounts | {self._system} if accounts else None
 
     # --- asking ------------------------------------------------------------------------------------------
 
@@ -299,6 +305,7 @@ def jetstream_limits(granted: OperatorLimits) -> AccountJetStream | None:
 def opened(server: "Server") -> TrustedAccounts:
     """By the options. Raises ConfigError."""
     options = server.options
+    trusted = TrustedAccounts(server, options.trust)
     configured, preload = options.resolver, options.resolver_preload
     resolver: Resolver
     if configured is None or configured.kind == MEMORY:
@@ -306,5 +313,10 @@ def opened(server: "Server") -> TrustedAccounts:
     elif configured.kind == URL:
         resolver = UrlResolver(configured.url, timeout_ns=configured.timeout_ns)
     else:
-        raise NotImplementedError
-    return TrustedAccounts(server, options.trust, resolver)
+        if not options.operators:
+            raise ConfigError("Could not start resolver: no operator key found")
+        from phloem.shared.server.claim_service import FolderResolver  # noqa: PLC0415  (only who keeps JWTs needs it)
+
+        resolver = FolderResolver(server, trusted, configured, options.operators[0].claims)
+    trusted.resolver = resolver
+    return trusted

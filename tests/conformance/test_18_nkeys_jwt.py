@@ -1,5 +1,6 @@
 """Users by JWT: operators, accounts in memory, and what changes while somebody is connected (security_ops.md 2.10)."""
 
+import itertools
 import json
 import re
 import time
@@ -200,8 +201,9 @@ async def test_payload_of_the_user(broker: Brokers) -> None:
 
 
 async def test_no_subscriptions_at_all(broker: Brokers) -> None:
-    async with await connected(broker.shared(CONFIG), WORLD.a.user(subs=0)) as client:
-        await client.expect("-ERR 'maximum subscriptions exceeded'\r\n")
+    async with await greeted(broker.shared(CONFIG)) as client:
+        client.send(f"CONNECT {WORLD.a.user(subs=0).connect(client.info)}\r\nPING\r\n")
+        await client.expect_in_any_order("-ERR 'maximum subscriptions exceeded'\r\n", "PONG\r\n")
         await client.expect_close()
 
 
@@ -256,12 +258,14 @@ async def test_subscriptions_of_the_account_are_those_of_each_client(broker: Bro
 
 # --- claims change -------------------------------------------------------------------------------------
 
-ANSWER = re.compile(rb"MSG re 9 +(\d+)\r\n(\{.*\})\r\n")
+REPLIES = itertools.count()
+ANSWER = re.compile(rb"MSG re\d+ 9 +(\d+)\r\n(\{.*\})\r\n")
 
 
 async def push(system: RawClient, subject: str, token: str) -> dict[str, object]:
     """Ask for an update; what the server says, without who it is."""
-    system.send(f"SUB re 9\r\nPUB {subject} re {len(token)}\r\n{token}\r\n")
+    reply = f"re{next(REPLIES)}"
+    system.send(f"SUB {reply} 9\r\nPUB {subject} {reply} {len(token)}\r\n{token}\r\n")
     match = ANSWER.fullmatch(await system.expect(ANSWER))
     assert match is not None
     system.send("UNSUB 9\r\n")

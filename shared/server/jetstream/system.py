@@ -41,6 +41,10 @@ class BatchLoad:
 
     def __init__(self, bounds: BatchLimits) -> None:
         self.batches = self.bytes = self.fast = 0
+        self.bound(bounds)
+
+    def bound(self, bounds: BatchLimits) -> None:
+        """What they may take from now on."""
         self.most_messages = bounds.max_msgs or limits.BATCH_MESSAGES
         self.most_of_stream = bounds.max_inflight_per_stream or limits.BATCHES_PER_STREAM
         self.most = bounds.max_inflight_total or limits.BATCHES
@@ -242,6 +246,20 @@ class JetStream:
             for stream in account.streams.values():
                 for consumer in stream.consumers.values():
                     consumer.keep_state()
+
+    def relimit(self, options: JetStreamOptions) -> None:
+        """Other bounds and limits while it runs; what is open keeps what it takes."""
+        self.options = options
+        self.batch_load.bound(options.limits.batch)
+        if options.max_memory_store >= 0:
+            self.memory.limit = options.max_memory_store
+        if options.max_file_store >= 0:
+            self.disk.limit = options.max_file_store
+
+    def switch_off(self) -> None:
+        """The server goes on without it."""
+        self.stop()
+        self.api.forget_all()
 
     def stop(self) -> None:
         """Say good-bye and put everything on the disk."""

@@ -45,8 +45,8 @@ class System:
         self.voice = Voice(server)
         self.numbers = Numbers(server, self.voice)
         self.events = Events(server, self.voice, self.numbers)
-        self._desk = Desk(server, self.voice)
-        self._users = UserInfo(server, self._desk)
+        self.desk = Desk(server, self.voice)
+        self._users = UserInfo(server, self.desk)
         self._answers: Answers | None = None
         self._statsz_ns = limits.STATSZ_FIRST_NS
         self._timer: asyncio.TimerHandle | None = server.call_later(self._statsz_ns / 1e9, self._heartbeat)
@@ -59,8 +59,8 @@ class System:
         if account.name == self.voice.account.name:
             return
         for subject, name in OWN:
-            self._desk.serve(account, subject, partial(self._of_account, name))
-        self._desk.serve(account, USER_INFO, self._users.about_sender)
+            self.desk.serve(account, subject, partial(self._of_account, name))
+        self.desk.serve(account, USER_INFO, self._users.about_sender)
 
     def stop(self) -> None:
         """The server stops."""
@@ -71,7 +71,7 @@ class System:
         self.events.stop()
 
     def _serve_system(self) -> None:
-        account, desk, server_id = self.voice.account, self._desk, self._server.server_id
+        account, desk, server_id = self.voice.account, self.desk, self._server.server_id
         control, subscribers = Control(self._server, desk), Subscribers(self._server, desk)
         for name in NAMES:
             for who in (server_id, "PING"):
@@ -103,14 +103,14 @@ class System:
         if self._answers is None:
             from phloem.shared.server.system.answers import Answers  # noqa: PLC0415  (most are never asked)
 
-            self._answers = Answers(self._server, self._desk)
+            self._answers = Answers(self._server, self.desk)
         return self._answers
 
     def _connections(self, asked: Asked) -> None:
         """How many connections an account has, as an event."""
         event = self.numbers.event(asked.tokens[3])
         if asked.reply and event is not None:
-            self._desk.reply(asked, event)
+            self.desk.reply(asked, event)
 
     def _heartbeat(self) -> None:
         """Often at first, so that others soon know of this server."""
