@@ -271,8 +271,10 @@ class Clients:
         """The users have changed (reload): who is no longer known goes, the others get their permissions of now."""
         server = self._server
         for client in list(self.open.values()):
-            identity = server.login.renew(client.identity)
-            if identity is None:
+            identity = server.login.renew(client.identity, client.kind)
+            if identity is None and server.auth.moved(client.identity):
+                client.conn.close(Reason.CLIENT_CLOSED)  # as nats-server does it, without a word
+            elif identity is None:
                 self._turn_away(client, Verdict(None, "the configuration has changed"))
             else:
                 client.identity = identity

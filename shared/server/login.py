@@ -155,13 +155,13 @@ class Login:
         """Who a client is that has not sent CONNECT yet; ``None``: nobody."""
         return None if self.trusted is not None else self._server.auth.stand_in(connection_type)
 
-    def renew(self, identity: Identity) -> Identity | None:
+    def renew(self, identity: Identity, connection_type: str = "") -> Identity | None:
         """What somebody is after a reload; ``None``: he has to log in again."""
         if identity.proxy and identity.proxy not in self._proxies():
             return None
         if identity.admitted is not None:
             return identity
-        renewed = self._server.auth.renew(identity)
+        renewed = self._server.auth.renew(identity, connection_type)
         return renewed and renewed._replace(asks=identity.asks, proxy=identity.proxy)
 
     # --- coming in -----------------------------------------------------------------------------------

@@ -390,6 +390,7 @@ class Server:
         self.login.reload()
         self.clients.recheck()
         self.leafs.recheck()
+        self.members.shrink()
 
     def use_jetstream(self) -> None:
         """Keep streams as the options say, or no more. Raises ConfigError; then all is as it was."""

@@ -52,7 +52,7 @@ class AccountKeys:
     def token(self, *, limits: OperatorLimits = OPEN_LIMITS, exp: int = 0, iat: int = 0, **body: Any) -> str:
         """The account's JWT by the operator."""
         claims = AccountClaims(sub=self.public, name=self.name, exp=exp, nats=Account(limits=limits, **body))
-        return self.world.sign(claims, self.world.operator, iat)
+        return self.world.sign(claims, self.world.signer, iat)
 
     def user(
         self,
@@ -97,6 +97,7 @@ class OperatorWorld:
 
     def __init__(self, **operator: Any) -> None:
         self.operator = key(Prefix.OPERATOR)
+        self.signer = self.operator  # who signs accounts
         self.system = AccountKeys(self, "SYS")
         self.a = AccountKeys(self, "A")
         body = Operator(system_account=self.system.public, **operator)
