@@ -144,9 +144,7 @@ class Server:
         if self.login.trusted is None:
             self.crossings.define(definitions(o))
         self.use_jetstream()
-        if self.system_account:
-            self.system = System(self)
-            self.events = self.system.events
+        self._use_system()
         if o.http_port:
             from phloem.shared.server.monitor.pages import Monitor  # noqa: PLC0415  (nor for HTTP without a port)
 
@@ -372,6 +370,13 @@ class Server:
             jetstream = JetStream(self, wanted)
             jetstream.start()
             self.jetstream = jetstream
+            self._use_system()
+
+    def _use_system(self) -> None:
+        """Answer in the system account, if there is one."""
+        if self.system_account and self.system is None:
+            self.system = System(self)
+            self.events = self.system.events
 
     def apply_limits(self) -> None:
         """Tell the kernel the limits of the current options."""
