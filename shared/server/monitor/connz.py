@@ -221,5 +221,7 @@ def _info(record: ConnRecord, wish: Wish, now_ns: int) -> ConnInfo:
         info.authorized_user = record.user
         info.account = "" if record.account == GLOBAL_ACCOUNT else record.account
         if info.account or not record.stop_wall_ns:
-            info.name_tag = record.account  # nats-server shows the name where an account has no tag
+            info.name_tag = (
+                record.account_tag or record.account
+            )  # nats-server shows the name where an account has no tag
     return info
