@@ -427,8 +427,6 @@ class Server:
         self._timer_ns = due
         self._timer = self._loop.call_later(max(due - self.clock.monotonic_ns(), 0) / 1e9, self._sweep)
 
-    wake_sweep = schedule
-
     def _sweep(self) -> None:
         self._timer = None
         self.sweep()
