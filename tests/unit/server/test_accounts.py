@@ -62,7 +62,7 @@ async def test_a_user_who_moves_to_another_account_has_to_come_again() -> None:
     async with Server(before) as server, await connected(server, "a") as client:
         await client.expect_silence_until_pong()
         assert reload(server, lambda: after)
-        await client.expect_close()  # without a word, as nats-server does it
+        await client.expect_close()
         async with await connected(server, "a", protocol=1) as again:
             again.send(b"PING\r\n")
             await again.expect(b"PONG\r\n")
