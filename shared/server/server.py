@@ -344,11 +344,9 @@ class Server:
         elif self.jetstream is not None:
             self.jetstream.relimit(wanted)
         else:
-            from phloem.shared.server.jetstream.system import JetStream  # noqa: PLC0415  (only whoever keeps streams pays for it)
+            from phloem.shared.server.jetstream.system import opened  # noqa: PLC0415  (only whoever keeps streams pays for it)
 
-            jetstream = JetStream(self, wanted)
-            jetstream.start()
-            self.jetstream = jetstream
+            self.jetstream = opened(self)
             self._use_system()
 
     def _use_system(self) -> None:
