@@ -74,6 +74,7 @@ class Credentials(NamedTuple):
     user: str = ""
     password: str = ""
     token: str = ""
+    certified: bool = False  # the user was found by a certificate
 
     @property
     def any(self) -> bool:
@@ -161,10 +162,13 @@ class Authenticator:
         no_auth_user: str = "",
         permissions: Rules | None = None,
         anonymous: bool = False,
+        by_certificate: Sequence[str] = (),
     ) -> None:
         """``user``/``password`` or ``token`` are the single secret; ``permissions`` are its holder's.
 
-        ``anonymous``: who shows nothing is let into ``$G``, although INFO asks for credentials.
+        ``anonymous``: who shows nothing is let into ``$G``, although INFO asks for credentials. ``by_certificate``:
+        connection types whose users a certificate may name; a user without a password who may come that way may not
+        come by name.
         """
         self._users = {entry.user: entry for entry in users}
         self._single = (user, password) if user or password else None
@@ -172,6 +176,7 @@ class Authenticator:
         self._no_auth_user = no_auth_user
         self._permissions = permissions
         self._anonymous = anonymous
+        self._by_certificate = frozenset(by_certificate)
         self._decoy = next((u.password for u in self._users.values() if _BCRYPT.match(u.password)), "")
 
     @property
@@ -183,6 +188,22 @@ class Authenticator:
     def configured(self) -> bool:
         """Whether any credentials exist."""
         return bool(self._users or self._single or self._token)
+
+    @property
+    def has_users(self) -> bool:
+        """Whether there are users by name."""
+        return bool(self._users)
+
+    def names(self, connection_type: str) -> list[str]:
+        """The users that may connect in this way."""
+        return [name for name, entry in self._users.items() if _may_connect(entry, connection_type)]
+
+    def _needs_certificate(self, entry: ConfiguredUser) -> bool:
+        return (
+            not entry.password
+            and entry.user != self._no_auth_user
+            and any(_may_connect(entry, kind) for kind in self._by_certificate)
+        )
 
     def find(self, shown: Credentials, connection_type: str) -> Candidate | Identity:
         """Who ``shown`` claims to be: an Identity at once, or a Candidate whose secret has to match."""
@@ -196,6 +217,8 @@ class Authenticator:
                 return Candidate(None, self._decoy or "\0", shown.password)
             identity = Identity(entry.user, entry.account, entry.permissions, entry.password)
             allowed = _may_connect(entry, connection_type)
+            if not shown.certified and self._needs_certificate(entry):
+                allowed = False
             return Candidate(identity if allowed else None, entry.password, shown.password)
         if self._token:
             identity = Identity("[REDACTED]", permissions=self._permissions, secret=self._token)

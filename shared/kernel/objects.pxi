@@ -177,10 +177,13 @@ cdef class Connection:
             link_up(&self.kernel.k, self.c)
             self.kernel._after()
 
-    def set_deadline(self, uint64_t deadline_ns):
+    def set_deadline(self, uint64_t deadline_ns, *, uint64_t ping_due_ns=0):
         if not self.closed:
             self.c.deadline_ns = deadline_ns
             due(&self.kernel.k, deadline_ns)
+            if ping_due_ns:
+                self.c.ping_due_ns = ping_due_ns
+                due(&self.kernel.k, ping_due_ns)
 
     def wait(self):
         """Parsing stands still until ``resume``."""

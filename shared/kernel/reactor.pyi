@@ -156,8 +156,9 @@ class Connection:
         """New permissions of a live client (reload); subscriptions no longer allowed end with an -ERR."""
     def link_up(self) -> None:
         """Leaf link: joins the account's links and sends LS+ for all interest the peer should know."""
-    def set_deadline(self, deadline_ns: int) -> None:
-        """``-ERR 'Authentication Timeout'`` and the end at this time, unless ``configure`` comes first; 0: none."""
+    def set_deadline(self, deadline_ns: int, *, ping_due_ns: int = 0) -> None:
+        """``-ERR 'Authentication Timeout'`` and the end at this time, unless ``configure`` comes first; 0: none.
+        ``ping_due_ns``: when the first PING is due; 0 changes nothing."""
     def wait(self) -> None:
         """Parsing stands still until ``resume``."""
     def resume(self) -> None: ...

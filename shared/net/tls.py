@@ -279,11 +279,11 @@ def _lend_functions() -> None:
     global _lent  # noqa: PLW0603
     if _lent:
         return
-    from OpenSSL import SSL  # noqa: PLC0415  (imported already)
+    from cryptography.hazmat.bindings._rust import _openssl  # noqa: PLC0415  (what pyOpenSSL itself calls)
 
     from phloem.shared.kernel import tls  # noqa: PLC0415  (only with TLS)
 
-    ffi, lib = SSL._ffi, SSL._lib
+    ffi, lib = _openssl.ffi, _openssl.lib
     tls.use({name: int(ffi.cast("uintptr_t", ffi.addressof(lib, name))) for name in tls.FUNCTIONS})
     _lent = True
 

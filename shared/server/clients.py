@@ -6,6 +6,7 @@ What a client publishes and subscribes to is the kernel's business; here is deci
 import asyncio
 import logging
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 from phloem.shared import limits
@@ -19,6 +20,7 @@ from phloem.shared.errors import (
     ProtocolError,
 )
 from phloem.shared.kernel import KIND_CLIENT, Connection, Reason
+from phloem.shared.server.tls import Secured, Welcome, client_user
 from phloem.shared.wire.connect import Connect, decode_connect
 from phloem.shared.wire.info import encode_info
 
@@ -46,6 +48,7 @@ class Client:
         "ip",
         "kind",
         "port",
+        "secured",
         "start_wall_ns",
     )
 
@@ -56,6 +59,7 @@ class Client:
         self.kind = kind
         self.start_wall_ns = start_wall_ns
         self.connect: Connect | None = None
+        self.secured: Secured | None = None  # what speaks TLS has it
         self.identity = Identity()
 
     def __str__(self) -> str:
@@ -83,33 +87,50 @@ class Clients:
     def attach(self, fd: int, ip: str, port: int, kind: str) -> Client:
         """A new client on ``fd`` (-1: none, see ``Kernel.attach``); ``kind`` is its connection type."""
         server, options = self._server, self._server.options
-        now = server.clock.monotonic_ns()
-        stand_in, required = server.auth.stand_in(kind), server.auth.configured
+        entrance = server.tls.clients if kind == STANDARD and port else None
         conn = server.kernel.attach(
             fd,
             KIND_CLIENT,
             server.next_cid(),
             server.account(),
-            now,
-            must_auth=required and stand_in is None,
-            deadline_ns=now + options.authorization.timeout_ns if required else 0,
+            server.clock.monotonic_ns(),
+            must_auth=server.auth.configured and server.auth.stand_in(kind) is None,
             max_payload=options.max_payload,
             max_subs=max(options.max_subscriptions, 0),
             trace=options.trace,
-            ping_due_ns=0 if required else now + server.first_ping_ns(limits.FIRST_PING_CLIENT_NS),
         )
         client = Client(conn, ip, port, kind, server.clock.wall_ns())
-        if stand_in is not None:
-            self._prepare(client, stand_in)
         conn.owner = client
         self.open[conn.cid] = client
         self.total += 1
         log.debug("%s - Client connection created", client)
-        conn.send(encode_info(server.client_info(client_id=conn.cid, client_ip=ip if port else "")))
         if 0 < options.max_connections < len(self.open):
+            if entrance is None or not entrance.block.handshake_first:
+                self._greet(client)
             self._refuse(client, MaxConnectionsExceeded())
+        elif entrance is None:
+            self._begin(client)
+            self._greet(client)
+        else:
+            entrance.admit(client, Welcome(partial(self._greet, client), partial(self._begin, client)))
         server.schedule()
         return client
+
+    def _greet(self, client: Client, tls_first: bool = False) -> None:
+        """The first INFO."""
+        where = {"client_id": client.conn.cid, "client_ip": client.ip if client.port else ""}
+        client.conn.send(encode_info(self._server.client_info(tls_first=tls_first, port_used=client.port, **where)))
+
+    def _begin(self, client: Client) -> None:
+        """From now on it may speak, and has to log in within its time."""
+        server = self._server
+        now, stand_in = server.clock.monotonic_ns(), server.auth.stand_in(client.kind)
+        if stand_in is not None:
+            self._prepare(client, stand_in)
+        if server.auth.configured:
+            client.conn.set_deadline(now + server.options.auth_timeout_ns)
+        else:
+            client.conn.set_deadline(0, ping_due_ns=now + server.first_ping_ns(limits.FIRST_PING_CLIENT_NS))
 
     def _prepare(self, client: Client, stand_in: Identity) -> None:
         """CONNECT may be left out: whoever speaks without it is the user that stands in for those without a name."""
@@ -150,7 +171,8 @@ class Clients:
         if before is not None and c.user == before.user and not (c.password or c.auth_token):
             self._decide(client, client.identity)  # a second CONNECT without secrets: these were shown before
             return
-        found = self._server.auth.find(Credentials(c.user, c.password, c.auth_token), client.kind)
+        shown = self._mapped(client, Credentials(c.user, c.password, c.auth_token))
+        found = self._server.auth.find(shown, client.kind) if shown is not None else None
         if isinstance(found, Candidate) and found.slow:
             conn.wait()
             task = self._server.spawn(self._check_slowly(client, found), f"bcrypt cid:{conn.cid}")
@@ -160,6 +182,20 @@ class Clients:
             self._decide(client, found.identity if found.matches() else None)
         else:
             self._decide(client, found)
+
+    def _mapped(self, client: Client, shown: Credentials) -> Credentials | None:
+        """With ``verify_and_map`` the user is the one of the certificate; ``None``: it names nobody."""
+        server, entrance = self._server, self._server.tls.clients
+        if entrance is None or not entrance.block.verify_and_map or not client.port:
+            return shown
+        if not server.auth.has_users:
+            return shown
+        found = client_user(client, server.auth.names(client.kind))
+        if found is None:
+            return None
+        if shown.user:
+            log.warning('User "%s" found in connect proto, but user required from cert', shown.user)
+        return shown._replace(user=found.user, certified=True)
 
     async def _check_slowly(self, client: Client, candidate: Candidate) -> None:
         """bcrypt on another thread; the connection stands still meanwhile, the server does not."""
@@ -185,6 +221,7 @@ class Clients:
         if c.protocol >= 1:
             first_info = encode_info(
                 server.client_info(
+                    port_used=client.port,
                     client_id=conn.cid,
                     client_ip=client.ip if client.port else "",
                     connect_info=True,
@@ -225,7 +262,8 @@ class Clients:
         """INFO to every client that understands it (``protocol`` 1) and has had its first PONG."""
         for client in self.open.values():
             if client.connect is not None and client.connect.protocol >= 1:
-                client.conn.send(encode_info(self._server.client_info(client_id=client.conn.cid, ldm=ldm)))
+                info = self._server.client_info(port_used=client.port, client_id=client.conn.cid, ldm=ldm)
+                client.conn.send(encode_info(info))
 
     def recheck(self) -> None:
         """The users have changed (reload): who is no longer known goes, the others get their permissions of now."""

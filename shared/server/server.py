@@ -30,6 +30,7 @@ from phloem.shared.server.leafnodes import LeafLinks
 from phloem.shared.server.load import load, load_mapping, merge, validate
 from phloem.shared.server.monitor_source import ServerSource
 from phloem.shared.server.options import Options
+from phloem.shared.server.tls import FIRST_ONLY, TlsState, mapped_types
 from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION, Info
 from phloem.shared.wire.nkey import SERVER_PREFIX, encode_public
 
@@ -84,6 +85,7 @@ class Server:
         self.kernel: Kernel
         self.clients: Clients
         self.leafs: LeafLinks
+        self.tls = TlsState(self)
         self.source = ServerSource(self)
         self.monitor: Monitor | None = None
         self.jetstream: JetStream | None = None
@@ -125,6 +127,7 @@ class Server:
 
     async def _open(self) -> None:
         o = self.options
+        self.tls.use(self.tls.prepare(o))
         for name in o.account_names:
             self.account(name)
         if o.jetstream is not None and o.jetstream.on:
@@ -152,6 +155,11 @@ class Server:
         self._listener = Listener(self.clients.accept)
         self._listener.listen_tcp(o.host, o.port)
         log.info("Listening for client connections on %s:%d", o.host, self.port)
+        if self.tls.clients is not None:
+            first = self.tls.clients.first_only
+            log.info("TLS %s for client connections", "available" if o.allow_non_tls and not first else "required")
+            if first:
+                log.warning("%s", FIRST_ONLY)
         self.leafs.start()
         self.ready = True
         log.info("Server is ready")
@@ -256,9 +264,12 @@ class Server:
         host = "127.0.0.1" if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
         return f"nats://{host}:{self.port}"
 
-    def client_info(self, **fields: Any) -> Info:
-        """INFO for a client, with ``fields`` set as well."""
+    def client_info(self, *, tls_first: bool = False, port_used: int = 1, **fields: Any) -> Info:
+        """INFO for a client, with ``fields`` set as well; without a ``port_used`` it came from this machine, where
+        there is no TLS."""
         o = self.options
+        entrance = self.tls.clients if port_used else None
+        optional = entrance is not None and entrance.plain_too
         host, port = o.host, self.port
         if o.client_advertise:
             advertised, _, number = o.client_advertise.rpartition(":")
@@ -273,6 +284,9 @@ class Server:
             port=port,
             headers=not o.no_header_support,
             auth_required=self.auth.required,
+            tls_required=entrance is not None and (tls_first or not optional),
+            tls_verify=entrance is not None and entrance.verify,
+            tls_available=optional,
             max_payload=o.max_payload,
             jetstream=self.jetstream is not None,
             domain=o.jetstream.domain if self.jetstream is not None and o.jetstream is not None else "",
@@ -334,6 +348,7 @@ class Server:
             no_auth_user=o.no_auth_user,
             permissions=a.default_permissions,
             anonymous=o.anonymous,
+            by_certificate=mapped_types(o),
         )
 
     def use_authorization(self, new: Options) -> None:
@@ -425,6 +440,7 @@ class Server:
 
     def on_closed(self, conn: Connection, reason: Reason) -> None:
         """The end of a connection."""
+        self.tls.gone(conn)
         self.source.ended(conn, reason)
         self._events(conn).on_closed(conn, reason)
 

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 GLOBAL_ACCOUNT = "$G"
 
 
+class PeerCertificate(msgspec.Struct, frozen=True):
+    """A certificate that a peer has shown."""
+
+    subject: str
+    spki_sha256: str
+    cert_sha256: str
+
+
 class ConnRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One connection, open or closed.
 
@@ -44,6 +52,10 @@ class ConnRecord(msgspec.Struct, frozen=True, kw_only=True):
     is_spoke: bool = False  # leaf links: the other end is the hub
     is_isolated: bool = False
     compression: str = ""
+    tls_version: str = ""  # "1.3"; empty: plain
+    tls_suite: str = ""
+    tls_first: bool = False
+    tls_certificates: "Callable[[], Sequence[PeerCertificate]]" = tuple  # made when a page lists them
 
     def last_wall_ns(self) -> int:
         """The date of the last activity."""
