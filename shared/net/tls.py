@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phloem.shared.clock import Clock
 from phloem.shared.kernel import Connection
-from phloem.shared.net.tls_context import suite_name
+from phloem.shared.net.tls_context import openssl, suite_name
 from phloem.shared.net.tls_words import (
     NO_CERTIFICATE,
     NOT_TLS,
@@ -54,10 +54,8 @@ class Session(NamedTuple):
     def hand_over(self, conn: Connection) -> None:
         """The kernel's connection, which waits, goes on with it."""
         _lend_functions()
-        from OpenSSL import SSL  # noqa: PLC0415  (imported already)
-
         ssl, into, out_of = (
-            int(SSL._ffi.cast("uintptr_t", pointer))
+            int(openssl().ffi.cast("uintptr_t", pointer))
             for pointer in (self.ssl._ssl, self.ssl._into_ssl, self.ssl._from_ssl)
         )
         conn.secure(self.ssl, ssl, into, out_of)
@@ -202,7 +200,7 @@ class _Shaking:
     def expect(self, peer: Peer) -> None:
         """The peer has to be this one."""
         self._wanted = peer.name
-        lib, ssl = self._errors._lib, self.ssl._ssl
+        lib, ssl = openssl().lib, self.ssl._ssl
         address = _address(peer.name)
         if address is None:
             self.ssl.set_tlsext_host_name(peer.name.rstrip(".").encode("idna"))
@@ -220,7 +218,7 @@ class _Shaking:
 
     def _verified(self, _ssl: "SSL.Connection", found: Any, code: int, _depth: int, ok: int) -> bool:
         if not ok and self._finding is None:
-            lib, ffi = self._errors._lib, self._errors._ffi
+            lib, ffi = openssl().lib, openssl().ffi
             words = ffi.string(lib.X509_verify_cert_error_string(code)).decode()
             self._finding = Finding(code, words, found.to_cryptography())
         return bool(ok)
@@ -236,7 +234,8 @@ class _Shaking:
             except self._errors.Error as error:
                 with contextlib.suppress(OSError):
                     await self._send()  # the alert
-                raise HandshakeFailed(self._words(error)) from None
+                wrong_name = self._finding is not None and self._finding.is_wrong_name
+                raise HandshakeFailed(self._words(error), wrong_name=wrong_name) from None
             else:
                 await self._send()
                 return self._session()
@@ -276,14 +275,12 @@ def _address(name: str) -> bytes | None:
 
 def _lend_functions() -> None:
     """Gives the kernel the addresses of OpenSSL's functions, once."""
-    global _lent  # noqa: PLW0603
+    global _lent
     if _lent:
         return
-    from cryptography.hazmat.bindings._rust import _openssl  # noqa: PLC0415  (what pyOpenSSL itself calls)
-
     from phloem.shared.kernel import tls  # noqa: PLC0415  (only with TLS)
 
-    ffi, lib = _openssl.ffi, _openssl.lib
+    ffi, lib = openssl().ffi, openssl().lib
     tls.use({name: int(ffi.cast("uintptr_t", ffi.addressof(lib, name))) for name in tls.FUNCTIONS})
     _lent = True
 

@@ -81,6 +81,13 @@ class Terms(NamedTuple):
     min_version: str = "1.2"
 
 
+def openssl() -> Any:
+    """The binding that pyOpenSSL calls, for what it has no method for: ``lib`` and ``ffi``."""
+    from cryptography.hazmat.bindings._rust import _openssl  # noqa: PLC0415  (only with TLS)
+
+    return _openssl
+
+
 def load_pair(cert_file: str, key_file: str) -> Pair:
     """Raises ConfigError with the text of Go's ``tls.LoadX509KeyPair``."""
     from cryptography import x509  # noqa: PLC0415  (only with TLS)
@@ -166,7 +173,9 @@ def server_context(terms: Terms) -> "Context":
 
         def choose(connection: "Connection") -> None:
             asked = (connection.get_servername() or b"").decode("ascii", "replace").lower().rstrip(".")
-            chosen = next((c for c, known in zip(contexts, names, strict=True) if _covers(known, asked)), None)
+            chosen = next(
+                (c for c, known in zip(contexts, names, strict=True) if _covers(known, asked)), None
+            )
             if chosen is not None and chosen is not contexts[0]:
                 connection.set_context(chosen)
 
@@ -186,7 +195,7 @@ def _context(terms: Terms, pair: Pair | None, *, server: bool) -> "Context":
     context.set_min_proto_version(SSL.TLS1_3_VERSION if terms.min_version == "1.3" else SSL.TLS1_2_VERSION)
     context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | SSL.OP_NO_TICKET)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.set_mode(SSL._lib.SSL_MODE_RELEASE_BUFFERS)  # pyOpenSSL has no name for it
+    context.set_mode(openssl().lib.SSL_MODE_RELEASE_BUFFERS)  # pyOpenSSL has no name for it
     if server:
         context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
         context.set_options(_PRIORITIZE_CHACHA)  # for a client without AES instructions
@@ -213,7 +222,9 @@ def _negotiable(context: "Context", terms: Terms) -> None:
     modern = list(TLS13_SUITES)  # as with Go, these are not chosen by configuration
     if not has_aes():
         modern.sort(key=lambda name: "CHACHA20" not in name)
-        suites = tuple(sorted(suites, key=lambda name: "CHACHA20" not in name)) if not terms.suites else suites
+        suites = (
+            tuple(sorted(suites, key=lambda name: "CHACHA20" not in name)) if not terms.suites else suites
+        )
     older = [(SUITES | INSECURE_SUITES)[name] for name in suites if name not in TLS13_SUITES]
     context.set_tls13_ciphersuites(":".join(modern).encode())
     if older:
@@ -222,8 +233,8 @@ def _negotiable(context: "Context", terms: Terms) -> None:
         context.set_min_proto_version(SSL.TLS1_3_VERSION)
     if terms.curves:
         groups = ":".join(CURVES[name] for name in terms.curves).encode()
-        if not SSL._lib.SSL_CTX_set1_curves_list(context._context, groups):
-            SSL._lib.ERR_clear_error()
+        if not openssl().lib.SSL_CTX_set1_curves_list(context._context, groups):
+            openssl().lib.ERR_clear_error()
             raise ConfigError(f"tls: none of the curves can be used: {', '.join(terms.curves)}")
 
 
@@ -238,7 +249,9 @@ def _trust(context: "Context", terms: Terms, *, server: bool) -> None:
         for root in terms.roots:
             store.add_cert(crypto.X509.from_cryptography(root))
         if server:
-            context.set_client_ca_list([crypto.X509.from_cryptography(root).get_subject() for root in terms.roots])
+            context.set_client_ca_list(
+                [crypto.X509.from_cryptography(root).get_subject() for root in terms.roots]
+            )
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
     if server:
         context.set_session_id(b"phloem")

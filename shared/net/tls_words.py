@@ -76,10 +76,12 @@ class HandshakeFailed(LinkError):
     ``probe``: the peer did not even try, as a load balancer's health check does not; no reason for alarm.
     """
 
-    def __init__(self, text: str, *, probe: bool = False) -> None:
+    def __init__(self, text: str, *, probe: bool = False, wrong_name: bool = False) -> None:
+        """``wrong_name``: the certificate is good, but for somebody else."""
         super().__init__(text)
         self.text = text
         self.probe = probe
+        self.wrong_name = wrong_name
 
 
 class Finding(NamedTuple):
@@ -88,6 +90,11 @@ class Finding(NamedTuple):
     code: int
     words: str
     certificate: "Certificate | None"
+
+    @property
+    def is_wrong_name(self) -> bool:
+        """Whether it is only the name."""
+        return self.code in _WRONG_NAME
 
 
 def openssl_words(errors: Sequence[Sequence[str]]) -> str:

@@ -7,7 +7,7 @@ a distinguished name, compared by its parts; then as text, with the domain compo
 
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate, Name, NameAttribute
@@ -39,9 +39,7 @@ class Match(NamedTuple):
     how: str  # for the log
 
 
-def match(
-    certificate: "Certificate", users: Iterable[str], *, by_name_only: bool = False
-) -> Match | None:
+def match(certificate: "Certificate", users: Iterable[str], *, by_name_only: bool = False) -> Match | None:
     """The first of ``users`` whom the certificate names; ``by_name_only``: distinguished names are texts, too."""
     known = list(users)
     exact: Callable[[str], bool] = set(known).__contains__
@@ -54,7 +52,7 @@ def match(
         user = _by_dn(dn, known)
         if user is not None:
             return Match(user, f'Using DistinguishedNameMatch for auth ["{user}"]')
-    domain = ",".join(f"DC={a.value}" for a in certificate.subject if a.oid.dotted_string == _DC)
+    domain = ",".join(f"DC={a.value!s}" for a in certificate.subject if a.oid.dotted_string == _DC)
     if domain and exact(f"{text},{domain}"):
         return Match(f"{text},{domain}", f'Using RDNSequence for auth ["{text},{domain}"]')
     return Match(text, f'Using certificate subject for auth ["{text}"]') if exact(text) else None
@@ -96,11 +94,11 @@ def _sequence_text(subject: "Name") -> str:
     return ",".join(reversed(groups))
 
 
-def _written(attributes: "list[NameAttribute]") -> str:
+def _written(attributes: "list[NameAttribute[Any]]") -> str:
     return "+".join(map(_written_one, attributes))
 
 
-def _written_one(attribute: "NameAttribute") -> str:
+def _written_one(attribute: "NameAttribute[Any]") -> str:
     oid, value = attribute.oid.dotted_string, attribute.value
     name = _TYPES.get(oid)
     if name is None:
@@ -143,7 +141,9 @@ def _by_dn(dn: list[Rdn], users: list[str]) -> str | None:
     same = next((user for user, other in parsed if other == dn), None)
     if same is not None:
         return same
-    return next((user for user, other in parsed if sorted(map(sorted, other)) == sorted(map(sorted, dn))), None)
+    return next(
+        (user for user, other in parsed if sorted(map(sorted, other)) == sorted(map(sorted, dn))), None
+    )
 
 
 def parse_dn(text: str) -> list[Rdn] | None:

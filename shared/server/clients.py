@@ -119,7 +119,9 @@ class Clients:
     def _greet(self, client: Client, tls_first: bool = False) -> None:
         """The first INFO."""
         where = {"client_id": client.conn.cid, "client_ip": client.ip if client.port else ""}
-        client.conn.send(encode_info(self._server.client_info(tls_first=tls_first, port_used=client.port, **where)))
+        client.conn.send(
+            encode_info(self._server.client_info(tls_first=tls_first, port_used=client.port, **where))
+        )
 
     def _begin(self, client: Client) -> None:
         """From now on it may speak, and has to log in within its time."""

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from phloem.shared.accounts.auth import Identity
     from phloem.shared.leaf.accept import LinkKey
     from phloem.shared.server.leaf_remotes import Outgoing
+    from phloem.shared.server.tls import Secured
 
 NO_COMPRESSION = "not supported"  # nats-server's word for a link whose ends have not agreed on any
 
@@ -28,6 +29,7 @@ class Link:
         "outgoing",
         "port",
         "reached",
+        "secured",
         "spoke",
         "start_wall_ns",
         "up",
@@ -40,6 +42,7 @@ class Link:
         self.port = port
         self.account = account
         self.start_wall_ns = start_wall_ns
+        self.secured: Secured | None = None  # what speaks TLS has it
         self.reached = ""  # our own address, as the peer reached it
         self.greeted = False  # the peer's CONNECT was read
         self.identity: Identity | None = None  # of an accepted link that logged in as a user of the server

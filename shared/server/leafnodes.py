@@ -9,8 +9,9 @@ import asyncio
 import base64
 import logging
 import socket
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Coroutine, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -31,6 +32,7 @@ from phloem.shared.leaf.accept import DUPLICATE, LinkKey, judge, link_key, loop_
 from phloem.shared.leaf.names import Origins
 from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leaf_remotes import Remotes
+from phloem.shared.server.tls import Welcome, client_user
 from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION
 from phloem.shared.wire.leaf import (
     LEAF_PROTOCOL,
@@ -70,11 +72,17 @@ class LeafLogins:
         if a.user:
             logins.append(_Login(a.user, a.password, a.account or GLOBAL_ACCOUNT))
         self._authenticator = Authenticator(users=logins)
+        self.is_single = bool(a.user)
 
     @property
     def configured(self) -> bool:
         """Whether leafs have users of their own; otherwise they log in as those of the whole server."""
         return self._authenticator.configured
+
+    @property
+    def names(self) -> list[str]:
+        """The users by name."""
+        return self._authenticator.names(LEAFNODE)
 
     def find(self, shown: Credentials) -> Candidate | Identity:
         """As ``Authenticator.find``."""
@@ -120,6 +128,14 @@ class LeafLinks:
             if link.identity is not None and self._server.auth.renew(link.identity) != link.identity:
                 link.conn.close(Reason.AUTHENTICATION_VIOLATION, b"Authorization Violation")
 
+    def spawn(self, work: "Coroutine[Any, Any, None]", name: str) -> "asyncio.Task[None]":
+        """A task that ends with the server."""
+        return self._server.spawn(work, name)
+
+    def settle(self) -> None:
+        """What was caused outside of the kernel's events takes effect."""
+        self._server.schedule()
+
     async def stop(self) -> None:
         """No more dialling; the kernel ends the links."""
         await self.remotes.stop()
@@ -140,17 +156,31 @@ class LeafLinks:
     def accept(self, sock: socket.socket, ip: str, port: int) -> None:
         """A connection from the listener for leafnodes."""
         reached = sock.getsockname()[0].removeprefix("::ffff:") if port else ""
-        now = self._server.clock.monotonic_ns()
-        deadline_ns = now + self._server.options.leafnodes.authorization.timeout_ns
-        link = self.attach(sock, ip, port, GLOBAL_ACCOUNT, deadline_ns=deadline_ns)
+        link = self.attach(sock, ip, port, GLOBAL_ACCOUNT, must_connect=True)
         link.reached = reached
         log.info("%s - Leafnode connection created", link)
-        nonce = base64.urlsafe_b64encode(self._server.rng.randbytes(NONCE_BYTES)).rstrip(b"=").decode()
-        link.conn.send(encode_leaf_info(msgspec.structs.replace(self._info(link), nonce=nonce)))
+        entrance = self._server.tls.leafs
+        if entrance is None:
+            self._begin(link)
+            self._greet(link)
+        else:
+            entrance.admit(link, Welcome(partial(self._greet, link), partial(self._begin, link)))
         self._server.schedule()
 
-    def attach(self, sock: socket.socket, ip: str, port: int, account: str, *, deadline_ns: int = 0) -> Link:
-        """Hand the socket to the kernel; with a deadline, CONNECT has to come first and by then."""
+    def _greet(self, link: Link, _tls_first: bool = False) -> None:
+        """The first INFO."""
+        nonce = base64.urlsafe_b64encode(self._server.rng.randbytes(NONCE_BYTES)).rstrip(b"=").decode()
+        link.conn.send(encode_leaf_info(msgspec.structs.replace(self._info(link), nonce=nonce)))
+
+    def _begin(self, link: Link) -> None:
+        """From now on it may speak, and has to log in within its time."""
+        now = self._server.clock.monotonic_ns()
+        link.conn.set_deadline(now + self._server.options.leafnodes.auth_timeout_ns)
+
+    def attach(
+        self, sock: socket.socket, ip: str, port: int, account: str, *, must_connect: bool = False
+    ) -> Link:
+        """Hand the socket to the kernel; with ``must_connect``, CONNECT has to come first."""
         server, options = self._server, self._server.options
         conn = server.kernel.attach(
             sock.detach(),
@@ -158,8 +188,7 @@ class LeafLinks:
             server.next_cid(),
             server.account(account),
             server.clock.monotonic_ns(),
-            must_auth=deadline_ns > 0,
-            deadline_ns=deadline_ns,
+            must_auth=must_connect,
             max_payload=options.max_payload,
             max_subs=max(options.max_subscriptions, 0),
             trace=options.trace,
@@ -239,6 +268,8 @@ class LeafLinks:
             port=port,
             headers=not o.no_header_support,
             auth_required=True,
+            tls_required=server.tls.leafs is not None,
+            tls_verify=server.tls.leafs is not None and server.tls.leafs.verify,
             max_payload=o.max_payload,
             ip=where,
             client_id=link.conn.cid,
@@ -260,16 +291,32 @@ class LeafLinks:
         except MalformedJSON:
             conn.close(Reason.PARSE_ERROR)
             return
-        shown = Credentials(c.user, c.password, c.auth_token)
+        shown = self._mapped(link, Credentials(c.user, c.password, c.auth_token))
         find = self._logins.find if self._logins.configured else self._find_user
-        found = find(shown)
-        if isinstance(found, Identity):
+        found = None if shown is None else find(shown)
+        if found is None or isinstance(found, Identity):
             self._decide(link, c, found)
         elif found.slow:
             conn.wait()
             self._server.spawn(self._check_slowly(link, c, found), f"bcrypt lid:{conn.cid}")
         else:
             self._decide(link, c, found.identity if found.matches() else None)
+
+    def _mapped(self, link: Link, shown: Credentials) -> Credentials | None:
+        """With ``verify_and_map`` the user is the one of the certificate; ``None``: it names nobody."""
+        entrance, logins = self._server.tls.leafs, self._logins
+        if entrance is None or not entrance.block.verify_and_map or logins.is_single:
+            return shown
+        own = logins.configured
+        if not own and not self._server.auth.has_users:
+            return shown
+        names = logins.names if own else self._server.auth.names(LEAFNODE)
+        found = client_user(link, names, by_name_only=own)
+        if found is None:
+            return None
+        if shown.user:
+            log.warning('User "%s" found in connect proto, but user required from cert', shown.user)
+        return shown._replace(user=found.user, certified=True)
 
     def _find_user(self, shown: Credentials) -> Candidate | Identity:
         auth, own = self._server.auth, self._server.options.leafnodes.authorization
@@ -332,6 +379,8 @@ class LeafLinks:
         link = _link(conn)
         if link.outgoing is not None:
             link.outgoing.on_info(body)
+            if link.outgoing.is_shaking_hands:
+                return
         conn.resume()
 
     def on_err(self, conn: Connection, text: bytes) -> None:

@@ -29,8 +29,8 @@ from phloem.shared.server.options import LeafAuthorization, Options, Remote
 from phloem.shared.server.options_accounts import Export, Import
 from phloem.shared.server.options_auth import Account, Authorization, Permissions, User
 from phloem.shared.server.options_jetstream import JetStream
-from phloem.shared.server.options_tls import TLS
 from phloem.shared.server.options_phloem import Serial
+from phloem.shared.server.options_tls import TLS
 from phloem.shared.server.options_trust import AuthCallout, Proxy, Resolver
 from phloem.shared.server.unsupported import UNSUPPORTED, Unsupported, check
 
@@ -177,6 +177,7 @@ def start_warnings(options: Options) -> tuple[str, ...]:
         warnings.append(
             "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance"
         )
+    warnings += load_tls.warnings(options)
     return tuple(warnings)
 
 

@@ -13,8 +13,16 @@ import msgspec
 
 from phloem.shared import limits
 from phloem.shared.errors import ConfigError
-from phloem.shared.net.tls_context import CURVES, INSECURE_SUITES, SUITES, TLS13_SUITES, Pair, Terms
-from phloem.shared.net.tls_context import load_pair, load_roots
+from phloem.shared.net.tls_context import (
+    CURVES,
+    INSECURE_SUITES,
+    SUITES,
+    TLS13_SUITES,
+    Pair,
+    Terms,
+    load_pair,
+    load_roots,
+)
 from phloem.shared.server.conf.parser import Value
 from phloem.shared.server.durations import parse_duration
 from phloem.shared.server.load_values import Reading, go_type
@@ -23,6 +31,7 @@ from phloem.shared.server.options_tls import TLS, CertificatePair
 
 PIN = re.compile(r"[0-9a-f]{64}")
 PINS = "a list of hex-encoded sha256 of DER encoded SubjectPublicKeyInfo"
+INSECURE = "TLS certificate chain and hostname of solicited leafnodes will not be verified. DO NOT USE IN PRODUCTION!"
 WINDOWS_ONLY = ("cert_store", "cert_match_by", "cert_match", "ca_certs_match", "cert_match_skip_invalid")
 USAGE = """\
 TLS configuration is specified in the tls section of a configuration file:
@@ -63,7 +72,9 @@ def usage() -> str:
 def read(reading: Reading, key: str, value: Value) -> TLS | None:
     """The block; ``None`` if it is wrong, and ``reading`` has why."""
     if not isinstance(value.data, dict):
-        raise value.error(f"interface conversion: interface {{}} is {go_type(value.data)}, not map[string]interface {{}}")
+        raise value.error(
+            f"interface conversion: interface {{}} is {go_type(value.data)}, not map[string]interface {{}}"
+        )
     fields: Fields = {}
     before = len(reading.errors)
     for name, item in value.data.items():
@@ -155,6 +166,10 @@ def validate(options: Options) -> None:
     Raises:
         ConfigError: With nats-server's text and no position.
     """
+    leaf = options.leafnodes
+    for block, where in ((options.tls, "tls"), (leaf.tls if leaf.port else None, "leafnodes.tls")):
+        if block is not None and not block.pairs:
+            raise ConfigError(f"{where}: TLS Server certificate must be present and valid")
     if options.http_port and options.https_port:
         raise ConfigError(
             f"Can't start monitoring: can't specify both HTTP ({options.http_port}) "
@@ -162,6 +177,12 @@ def validate(options: Options) -> None:
         )
     if options.https_port and options.tls is None:
         raise ConfigError("Can't start monitoring: TLS cert and key required for HTTPS")
+
+
+def warnings(options: Options) -> list[str]:
+    """What a server should log as warnings when it starts with these options."""
+    blocks = [options.leafnodes.tls, *(remote.tls for remote in options.leafnodes.remotes)]
+    return [INSECURE] if any(block and block.insecure for block in blocks) else []
 
 
 # --- keys -----------------------------------------------------------------------------------------
@@ -246,7 +267,9 @@ def _min_version(fields: Fields, _key: str, value: Value) -> None:
 def _names(known: Mapping[str, str], what: str) -> "Callable[[Fields, str, Value], None]":
     def reader(fields: Fields, key: str, value: Value) -> None:
         if not isinstance(value.data, list):
-            raise value.error(f"error parsing tls config, '{key}' should be an array, got {go_type(value.data)}")
+            raise value.error(
+                f"error parsing tls config, '{key}' should be an array, got {go_type(value.data)}"
+            )
         if not value.data:
             raise value.error(f"error parsing tls config, '{key.lower()}' cannot be empty")
         for item in value.data:
@@ -286,7 +309,9 @@ def _certs(fields: Fields, _key: str, value: Value) -> None:
         files: dict[str, str] = {}
         for name, entry in item.data.items():
             if not isinstance(entry.data, str):
-                raise entry.error(f"error parsing certificates config: unsupported type {go_type(entry.data)}")
+                raise entry.error(
+                    f"error parsing certificates config: unsupported type {go_type(entry.data)}"
+                )
             if name not in ("cert_file", "key_file"):
                 raise entry.error(f'error parsing tls certs config, unknown field "{name}"')
             files[name] = entry.data

@@ -45,7 +45,9 @@ class LeafAuthorization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     proxy_required: Annotated[bool, Opt("Only through a proxy that is trusted.")] = False
     timeout_ns: Annotated[
         Seconds,
-        Opt("Time for a leafnode to send CONNECT; 0 for 2 s, with TLS 1 s more than its timeout.", example="2"),
+        Opt(
+            "Time for a leafnode to send CONNECT; 0 for 2 s, with TLS 1 s more than its timeout.", example="2"
+        ),
     ] = 0
     users: Annotated[tuple[LeafUser, ...], Opt("Users instead of the only user.")] = ()
 

@@ -105,7 +105,11 @@ class Authorization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ] = ""
     timeout_ns: Annotated[
         Seconds,
-        Opt("Time for a client to send CONNECT; 0 for 2 s, with TLS 1 s more than its timeout.", example="2", reload=True),
+        Opt(
+            "Time for a client to send CONNECT; 0 for 2 s, with TLS 1 s more than its timeout.",
+            example="2",
+            reload=True,
+        ),
     ] = 0
     users: Annotated[tuple[User, ...], Opt("Users with their permissions.", reload=True)] = ()
     default_permissions: Annotated[

@@ -27,9 +27,9 @@ class TLS(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             reload=True,
         ),
     ] = ""
-    key_file: Annotated[
-        str, Opt("Its key, as PEM.", example='"/etc/phloem/server-key.pem"', reload=True)
-    ] = ""
+    key_file: Annotated[str, Opt("Its key, as PEM.", example='"/etc/phloem/server-key.pem"', reload=True)] = (
+        ""
+    )
     certs: Annotated[
         tuple[CertificatePair, ...],
         Opt(

@@ -17,13 +17,14 @@ from phloem.shared.server.declare import declared
 from phloem.shared.server.files import write_pid_file
 from phloem.shared.server.load import validate
 from phloem.shared.server.options import Options
+from phloem.shared.server.tls import Contexts, check_reload, recheck_pinned
 
 if TYPE_CHECKING:
     from phloem.shared.server.server import Server
 
 log = logging.getLogger("phloem.server")
 
-SECRETS = {"authorization", "accounts", "leafnodes"}  # not shown by value
+SECRETS = {"tls", "authorization", "accounts", "leafnodes"}  # not shown by value
 LOGGING = {"debug", "trace", "logtime", "logtime_utc", "log_file", "phloem"}
 
 
@@ -33,11 +34,17 @@ def reload(server: "Server", source: Callable[[], Options]) -> bool:
         new = source()
         validate(new)
         changed = differences(server.options, new)
-        _apply(server, new, changed)
+        contexts = server.tls.prepare(new)
+        had_tls = server.options.tls is not None
+        _apply(server, new, changed, contexts)
     except (ConfigError, OSError) as error:
         log.error("Failed to reload server configuration: %s", error)
         return False
+    if new.tls is not None or had_tls:
+        log.info("Reloaded: tls = %s", "enabled" if new.tls is not None else "disabled")
     for name in changed:
+        if name == "tls":
+            continue
         log.info("Reloaded: %s%s", name, "" if name in SECRETS else f" = {getattr(new, name)}")
     log.info("Reloaded server configuration (%s)", new.config_digest)
     return True
@@ -57,6 +64,8 @@ def differences(old: Options, new: Options) -> list[str]:
         if not option.opt.reload and not (option.field == "leafnodes" and _only_live(before, after)):
             shown = "" if option.field in SECRETS else f": old={before!r}, new={after!r}"
             raise ConfigError(f"config reload not supported for {option.field}{shown}")
+        if option.field == "tls" and before and after:
+            check_reload(before, after)
         changed.append(option.field)
     return changed
 
@@ -69,7 +78,7 @@ def _only_live(before: Any, after: Any) -> bool:
     return bool(msgspec.structs.replace(before, **live) == after)
 
 
-def _apply(server: "Server", new: Options, changed: list[str]) -> None:
+def _apply(server: "Server", new: Options, changed: list[str], contexts: Contexts) -> None:
     old = server.options
     if LOGGING & set(changed):
         logs.configure(new)
@@ -78,12 +87,15 @@ def _apply(server: "Server", new: Options, changed: list[str]) -> None:
     server.options = new
     server.config_load_wall_ns = server.clock.wall_ns()
     server.apply_limits()
+    server.tls.use(contexts)
     server.clients.relimit()
     server.leafs.relimit()
     if {"authorization", "accounts"} & set(changed):
         server.use_authorization(new)
         if server.jetstream is not None:
             server.jetstream.reload_accounts()
+    if {"tls", "leafnodes"} & set(changed):
+        recheck_pinned(server, old)
     if "leafnodes" in changed:
         server.leafs.reload(old.leafnodes)
     if "client_advertise" in changed:

@@ -136,12 +136,13 @@ class Server:
             jetstream = JetStream(self, o.jetstream)
             jetstream.start()
             self.jetstream = jetstream
-        if o.http_port:
+        if o.http_port or o.https_port:
             from phloem.shared.server.monitor.pages import Monitor  # noqa: PLC0415  (nor for HTTP without a port)
 
-            self.monitor = Monitor(self.source)
-            await self.monitor.start(o.http_host or o.host, max(o.http_port, 0))
-            log.info("Starting http monitor on %s:%d", o.http_host or o.host, self.monitor.port)
+            scheme = "https" if o.https_port else "http"
+            self.monitor = Monitor(self.source, tls=self.tls.monitoring if o.https_port else None)
+            await self.monitor.start(o.http_host or o.host, max(o.http_port or o.https_port, 0))
+            log.info("Starting %s monitor on %s:%d", scheme, o.http_host or o.host, self.monitor.port)
         if self._stopped.is_set():  # stopped while it was starting
             return
         if o.leafnodes.port:
@@ -157,7 +158,9 @@ class Server:
         log.info("Listening for client connections on %s:%d", o.host, self.port)
         if self.tls.clients is not None:
             first = self.tls.clients.first_only
-            log.info("TLS %s for client connections", "available" if o.allow_non_tls and not first else "required")
+            log.info(
+                "TLS %s for client connections", "available" if o.allow_non_tls and not first else "required"
+            )
             if first:
                 log.warning("%s", FIRST_ONLY)
         self.leafs.start()
@@ -262,7 +265,8 @@ class Server:
         """What a client on this machine connects to."""
         host = self.options.host
         host = "127.0.0.1" if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-        return f"nats://{host}:{self.port}"
+        scheme = "nats" if self.tls.clients is None else "tls"
+        return f"{scheme}://{host}:{self.port}"
 
     def client_info(self, *, tls_first: bool = False, port_used: int = 1, **fields: Any) -> Info:
         """INFO for a client, with ``fields`` set as well; without a ``port_used`` it came from this machine, where

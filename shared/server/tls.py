@@ -13,11 +13,13 @@ import asyncio
 import hashlib
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from phloem.shared import limits
 from phloem.shared.accounts.auth import LEAFNODE, STANDARD
+from phloem.shared.errors import ConfigError
 from phloem.shared.kernel import Connection, Reason
 from phloem.shared.net.tls import Peer, Session, Turns, accept, dial, first_byte
 from phloem.shared.net.tls_context import client_context, server_context
@@ -35,9 +37,6 @@ if TYPE_CHECKING:
 
 RECORD_HANDSHAKE = 0x16
 THROTTLED = b"Connection throttling is active. Please try again later."
-INSECURE_REMOTE = (
-    "TLS certificate chain and hostname of solicited leafnodes will not be verified. DO NOT USE IN PRODUCTION!"
-)
 FIRST_ONLY = 'Clients that are not using "TLS Handshake First" option will fail to connect'
 
 log = logging.getLogger("phloem.server")
@@ -191,7 +190,8 @@ class Entrance:
             self._tell_later()
             guest.conn.close(Reason.MAX_CONNECTIONS, THROTTLED)
             return None
-        log.debug("%s - Starting TLS %shandshake", guest, f"{self._label}server " if self._label else "client connection ")
+        role = f"{self._label}server" if self._label else "client connection"
+        log.debug("%s - Starting TLS %s handshake", guest, role)
         try:
             session = await accept(
                 sock, self.context, server.tls.turns, server.clock, timeout_s=timeout_s, verify=self.verify
@@ -237,6 +237,7 @@ class TlsState:
         self.clients: Entrance | None = None
         self.leafs: Entrance | None = None
         self._remotes: dict[Remote, tuple[Context, TLS | None]] = {}
+        self._monitoring: tuple[TLS, ssl.SSLContext] | None = None
 
     def prepare(self, options: "Options") -> Contexts:
         """What these options need.
@@ -246,9 +247,15 @@ class TlsState:
         """
         server, leaf = self._server, options.leafnodes
         return Contexts(
-            clients=Entrance(server, "", options.tls, plain_too=options.allow_non_tls) if options.tls else None,
+            clients=Entrance(server, "", options.tls, plain_too=options.allow_non_tls)
+            if options.tls
+            else None,
             leafs=Entrance(server, "leafnode", leaf.tls, plain_too=False) if leaf.tls and leaf.port else None,
-            remotes={remote: (client_context(material(remote.tls)), remote.tls) for remote in leaf.remotes if remote.tls},
+            remotes={
+                remote: (client_context(material(remote.tls)), remote.tls)
+                for remote in leaf.remotes
+                if remote.tls
+            },
         )
 
     def use(self, contexts: Contexts) -> None:
@@ -259,21 +266,24 @@ class TlsState:
         self.clients, self.leafs = contexts.clients, contexts.leafs
         self._remotes = contexts.remotes
 
+    def monitoring(self) -> ssl.SSLContext:
+        """Python's own context for https, with the certificate of the block for clients, and asking for none."""
+        block = self._server.options.tls
+        assert block is not None
+        if self._monitoring is None or self._monitoring[0] != block:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.minimum_version = (
+                ssl.TLSVersion.TLSv1_3 if block.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
+            )
+            context.load_cert_chain(*block.pairs[0])
+            self._monitoring = (block, context)
+        return self._monitoring[1]
+
     def gone(self, conn: Connection) -> None:
         """A connection has ended."""
         for entrance in (self.clients, self.leafs):
             if entrance is not None:
                 entrance.gone(conn)
-
-    def recheck_pinned(self, guests: "Iterable[Guest]", entrance: Entrance | None) -> int:
-        """Reload: ends those whose certificate is not pinned any more; how many."""
-        pins = entrance.block.pinned_certs if entrance is not None else ()
-        ended = 0
-        for guest in list(guests):
-            if pins and not (guest.secured and is_pinned(guest.secured.certificates, pins)):
-                guest.conn.close(Reason.TLS_HANDSHAKE)
-                ended += 1
-        return ended
 
     async def dial(self, guest: Guest, remote: "Remote", name: str) -> None:
         """The client's side of a link's handshake; the connection waits and goes on waiting.
@@ -291,7 +301,9 @@ class TlsState:
         log.debug("%s - Starting TLS leafnode client handshake", guest)
         with socket.socket(fileno=conn.duplicate()) as sock:
             sock.setblocking(False)
-            session = await dial(sock, context, self.turns, server.clock, timeout_s=timeout_ns / 1e9, peer=peer)
+            session = await dial(
+                sock, context, self.turns, server.clock, timeout_s=timeout_ns / 1e9, peer=peer
+            )
         check_pinned(session, own.pinned_certs if own else ())
         check_pinned(session, block.pinned_certs if block else ())
         guest.secured = Secured(
@@ -317,6 +329,32 @@ def client_user(guest: Guest, users: Iterable[str], *, by_name_only: bool = Fals
     return found
 
 
+def check_reload(before: TLS, after: TLS) -> None:
+    """Raises ConfigError for what only a restart can change."""
+    if before.connection_rate_limit != after.connection_rate_limit:
+        old, new = before.connection_rate_limit, after.connection_rate_limit
+        raise ConfigError(f"config reload not supported for TLSRateLimit: old={old}, new={new}")
+
+
+def recheck_pinned(server: "Server", old: "Options") -> None:
+    """Reload: ends those whose certificate is not pinned any more."""
+    new = server.options
+    ended = 0
+    for before, after, guests in (
+        (old.tls, new.tls, server.clients.open),
+        (old.leafnodes.tls, new.leafnodes.tls, server.leafs.open),
+    ):
+        pins = after.pinned_certs if after else ()
+        if not pins or (before is not None and before.pinned_certs == pins):
+            continue
+        for guest in list[Guest](guests.values()):
+            if not (guest.secured and is_pinned(guest.secured.certificates, pins)):
+                guest.conn.close(Reason.TLS_HANDSHAKE)
+                ended += 1
+    if ended:
+        log.info("Disconnect %d clients due to pinned certs reload", ended)
+
+
 def mapped_types(options: "Options") -> tuple[str, ...]:
     """Connection types whose users a certificate may name."""
     leaf = options.leafnodes
@@ -329,7 +367,11 @@ def mapped_types(options: "Options") -> tuple[str, ...]:
 def failed(guest: Guest, label: str, error: HandshakeFailed) -> None:
     """A handshake came to nothing: said in the log, and the end."""
     log.log(
-        logging.DEBUG if error.probe else logging.ERROR, "%s - TLS %shandshake error: %s", guest, label, error.text
+        logging.DEBUG if error.probe else logging.ERROR,
+        "%s - TLS %shandshake error: %s",
+        guest,
+        label,
+        error.text,
     )
     guest.conn.close(Reason.TLS_HANDSHAKE)
 
@@ -343,16 +385,6 @@ def check_pinned(session: Session, pins: tuple[str, ...]) -> None:
 def is_pinned(certificates: tuple[Any, ...], pins: tuple[str, ...]) -> bool:
     """Whether the first certificate's key is one of ``pins``."""
     return bool(certificates) and _key_digest(certificates[0]) in pins
-
-
-def warnings(options: "Options") -> list[str]:
-    """What a server should log as warnings when it starts with these options."""
-    found = []
-    if any(remote.tls and remote.tls.insecure for remote in options.leafnodes.remotes) or (
-        options.leafnodes.tls and options.leafnodes.tls.insecure
-    ):
-        found.append(INSECURE_REMOTE)
-    return found
 
 
 def _key_digest(certificate: Any) -> str:

@@ -116,6 +116,7 @@ class RemoteOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """``leaf.remotes[]`` of /varz; URLs as ``host:port``."""
 
     local_account: str = ""
+    tls_timeout: int | float = 0  # seconds
     urls: tuple[str, ...] = ()
     deny: DenyRules | None = None
 
@@ -126,7 +127,11 @@ class LeafOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     host: str = ""
     port: int = 0
     auth_timeout: int | float = 0  # seconds
+    tls_timeout: int | float = 0  # seconds
+    tls_required: bool = False
+    tls_verify: bool = False
     remotes: tuple[RemoteOptions, ...] = ()
+    tls_cert_not_after: str = ""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,12 +145,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int  # the one that was bound
     auth_required: bool
+    tls_required: bool = False
+    tls_verify: bool = False
+    tls_timeout_ns: int = 2_000_000_000
+    tls_not_after_s: int = 0  # seconds since 1970; 0: no certificate
     max_connections: int
     max_subscriptions: int  # 0: no bound
     ping_interval_ns: int
     ping_max: int
     http_host: str
     http_port: int  # the one that was bound
+    https_port: int = 0  # likewise
     http_base_path: str
     auth_timeout_ns: int
     max_control_line: int
