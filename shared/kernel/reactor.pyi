@@ -167,8 +167,8 @@ class Connection:
         ValueError for a closed connection, OSError without descriptors."""
     def secure(self, session: object, ssl: int, into: int, out_of: int) -> None:
         """From now on the connection, which is waiting, speaks TLS: addresses of an SSL object that has shaken hands
-        and of its two memory BIOs, all kept alive by ``session``. ``resume`` serves what came behind the handshake. Needs
-        ``tls.use``. Raises ValueError if plain bytes are left in either direction."""
+        and of its two memory BIOs, all kept alive by ``session``. ``resume`` serves what came behind the handshake.
+        Needs ``tls.use``. Raises ValueError if plain bytes are left in either direction."""
     @property
     def secured(self) -> bool:
         """Whether it speaks TLS."""

@@ -6,6 +6,7 @@ ECDSA on P-256 throughout, because making and using such keys takes a millisecon
 import datetime
 import hashlib
 import ipaddress
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -79,6 +80,13 @@ class Certificates:
 
     def _authority(self, stem: str) -> Made:
         return self.make(stem, subject=name(CN=f"Test {stem}"), authority=True)
+
+    def context(self, client: Made | None = None, *, trusts: Path | None = None) -> ssl.SSLContext:
+        """A client's context: it trusts the authority, and shows ``client``."""
+        context = ssl.create_default_context(cafile=str(trusts or self.ca_file))
+        if client is not None:
+            context.load_cert_chain(client.cert_file, client.key_file)
+        return context
 
     def make(
         self,
