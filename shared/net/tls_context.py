@@ -249,9 +249,8 @@ def _trust(context: "Context", terms: Terms, *, server: bool) -> None:
         for root in terms.roots:
             store.add_cert(crypto.X509.from_cryptography(root))
         if server:
-            context.set_client_ca_list(
-                [crypto.X509.from_cryptography(root).get_subject() for root in terms.roots]
-            )
+            for root in terms.roots:
+                context.add_client_ca(root)  # their names help a client to choose a certificate
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
     if server:
         context.set_session_id(b"phloem")

@@ -65,7 +65,7 @@ _REASONS = {
 }
 # numbers of X509_V_ERR_*
 _EXPIRED = (9, 10)  # CERT_NOT_YET_VALID, CERT_HAS_EXPIRED
-_UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21, 27)
+_UNKNOWN_AUTHORITY = (2, 7, 18, 19, 20, 21, 27)  # 7: an authority of the same name, with another key
 _WRONG_NAME = (62, 64)  # HOSTNAME_MISMATCH, IP_ADDRESS_MISMATCH
 _WRONG_USE = (26,)  # INVALID_PURPOSE
 
