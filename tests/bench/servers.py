@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.bench import weights
+from tests.support.certificates import Certificates
 
 USER, PASSWORD = "bench", "kept-on-loopback"
 LEAF_USER, LEAF_PASSWORD = "edge", "kept-on-loopback-too"
@@ -116,15 +117,15 @@ class Deployment:
         return weights.resident_bytes(self.publishers.process.pid)
 
 
-def configuration(ports_file_dir: Path, leafnodes: str = "", jetstream: str = "") -> str:
-    """A configuration file; ``leafnodes`` and ``jetstream`` are the bodies of those blocks, or empty."""
+def configuration(ports_file_dir: Path, leafnodes: str = "", jetstream: str = "", tls: str = "") -> str:
+    """A configuration file; ``leafnodes``, ``jetstream`` and ``tls`` are the bodies of those blocks, or empty."""
 
     def subjects(names: Sequence[str]) -> str:
         return "[" + ", ".join(f'"{name}"' for name in names) + "]"
 
     allowed = (*ALLOW, *ALLOW_JETSTREAM) if jetstream else ALLOW
     permission = f"{{ allow: {subjects(allowed)}, deny: {subjects(DENY)} }}"
-    blocks = {"leafnodes": leafnodes, "jetstream": jetstream}
+    blocks = {"leafnodes": leafnodes, "jetstream": jetstream, "tls": tls}
     return f"""\
 listen: "127.0.0.1:-1"
 ports_file_dir: "{ports_file_dir}"
@@ -168,12 +169,15 @@ def unused_port() -> int:
 
 
 @contextmanager
-def running(product: Product, leafnodes: str = "", storage: Store | None = None) -> Iterator[Server]:
+def running(
+    product: Product, leafnodes: str = "", storage: Store | None = None, *, tls: bool = False
+) -> Iterator[Server]:
     """A fresh server for the length of the block, with JetStream if it has a store. Raises ServerFailed."""
     with tempfile.TemporaryDirectory(prefix="phloem-bench-") as name:
         directory = Path(name)
         config, log = directory / "server.conf", directory / "server.log"
-        config.write_text(configuration(directory, leafnodes, storage.block if storage else ""))
+        secured = Certificates(directory).server.block if tls else ""
+        config.write_text(configuration(directory, leafnodes, storage.block if storage else "", secured))
         with log.open("wb") as log_file:
             process = subprocess.Popen(
                 (*product.command, "-c", str(config)), stdout=log_file, stderr=subprocess.STDOUT
@@ -209,11 +213,11 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def deployed(product: Product, *, leaf: bool) -> Iterator[Deployment]:
+def deployed(product: Product, *, leaf: bool, tls: bool = False) -> Iterator[Deployment]:
     """One server, or, with ``leaf``, an edge for publishers that is linked to a hub for subscribers."""
     with ExitStack() as stack:
         if not leaf:
-            server = stack.enter_context(running(product))
+            server = stack.enter_context(running(product, tls=tls))
             yield Deployment(server, server)
             return
         port = unused_port()

@@ -6,10 +6,10 @@ from pathlib import Path
 import nats
 import pytest
 from cryptography import x509
-from tests.support.certificates import LOCAL, Certificates, Made
 
 from phloem.shared.server.server import Server
 from tests.interop.links import World, reachable
+from tests.support.certificates import LOCAL, Certificates, Made
 
 FAST = "reconnect: 50ms"
 
