@@ -69,20 +69,21 @@ class Peer(NamedTuple):
 
 
 class Turns:
-    """Lets one waiter go on in each turn of the loop."""
+    """Lets one go on in each turn of the loop; who comes first in a turn does not wait."""
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._scheduled = False
+        self._taken = False
 
     async def take(self) -> None:
         """Until it is this one's turn."""
         loop = asyncio.get_running_loop()
+        if not self._taken:
+            self._taken = True
+            loop.call_soon(self._next)
+            return
         mine = loop.create_future()
         self._waiting.append(mine)
-        if not self._scheduled:
-            self._scheduled = True
-            loop.call_soon(self._next)
         await mine
 
     def _next(self) -> None:
@@ -90,38 +91,72 @@ class Turns:
             future = self._waiting.popleft()
             if not future.done():
                 future.set_result(None)
-                break
-        self._scheduled = bool(self._waiting)
-        if self._scheduled:
-            asyncio.get_running_loop().call_soon(self._next)
+                asyncio.get_running_loop().call_soon(self._next)
+                return
+        self._taken = False
+
+
+class _Wire:
+    """A socket during a handshake: watched from the first wait to the end, because telling the selector costs more
+    than being told in vain."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[None] | None = None
+        self._watched = False
+
+    async def receive(self) -> bytes:
+        """What is there, at least a byte. Raises HandshakeFailed at the end."""
+        while True:
+            try:
+                data = self._sock.recv(READ_BYTES)
+            except (BlockingIOError, InterruptedError):
+                await self.readable()
+                continue
+            if not data:
+                raise HandshakeFailed("EOF")
+            return data
+
+    async def readable(self) -> None:
+        """Until there is something to read, or the end."""
+        if not self._watched:
+            self._loop.add_reader(self._sock, self._ready)
+            self._watched = True
+        self._waiter = self._loop.create_future()
+        await self._waiter
+
+    def _ready(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        else:
+            self.let_go()
+
+    async def send(self, data: bytes) -> None:
+        """All of it."""
+        await self._loop.sock_sendall(self._sock, data)
+
+    def let_go(self) -> None:
+        """Nobody waits any more."""
+        if self._watched:
+            self._loop.remove_reader(self._sock)
+            self._watched = False
 
 
 async def first_byte(sock: socket.socket, timeout_s: float) -> int | None:
     """The first byte that the peer sends, left where it is; ``None`` if none comes in time, or the peer leaves."""
+    wire = _Wire(sock)
     try:
         async with asyncio.timeout(timeout_s):
             while True:
-                await _readable(sock)
+                await wire.readable()
                 with contextlib.suppress(BlockingIOError, InterruptedError):
                     data = sock.recv(1, socket.MSG_PEEK)
                     return data[0] if data else None
     except (TimeoutError, OSError):
         return None
-
-
-async def _readable(sock: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-
-    def found() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    loop.add_reader(sock, found)
-    try:
-        await ready
     finally:
-        loop.remove_reader(sock)
+        wire.let_go()
 
 
 async def accept(
@@ -133,18 +168,18 @@ async def accept(
         HandshakeFailed: With nats-server's words for the log; an alert was sent if there is one.
     """
 
-    async def shake() -> Session:
-        data = await _receive(sock)
+    async def shake(wire: _Wire) -> Session:
+        data = await wire.receive()
         if data[0] not in (RECORD_HANDSHAKE, RECORD_ALERT) or data[1:2] >= bytes((LARGEST_VERSION,)):
             raise HandshakeFailed(NOT_TLS, probe=True)
-        shaking = _Shaking(sock, context, turns, clock)
+        shaking = _Shaking(wire, context, turns, clock)
         if verify:
             shaking.ask_for_certificate()
         shaking.ssl.set_accept_state()
         shaking.ssl.bio_write(data)
         return await shaking.run()
 
-    return await _in_time(shake, timeout_s)
+    return await _in_time(sock, shake, timeout_s)
 
 
 async def dial(
@@ -152,40 +187,38 @@ async def dial(
 ) -> Session:
     """The client's side, as ``accept``."""
 
-    async def shake() -> Session:
-        shaking = _Shaking(sock, context, turns, clock)
+    async def shake(wire: _Wire) -> Session:
+        shaking = _Shaking(wire, context, turns, clock)
         shaking.expect(peer)
         shaking.ssl.set_connect_state()
         return await shaking.run()
 
-    return await _in_time(shake, timeout_s)
+    return await _in_time(sock, shake, timeout_s)
 
 
-async def _in_time(shake: Callable[[], Awaitable[Session]], timeout_s: float) -> Session:
+async def _in_time(
+    sock: socket.socket, shake: Callable[[_Wire], Awaitable[Session]], timeout_s: float
+) -> Session:
+    wire = _Wire(sock)
     try:
         async with asyncio.timeout(timeout_s):
-            return await shake()
+            return await shake(wire)
     except TimeoutError:
         raise HandshakeFailed(TIMEOUT, probe=True) from None
     except OSError as error:
         raise HandshakeFailed((error.strerror or str(error)).lower()) from None
-
-
-async def _receive(sock: socket.socket) -> bytes:
-    data = await asyncio.get_running_loop().sock_recv(sock, READ_BYTES)
-    if not data:
-        raise HandshakeFailed("EOF")
-    return data
+    finally:
+        wire.let_go()
 
 
 class _Shaking:
     """One handshake under way."""
 
-    def __init__(self, sock: socket.socket, context: "SSL.Context", turns: Turns, clock: Clock) -> None:
+    def __init__(self, wire: _Wire, context: "SSL.Context", turns: Turns, clock: Clock) -> None:
         from OpenSSL import SSL  # noqa: PLC0415  (imported already)
 
         self._errors = SSL
-        self._sock = sock
+        self._wire = wire
         self._turns = turns
         self._clock = clock
         self._finding: Finding | None = None
@@ -239,16 +272,15 @@ class _Shaking:
             else:
                 await self._send()
                 return self._session()
-            self.ssl.bio_write(await _receive(self._sock))
+            self.ssl.bio_write(await self._wire.receive())
 
     async def _send(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             try:
                 data = self.ssl.bio_read(READ_BYTES)
             except self._errors.WantReadError:
                 return
-            await loop.sock_sendall(self._sock, data)
+            await self._wire.send(data)
 
     def _words(self, error: Exception) -> str:
         if self._finding is not None:

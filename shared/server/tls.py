@@ -134,12 +134,11 @@ class Entrance:
         if not self.block.handshake_first:
             welcome.greet(False)
         try:
-            sock = socket.socket(fileno=conn.duplicate())
+            sock = second_socket(conn)
         except OSError as error:
             log.error("%s - TLS %shandshake error: %s", guest, self._label, error.strerror)
             conn.close(Reason.TLS_HANDSHAKE)
             return
-        sock.setblocking(False)
         task = self._server.spawn(self._open(guest, welcome, sock), f"TLS handshake of {guest}")
         self._under_way[conn.cid] = task
 
@@ -299,8 +298,7 @@ class TlsState:
         peer = Peer(name, verify=not (block and block.insecure))
         timeout_ns = block.timeout_ns if block else limits.TLS_TIMEOUT_NS
         log.debug("%s - Starting TLS leafnode client handshake", guest)
-        with socket.socket(fileno=conn.duplicate()) as sock:
-            sock.setblocking(False)
+        with second_socket(conn) as sock:
             session = await dial(
                 sock, context, self.turns, server.clock, timeout_s=timeout_ns / 1e9, peer=peer
             )
@@ -310,6 +308,13 @@ class TlsState:
             session.version, session.suite, bool(block and block.handshake_first), session.certificates
         )
         session.hand_over(conn)
+
+
+def second_socket(conn: Connection) -> socket.socket:
+    """Another descriptor of a connection's socket. Raises OSError."""
+    sock = socket.socket(fileno=conn.duplicate())
+    sock.setblocking(False)
+    return sock
 
 
 def client_user(guest: Guest, users: Iterable[str], *, by_name_only: bool = False) -> Match | None:
