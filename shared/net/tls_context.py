@@ -149,6 +149,13 @@ def _blocks(data: bytes, kinds: Sequence[str], what: str) -> list[tuple[str, byt
     if wanted:
         return wanted
     skipped = "[" + " ".join(kind for kind, _ in found) + "]"
+    if len(found) == 1 and what == "certificate" and found[0][0].endswith("PRIVATE KEY"):
+        raise ConfigError(
+            "tls: failed to find certificate PEM data in certificate input, but did find a private key; "
+            "PEM inputs may have been switched"
+        )
+    if len(found) == 1 and what == "key" and found[0][0] == "CERTIFICATE":
+        raise ConfigError("tls: found a certificate rather than a key in the PEM for the private key")
     if what == "certificate":
         raise ConfigError(
             'tls: failed to find "CERTIFICATE" PEM block in certificate input after skipping PEM blocks of the '

@@ -301,7 +301,7 @@ def _pinned(fields: Fields, _key: str, value: Value) -> None:
 
 def _certs(fields: Fields, _key: str, value: Value) -> None:
     if not isinstance(value.data, list):
-        raise value.error(f"error parsing certificates config: unsupported type {go_type(value.data)}")
+        raise value.error(f"error parsing certificates config: unsupported type {go_type({})}")  # as it says
     pairs = []
     for item in value.data:
         if not isinstance(item.data, dict):
@@ -316,7 +316,8 @@ def _certs(fields: Fields, _key: str, value: Value) -> None:
                 raise entry.error(f'error parsing tls certs config, unknown field "{name}"')
             files[name] = entry.data
         if not (files.get("cert_file") and files.get("key_file")):
-            raise item.error(
+            last = list(item.data.values())[-1] if item.data else item
+            raise last.error(
                 "error parsing certificates config: both 'cert_file' and 'cert_key' options are required"
             )
         pairs.append(CertificatePair(**files))

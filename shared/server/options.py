@@ -17,7 +17,7 @@ from phloem.shared.server.declare import Duration, Kind, Opt, Seconds, Size
 from phloem.shared.server.options_auth import Account, Authorization, User
 from phloem.shared.server.options_jetstream import JetStream
 from phloem.shared.server.options_phloem import PhloemOptions, Serial
-from phloem.shared.server.options_tls import TLS, auth_timeout_ns
+from phloem.shared.server.options_tls import REMOTE_TLS_EXAMPLE, TLS, TLS_EXAMPLE, auth_timeout_ns
 from phloem.shared.server.options_trust import Operator, Proxies, Resolver
 
 if TYPE_CHECKING:
@@ -84,7 +84,10 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Opt("Keep this side's other leafnodes' interest from the hub.", aliases="isolate_leafnode_interest"),
     ] = False
     request_isolation: Annotated[bool, Opt("Ask the hub to isolate this link.")] = False
-    tls: Annotated[TLS | None, Opt("TLS of this link; also asked for by tls:// and by the hub.")] = None
+    tls: Annotated[
+        TLS | None,
+        Opt("TLS of this link; also asked for by tls:// and by the hub.", example=REMOTE_TLS_EXAMPLE),
+    ] = None
     compression: Annotated[
         str,
         Kind.COMPRESSION,
@@ -149,7 +152,7 @@ class LeafNodes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             reload=True,
         ),
     ] = ""
-    tls: Annotated[TLS | None, Opt("TLS for leafnodes.", reload=True)] = None
+    tls: Annotated[TLS | None, Opt("TLS for leafnodes.", example=TLS_EXAMPLE, reload=True)] = None
     remotes: Annotated[tuple[Remote, ...], Opt("Hubs to link to.", reload=True)] = ()
 
     @property
@@ -342,7 +345,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     http_base_path: Annotated[str, Opt("Path before /varz and the others.")] = ""
 
     # TLS
-    tls: Annotated[TLS | None, Opt("TLS for clients.", reload=True)] = None
+    tls: Annotated[TLS | None, Opt("TLS for clients.", example=TLS_EXAMPLE, reload=True)] = None
     allow_non_tls: Annotated[bool, Opt("Serve clients without TLS as well.")] = False
 
     # who may connect

@@ -8,6 +8,9 @@ import msgspec
 from phloem.shared import limits
 from phloem.shared.server.declare import Kind, Opt, Seconds
 
+TLS_EXAMPLE = '{ cert_file: "/etc/phloem/server.pem", key_file: "/etc/phloem/server-key.pem" }'
+REMOTE_TLS_EXAMPLE = '{ ca_file: "/etc/phloem/ca.pem" }'
+
 
 class CertificatePair(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One of several certificates."""
