@@ -102,6 +102,7 @@ class _Wire:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._fd = sock.fileno()  # a number: asyncio would describe the socket to itself at each turn
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._watched = False
@@ -121,7 +122,7 @@ class _Wire:
     async def readable(self) -> None:
         """Until there is something to read, or the end."""
         if not self._watched:
-            self._loop.add_reader(self._sock, self._ready)
+            self._loop.add_reader(self._fd, self._ready)
             self._watched = True
         self._waiter = self._loop.create_future()
         await self._waiter
@@ -134,12 +135,17 @@ class _Wire:
 
     async def send(self, data: bytes) -> None:
         """All of it."""
-        await self._loop.sock_sendall(self._sock, data)
+        try:
+            sent = self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        if sent < len(data):
+            await self._loop.sock_sendall(self._sock, data[sent:])
 
     def let_go(self) -> None:
         """Nobody waits any more."""
         if self._watched:
-            self._loop.remove_reader(self._sock)
+            self._loop.remove_reader(self._fd)
             self._watched = False
 
 

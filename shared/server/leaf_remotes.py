@@ -27,7 +27,8 @@ from phloem.shared.leaf.solicit import (
 from phloem.shared.leaf.urls import HubURL
 from phloem.shared.net.dialer import dial
 from phloem.shared.net.tls_words import HandshakeFailed
-from phloem.shared.server.tls import failed
+from phloem.shared.server.leaf_credentials import check, prover
+from phloem.shared.server.tls import failed, place
 from phloem.shared.wire.info import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
@@ -130,6 +131,8 @@ class Outgoing:
         if step.spoke and self._links.is_known_cluster(step.origin, link.account):
             self._links.loop(link)
             return
+        if not self._links.enter(link):
+            return
         link.cluster, link.spoke = step.origin, step.spoke
         self._links.bring_up(
             link, step.crossing, headers=step.headers, peer_max_payload=step.peer_max_payload
@@ -163,7 +166,7 @@ class Remotes:
         Raises:
             ConfigError: A URL that cannot be used; nothing has changed then.
         """
-        wanted = {remote: self._redial(remote) for remote in remotes if not remote.disabled}
+        wanted = {place(remote): self._redial(remote) for remote in remotes if not remote.disabled}
         for remote in list(self._tasks):
             if remote not in wanted:
                 self._tasks.pop(remote).cancel()
@@ -171,12 +174,14 @@ class Remotes:
                     link.conn.close(Reason.CLIENT_CLOSED)
         for remote, redial in wanted.items():
             if remote not in self._tasks:
+                account = remote.account or GLOBAL_ACCOUNT
+                check(remote, account, system=self._server.is_system(account))
                 name = f"leafnode remote {remote.urls[0].rpartition('@')[2]}"
                 self._tasks[remote] = self._server.spawn(self._keep(remote, redial), name)
 
     def is_up(self, remote: "Remote") -> bool:
         """Whether the link to this remote is up."""
-        link = self._current.get(remote)
+        link = self._current.get(place(remote))
         return link is not None and link.up
 
     async def stop(self) -> None:
@@ -236,7 +241,9 @@ class Remotes:
         link.isolated = server.options.leafnodes.isolate or remote.isolate
         nothing = Permissions(server.kernel, pub_allow=(), sub_allow=())
         link.conn.configure(permissions=nothing, echo=False, spoke=True)
-        solicitor = Solicitor(self._terms(remote, tls=redial.tls or remote.tls is not None), url)
+        solicitor = Solicitor(
+            self._terms(remote, tls=redial.tls or remote.tls is not None), url, prover(remote)
+        )
 
         async def secure(link: "Link") -> None:
             name = redial.name_in_certificate(url)

@@ -374,7 +374,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = ()
     default_js_domain: Annotated[
         dict[str, str],
-        Opt("Accounts and the JetStream domain that they use without naming it.", example="{ PLANT: hub }"),
+        Opt("Accounts and the JetStream domain that they use without naming it.", example='{ "$G": hub }'),
     ] = {}
     proxies: Annotated[
         Proxies, Opt("Proxies in front of clients.", example='{ trusted: [ { key: "U..." } ] }', reload=True)

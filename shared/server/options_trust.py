@@ -50,7 +50,7 @@ class Resolver(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class AuthCallout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A service decides who may connect."""
 
-    EXPECTED: ClassVar[str] = "authorization callout to be a map/struct"
+    EXPECTED: ClassVar[str] = "Expected authorization callout to be a map/struct"
     UNKNOWN: ClassVar[str] = "parsing authorization callout"
 
     issuer: Annotated[str, Opt("Public account key that signs its answers.", reload=True)] = ""
@@ -74,10 +74,15 @@ class AuthCallout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class Proxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A proxy in front of clients, which signs that they came through it."""
 
+    ARRAY: ClassVar[str] = "expected proxies' trusted field to be an array"
+    ITEM: ClassVar[str] = "expected proxies' trusted entry to be a map/struct"
+
     key: Annotated[str, Opt("Its public nkey.", aliases="public_key", reload=True)] = ""
 
 
 class Proxies(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Proxies in front of clients."""
+
+    EXPECTED: ClassVar[str] = "expected proxies to be a map/struct"
 
     trusted: Annotated[tuple[Proxy, ...], Opt("Those whose signature counts.", reload=True)] = ()

@@ -17,9 +17,10 @@ import ssl
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import msgspec
+
 from phloem.shared import limits
-from phloem.shared.accounts.auth import LEAFNODE, STANDARD
-from phloem.shared.errors import ConfigError
+from phloem.shared.accounts.auth import LEAFNODE, STANDARD, Credentials
 from phloem.shared.kernel import Connection, Reason
 from phloem.shared.net.tls import Peer, Session, Turns, accept, dial, first_byte
 from phloem.shared.net.tls_context import client_context, server_context
@@ -47,6 +48,7 @@ class Guest(Protocol):
 
     conn: Connection
     secured: "Secured | None"
+    shown: Credentials
 
 
 class Secured(NamedTuple):
@@ -224,7 +226,7 @@ class Contexts(NamedTuple):
 
     clients: Entrance | None
     leafs: Entrance | None
-    remotes: "dict[Remote, tuple[Context, TLS | None]]"
+    remotes: "dict[Remote, tuple[Context, TLS | None]]"  # by ``place``
 
 
 class TlsState:
@@ -233,9 +235,7 @@ class TlsState:
     def __init__(self, server: "Server") -> None:
         self._server = server
         self.turns = Turns()
-        self.clients: Entrance | None = None
-        self.leafs: Entrance | None = None
-        self._remotes: dict[Remote, tuple[Context, TLS | None]] = {}
+        self.contexts = Contexts(None, None, {})
         self._monitoring: tuple[TLS, ssl.SSLContext] | None = None
 
     def prepare(self, options: "Options") -> Contexts:
@@ -251,7 +251,7 @@ class TlsState:
             else None,
             leafs=Entrance(server, "leafnode", leaf.tls, plain_too=False) if leaf.tls and leaf.port else None,
             remotes={
-                remote: (client_context(material(remote.tls)), remote.tls)
+                place(remote): (client_context(material(remote.tls)), remote.tls)
                 for remote in leaf.remotes
                 if remote.tls
             },
@@ -260,10 +260,30 @@ class TlsState:
     def use(self, contexts: Contexts) -> None:
         """From now on, for new connections."""
         for new, old in ((contexts.clients, self.clients), (contexts.leafs, self.leafs)):
-            if new is not None and old is not None:
+            if new is not None and old is not None and new is not old:
                 new.take_over(old)
-        self.clients, self.leafs = contexts.clients, contexts.leafs
-        self._remotes = contexts.remotes
+        self.contexts = contexts
+
+    @property
+    def clients(self) -> Entrance | None:
+        """TLS of the listener for clients."""
+        return self.contexts.clients
+
+    @property
+    def leafs(self) -> Entrance | None:
+        """TLS of the listener for leafnodes."""
+        return self.contexts.leafs
+
+    def in_info(self, port_used: int, *, tls_first: bool) -> dict[str, Any]:
+        """What INFO says to a client; without a ``port_used`` it came from this machine, where there is no TLS."""
+        entrance = self.clients
+        if entrance is None or not port_used:
+            return {}
+        return {
+            "tls_required": tls_first or not entrance.plain_too,
+            "tls_verify": entrance.verify,
+            "tls_available": entrance.plain_too,
+        }
 
     def monitoring(self) -> ssl.SSLContext:
         """Python's own context for https, with the certificate of the block for clients, and asking for none."""
@@ -291,7 +311,7 @@ class TlsState:
             HandshakeFailed: With the words for the log.
         """
         conn, server = guest.conn, self._server
-        found = self._remotes.get(remote)
+        found = self.contexts.remotes.get(place(remote))
         # a hub may ask for TLS although no block says how: then the system's roots vouch for it
         context, block = found or (client_context(material(TLS())), None)
         own = server.options.leafnodes.tls
@@ -308,6 +328,40 @@ class TlsState:
             session.version, session.suite, bool(block and block.handshake_first), session.certificates
         )
         session.hand_over(conn)
+
+
+def place(remote: "Remote") -> "Remote":
+    """What makes a remote another one: everything but what its files have in them. A link stays when certificates
+    change, and is made with the new ones the next time."""
+    if remote.tls is None:
+        return remote
+    same = msgspec.structs.replace(remote.tls, digest="", not_after_s=0)
+    return msgspec.structs.replace(remote, tls=same)
+
+
+def mapping(
+    guest: Guest, entrance: Entrance | None, *, by_name_only: bool = False
+) -> Callable[[Iterable[str]], str | None] | None:
+    """With ``verify_and_map``: which of some users the certificate of a guest names."""
+    if entrance is None or not entrance.block.verify_and_map:
+        return None
+
+    def chosen(users: Iterable[str]) -> str | None:
+        found = client_user(guest, users, by_name_only=by_name_only)
+        if found is not None and guest.shown.user:
+            log.warning('User "%s" found in connect proto, but user required from cert', guest.shown.user)
+        return found.user if found is not None else None
+
+    return chosen
+
+
+def pem(secured: "Secured | None") -> tuple[str, ...]:
+    """The peer's certificates as text."""
+    if secured is None or not secured.certificates:
+        return ()
+    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415  (only with TLS)
+
+    return tuple(certificate.public_bytes(Encoding.PEM).decode() for certificate in secured.certificates)
 
 
 def second_socket(conn: Connection) -> socket.socket:
@@ -332,13 +386,6 @@ def client_user(guest: Guest, users: Iterable[str], *, by_name_only: bool = Fals
     else:
         log.debug("%s - %s", guest, found.how)
     return found
-
-
-def check_reload(before: TLS, after: TLS) -> None:
-    """Raises ConfigError for what only a restart can change."""
-    if before.connection_rate_limit != after.connection_rate_limit:
-        old, new = before.connection_rate_limit, after.connection_rate_limit
-        raise ConfigError(f"config reload not supported for TLSRateLimit: old={old}, new={new}")
 
 
 def recheck_pinned(server: "Server", old: "Options") -> None:
