@@ -21,8 +21,8 @@ CONNECTION_TYPES = ("STANDARD", "WEBSOCKET", "LEAFNODE", "LEAFNODE_WS", "MQTT", 
 S2_LEVELS = ("auto", "fast", "better", "best")
 COMPRESSION_MODES = {"on", "enabled", "true", "off", "disabled", "false", "accept", "not_supported"}
 COMPRESSION_MODES |= {*S2_LEVELS, *(f"s2_{level}" for level in S2_LEVELS), "s2_uncompressed"}
-LINK_SCHEMES = ("nats", "nats-leaf", "leaf")
-LINK_SCHEMES_MISSING = ("tls", "ws", "wss")
+LINK_SCHEMES = ("nats", "nats-leaf", "leaf", "tls")
+LINK_SCHEMES_MISSING = ("ws", "wss")
 STRINGS_CALLED = {  # how nats-server calls them when they are no strings
     "trusted_keys": "trusted",
     "resolver_pinned_accounts": "resolver_pinned_accounts",

@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.bench import weights
+from tests.support.certificates import Certificates
 
 USER, PASSWORD = "bench", "kept-on-loopback"
 LEAF_USER, LEAF_PASSWORD = "edge", "kept-on-loopback-too"
@@ -132,7 +133,9 @@ class Deployment:
         return weights.resident_bytes(self.publishers.process.pid)
 
 
-def configuration(ports_file_dir: Path, leafnodes: str = "", jetstream: str = "", accounts: str = "") -> str:
+def configuration(
+    ports_file_dir: Path, leafnodes: str = "", jetstream: str = "", accounts: str = "", tls: str = ""
+) -> str:
     """A configuration file; ``leafnodes`` and so on are the bodies of those blocks, or empty."""
 
     def subjects(names: Sequence[str]) -> str:
@@ -140,7 +143,7 @@ def configuration(ports_file_dir: Path, leafnodes: str = "", jetstream: str = ""
 
     allowed = (*ALLOW, *ALLOW_JETSTREAM) if jetstream else ALLOW
     permission = f"{{ allow: {subjects(allowed)}, deny: {subjects(DENY)} }}"
-    blocks = {"leafnodes": leafnodes, "jetstream": jetstream, "accounts": accounts}
+    blocks = {"leafnodes": leafnodes, "jetstream": jetstream, "accounts": accounts, "tls": tls}
     return f"""\
 listen: "127.0.0.1:-1"
 ports_file_dir: "{ports_file_dir}"
@@ -185,13 +188,21 @@ def unused_port() -> int:
 
 @contextmanager
 def running(
-    product: Product, leafnodes: str = "", storage: Store | None = None, accounts: str = ""
+    product: Product,
+    leafnodes: str = "",
+    storage: Store | None = None,
+    accounts: str = "",
+    *,
+    tls: bool = False,
 ) -> Iterator[Server]:
     """A fresh server for the length of the block, with JetStream if it has a store. Raises ServerFailed."""
     with tempfile.TemporaryDirectory(prefix="phloem-bench-") as name:
         directory = Path(name)
         config, log = directory / "server.conf", directory / "server.log"
-        config.write_text(configuration(directory, leafnodes, storage.block if storage else "", accounts))
+        secured = Certificates(directory).server.block if tls else ""
+        config.write_text(
+            configuration(directory, leafnodes, storage.block if storage else "", accounts, secured)
+        )
         with log.open("wb") as log_file:
             process = subprocess.Popen(
                 (*product.command, "-c", str(config)), stdout=log_file, stderr=subprocess.STDOUT
@@ -227,7 +238,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def deployed(product: Product, *, leaf: bool, accounts: bool = False) -> Iterator[Deployment]:
+def deployed(
+    product: Product, *, leaf: bool, accounts: bool = False, tls: bool = False
+) -> Iterator[Deployment]:
     """One server, or, with ``leaf``, an edge for publishers that is linked to a hub for subscribers; with ``accounts``
     there are two of them, and the load names its users."""
     with ExitStack() as stack:
@@ -236,7 +249,7 @@ def deployed(product: Product, *, leaf: bool, accounts: bool = False) -> Iterato
             yield Deployment(server, server, ())
             return
         if not leaf:
-            server = stack.enter_context(running(product))
+            server = stack.enter_context(running(product, tls=tls))
             yield Deployment(server, server)
             return
         port = unused_port()

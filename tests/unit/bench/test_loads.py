@@ -24,6 +24,12 @@ GOALS = {
     "mapped": ">= 3.0x",
     "memory-idle": "<= 40.0 MB",
     "memory-1000": "<= 1.0x",
+    "tls-pub": ">= 2.0x",
+    "tls-pubsub": ">= 3.0x",
+    "tls-pubsub-1k": ">= 1.2x",
+    "tls-rtt-p50": "<= 0.9x",
+    "tls-handshakes": ">= 0.3x",
+    "tls-memory-1000": "<= 1.0x",
 }
 STREAM_GOALS = {
     "js-pub": ">= 1.3x",

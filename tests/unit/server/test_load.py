@@ -155,7 +155,7 @@ def test_permissions(options: Any) -> None:
         ('phloem { unix_socket_mode: "0888" }', 'expects an octal mode such as "0660", got "0888"'),
         ('server_name: "\\xff"', '"server_name" is not UTF-8'),
         ("authorization { user: 5 }", '"user" expects string, got the number 5; quote it'),
-        ('leafnodes { remotes: [{url: "tls://a:b@h:1"}] }', '"tls://[REDACTED]@h:1"]: phloem cannot link'),
+        ('leafnodes { remotes: [{url: "wss://a:b@h:1"}] }', '"wss://[REDACTED]@h:1"]: phloem cannot link'),
         ('leafnodes { remotes: [{url: "http://h:1"}] }', "the scheme must be one of nats, nats-leaf, leaf"),
         ("jetstream: maybe", '1:0: "jetstream" expects true or false, or block'),
         ("jetstream { key: k }", '1:12: "key" is not supported by phloem'),
@@ -166,7 +166,7 @@ def test_permissions(options: Any) -> None:
         ("max_control_line: 65001", "1:0: max_control_line value is too big"),
         ("max_control_line: -1", "1:0: max_control_line value must be 0 or more"),
         ("accounts: x", '"accounts" expects block of named blocks, or array of names, got the string "x"'),
-        ("tls {}", '"tls" is not supported'),
+        ("tls { ocsp_peer: true }", '"ocsp_peer" is not supported by phloem: it does not ask OCSP responders'),
         ("leafnodes { tls { cert_fil: x } }", 'unknown field "cert_fil"'),
     ],
 )  # fmt: skip
