@@ -131,11 +131,11 @@ def enroll(
       phloem enroll greenhouse-1                      # files in fleet/devices/greenhouse-1
       phloem enroll greenhouse-1 -o - | ssh greenhouse-1 sudo tar -x -C /var/lib/phloem
       phloem enroll pump-1 pump-2 pump-3 -o pumps     # pumps/pump-1 and so on
-      phloem enroll greenhouse-1 -o try --here        # on this machine: phloem edge -c try/edge.conf -p 4333
+      phloem enroll greenhouse-1 -o try --here        # here; phloem edge -c try/edge.conf -p 4333
 
     \b
     On the device
-      edge.conf       phloem edge -c /var/lib/phloem/edge.conf; serial ports and others are added there
+      edge.conf       phloem edge -c /var/lib/phloem/edge.conf; add serial ports and so on
       device.creds    the device's secret: delete other copies, phloem does not need them
       ca.pem          by this the device knows the hub
 

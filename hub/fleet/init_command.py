@@ -94,7 +94,7 @@ def init(
 
     \b
       an operator        vouches for accounts; the hub trusts it and keeps no secret of anybody
-      an account         for devices and programs, with a signing key that makes devices and nothing else
+      an account         for devices and programs, with a signing key that makes devices alone
       a system account   tells the hub of revoked devices
       certificates       an authority of your own, and the hub's certificate
       hub/               the hub's configuration and all files that it names

@@ -304,3 +304,13 @@ async def test_a_new_certificate(fleet: Fleet) -> None:
     await reader.readline()
     await writer.start_tls(context, server_hostname="127.0.0.2")  # the name that only the new one has
     writer.transport.abort()
+
+
+async def test_streams_of_the_hub_with_credentials(fleet: Fleet) -> None:
+    """``phloem stream`` logs in with a credentials file, over TLS."""
+    js = (await fleet.client()).jetstream()
+    await js.add_stream(name="LEVELS", subjects=["*.level"])
+    login = ("--creds", fleet.folder / "admin.creds", "--tlsca", fleet.folder / "ca.pem", "-s", fleet.url)
+    done = await phloem("stream", "ls", *login)
+    assert done.code == 0, done
+    assert "LEVELS" in done.out
