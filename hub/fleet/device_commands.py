@@ -13,10 +13,11 @@ from rich.table import Table
 from phloem.hub.fleet import folder as files
 from phloem.hub.fleet.bundle_files import STDOUT, check_free, is_tar, place, write_out
 from phloem.hub.fleet.certificates import LOCAL, valid_until_s
-from phloem.hub.fleet.configurations import host_and_port
+from phloem.hub.fleet.configurations import STORE_KEY, host_and_port
 from phloem.hub.fleet.enrolment import (
     CONFIG,
     CREDS,
+    Bundle,
     active_keys,
     check_names,
     sign_account,
@@ -93,6 +94,11 @@ def _length(_ctx: click.Context, _param: click.Parameter, text: str) -> int:
 )
 @click.option("--here", is_flag=True, help="They stay where they are written: to try it out on one machine.")
 @click.option(
+    "--encrypt",
+    is_flag=True,
+    help=f"What the device stores is encrypted, with a key from its environment: {STORE_KEY}.",
+)
+@click.option(
     "--expires",
     "valid_s",
     default="",
@@ -117,6 +123,7 @@ def enroll(
     out: str,
     at: str,
     here: bool,
+    encrypt: bool,
     valid_s: int,
     renew: bool,
     keep_old: bool,
@@ -148,11 +155,13 @@ def enroll(
     """
     if keep_old and not renew:
         raise click.UsageError("--keep-old goes with --renew")
+    if keep_old and (encrypt or at or here):
+        raise click.UsageError("--keep-old writes credentials alone, no configuration that could say more")
     if here and (at or is_tar(out)):
         raise click.UsageError("--here goes with a folder, and without --at")
     if servers and (not renew or keep_old):
         raise click.UsageError("--server goes with --renew: without, the hub is not asked for anything")
-    show_config = not out and len(names) == 1
+    show_config = not out and len(names) == 1 and not keep_old
     out = out or str(path / "devices" / (names[0] if len(names) == 1 else ""))
     with one_line_errors("enroll"), locked(path) as folder:
         check_names(folder, names, renew=renew)
@@ -161,13 +170,15 @@ def enroll(
         places = {
             name: str(place(out, name, names).absolute()) if here else at or STATE_FOLDER for name in names
         }
-        config = _enroll(folder, places, out, valid_s, renew=renew, alone=keep_old)
+        now = now_s()
+        bundles = enroll_device(folder, places, now + valid_s if valid_s else 0, now, encrypt=encrypt)
+        _write(bundles, out, now, replace=renew, alone=keep_old)
         told = True
         if old and not keep_old:
             revoke_keys(folder, old, now_s())
             told = _tell_hub(folder, servers)
         if show_config:
-            click.echo(config, nl=False)
+            click.echo(bundles[0].config, nl=False)
         _say_enrolled(folder, places, out, old, keep_old=keep_old)
     if not told:
         sys.exit(NOT_TOLD)
@@ -240,23 +251,17 @@ def devices(path: Path, as_json: bool) -> None:
             click.echo(line, err=True)
 
 
-def _enroll(
-    folder: Folder, places: dict[str, str], out: str, valid_s: int, *, renew: bool, alone: bool
-) -> bytes:
-    """Make and write the files of devices; the configuration of the first one.
+def _write(bundles: Sequence[Bundle], out: str, now: int, *, replace: bool, alone: bool) -> None:
+    """Write the files of devices, or the secrets ``alone``, and forget the secrets.
 
-    If writing fails, they are in the register nevertheless: somebody may have got a file.
+    If it fails, the devices are in the register nevertheless: somebody may have got a file.
     """
-    now = now_s()
-    bundles = enroll_device(folder, places, now + valid_s if valid_s else 0, now)
-    config = bundles[0].config
     try:
         written = [one._replace(config=b"") for one in bundles] if alone else bundles
-        write_out(out, written, now, replace=renew)
+        write_out(out, written, now, replace=replace)
     finally:
         for bundle in bundles:
             bundle.wipe()
-    return config
 
 
 def _say_enrolled(

@@ -68,10 +68,12 @@ def check_names(folder: Folder, names: Sequence[str], *, renew: bool) -> None:
         raise ConfigError("a name is there twice")
 
 
-def enroll(folder: Folder, places: Mapping[str, str], expires_s: int, now_s: int) -> list[Bundle]:
+def enroll(
+    folder: Folder, places: Mapping[str, str], expires_s: int, now_s: int, *, encrypt: bool = False
+) -> list[Bundle]:
     """Give devices a key each, valid until ``expires_s`` (0: for ever); their files, which the caller wipes.
 
-    ``places``: by name, where these files will lie on the device.
+    ``places``: by name, where these files will lie on the device; ``encrypt``: what it stores is encrypted.
 
     Raises:
         ConfigError: A key to sign with is missing, or a place cannot be named in a configuration.
@@ -82,7 +84,7 @@ def enroll(folder: Folder, places: Mapping[str, str], expires_s: int, now_s: int
     bundles, given = list[Bundle](), list[Device]()
     with folder.key(files.DEVICE_SIGNER, deployment.device_signer) as signer:
         for name, place in places.items():
-            config = edge_text(name, place, urls).encode()
+            config = edge_text(name, place, urls, encrypt=encrypt).encode()
             with new_key(Prefix.USER) as user:
                 claims = scoped_user(user.public_key, deployment.account, name, exp_s=expires_s)
                 creds = credentials(encode(claims, signer, now_s), user)

@@ -309,7 +309,7 @@ async def test_a_new_certificate(fleet: Fleet) -> None:
 async def test_streams_of_the_hub_with_credentials(fleet: Fleet) -> None:
     """``phloem stream`` logs in with a credentials file, over TLS."""
     js = (await fleet.client()).jetstream()
-    await js.add_stream(name="LEVELS", subjects=["*.level"])
+    await js.add_stream(name="LEVELS", subjects=["pump1.level"])
     login = ("--creds", fleet.folder / "admin.creds", "--tlsca", fleet.folder / "ca.pem", "-s", fleet.url)
     done = await phloem("stream", "ls", *login)
     assert done.code == 0, done

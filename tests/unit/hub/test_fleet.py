@@ -1,5 +1,6 @@
 """A deployment's folder: what is in it, who gets in with what it gives out, and what an interruption leaves behind."""
 
+import shutil
 import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -101,6 +102,8 @@ def test_the_files_are_configurations(made: Path) -> None:
     assert hub["http"] == "127.0.0.1:8222", "monitoring asks for no password"
     assert hub["resolver"]["type"] == "full"
     assert hub["leafnodes"]["tls"] == hub["tls"]
+    text = edge_text("pump1", "/x", ["tls://hub:7422"], encrypt=True)
+    assert "key: $PHLOEM_STORE_KEY\n" in text
     edge = parse(edge_text("pump1", "/var/lib/phloem", ["tls://hub:7422", "tls://[::1]:7422"]))
     assert edge["jetstream"]["domain"] == edge["server_name"] == "pump1"
     assert edge["listen"] == "127.0.0.1:4222"
@@ -355,6 +358,18 @@ def test_nothing_day_to_day_needs_what_is_locked_away(path: Path) -> None:
         revoke(folder, active_keys(folder, "pump1"), NOW_S)
         with pytest.raises(ConfigError, match="signs certificates"):
             renew_certificate(folder, ["hub"], path / files.AUTHORITY_KEY, NOW_S)
+
+
+def test_a_station_that_only_enrolls(path: Path, tmp_path: Path) -> None:
+    station = tmp_path / "station"
+    station.mkdir()
+    for file in (files.DEVICE_SIGNER, files.DEPLOYMENT, files.REGISTER, files.AUTHORITY):
+        (station / file).parent.mkdir(exist_ok=True)
+        shutil.copy(path / file, station / file)
+    with locked(station) as there, locked(path) as here:
+        login(here, enrolled(there, "pump1"))
+        with pytest.raises(ConfigError):
+            revoke(there, active_keys(there, "pump1"), NOW_S)
 
 
 def test_a_device_signer_makes_devices_only(path: Path) -> None:

@@ -21,6 +21,7 @@ from phloem.shared.errors import ConfigError
 from phloem.shared.security.creds import credentials_in
 from phloem.shared.security.tokens import decode
 from phloem.shared.server.client_login import login_with
+from phloem.shared.server.conf.parser import parse_file
 
 SEED = re.compile(rb"S[OAU][A-Z2-7]{56}|PRIVATE KEY")
 
@@ -157,6 +158,17 @@ def test_enroll_through_a_pipe() -> None:
     assert not Path("fleet/devices").exists()
 
 
+def test_enroll_with_an_encrypted_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    run(init)
+    assert "key: $PHLOEM_STORE_KEY" in run(enroll, "a", "--encrypt").stdout
+    assert "cipher" not in run(enroll, "b").stdout
+    monkeypatch.delenv("PHLOEM_STORE_KEY", raising=False)
+    with pytest.raises(ConfigError, match="PHLOEM_STORE_KEY"):
+        parse_file("fleet/devices/a/edge.conf")
+    monkeypatch.setenv("PHLOEM_STORE_KEY", "k0123")
+    parse_file("fleet/devices/a/edge.conf")
+
+
 def test_enroll_for_this_machine() -> None:
     run(init)
     run(enroll, "a", "-o", "try", "--here")
@@ -172,6 +184,7 @@ def test_enroll_for_this_machine() -> None:
         (["a", "--expires", "0d"], 2, "not a time such as 365d"),
         (["a", "--expires", "1y"], 2, "not a time such as 365d"),
         (["a", "--keep-old"], 2, "goes with --renew"),
+        (["a", "--renew", "--keep-old", "--encrypt"], 2, "credentials alone"),
         (["a", "--here", "--at", "/x"], 2, "--here goes with a folder"),
         (["a", "--here", "-o", "-"], 2, "--here goes with a folder"),
         (["a", "--server", "tls://x"], 2, "--server goes with --renew"),
