@@ -12,8 +12,8 @@ from rich.table import Table
 
 from phloem.hub.fleet import folder as files
 from phloem.hub.fleet.bundle_files import STDOUT, check_free, is_tar, place, write_out
-from phloem.hub.fleet.certificates import LOCAL, valid_until_s
-from phloem.hub.fleet.configurations import STORE_KEY, host_and_port
+from phloem.hub.fleet.certificates import valid_until_s
+from phloem.hub.fleet.configurations import STORE_KEY
 from phloem.hub.fleet.enrolment import (
     CONFIG,
     CREDS,
@@ -26,11 +26,9 @@ from phloem.hub.fleet.enrolment import enroll as enroll_device
 from phloem.hub.fleet.enrolment import revoke as revoke_keys
 from phloem.hub.fleet.folder import Folder, locked
 from phloem.hub.fleet.init_command import DEFAULT_FOLDER
-from phloem.hub.fleet.push import Access, NotReached, Refused
-from phloem.hub.fleet.push import push as push_tokens
 from phloem.hub.fleet.register import Device, keys_of, shown
+from phloem.hub.fleet.tell import Server, tell_hub
 from phloem.hub.fleet.words import NOT_TOLD, SETTINGS, now_s, one_line_errors
-from phloem.shared.errors import ConfigError, NKeyError
 
 STATE_FOLDER = "/var/lib/phloem"
 DAY_S = 86_400
@@ -50,17 +48,6 @@ Config = click.option(
     metavar="FOLDER",
     help="What phloem init has made.",
 )
-Server = click.option(
-    "--server",
-    "-s",
-    "servers",
-    multiple=True,
-    metavar="URL",
-    help="The hub, such as tls://hub.example.com:4222. [default: its names, then this machine]",
-)
-NOT_TOLD_TEXT = """\
-It is in {folder}/account.jwt. Until the hub knows, a revoked device may stay connected, and come in again.
-A hub that runs from {folder}/hub reads it when it starts; any hub that runs is told by: phloem push"""
 Names = click.argument("names", nargs=-1, required=True, metavar="NAME...")
 
 
@@ -176,7 +163,7 @@ def enroll(
         told = True
         if old and not keep_old:
             revoke_keys(folder, old, now_s())
-            told = _tell_hub(folder, servers)
+            told = tell_hub(folder, servers)
         if show_config:
             click.echo(bundles[0].config, nl=False)
         _say_enrolled(folder, places, out, old, keep_old=keep_old)
@@ -208,7 +195,7 @@ def revoke(names: tuple[str, ...], path: Path, servers: tuple[str, ...], old: bo
         for name in names:
             count = sum(key.name == name for key in keys)
             click.echo(f"{name}: {_keys(count)} revoked" if count else f"{name}: nothing left to revoke")
-        told = _tell_hub(folder, servers)
+        told = tell_hub(folder, servers)
     if not told:
         sys.exit(NOT_TOLD)
 
@@ -226,7 +213,7 @@ def push(path: Path, servers: tuple[str, ...]) -> None:
     """
     with one_line_errors("push"), locked(path) as folder:
         sign_account(folder, (), now_s())
-        told = _tell_hub(folder, servers)
+        told = tell_hub(folder, servers)
     if not told:
         sys.exit(NOT_TOLD)
 
@@ -277,26 +264,6 @@ def _say_enrolled(
     click.echo(f"  phloem edge -c {next(iter(places.values()))}/{CONFIG}", err=True)
     if folder.pending and not old:
         click.echo("There are revocations that the hub does not know of: phloem push", err=True)
-
-
-def _tell_hub(folder: Folder, servers: Sequence[str]) -> bool:
-    """Push the accounts; whether that worked, which is told in any case."""
-    deployment = folder.deployment
-    names = dict.fromkeys((*deployment.hubs, LOCAL[0]))
-    urls = servers or [f"tls://{host_and_port(name, deployment.port)}" for name in names]
-    access = Access(urls, folder.path / files.AUTHORITY, folder.path / files.SYSTEM_CREDS)
-    try:
-        server = push_tokens(access, folder.tokens().values())
-    except (NotReached, Refused, OSError, ConfigError, NKeyError) as problem:
-        refused = isinstance(problem, Refused)
-        click.echo("The hub refused it:" if refused else "The hub could not be told:", err=True)
-        for line in str(problem).splitlines():
-            click.echo(f"  {line}", err=True)
-        click.echo(NOT_TOLD_TEXT.format(folder=folder.path), err=True)
-        return False
-    folder.pushed()
-    click.echo(f"The hub has confirmed it ({server}).", err=True)
-    return True
 
 
 def _to_do(folder: Folder, known: Sequence[Device]) -> list[str]:

@@ -287,6 +287,27 @@ async def test_a_device_that_was_stolen_and_replaced(fleet: Fleet) -> None:
     await fleet.client(fleet.place / "new/device.creds")
 
 
+async def test_new_administrators(fleet: Fleet) -> None:
+    """Somebody has left: whoever is connected with what he had is cut off, and the new credentials are good."""
+    gone = asyncio.Event()
+
+    async def closed() -> None:
+        gone.set()
+
+    await fleet.client(closed_cb=closed)
+    for file in ("admin.creds", "system.creds"):
+        shutil.copy(fleet.folder / file, fleet.place / file)
+    done = await phloem("init", fleet.folder, "--renew-admin", "--server", fleet.url)
+    assert done.code == 0, done
+    await asyncio.wait_for(gone.wait(), TIMEOUT_S)
+    for file in ("admin.creds", "system.creds"):
+        with pytest.raises(nats.errors.Error):
+            await fleet.client(fleet.place / file)
+        await fleet.client(file)
+    await fleet.enroll("pump1")
+    await fleet.run("revoke", "pump1")
+
+
 async def test_a_new_certificate(fleet: Fleet) -> None:
     """A reload takes it; who is connected stays, and nobody needs another file."""
     before = await fleet.client()

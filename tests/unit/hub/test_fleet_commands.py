@@ -81,6 +81,10 @@ def test_init_for_another_machine() -> None:
         (["--ca-key", "x"], 2, "goes with --renew-certificate"),
         (["--renew-certificate"], 1, "no deployment"),
         (["--renew-certificate", "--at", "/x"], 2, "--at does not go with"),
+        (["--renew-admin", "--hub", "x"], 2, "--hub does not go with --renew-admin"),
+        (["--renew-admin", "--renew-certificate"], 2, "does not go with"),
+        (["--renew-admin", "--operator", "x"], 2, "--operator does not go with"),
+        (["--server", "tls://x"], 2, "--server goes with --renew-admin"),
         (["--renew-certificate", "--reply-inbox", "x"], 2, "--reply-inbox does not go with"),
     ],
 )
@@ -100,6 +104,30 @@ def test_a_new_certificate() -> None:
     assert Path("fleet/hub/hub.pem").read_bytes() != before[0]
     run(enroll, "pump1")
     assert 'urls: ["tls://one:7422", "tls://two:7422"]' in Path("fleet/devices/pump1/edge.conf").read_text()
+
+
+def test_new_administrators(nowhere: str) -> None:
+    run(init)
+    before = {file: Path("fleet", file).read_bytes() for file in ("admin.creds", "system.creds")}
+    Path("fleet/offline/system-signing.nk").rename("away")
+    assert "system-signing.nk is not there" in run(init, "--renew-admin", "-s", nowhere, code=1).stderr
+    assert {file: Path("fleet", file).read_bytes() for file in before} == before
+    Path("away").rename("fleet/offline/system-signing.nk")
+    done = run(init, "--renew-admin", "-s", nowhere, code=3)
+    assert done.stdout == "fleet/admin.creds, fleet/system.creds: new; the old ones are revoked.\n"
+    with locked(Path("fleet")) as folder:
+        for file, name in (
+            ("admin.creds", folder.deployment.account),
+            ("system.creds", folder.deployment.system),
+        ):
+            old, new = (
+                decode(credentials_in(c)[0]) for c in (before[file], Path("fleet", file).read_bytes())
+            )
+            revocations = folder.account(name).nats.revocations
+            assert old.sub in revocations
+            assert new.sub not in revocations
+            assert folder.deployment.admins[name] == new.sub
+        assert folder.pending
 
 
 def test_enroll_shows_the_configuration_and_keeps_the_secret() -> None:
