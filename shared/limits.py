@@ -22,6 +22,8 @@ FIRST_PING_CLIENT_NS = 2 * SECOND_NS  # measures the round trip soon after CONNE
 FIRST_PING_LEAF_NS = 1 * SECOND_NS
 WRITE_DEADLINE_NS = 10 * SECOND_NS
 AUTH_TIMEOUT_NS = 2 * SECOND_NS
+RESOLVER_INTERVAL_NS = 60 * SECOND_NS  # between comparing stored JWTs with other servers
+RESOLVER_TIMEOUT_NS = 1900 * SECOND_NS // 1000  # below AUTH_TIMEOUT_NS, so that a client still hears of it
 
 LINGER_NS = 50_000  # an answer on the same machine takes about this long
 
@@ -91,6 +93,14 @@ JWT_BYTES = 1 << 20  # of a token, looked at before anything is decoded
 JWT_INFO_BYTES = 8 << 10  # of an account's description or info_url
 JWT_QUOTED = 256  # characters of a peer's text in the text of an error
 TEMPLATE_SUBJECTS = 4096  # that the templates of one list of a scoped signing key may become
+NONCE_BYTES = 11  # 15 characters
+LOGIN_SLACK_NS = (
+    15 * SECOND_NS
+)  # a login that waits for others is over at the latest so long after its own time
+ACCOUNT_FETCHES = 64  # accounts that are asked for at the same time; peers choose which, so more have to wait
+ACCOUNT_FETCH_TIMEOUT_NS = 1_900_000_000
+ACCOUNT_REFRESH_NS = 1 * SECOND_NS  # an account that has expired is asked for again at most so often
+SHARED_PERMISSIONS = 256  # sets of rules that are kept compiled because others may have the same
 CREDENTIALS_BYTES = (1 << 20) + (64 << 10)  # of a creds file: a token of any size and what is around it
 
 # --- connections that fail again and again ------------------------------------------------------

@@ -72,6 +72,8 @@ class Outgoing:
         if step.spoke and self._links.is_known_cluster(step.origin, link.account):
             self._links.loop(link)
             return
+        if not self._links.enter(link):
+            return
         link.cluster, link.spoke = step.origin, step.spoke
         self._links.bring_up(
             link, step.crossing, headers=step.headers, peer_max_payload=step.peer_max_payload

@@ -62,7 +62,7 @@ def finish(account: Account) -> Account:
 def mistakes(top: Mapping[str, Value], fields: Mapping[str, Any]) -> Iterator[ConfigError]:
     """What is wrong between blocks: user names are unique in the whole server, single logins stand alone."""
     authorization: Authorization = fields.get("authorization", Authorization())
-    names = {user.user for user in authorization.users}
+    names = {user.user or user.nkey for user in authorization.users}
     for account in fields.get("accounts", ()):
         if not account.users:
             continue
@@ -72,9 +72,10 @@ def mistakes(top: Mapping[str, Value], fields: Mapping[str, Any]) -> Iterator[Co
         elif authorization.token:
             yield users.error("Can not have a token and accounts")
         for user in account.users:
-            if user.user in names:
-                yield users.error(f'Duplicate user "{user.user}" detected')
-            names.add(user.user)
+            name, what = (user.nkey, "nkey") if user.nkey else (user.user, "user")
+            if name in names:
+                yield users.error(f'Duplicate {what} "{name}" detected')
+            names.add(name)
 
 
 def validate(options: Options) -> None:

@@ -61,6 +61,25 @@ def describe(data: Data) -> str:
             return "a date"
 
 
+def go_type(data: Data) -> str:
+    """A value's type as nats-server's messages name it."""
+    match data:
+        case bool():
+            return "bool"
+        case int():
+            return "int64"
+        case float():
+            return "float64"
+        case str():
+            return "string"
+        case list():
+            return "[]interface {}"
+        case dict():
+            return "map[string]interface {}"
+        case _:
+            return "time.Time"
+
+
 def wrong_type(key: str, value: Value, expected: str) -> ConfigError:
     """The error for a value of another type than the key takes."""
     hint = "; quote it" if expected == "string" and isinstance(value.data, bool | int | float) else ""
@@ -140,6 +159,14 @@ def strings(reading: Reading, key: str, value: Value, option: Declared) -> tuple
         return (string(reading, key, value),)
     if not isinstance(value.data, list):
         raise wrong_type(key, value, option.kind.value)
+    return tuple(string(reading, key, item) for item in value.data)
+
+
+def array(reading: Reading, key: str, value: Value, _option: Declared) -> tuple[str, ...]:
+    """An array of strings."""
+    if not isinstance(value.data, list):
+        name = {"allowed_accounts": "allowed accounts"}.get(key.lower(), key)
+        raise value.error(f"Expected {name} field to be an array, got {go_type(value.data)}")
     return tuple(string(reading, key, item) for item in value.data)
 
 
@@ -282,6 +309,7 @@ CONVERTERS: dict[Kind, Converter] = {
     Kind.SECONDS: seconds,
     Kind.STRINGS: strings,
     Kind.STRING_MAP: string_map,
+    Kind.ARRAY: array,
     Kind.CONNECTION_TYPES: connection_types,
     Kind.COMPRESSION: compression,
     Kind.URLS: urls,

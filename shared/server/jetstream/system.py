@@ -132,6 +132,8 @@ class JetStream:
     def _accounts(self) -> list[tuple[str, AccountOptions]]:
         """Without accounts of its own the global one has JetStream; otherwise each says so for itself."""
         options = self.server.options
+        if self.server.login.trusted is not None:
+            return self.server.login.trusted.jetstream_accounts()
         named = [account for account in options.accounts if account.name != options.system_account]
         if not named:
             return [(GLOBAL_ACCOUNT, AccountOptions())]
@@ -167,6 +169,20 @@ class JetStream:
                 self.api.forget(name)
                 self.add_account(name, options)
         self._refuse_others()
+
+    def use_account(self, name: str, options: AccountOptions | None) -> None:
+        """Limits of an account that the configuration does not have; ``None``: it has no JetStream."""
+        there = self.accounts.get(name)
+        if options is None:
+            if there is not None:
+                self.accounts.pop(name).close()
+            self.api.forget(name)
+            self.api.refuse(name)
+        elif there is not None:
+            there.relimit(options)
+        else:
+            self.api.forget(name)
+            self.add_account(name, options)
 
     def _refuse_others(self) -> None:
         """Accounts without JetStream are told so when they ask."""
