@@ -79,6 +79,15 @@ ORIGIN_RETRY_MAX_NS = 30 * SECOND_NS  # more than that after many failures
 
 METRICS_NAMED = 1000  # streams, and consumers, that have series of their own in /metrics; sums hold for all
 
+# --- the system account (nats-server's numbers, but for the last two) -----------------------------
+STATSZ_FIRST_NS = SECOND_NS // 4  # the pause doubles until it is the next one
+STATSZ_EVERY_NS = 10 * SECOND_NS
+ACCOUNT_HEARTBEAT_NS = 30 * SECOND_NS  # the number of an account's connections without any change
+ACCOUNT_PACED_FROM = 100  # connections: working out an account's figures takes time for each of them, so
+ACCOUNT_PACE_NS = (
+    40_000  # for each, several times what it costs, lies between two messages about their number
+)
+
 # --- leaf links ---------------------------------------------------------------------------------
 LEAF_RECONNECT_NS = 1 * SECOND_NS
 LEAF_DIAL_TIMEOUT_NS = 1 * SECOND_NS

@@ -122,7 +122,7 @@ class Identity(NamedTuple):
     ``secret`` is the configured one that was matched, so that a reload can tell whether it is still valid. ``nkey``:
     the configured public key that was shown. ``admitted`` is set for whom a JWT let in, ``by_callout``: one that an
     auth callout gave; ``asks``: among the users of a callout's own account. ``proxy``: the key of the proxy that
-    vouches.
+    vouches; ``title``: what people call the account, if that is not its name.
     """
 
     name: str = ""
@@ -134,6 +134,13 @@ class Identity(NamedTuple):
     by_callout: bool = False
     asks: bool = False
     proxy: str = ""
+    title: str = ""
+
+    @property
+    def issuer_key(self) -> str:
+        """Who vouches for somebody that has a key: a signing key, or the account."""
+        signing_key = self.admitted.signing_key if self.admitted is not None else ""
+        return signing_key or (self.account if self.nkey or self.admitted is not None else "")
 
 
 class Candidate(NamedTuple):
@@ -331,20 +338,24 @@ class Authenticator:
             return None
         return _nkey_identity(entry) if entry.nkey else Identity(entry.user, entry.account, entry.permissions)
 
-    def renew(self, identity: Identity) -> Identity | None:
+    def renew(self, identity: Identity, connection_type: str = "") -> Identity | None:
         """What an ``identity`` of an earlier configuration is now; ``None``: log in again.
 
-        That is so when its credentials are no longer good, or lead to another account.
+        That is so when its credentials are no longer good, lead to another account, or do not hold for
+        ``connection_type`` any more.
         """
+        entry = self._entry(identity)
+        if entry is not None and connection_type and not _may_connect(entry, connection_type):
+            return None
+        if entry is not None and entry.proxy_required and not identity.proxy:
+            return None
         if not self.configured:
-            return Identity(permissions=self._permissions)
+            return None if identity.name else Identity(permissions=self._permissions)
         if self._anonymous and identity == Identity():
             return identity
         if identity.nkey:
-            entry = self._nkeys.get(identity.nkey)
             good = entry is not None and entry.account == identity.account
             return identity._replace(permissions=entry.permissions) if entry and good else None
-        entry = self._users.get(identity.name)
         if entry is not None:
             no_secret = identity.name == self._no_auth_user and not identity.secret
             good = (no_secret or entry.password == identity.secret) and entry.account == identity.account
@@ -352,6 +363,16 @@ class Authenticator:
         single = self._single or (REDACTED, self._token)
         good = not self._users and bool(identity.secret) and single == (identity.name, identity.secret)
         return identity._replace(permissions=self._permissions) if good else None
+
+    def moved(self, identity: Identity) -> bool:
+        """Whether somebody with a name is there no more, or in another account: he comes again as who he is then."""
+        entry = self._entry(identity)
+        named = bool(identity.name) and identity.name != REDACTED and identity.admitted is None
+        return named and (entry is None or entry.account != identity.account)
+
+    def _entry(self, identity: Identity) -> ConfiguredUser | None:
+        """Who it is in this configuration, whatever the secret."""
+        return self._nkeys.get(identity.nkey) if identity.nkey else self._users.get(identity.name)
 
 
 def _nkey_identity(entry: ConfiguredUser) -> Identity:

@@ -97,7 +97,7 @@ class Callout:
         """What was decided without asking; the callout's own users may not ask as the server does."""
         identity = verdict.identity
         if identity is None:
-            return verdict._replace(event_account=self.account)
+            return verdict._replace(event_account=self.account, event_reason=verdict.reason.text)
         return verdict._replace(identity=identity._replace(asks=identity.account == self.account))
 
     # --- asking --------------------------------------------------------------------------------------------
@@ -247,6 +247,7 @@ class Callout:
             by_callout=True,
             asks=account.name == asked.account,
             proxy=question.proxy,
+            title=account.claims.name,
         )
         return Verdict(identity)
 

@@ -152,7 +152,7 @@ class Clients:
         """Whatever was wrong, the peer hears the same."""
         if verdict.why:
             log.debug("%s - %s", client, verdict.why)
-        self._server.happenings.refused(client, verdict)
+        self._server.events.refused(client, verdict)
         client.conn.close(verdict.reason, AuthorizationViolation.wire_text.encode())
 
     # --- the kernel's events ---------------------------------------------------------------------
@@ -215,7 +215,7 @@ class Clients:
         c.password = c.auth_token = ""  # not needed again, so not kept
         if c.verbose:
             conn.send(b"+OK\r\n")
-        server.happenings.connected(client)
+        server.events.connected(client)
         server.members.check_subscriptions(client)
         conn.resume()
 
@@ -254,8 +254,7 @@ class Clients:
         client = _client(conn)
         del self.open[conn.cid]
         self._server.login.forget(conn)
-        if self._server.members.leave(conn):
-            self._server.happenings.disconnected(client, reason)
+        self._server.members.leave(conn)
         if reason in (Reason.SLOW_CONSUMER_PENDING, Reason.SLOW_CONSUMER_DEADLINE):
             log.warning("%s - Slow Consumer Detected: %s", client, reason.text)
         elif reason is Reason.AUTHENTICATION_TIMEOUT:
@@ -272,8 +271,10 @@ class Clients:
         """The users have changed (reload): who is no longer known goes, the others get their permissions of now."""
         server = self._server
         for client in list(self.open.values()):
-            identity = server.login.renew(client.identity)
-            if identity is None:
+            identity = server.login.renew(client.identity, client.kind)
+            if identity is None and server.auth.moved(client.identity):
+                client.conn.close(Reason.CLIENT_CLOSED)  # as nats-server does it, without a word
+            elif identity is None:
                 self._turn_away(client, Verdict(None, "the configuration has changed"))
             else:
                 client.identity = identity

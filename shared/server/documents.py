@@ -27,7 +27,7 @@ ALTERNATIVES: dict[type[msgspec.Struct], tuple[str, ...]] = {
     ),
     Authorization: ("user", "password", "token", "auth_callout"),
     User: ("nkey",),
-    Account: ("nkey",),
+    Account: ("nkey", "imports"),
     Export: ("service", "response_type", "response_threshold_ns", "latency", "allow_trace", "accounts"),
     Import: ("service", "prefix", "share"),
     LeafAuthorization: ("user", "password", "nkey"),

@@ -16,6 +16,7 @@ class Link:
     """One link, from the TCP connection to its end."""
 
     __slots__ = (
+        "admitted",
         "by_server",
         "cluster",
         "conn",
@@ -33,6 +34,7 @@ class Link:
         "spoke",
         "start_wall_ns",
         "up",
+        "version",
     )
 
     def __init__(self, conn: Connection, ip: str, port: int, account: str, start_wall_ns: int) -> None:
@@ -49,10 +51,12 @@ class Link:
         self.shown = Credentials()  # what CONNECT showed, without secrets
         self.nonce = ""  # that of our INFO, for a peer that has to sign it
         self.name = ""  # the peer's server name
+        self.version = ""  # and its version, if it has linked here
         self.cluster = ""  # the peer's cluster name; while the link is up, an origin is taken for it
         self.spoke = False  # the peer is the hub
         self.isolated = False
         self.up = False
+        self.admitted = False  # it has been up
         self.key: LinkKey | None = None
         self.outgoing: Outgoing | None = None  # the handshake of a link that this side dialled
 
@@ -63,8 +67,8 @@ class Link:
 
     @property
     def user(self) -> str:
-        """Whom an accepted link logged in as."""
-        return self.identity.name
+        """Whom an accepted link logged in as, or says it is."""
+        return self.identity.name or self.shown.raw_user
 
     def changed(self, permissions: Permissions | None) -> None:
         """``identity`` may do other things than before: the peer links again, under the terms of now."""

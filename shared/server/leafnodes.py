@@ -197,7 +197,8 @@ class LeafLinks:
         link.up = True
         conn.send(info)
         conn.link_up()
-        server.happenings.connected(link)
+        link.admitted = True
+        server.events.connected(link)
         server.members.check_subscriptions(link)
         server.schedule()
 
@@ -268,6 +269,7 @@ class LeafLinks:
             return
         shown = Credentials(c.user, c.password, c.auth_token, c.nkey, c.sig, c.jwt, c.proxy_sig)
         link.shown = shown._replace(password="", token=REDACTED if c.auth_token else "")
+        link.name, link.version = c.name, c.version
         visitor = Visitor(
             conn,
             link,
@@ -295,7 +297,7 @@ class LeafLinks:
     def _turn_away(self, link: Link, verdict: Verdict) -> None:
         if verdict.why:
             log.debug("%s - %s", link, verdict.why)
-        self._server.happenings.refused(link, verdict)
+        self._server.events.refused(link, verdict)
         link.conn.close(verdict.reason, AuthorizationViolation.wire_text.encode())
 
     def _decide(self, link: Link, c: LeafConnect, verdict: Verdict) -> None:
@@ -303,7 +305,7 @@ class LeafLinks:
         if identity is None or c.account:
             self._turn_away(link, verdict)
             return
-        link.identity, link.name = identity, c.name
+        link.identity = identity
         if not members.enter(link):
             return
         user = permission_lists(members.rules(identity))
@@ -369,8 +371,7 @@ class LeafLinks:
         link = _link(conn)
         del self.open[conn.cid]
         self._server.login.forget(conn)
-        if self._server.members.leave(conn):
-            self._server.happenings.disconnected(link, reason)
+        self._server.members.leave(conn)
         if link.up:
             link.up = False
             self._origins.give_back(link.cluster)

@@ -33,18 +33,6 @@ from phloem.shared.server.options_phloem import Serial
 from phloem.shared.server.options_trust import AuthCallout, Proxy, Resolver
 from phloem.shared.server.unsupported import UNSUPPORTED, Unsupported, check
 
-NOT_NEGATIVE = (
-    "max_control_line",
-    "max_payload",
-    "max_pending",
-    "max_sub_tokens",
-    "max_closed_clients",
-    "max_traced_msg_len",
-    "ping_interval_ns",
-    "ping_max",
-    "write_deadline_ns",
-)
-
 Fields = dict[str, Any]  # field name of a struct to its value; for blocks, the struct
 
 
@@ -98,6 +86,8 @@ def read(top: dict[str, Value], path: str = "") -> Loaded:
         reading.warnings.append(f"{path}: config has no values or is empty")
     fields = _read_entries(reading, Options, top)
     reading.errors += load_accounts.mistakes(top, fields)
+    if not reading.errors:  # else what is missing may be only a consequence
+        reading.errors += load_accounts.mistakes_between(top, fields)
     if reading.errors:
         raise reading.errors[0] if len(reading.errors) == 1 else ConfigErrors(reading.errors)
     return Loaded(path, fields, config_digest(top), tuple(reading.warnings))
@@ -129,66 +119,6 @@ def merge(loaded: Loaded | None, flags: Mapping[tuple[str, ...], Any]) -> Option
     if loaded:
         fields |= {"config_file": loaded.path, "config_digest": loaded.digest}
     return Options(**fields, explicit=explicit)
-
-
-def validate(options: Options) -> None:
-    """What must hold between options for a server to start.
-
-    Raises:
-        ConfigError: With nats-server's text and no position.
-    """
-    for name in NOT_NEGATIVE:
-        if getattr(options, name) < 0:
-            raise ConfigError(f"{name.removesuffix('_ns')} cannot be negative")
-    if options.max_control_line > limits.MAX_CONTROL_LINE_CEILING:
-        raise ConfigError(f"max_control_line cannot be higher than {limits.MAX_CONTROL_LINE_CEILING}")
-    duration, grace = options.lame_duck_duration_ns, options.lame_duck_grace_period_ns
-    if grace >= duration:
-        raise ConfigError(
-            f"lame duck grace period ({format_duration(grace)}) should be strictly lower than "
-            f"lame duck duration ({format_duration(duration)})"
-        )
-    if options.max_payload > options.max_pending:
-        raise ConfigError(
-            f"max_payload ({options.max_payload}) cannot be higher than max_pending ({options.max_pending})"
-        )
-    if " " in options.server_name:
-        raise ConfigError("server name cannot contain spaces")
-    for name, port in (
-        ("", options.port),
-        ("http ", options.http_port),
-        ("leafnodes ", options.leafnodes.port),
-    ):
-        if not -1 <= port <= 65535:
-            raise ConfigError(f"{name}port {port} is not between -1 and 65535")
-    _validate_users(options)
-    load_accounts.validate(options)
-
-
-def start_warnings(options: Options) -> tuple[str, ...]:
-    """What a server should log as warnings when it starts with these options."""
-    warnings = []
-    if load_auth.has_plaintext_secret(options):
-        warnings.append("Plaintext passwords detected, use nkeys or bcrypt")
-    if options.max_payload > limits.MAX_PAYLOAD_WARN:
-        warnings.append(
-            "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance"
-        )
-    return tuple(warnings)
-
-
-def _validate_users(options: Options) -> None:
-    auth = options.authorization
-    if (auth.user or auth.password) and auth.token:
-        raise ConfigError("Cannot have a user/pass and token")
-    if auth.users and (auth.user or auth.token):
-        raise ConfigError(f"Can not have a {'single user/pass' if auth.user else 'token'} and a users array")
-    wanted = options.no_auth_user
-    if wanted and wanted not in {user.user for user in options.users}:
-        raise ConfigError(
-            f'no_auth_user: "{wanted}" not present as user or nkey in authorization block '
-            "or account configuration"
-        )
 
 
 # --- reading structs ------------------------------------------------------------------------------
@@ -264,8 +194,8 @@ def _struct_of(option: Declared) -> type[msgspec.Struct]:
 def _read_block(reading: Reading, key: str, value: Value, option: Declared) -> msgspec.Struct:
     struct = _struct_of(option)
     if not isinstance(value.data, dict):
-        what = getattr(struct, "EXPECTED", f"map to define {key}")
-        raise value.error(f"Expected {what}, got {describe(value.data)}")
+        what = getattr(struct, "EXPECTED", f"Expected map to define {key}")
+        raise value.error(f"{what}, got {go_type(value.data)}")
     before = len(reading.errors)
     block = struct(**_read_entries(reading, struct, value.data))
     return _finish(value, block) if len(reading.errors) == before else block
@@ -362,8 +292,6 @@ def _finish(value: Value, block: msgspec.Struct) -> msgspec.Struct:
             return load_trust.finish_resolver(value, block)
         case AuthCallout():
             return load_trust.finish_callout(value, block)
-        case Proxy():
-            load_trust.check_proxy_key(value, block.key)
         case Remote():
             load_auth.check_remote(value, block)
         case Serial():
@@ -410,6 +338,8 @@ def _check(struct: type[msgspec.Struct], key: str, value: Value, option: Declare
             load_trust.check_trusted_keys(value, result)
         case "issuer" | "xkey":
             load_trust.check_callout_key(value, option.field, result)
+        case "key" if struct is Proxy:
+            load_trust.check_proxy_key(value, result)
         case "nkey":
             load_auth.check_nkey(value, struct, result)
 

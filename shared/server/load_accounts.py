@@ -4,18 +4,21 @@ The texts are nats-server's (security_ops 9), and so is where they point: mistak
 account are told at its ``users``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
+from phloem.shared.accounts.crossings import resolve
+from phloem.shared.accounts.definition import Definition
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.conf import Value
+from phloem.shared.server.definitions import definition
 from phloem.shared.server.load_auth import with_default_permissions
 from phloem.shared.server.load_values import Reading, string
-from phloem.shared.server.options import Options
 from phloem.shared.server.options_auth import Account, Authorization
+from phloem.shared.wire.subjects import is_literal
 
 
 def named(reading: Reading, key: str, value: Value) -> tuple[Account, ...]:
@@ -62,6 +65,7 @@ def finish(account: Account) -> Account:
 def mistakes(top: Mapping[str, Value], fields: Mapping[str, Any]) -> Iterator[ConfigError]:
     """What is wrong between blocks: user names are unique in the whole server, single logins stand alone."""
     authorization: Authorization = fields.get("authorization", Authorization())
+    yield from _callout_mistakes(authorization, defined(fields))
     names = {user.user or user.nkey for user in authorization.users}
     for account in fields.get("accounts", ()):
         if not account.users:
@@ -78,27 +82,42 @@ def mistakes(top: Mapping[str, Value], fields: Mapping[str, Any]) -> Iterator[Co
             names.add(name)
 
 
-def validate(options: Options) -> None:
-    """What must hold for accounts when a server starts.
+def mistakes_between(top: Mapping[str, Value], fields: Mapping[str, Any]) -> Iterator[ConfigError]:
+    """What is wrong with what accounts export and import; to be asked when nothing else is."""
+    accounts: Sequence[Account] = fields.get("accounts", ())
+    if not any(account.exports or account.imports for account in accounts):
+        return
+    where = _entry(top, "accounts")
+    if fields.get("no_system_account"):
+        for account in accounts:
+            for export in account.exports:
+                if export.service and export.latency is not None:
+                    head = f'Error adding service latency sampling for "{export.service}"'
+                    yield where.error(f"{head}: system account not setup")
+    for account in accounts:
+        for entry in account.imports:
+            if entry.stream is not None and not is_literal(entry.prefix):
+                text = "stream import prefix can not contain wildcard tokens"
+                yield where.error(f'Error adding stream import "{entry.stream.subject}": {text}')
+                return
+    definitions = {account.name: definition(account) for account in accounts}
+    if "mappings" in fields:
+        definitions.setdefault(GLOBAL_ACCOUNT, Definition(GLOBAL_ACCOUNT))
+    for problem in resolve(definitions).problems:
+        yield where.error(problem.text)
 
-    Raises:
-        ConfigError: With nats-server's text and no position.
-    """
-    defined = {GLOBAL_ACCOUNT, Options().system_account, *(account.name for account in options.accounts)}
-    if options.system_account not in defined:
-        raise ConfigError("error resolving system account: account missing")
-    single = options.authorization
-    if (single.user or single.token) and any(account.users for account in options.accounts):
-        raise ConfigError(f"Can not have a {'single user/pass' if single.user else 'token'} and accounts")
-    leaf = options.leafnodes
-    used = [
-        ("authorization", name)
-        for name in (leaf.authorization.account, *(user.account for user in leaf.authorization.users))
-    ]
-    used += [("remote", remote.account) for remote in leaf.remotes]
-    for where, name in used:
-        if name and name not in options.account_names:
-            raise ConfigError(f'cannot find local account "{name}" specified in leafnode {where}')
+
+def defined(fields: Mapping[str, Any]) -> frozenset[str]:
+    """Accounts that others may be told of: those with a block, and ``$G`` if it has mappings."""
+    names = {account.name for account in fields.get("accounts", ())}
+    return frozenset(names | {GLOBAL_ACCOUNT} if "mappings" in fields else names)
+
+
+def _callout_mistakes(authorization: Authorization, accounts: frozenset[str]) -> Iterator[ConfigError]:
+    callout = authorization.auth_callout
+    for name in callout.allowed_accounts if callout is not None else ():
+        if name not in accounts:
+            yield ConfigError(f'auth_callout allowed account "{name}" not found in configured accounts')
 
 
 def _users_value(top: Mapping[str, Value], account: str) -> Value:

@@ -14,7 +14,7 @@ from phloem.shared.security.nkeys import Prefix, decode_seed, is_public, wipe
 from phloem.shared.server.conf.parser import Value
 from phloem.shared.server.declare import Declared
 from phloem.shared.server.durations import parse_duration
-from phloem.shared.server.load_values import Reading, describe, string, wrong_type
+from phloem.shared.server.load_values import Reading, describe, last, string, wrong_type
 from phloem.shared.server.options import LeafAuthorization, Options, Remote
 from phloem.shared.server.options_auth import (
     Account,
@@ -106,12 +106,13 @@ def check_user(value: Value, user: User) -> None:
     Raises:
         ConfigError: Neither, both, or the nkey is none.
     """
+    where = last(value)
     if not user.nkey and not user.user:
-        raise value.error("User entry requires a user")
+        raise where.error("User entry requires a user")
     if user.nkey and not is_public(user.nkey, Prefix.USER):
-        raise value.error("Not a valid public nkey for a user")
+        raise where.error("Not a valid public nkey for a user")
     if user.nkey and (user.user or user.password):
-        raise value.error("Nkey users do not take usernames or passwords")
+        raise where.error("Nkey users do not take usernames or passwords")
 
 
 def check_nkey(value: Value, struct: type[msgspec.Struct], nkey: str) -> None:
@@ -141,7 +142,7 @@ def check_remote(value: Value, remote: Remote) -> None:
         ConfigError: It has two ways to log in.
     """
     if remote.credentials and remote.nkey:
-        raise value.error("Remote leafnode can not have both creds and nkey defined")
+        raise last(value).error("Remote leafnode can not have both creds and nkey defined")
 
 
 def finish_authorization(value: Value, authorization: Authorization) -> Authorization:

@@ -16,7 +16,7 @@ from phloem.shared.security.nkeys import Prefix, is_public
 from phloem.shared.server.conf.parser import Value
 from phloem.shared.server.declare import Declared
 from phloem.shared.server.durations import parse_duration
-from phloem.shared.server.load_values import Reading, go_type, string
+from phloem.shared.server.load_values import Reading, go_type, last, string
 from phloem.shared.server.options_trust import CACHE, FULL, MEMORY, URL, AuthCallout, Operator, Resolver
 
 JWT_START = "eyJ"
@@ -97,7 +97,7 @@ def check_trusted_keys(value: Value, keys: tuple[str, ...]) -> None:
     """
     for key in keys:
         if not is_public(key, Prefix.OPERATOR):
-            raise value.error(f'trust key "{key}" required to be a valid public operator nkey')
+            raise last(value).error(f'trust key "{key}" required to be a valid public operator nkey')
 
 
 # --- resolvers ------------------------------------------------------------------------------------
@@ -105,6 +105,8 @@ def check_trusted_keys(value: Value, keys: tuple[str, ...]) -> None:
 
 def resolver(reading: Reading, key: str, value: Value, _option: Declared) -> Resolver | None:
     """``MEMORY`` or ``URL(...)``; ``None`` for a block, which is read as every block is."""
+    if not isinstance(value.data, str):
+        raise value.error(f"error parsing operator resolver, wrong type {go_type(value.data)}")
     text = string(reading, key, value)
     if _MEMORY.search(text):
         return Resolver()
@@ -121,6 +123,8 @@ def url_resolver(value: Value | None, url: str) -> Resolver:
         ConfigError: It is no URL.
     """
     try:
+        if url.strip().startswith(":"):
+            raise ValueError("missing protocol scheme")
         urlsplit(url.strip()).port  # noqa: B018  (reading it checks it)
     except ValueError:
         text = f'error parsing account resolver url ["{url.strip()}"]'
@@ -219,9 +223,9 @@ def check_callout_key(value: Value, field: str, result: str) -> None:
 def finish_callout(value: Value, callout: AuthCallout) -> AuthCallout:
     """Check that all is there that it needs."""
     if not callout.issuer:
-        raise value.error("Authorization callouts require an issuer to be specified")
+        raise last(value).error("Authorization callouts require an issuer to be specified")
     if not callout.auth_users:
-        raise value.error("Authorization callouts require authorized users to be specified")
+        raise last(value).error("Authorization callouts require authorized users to be specified")
     return callout
 
 

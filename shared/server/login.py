@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from phloem.shared import limits
 from phloem.shared.accounts.auth import (
-    GLOBAL_ACCOUNT,
     PROXY_NOT_TRUSTED,
     PROXY_REQUIRED,
     Authenticator,
@@ -69,13 +68,13 @@ class Visitor(NamedTuple):
 class Verdict(NamedTuple):
     """Who it is; ``identity`` of ``None``: nobody who may come in, and ``why``, for the log.
 
-    ``event_account`` and ``event_reason``: where and with which words a failure is told inside of an account, beside
-    what the system account hears.
+    ``event_account`` and ``event_reason``: the account of the callout that decided, and how it is told there; the
+    system account hears of all in the same way.
     """
 
     identity: Identity | None
     why: str = ""
-    event_account: str = GLOBAL_ACCOUNT
+    event_account: str = ""
     event_reason: str = ""
 
     @property
@@ -122,7 +121,9 @@ class Login:
         for account in self._server.options.accounts:
             self._server.members.limits[account.name] = limits_of(account)
         if self.trusted is not None:
-            self.trusted.reload(self._server.options.resolver_pinned_accounts)
+            self.trusted.use_pinned(self._server.options.resolver_pinned_accounts)
+            if self._server.ready:
+                self.trusted.reload()
 
     async def stop(self) -> None:
         """Nobody comes in any more."""
@@ -154,13 +155,14 @@ class Login:
         """Who a client is that has not sent CONNECT yet; ``None``: nobody."""
         return None if self.trusted is not None else self._server.auth.stand_in(connection_type)
 
-    def renew(self, identity: Identity) -> Identity | None:
+    def renew(self, identity: Identity, connection_type: str = "") -> Identity | None:
         """What somebody is after a reload; ``None``: he has to log in again."""
         if identity.proxy and identity.proxy not in self._proxies():
             return None
         if identity.admitted is not None:
-            return identity
-        renewed = self._server.auth.renew(identity)
+            pinned = self.trusted.pinned if self.trusted is not None else None
+            return identity if pinned is None or identity.account in pinned else None
+        renewed = self._server.auth.renew(identity, connection_type)
         return renewed and renewed._replace(asks=identity.asks, proxy=identity.proxy)
 
     # --- coming in -----------------------------------------------------------------------------------
@@ -308,7 +310,14 @@ class Login:
             verdict, user = Verdict(None, refused.reason), visitor.shown.raw_user
         else:
             verdict = Verdict(
-                Identity(admitted.user.sub, account.name, admitted.rules, admitted=admitted, proxy=proxy)
+                Identity(
+                    admitted.user.sub,
+                    account.name,
+                    admitted.rules,
+                    admitted=admitted,
+                    proxy=proxy,
+                    title=account.claims.name,
+                )
             )
             user = visitor.shown.raw_user or admitted.user.sub
         callout = account.claims.nats.authorization

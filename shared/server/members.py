@@ -85,6 +85,7 @@ class Members:
         there[cid] = member = Member(peer)
         self._where[cid] = name
         self._set_alarm(member)
+        self._server.crossings.introduce(peer)
         return True
 
     def leave(self, conn: Connection) -> bool:
@@ -185,6 +186,14 @@ class Members:
             self.apply_limits(peer)
             if outcome.rules != identity.permissions:
                 peer.changed(self.permissions(peer.identity))
+
+    def shrink(self) -> None:
+        """The configuration has changed: of accounts with more connections than they may have the newest go."""
+        for name, bounds in self.limits.items():
+            if bounds.connections < 0:
+                continue
+            for peer in self.of(name)[bounds.connections :]:
+                self.close(peer, Leaves(renewal.TOO_MANY_CONNECTIONS, Reason.MAX_ACCOUNT_CONNECTIONS.text))
 
     def expire(self, account: str) -> None:
         """An account has expired, or was deleted."""

@@ -346,7 +346,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = ()
     default_js_domain: Annotated[
         dict[str, str],
-        Opt("Accounts and the JetStream domain that they use without naming it.", example="{ PLANT: hub }"),
+        Opt("Accounts and the JetStream domain that they use without naming it.", example='{ "$G": hub }'),
     ] = {}
     proxies: Annotated[
         Proxies, Opt("Proxies in front of clients.", example='{ trusted: [ { key: "U..." } ] }', reload=True)
@@ -372,7 +372,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             "Where accounts' JWTs come from.",
             aliases="account_resolver accounts_resolver",
             example='{ type: full, dir: "/var/lib/phloem/jwt" }',
-            reload=True,
         ),
     ] = None
     resolver_preload: Annotated[

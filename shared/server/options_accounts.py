@@ -75,7 +75,7 @@ class Import(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Kind.SOURCE,
         Opt(
             "Messages of another account.",
-            example='{ account: "$SYS", subject: "sensors.>" }',
+            example='{ account: PLANT, subject: "sensors.>" }',
             reload=True,
         ),
     ] = None
@@ -99,7 +99,7 @@ class Import(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class AccountLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an account may have on this server; -1 is no limit."""
 
-    EXPECTED: ClassVar[str] = "account limits to be a map/struct"
+    EXPECTED: ClassVar[str] = "Expected account limits to be a map/struct"
     UNKNOWN: ClassVar[str] = "parsing account limits"
 
     max_connections: Annotated[int, Opt("Clients at the same time.", aliases="max_conn", reload=True)] = (

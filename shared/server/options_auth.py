@@ -35,7 +35,7 @@ class SubjectPermission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 class Permissions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one user may do. ``None`` for a direction: everything."""
 
-    EXPECTED: ClassVar[str] = "permissions to be a map/struct"
+    EXPECTED: ClassVar[str] = "Expected permissions to be a map/struct"
     UNKNOWN: ClassVar[str] = "parsing permissions"
 
     publish: Annotated[
@@ -121,7 +121,6 @@ class Authorization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             "A service decides who may connect.",
             aliases="auth_hook",
             example='{ issuer: "A...", auth_users: [auth] }',
-            reload=True,
         ),
     ] = None
     proxy_required: Annotated[
@@ -145,7 +144,14 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = None
     nkey: Annotated[str, Opt("Public account key.", reload=True)] = ""
     exports: Annotated[tuple[Export, ...], Opt("Subjects that other accounts may import.", reload=True)] = ()
-    imports: Annotated[tuple[Import, ...], Opt("Subjects of other accounts.", reload=True)] = ()
+    imports: Annotated[
+        tuple[Import, ...],
+        Opt(
+            "Subjects of other accounts.",
+            example='[ { stream: { account: HALL, subject: "sensors.>" }, prefix: hall } ]',
+            reload=True,
+        ),
+    ] = ()
     limits: Annotated[AccountLimits, Opt("What it may have.", reload=True)] = AccountLimits()
     mappings: Annotated[
         tuple[SubjectMapping, ...],

@@ -50,34 +50,39 @@ class Resolver(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class AuthCallout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A service decides who may connect."""
 
-    EXPECTED: ClassVar[str] = "authorization callout to be a map/struct"
+    EXPECTED: ClassVar[str] = "Expected authorization callout to be a map/struct"
     UNKNOWN: ClassVar[str] = "parsing authorization callout"
 
-    issuer: Annotated[str, Opt("Public account key that signs its answers.", reload=True)] = ""
-    account: Annotated[
-        str, Opt("Account in which the service is.", aliases="acc", empty_is_default=True, reload=True)
-    ] = GLOBAL_ACCOUNT
+    issuer: Annotated[str, Opt("Public account key that signs its answers.")] = ""
+    account: Annotated[str, Opt("Account in which the service is.", aliases="acc", empty_is_default=True)] = (
+        GLOBAL_ACCOUNT
+    )
     auth_users: Annotated[
         tuple[str, ...],
         Kind.ARRAY,
-        Opt("Users, also by nkey, about whom it is not asked.", aliases="users", reload=True),
+        Opt("Users, also by nkey, about whom it is not asked.", aliases="users"),
     ] = ()
     xkey: Annotated[
         str,
-        Opt("Public curve key of the service; requests are encrypted for it.", aliases="key", reload=True),
+        Opt("Public curve key of the service; requests are encrypted for it.", aliases="key"),
     ] = ""
     allowed_accounts: Annotated[
-        tuple[str, ...], Kind.ARRAY, Opt("Accounts that it decides about; without it all.", reload=True)
+        tuple[str, ...], Kind.ARRAY, Opt("Accounts that it decides about; without it all.")
     ] = ()
 
 
 class Proxy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A proxy in front of clients, which signs that they came through it."""
 
+    ARRAY: ClassVar[str] = "expected proxies' trusted field to be an array"
+    ITEM: ClassVar[str] = "expected proxies' trusted entry to be a map/struct"
+
     key: Annotated[str, Opt("Its public nkey.", aliases="public_key", reload=True)] = ""
 
 
 class Proxies(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Proxies in front of clients."""
+
+    EXPECTED: ClassVar[str] = "expected proxies to be a map/struct"
 
     trusted: Annotated[tuple[Proxy, ...], Opt("Those whose signature counts.", reload=True)] = ()

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from phloem import __version__
@@ -14,10 +15,10 @@ from phloem.shared import limits
 from phloem.shared.errors import PhloemError
 from phloem.shared.server import log as logs
 from phloem.shared.server.files import ports_file, remove_file, write_pid_file, write_ports_file
-from phloem.shared.server.load import start_warnings
 from phloem.shared.server.options import Options
-from phloem.shared.server.reload import reload
+from phloem.shared.server.reload import reload, use
 from phloem.shared.server.server import Server
+from phloem.shared.server.validation import start_warnings
 from phloem.shared.wire.info import PROTOCOL_VERSION
 
 log = logging.getLogger("phloem.server")
@@ -38,6 +39,12 @@ class Process:
         self.server = server
         self._source = reload_source
         self._ports_file: Path | None = None
+        server.reload = self.reload
+
+    def reload(self) -> None:
+        """The file is read again. Raises ConfigError and OSError, and then nothing has changed."""
+        use(self.server, self._source)
+        self.write_ports()
 
     def write_ports(self) -> None:
         """Write the ports file where the options want it, and only there."""
@@ -131,6 +138,19 @@ def _greet(server: Server) -> None:
         log.warning("%s", warning)
     if options.config_file:
         log.info("Using configuration file: %s (%s)", options.config_file, options.config_digest)
+    if options.operators:
+        log.info("Trusted Operators")
+    for operator in options.operators:
+        claims = operator.claims
+        log.info('  System  : "%s"', claims.aud)
+        log.info('  Operator: "%s"', claims.name)
+        log.info("  Issued  : %s", _date(claims.iat))
+        log.info("  Expires : %s", _date(claims.exp) if claims.exp else "Never")
+
+
+def _date(seconds: int) -> str:
+    """As Go prints it, in local time."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %z %Z")
 
 
 def urls(server: Server) -> dict[str, list[str]]:

@@ -19,29 +19,35 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from phloem.shared import limits
-from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, Authenticator, Rules, permission_lists
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT, Authenticator, Rules, permission_lists
 from phloem.shared.accounts.definition import Definition
 from phloem.shared.clock import Clock, SystemClock
 from phloem.shared.errors import ConfigError
 from phloem.shared.kernel import BUILD, KIND_LEAF, Account, Connection, Kernel, Permissions, Reason
 from phloem.shared.net.listener import Listener
 from phloem.shared.security.nkeys import KEY_BYTES, KeyPair, Prefix, encode
+from phloem.shared.server.accounts import Accounts
 from phloem.shared.server.alarms import Alarms
 from phloem.shared.server.clients import Client, Clients
-from phloem.shared.server.happenings import Happenings
+from phloem.shared.server.definitions import definitions
 from phloem.shared.server.lame_duck import LameDuck
+from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leafnodes import LeafLinks
-from phloem.shared.server.load import load, load_mapping, merge, validate
+from phloem.shared.server.load import load, load_mapping, merge
 from phloem.shared.server.login import Login
 from phloem.shared.server.members import Members
 from phloem.shared.server.monitor_source import ServerSource
 from phloem.shared.server.options import Options
 from phloem.shared.server.options_jetstream import AccountJetStream
+from phloem.shared.server.system.no_events import NoEvents
+from phloem.shared.server.system.system import System
+from phloem.shared.server.validation import validate
 from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION, Info
 
 if TYPE_CHECKING:
     from nats.aio.client import Client as NatsClient
 
+    from phloem.shared.kernel import Served
     from phloem.shared.server.jetstream.system import JetStream
     from phloem.shared.server.monitor.pages import Monitor
 
@@ -96,10 +102,12 @@ class Server:
         self.source = ServerSource(self)
         self.monitor: Monitor | None = None
         self.jetstream: JetStream | None = None
+        self.system: System | None = None
+        self.events = NoEvents()
+        self.reload: Callable[[], None] | None = None  # set by a process that has a configuration file
         self.auth = self._authenticator(self.options)
         self.login = Login(self)
         self.members = Members(self)
-        self.happenings = Happenings()
         self.ldm: LameDuck | None = None
         self._listener: Listener | None = None
         self._unix: Listener | None = None
@@ -110,7 +118,7 @@ class Server:
         self._cid = 0
         self.ready = False  # everything is open; stays so until the end
         self.accounts: dict[str, Account] = {}
-        self.definitions: dict[str, Definition] = {}
+        self.crossings = Accounts(self)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._stopped: asyncio.Event
@@ -130,6 +138,7 @@ class Server:
         self.apply_limits()
         self.clients = Clients(self)
         self.leafs = LeafLinks(self)
+        self.crossings.begin()
         self._loop.add_reader(self.kernel.fileno(), self._tick)
         try:
             await self._open()
@@ -142,12 +151,12 @@ class Server:
         await self.login.start()
         for name in o.account_names:
             self.account(name)
-        if o.jetstream is not None and o.jetstream.on:
-            from phloem.shared.server.jetstream.system import JetStream  # noqa: PLC0415  (only whoever keeps streams pays for it)
-
-            jetstream = JetStream(self, o.jetstream)
-            jetstream.start()
-            self.jetstream = jetstream
+        if self.login.trusted is None:
+            self.use_definitions(definitions(o))
+        self.use_jetstream()
+        if self.system_account:
+            self.system = System(self)
+            self.events = self.system.events
         if o.http_port:
             from phloem.shared.server.monitor.pages import Monitor  # noqa: PLC0415  (nor for HTTP without a port)
 
@@ -185,6 +194,9 @@ class Server:
         log.info("Server Exiting..")
 
     async def _close(self) -> None:
+        if self.system is not None:
+            self.system.stop()
+            self.system, self.events = None, NoEvents()
         if self.ldm is not None:
             self.ldm.cancel()
         self.stop_accepting()
@@ -251,6 +263,11 @@ class Server:
         return self.options.server_name or self.server_id
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        """The configured tags, which are known in any case, in lower case."""
+        return tuple(tag.lower() for tag in self.options.server_tags)
+
+    @property
     def build(self) -> str:
         """How the kernel was built."""
         return BUILD
@@ -309,20 +326,35 @@ class Server:
             account = self.accounts[name] = self.kernel.account(name, system=self.is_system(name))
             token = encode(Prefix.SERVER, self.rng.randbytes(KEY_BYTES))[1:23]
             account.set_loop_subject(f"$LDS.{token}".encode())
+            if self.system is not None:
+                self.system.serve(account)
+            self.crossings.added(name)
         return account
 
     def use_definitions(self, definitions: Mapping[str, Definition]) -> None:
         """What accounts are now, by name."""
-        self.definitions = dict(definitions)
+        self.crossings.define(definitions)
+
+    @property
+    def definitions(self) -> Mapping[str, Definition]:
+        """What accounts are, by name."""
+        return self.crossings.definitions
 
     def use_account_jetstream(self, name: str, options: AccountJetStream | None) -> None:
         """What an account of an operator may keep; ``None``: nothing."""
         if self.jetstream is not None:
             self.jetstream.use_account(name, options)
 
+    @property
+    def system_account(self) -> str:
+        """The account's name; empty without one, which JetStream, as in nats-server, does not do without."""
+        o = self.options
+        wanted = o.jetstream is not None and o.jetstream.on
+        return o.system_account or (SYSTEM_ACCOUNT if wanted else "")
+
     def is_system(self, account: str) -> bool:
         """Whether this is the system account."""
-        return account == self.options.system_account
+        return account == self.system_account
 
     def permissions(self, rules: Rules | None) -> Permissions | None:
         """``rules`` compiled; users share one compiled set as long as the configuration lasts."""
@@ -372,6 +404,23 @@ class Server:
         self.login.reload()
         self.clients.recheck()
         self.leafs.recheck()
+        self.members.shrink()
+
+    def use_jetstream(self) -> None:
+        """Keep streams as the options say, or no more. Raises ConfigError; then all is as it was."""
+        wanted = self.options.jetstream
+        if wanted is None or not wanted.on:
+            if self.jetstream is not None:
+                self.jetstream.switch_off()
+                self.jetstream = None
+        elif self.jetstream is not None:
+            self.jetstream.relimit(wanted)
+        else:
+            from phloem.shared.server.jetstream.system import JetStream  # noqa: PLC0415  (only whoever keeps streams pays for it)
+
+            jetstream = JetStream(self, wanted)
+            jetstream.start()
+            self.jetstream = jetstream
 
     def apply_limits(self) -> None:
         """Tell the kernel the limits of the current options."""
@@ -465,8 +514,15 @@ class Server:
 
     def on_closed(self, conn: Connection, reason: Reason) -> None:
         """The end of a connection."""
+        peer = conn.owner
         self.source.ended(conn, reason)
         self._events(conn).on_closed(conn, reason)
+        assert isinstance(peer, Client | Link)
+        self.events.disconnected(peer, reason)
+
+    def on_served(self, served: "Served") -> None:
+        """A request to a service, whose latency is measured."""
+        self.crossings.on_served(served)
 
     def on_trace(self, conn: Connection, direction: str, data: bytes) -> None:
         """An operation, for the trace log."""

@@ -14,6 +14,7 @@ from phloem.shared import limits
 from phloem.shared.accounts.definition import Definition, Limits
 from phloem.shared.accounts.from_claims import definition
 from phloem.shared.errors import ConfigError, InvalidJWT
+from phloem.shared.kernel import Reason
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.security import trust as trusting
 from phloem.shared.security.account_rules import tiers
@@ -21,6 +22,7 @@ from phloem.shared.security.claims import OPEN_LIMITS, AccountClaims, OperatorLi
 from phloem.shared.security.claims import Account as AccountBody
 from phloem.shared.security.nkeys import Prefix, is_public
 from phloem.shared.security.trust import Account, Trust, verify_account
+from phloem.shared.server.definitions import with_default_domain
 from phloem.shared.server.options_jetstream import AccountJetStream
 from phloem.shared.server.options_trust import MEMORY, URL
 from phloem.shared.server.resolvers import MemoryResolver, Resolver, UrlResolver, check_name
@@ -63,11 +65,10 @@ class TrustedAccounts:
         self,
         server: "Server",
         trust: Trust,
-        resolver: Resolver,
     ) -> None:
         self._server = server
         self.trust = trust
-        self.resolver = resolver
+        self.resolver: Resolver = MemoryResolver({})
         self.pinned: frozenset[str] | None = None
         self._known: dict[str, TrustedAccount] = {}
         self._fetching: dict[str, asyncio.Task[TrustedAccount]] = {}
@@ -78,6 +79,7 @@ class TrustedAccounts:
     async def start(self) -> None:
         """Get the resolver going and have the system account. Raises ConfigError."""
         await self.resolver.start()
+        self._answer_requests()
         name, options = self._server.options.system_account, self._server.options
         if not is_public(name, Prefix.ACCOUNT):
             return
@@ -87,6 +89,13 @@ class TrustedAccounts:
             if len(options.operators) != 1 or isinstance(self.resolver, MemoryResolver):
                 raise ConfigError(f"error resolving system account: {error}") from error
             self._bootstrap(name, options.operators[0].claims.iss)
+
+    def _answer_requests(self) -> None:
+        """A resolver with a folder does so itself."""
+        from phloem.shared.server.claim_service import ClaimService  # noqa: PLC0415  (it imports the resolver's side)
+
+        if self._system and not isinstance(self.resolver, ClaimService):
+            ClaimService(self._server, self).serve()
 
     def _bootstrap(self, name: str, operator: str) -> None:
         """The system account is what accounts are put into the resolver with, itself among them."""
@@ -105,11 +114,34 @@ class TrustedAccounts:
                 continue
         log.info("System account fetched and updated")
 
-    def reload(self, pinned: Iterable[str]) -> None:
-        """Options that may change while the server runs."""
+    def use_pinned(self, pinned: Iterable[str]) -> None:
+        """The only accounts whose users may come in; the system account always may."""
         accounts = frozenset(pinned)
-        self.pinned = accounts | {self._server.options.system_account} if accounts else None
-        self.resolver.reload()
+        self.pinned = accounts | {self._system} if accounts else None
+
+    def reload(self) -> None:
+        """The configuration may have other JWTs. What is gone from a resolver in memory is gone altogether."""
+        self.resolver.reload(self._server.options.resolver_preload)
+        if not isinstance(self.resolver, MemoryResolver):
+            return
+        for name in list(self._known):
+            token = self.resolver.get(name)
+            why = "removed"
+            if token is not None:
+                try:
+                    self.update(token, name)
+                except InvalidJWT:
+                    why = "bad claims"
+                else:
+                    continue
+            if not self._known[name].expired:
+                log.info('Reloaded: deleting account [%s]: "%s"', why, name)
+                self._turn_out(name)
+
+    def _turn_out(self, name: str) -> None:
+        for peer in self._server.members.of(name):
+            peer.conn.close(Reason.AUTHENTICATION_VIOLATION, b"Authorization Violation")
+        self.remove(name)
 
     # --- asking ------------------------------------------------------------------------------------------
 
@@ -275,7 +307,11 @@ class TrustedAccounts:
     # --- imports ---------------------------------------------------------------------------------------------
 
     def _publish_definitions(self) -> None:
-        self._server.use_definitions({name: known.definition for name, known in self._known.items()})
+        domains = self._server.options.default_js_domain
+        definitions = {
+            name: with_default_domain(known.definition, domains) for name, known in self._known.items()
+        }
+        self._server.use_definitions(definitions)
 
 
 def jetstream_limits(granted: OperatorLimits) -> AccountJetStream | None:
@@ -299,6 +335,7 @@ def jetstream_limits(granted: OperatorLimits) -> AccountJetStream | None:
 def opened(server: "Server") -> TrustedAccounts:
     """By the options. Raises ConfigError."""
     options = server.options
+    trusted = TrustedAccounts(server, options.trust)
     configured, preload = options.resolver, options.resolver_preload
     resolver: Resolver
     if configured is None or configured.kind == MEMORY:
@@ -306,5 +343,10 @@ def opened(server: "Server") -> TrustedAccounts:
     elif configured.kind == URL:
         resolver = UrlResolver(configured.url, timeout_ns=configured.timeout_ns)
     else:
-        raise NotImplementedError
-    return TrustedAccounts(server, options.trust, resolver)
+        if not options.operators:
+            raise ConfigError("Could not start resolver: no operator key found")
+        from phloem.shared.server.claim_service import FolderResolver  # noqa: PLC0415  (only who keeps JWTs needs it)
+
+        resolver = FolderResolver(server, trusted, configured, options.operators[0].claims)
+    trusted.resolver = resolver
+    return trusted

@@ -14,17 +14,13 @@ from phloem.shared.server.load import (
     load,
     load_mapping,
     merge,
-    start_warnings,
-    validate,
 )
 from phloem.shared.server.options import (
     LeafAuthorization,
     LeafNodes,
     LeafUser,
     Options,
-    PhloemOptions,
     Remote,
-    Serial,
 )
 from phloem.shared.server.options_auth import (
     Account,
@@ -35,6 +31,8 @@ from phloem.shared.server.options_auth import (
     User,
 )
 from phloem.shared.server.options_jetstream import JetStream
+from phloem.shared.server.options_phloem import PhloemOptions, Serial
+from phloem.shared.server.validation import start_warnings, validate
 
 
 @pytest.fixture
@@ -274,7 +272,7 @@ def test_flags_win_over_the_file(write: Any) -> None:
         ({"http_port": -2}, "http port -2 is not between -1 and 65535"),
         (
             {"no_auth_user": "zz"},
-            'no_auth_user: "zz" not present as user or nkey in authorization block or account configuration',
+            'no_auth_user: "zz" present, but users/nkeys are not defined',
         ),
         ({"authorization": Authorization(user="a", token="b")}, "Cannot have a user/pass and token"),
         (
