@@ -133,6 +133,13 @@ class Names:
     def symbol(self, text: str) -> str:
         return REPLY.sub(lambda found: self._symbol.get(found[0], found[0]), text)
 
+    def told(self, delivery: Delivery) -> Delivery:
+        """The delivery with symbols, where they are known; a 503 names a subject in its headers."""
+        client, sid, subject, reply, message = delivery
+        if message.headers is not None:
+            message = message._replace(headers=self.symbol(message.headers.decode()).encode())
+        return Delivery(client, sid, self.symbol(subject), self.symbol(reply), message)
+
     def learn(self, symbol: str, real: str) -> None:
         self._real[symbol], self._symbol[real] = real, symbol
 

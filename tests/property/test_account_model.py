@@ -87,11 +87,7 @@ def explain(
     errors = Counter(Error(e.client, names.symbol(e.text)) for e in came if isinstance(e, Error))
     if errors != Counter(expected.errors):
         return None
-    messages = [
-        d._replace(subject=names.symbol(d.subject), reply=names.symbol(d.reply))
-        for d in came
-        if isinstance(d, Delivery)
-    ]
+    messages = [names.told(d) for d in came if isinstance(d, Delivery)]
     status: list[list[Delivery]] = [[d] for d in expected.status] or [[]]
     for chosen in itertools.product(*expected.groups):
         for extra in status:
