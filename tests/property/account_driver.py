@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from tests.property.account_config import PASSWORD
 from tests.property.account_model import REPLY, Delivery, Error, Message, split_headers
-from tests.property.account_operations import PASSWORD, Script
+from tests.property.account_operations import Script
 from tests.property.broker_driver import TIMEOUT_S, frames
 from tests.property.kernel_driver import StillServer
 from tests.support.real_server import RealServer
