@@ -129,8 +129,9 @@ def _stream_cycle(
 def _twice(entry: Import, others: Iterable[Import]) -> bool:
     if entry.kind is Kind.STREAM:
         return any(other[:3] == entry[:3] for other in others)
+    local = entry.to or entry.subject
     return any(
-        other.account == entry.account and (other.to or other.subject) == (entry.to or entry.subject)
+        other.account == entry.account and local in (other.to or other.subject, placed(other))
         for other in others
     )
 
