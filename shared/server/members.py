@@ -85,6 +85,7 @@ class Members:
         there[cid] = member = Member(peer)
         self._where[cid] = name
         self._set_alarm(member)
+        self._server.crossings.introduce(peer)
         return True
 
     def leave(self, conn: Connection) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from phloem.shared.errors import ConfigError
 from phloem.shared.kernel import Reason
 from phloem.shared.server import log as logs
+from phloem.shared.server.definitions import definitions
 from phloem.shared.server.files import write_pid_file
 from phloem.shared.server.options import Options
 from phloem.shared.server.reload_rules import differences
@@ -118,6 +119,8 @@ def _apply(server: "Server", old: Options, changed: set[str]) -> None:
         server.use_authorization(new)
         if server.jetstream is not None:
             server.jetstream.reload_accounts()
+    if {"accounts", "mappings"} & changed and server.login.trusted is None:
+        server.use_definitions(definitions(new))
     server.clients.relimit()
     server.leafs.relimit()
     if "client_advertise" in changed:

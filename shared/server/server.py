@@ -26,8 +26,10 @@ from phloem.shared.errors import ConfigError
 from phloem.shared.kernel import BUILD, KIND_LEAF, Account, Connection, Kernel, Permissions, Reason
 from phloem.shared.net.listener import Listener
 from phloem.shared.security.nkeys import KEY_BYTES, KeyPair, Prefix, encode
+from phloem.shared.server.accounts import Accounts
 from phloem.shared.server.alarms import Alarms
 from phloem.shared.server.clients import Client, Clients
+from phloem.shared.server.definitions import definitions
 from phloem.shared.server.lame_duck import LameDuck
 from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leafnodes import LeafLinks
@@ -45,6 +47,7 @@ from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION, Info
 if TYPE_CHECKING:
     from nats.aio.client import Client as NatsClient
 
+    from phloem.shared.kernel import Served
     from phloem.shared.server.jetstream.system import JetStream
     from phloem.shared.server.monitor.pages import Monitor
 
@@ -115,7 +118,7 @@ class Server:
         self._cid = 0
         self.ready = False  # everything is open; stays so until the end
         self.accounts: dict[str, Account] = {}
-        self.definitions: dict[str, Definition] = {}
+        self.crossings = Accounts(self)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._stopped: asyncio.Event
@@ -135,6 +138,7 @@ class Server:
         self.apply_limits()
         self.clients = Clients(self)
         self.leafs = LeafLinks(self)
+        self.crossings.begin()
         self._loop.add_reader(self.kernel.fileno(), self._tick)
         try:
             await self._open()
@@ -147,6 +151,8 @@ class Server:
         await self.login.start()
         for name in o.account_names:
             self.account(name)
+        if self.login.trusted is None:
+            self.use_definitions(definitions(o))
         self.use_jetstream()
         if self.system_account:
             self.system = System(self)
@@ -322,11 +328,17 @@ class Server:
             account.set_loop_subject(f"$LDS.{token}".encode())
             if self.system is not None:
                 self.system.serve(account)
+            self.crossings.added(name)
         return account
 
     def use_definitions(self, definitions: Mapping[str, Definition]) -> None:
         """What accounts are now, by name."""
-        self.definitions = dict(definitions)
+        self.crossings.define(definitions)
+
+    @property
+    def definitions(self) -> Mapping[str, Definition]:
+        """What accounts are, by name."""
+        return self.crossings.definitions
 
     def use_account_jetstream(self, name: str, options: AccountJetStream | None) -> None:
         """What an account of an operator may keep; ``None``: nothing."""
@@ -507,6 +519,10 @@ class Server:
         self._events(conn).on_closed(conn, reason)
         assert isinstance(peer, Client | Link)
         self.events.disconnected(peer, reason)
+
+    def on_served(self, served: "Served") -> None:
+        """A request to a service, whose latency is measured."""
+        self.crossings.on_served(served)
 
     def on_trace(self, conn: Connection, direction: str, data: bytes) -> None:
         """An operation, for the trace log."""

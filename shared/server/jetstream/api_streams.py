@@ -9,11 +9,11 @@ from phloem.shared.jetstream import stream_config, strict_json
 from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.stream_config import StreamConfig
 from phloem.shared.jetstream.stream_rules import ServerLimits, check_update, checked
-from phloem.shared.jetstream.subjects import collide, matches
 from phloem.shared.jetstream.times import parse_rfc3339, rfc3339
 from phloem.shared.limits import SEQUENCE_MAX
 from phloem.shared.server.jetstream.direct import GetRequest, NotThere, find
 from phloem.shared.server.jetstream.stream import Stream, StreamRecord
+from phloem.shared.wire.subjects import collide, matches
 
 if TYPE_CHECKING:
     from phloem.shared.server.jetstream.account import AccountJetStream
