@@ -367,7 +367,7 @@ class Authenticator:
     def moved(self, identity: Identity) -> bool:
         """Whether somebody with a name is there no more, or in another account: he comes again as who he is then."""
         entry = self._entry(identity)
-        named = bool(identity.name) and identity.name != REDACTED
+        named = bool(identity.name) and identity.name != REDACTED and identity.admitted is None
         return named and (entry is None or entry.account != identity.account)
 
     def _entry(self, identity: Identity) -> ConfiguredUser | None:

@@ -123,7 +123,7 @@ class Login:
         if self.trusted is not None:
             self.trusted.use_pinned(self._server.options.resolver_pinned_accounts)
             if self._server.ready:
-                self.trusted.resolver.reload()
+                self.trusted.reload()
 
     async def stop(self) -> None:
         """Nobody comes in any more."""
@@ -160,7 +160,8 @@ class Login:
         if identity.proxy and identity.proxy not in self._proxies():
             return None
         if identity.admitted is not None:
-            return identity
+            pinned = self.trusted.pinned if self.trusted is not None else None
+            return identity if pinned is None or identity.account in pinned else None
         renewed = self._server.auth.renew(identity, connection_type)
         return renewed and renewed._replace(asks=identity.asks, proxy=identity.proxy)
 

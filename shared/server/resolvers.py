@@ -29,8 +29,8 @@ class Resolver(Protocol):
     async def fetch(self, name: str) -> str:
         """The JWT of an account. Raises InvalidJWT with nats-server's words for why there is none."""
 
-    def reload(self) -> None:
-        """Look again at what may have been changed by hand."""
+    def reload(self, preload: Mapping[str, str]) -> None:
+        """The configuration has these; look again at what may have been changed by hand."""
 
     async def stop(self) -> None:
         """No more fetching."""
@@ -68,8 +68,13 @@ class MemoryResolver:
         except KeyError:
             raise InvalidJWT(MISSING) from None
 
-    def reload(self) -> None:
-        """Nothing to do."""
+    def get(self, name: str) -> str | None:
+        """The JWT of an account, at once."""
+        return self._tokens.get(name)
+
+    def reload(self, preload: Mapping[str, str]) -> None:
+        """These and no others."""
+        self._tokens = checked_preload(preload)
 
     async def stop(self) -> None:
         """Nothing to do."""
@@ -139,7 +144,7 @@ class UrlResolver:
             return parts.geturl()
         return parts._replace(netloc=f"{parts.username}:xxxxx@{parts.netloc.rpartition('@')[2]}").geturl()
 
-    def reload(self) -> None:
+    def reload(self, preload: Mapping[str, str]) -> None:
         """Nothing to do."""
 
     async def stop(self) -> None:

@@ -14,6 +14,7 @@ from phloem.shared import limits
 from phloem.shared.accounts.definition import Definition, Limits
 from phloem.shared.accounts.from_claims import definition
 from phloem.shared.errors import ConfigError, InvalidJWT
+from phloem.shared.kernel import Reason
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.security import trust as trusting
 from phloem.shared.security.account_rules import tiers
@@ -21,6 +22,7 @@ from phloem.shared.security.claims import OPEN_LIMITS, AccountClaims, OperatorLi
 from phloem.shared.security.claims import Account as AccountBody
 from phloem.shared.security.nkeys import Prefix, is_public
 from phloem.shared.security.trust import Account, Trust, verify_account
+from phloem.shared.server.definitions import with_default_domain
 from phloem.shared.server.options_jetstream import AccountJetStream
 from phloem.shared.server.options_trust import MEMORY, URL
 from phloem.shared.server.resolvers import MemoryResolver, Resolver, UrlResolver, check_name
@@ -116,6 +118,30 @@ class TrustedAccounts:
         """The only accounts whose users may come in; the system account always may."""
         accounts = frozenset(pinned)
         self.pinned = accounts | {self._system} if accounts else None
+
+    def reload(self) -> None:
+        """The configuration may have other JWTs. What is gone from a resolver in memory is gone altogether."""
+        self.resolver.reload(self._server.options.resolver_preload)
+        if not isinstance(self.resolver, MemoryResolver):
+            return
+        for name in list(self._known):
+            token = self.resolver.get(name)
+            why = "removed"
+            if token is not None:
+                try:
+                    self.update(token, name)
+                except InvalidJWT:
+                    why = "bad claims"
+                else:
+                    continue
+            if not self._known[name].expired:
+                log.info('Reloaded: deleting account [%s]: "%s"', why, name)
+                self._turn_out(name)
+
+    def _turn_out(self, name: str) -> None:
+        for peer in self._server.members.of(name):
+            peer.conn.close(Reason.AUTHENTICATION_VIOLATION, b"Authorization Violation")
+        self.remove(name)
 
     # --- asking ------------------------------------------------------------------------------------------
 
@@ -281,7 +307,11 @@ class TrustedAccounts:
     # --- imports ---------------------------------------------------------------------------------------------
 
     def _publish_definitions(self) -> None:
-        self._server.use_definitions({name: known.definition for name, known in self._known.items()})
+        domains = self._server.options.default_js_domain
+        definitions = {
+            name: with_default_domain(known.definition, domains) for name, known in self._known.items()
+        }
+        self._server.use_definitions(definitions)
 
 
 def jetstream_limits(granted: OperatorLimits) -> AccountJetStream | None:
