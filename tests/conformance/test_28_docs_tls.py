@@ -120,7 +120,7 @@ async def first(server: Broker, tls: ssl.SSLContext) -> RawClient:
     return client
 
 
-async def test_simple(broker: Brokers, certificates: Certificates) -> None:
+async def test_tls_simple(broker: Brokers, certificates: Certificates) -> None:
     server = broker.shared(SIMPLE, certificates.files)
     async with await greeted(server) as plain:
         assert plain.info["tls_required"] is True
@@ -133,14 +133,16 @@ async def test_simple(broker: Brokers, certificates: Certificates) -> None:
         await client.expect(b"MSG docs.tls 1 %d\r\n%s\r\n" % (len(big), big))
 
 
-async def test_without_tls(broker: Brokers, certificates: Certificates) -> None:
+async def test_tls_without_tls(broker: Brokers, certificates: Certificates) -> None:
     """What is not a handshake ends the connection without a word."""
     async with await greeted(broker.shared(SIMPLE, certificates.files)) as client:
         send_connect(client)
         await client.expect_close()
 
 
-async def test_a_client_that_does_not_trust_the_server(broker: Brokers, certificates: Certificates) -> None:
+async def test_tls_a_client_that_does_not_trust_the_server(
+    broker: Brokers, certificates: Certificates
+) -> None:
     server = broker.shared(SIMPLE, certificates.files)
     client = await greeted(server)
     with pytest.raises((ssl.SSLError, ConnectionError)):
@@ -149,21 +151,21 @@ async def test_a_client_that_does_not_trust_the_server(broker: Brokers, certific
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_versions(broker: Brokers, certificates: Certificates, version: ssl.TLSVersion) -> None:
+async def test_tls_versions(broker: Brokers, certificates: Certificates, version: ssl.TLSVersion) -> None:
     context = certificates.client()
     context.minimum_version = context.maximum_version = version
     (await let_in(broker.shared(SIMPLE, certificates.files), tls=context)).close()
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1:DeprecationWarning")
-async def test_old_versions(broker: Brokers, certificates: Certificates) -> None:
+async def test_tls_old_versions(broker: Brokers, certificates: Certificates) -> None:
     context = certificates.client()
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     await shut_out(broker.shared(SIMPLE, certificates.files), context)
 
 
-async def test_flags(broker: Brokers, certificates: Certificates) -> None:
+async def test_tls_flags(broker: Brokers, certificates: Certificates) -> None:
     server = broker.own("", certificates.files, TLS_FLAGS)
     (await let_in(server, tls=certificates.client())).close()
     verifying = broker.own("", certificates.files, VERIFY_FLAGS)
@@ -171,7 +173,7 @@ async def test_flags(broker: Brokers, certificates: Certificates) -> None:
     await shut_out(verifying, certificates.client())
 
 
-async def test_handshake_first(broker: Brokers, certificates: Certificates) -> None:
+async def test_tls_handshake_first(broker: Brokers, certificates: Certificates) -> None:
     server = broker.shared(HANDSHAKE_FIRST, certificates.files)
     async with await first(server, certificates.client()) as client:
         send_connect(client)
@@ -182,7 +184,7 @@ async def test_handshake_first(broker: Brokers, certificates: Certificates) -> N
 
 
 @pytest.mark.parametrize("config", [AUTO, DURATION], ids=["auto", "300ms"])
-async def test_handshake_first_or_later(broker: Brokers, certificates: Certificates, config: str) -> None:
+async def test_tls_handshake_first_or_later(broker: Brokers, certificates: Certificates, config: str) -> None:
     server = broker.shared(config, certificates.files)
     async with await first(server, certificates.client()) as client:
         send_connect(client)
@@ -193,14 +195,14 @@ async def test_handshake_first_or_later(broker: Brokers, certificates: Certifica
         assert asyncio.get_running_loop().time() - started >= 0.3
 
 
-async def test_timeout(broker: Brokers, certificates: Certificates) -> None:
+async def test_tls_timeout(broker: Brokers, certificates: Certificates) -> None:
     """Nobody makes a handshake in a tenth of a millisecond."""
     server = broker.shared(TIMEOUT, certificates.files)
     async with await greeted(server) as client:
         await client.expect_close()
 
 
-async def test_timeout_after_the_beginning(broker: Brokers, certificates: Certificates) -> None:
+async def test_tls_timeout_after_the_beginning(broker: Brokers, certificates: Certificates) -> None:
     """A handshake that stands still ends as well, and holds nobody up."""
     server = broker.shared(SIMPLE.replace("}", "  timeout: 0.5\n}"), certificates.files)
     slow = await greeted(server)
@@ -209,7 +211,7 @@ async def test_timeout_after_the_beginning(broker: Brokers, certificates: Certif
     await slow.expect_close()
 
 
-async def test_rate_limit(broker: Brokers, certificates: Certificates) -> None:
+async def test_tls_rate_limit(broker: Brokers, certificates: Certificates) -> None:
     (await let_in(broker.shared(RATE, certificates.files), tls=certificates.client())).close()
     few = broker.own(RATE.replace("1000", "1"), certificates.files)
     (await let_in(few, tls=certificates.client())).close()
@@ -218,7 +220,7 @@ async def test_rate_limit(broker: Brokers, certificates: Certificates) -> None:
         await client.expect_close()
 
 
-async def test_verify(broker: Brokers, certificates: Certificates) -> None:
+async def test_tls_verify(broker: Brokers, certificates: Certificates) -> None:
     server = broker.shared(VERIFY, certificates.files)
     async with await greeted(server) as plain:
         assert plain.info["tls_verify"] is True
@@ -228,7 +230,7 @@ async def test_verify(broker: Brokers, certificates: Certificates) -> None:
     await shut_out(server, certificates.client("stranger"))
 
 
-async def test_map_by_email(broker: Brokers, certificates: Certificates) -> None:
+async def test_tls_map_by_email(broker: Brokers, certificates: Certificates) -> None:
     server = broker.shared(VERIFY_AND_MAP + BY_EMAIL, certificates.files)
     (await let_in(server, tls=certificates.client("client"))).close()
     (await let_in(server, tls=certificates.client("client"), user="somebody")).close()
@@ -239,19 +241,21 @@ async def test_map_by_email(broker: Brokers, certificates: Certificates) -> None
     await shut_out(server, certificates.client())
 
 
-async def test_map_by_subject(broker: Brokers, certificates: Certificates) -> None:
+async def test_tls_map_by_subject(broker: Brokers, certificates: Certificates) -> None:
     server = broker.shared(VERIFY_AND_MAP + BY_SUBJECT, certificates.files)
     (await let_in(server, tls=certificates.client("subject"))).close()
     await turned_away(server, tls=certificates.client("client"))
 
 
-async def test_password_less_users_need_a_certificate(broker: Brokers, certificates: Certificates) -> None:
+async def test_tls_password_less_users_need_a_certificate(
+    broker: Brokers, certificates: Certificates
+) -> None:
     """``verify`` alone does not map."""
     server = broker.shared(VERIFY + BY_EMAIL, certificates.files)
     await turned_away(server, tls=certificates.client("client"))
 
 
-async def test_authorization_beside_tls(broker: Brokers, certificates: Certificates) -> None:
+async def test_tls_authorization_beside_tls(broker: Brokers, certificates: Certificates) -> None:
     server = broker.shared(SIMPLE + "authorization { token: s3cr3t }", certificates.files)
     (await let_in(server, tls=certificates.client(), auth_token="s3cr3t")).close()
     await turned_away(server, tls=certificates.client(), auth_token="x")

@@ -141,7 +141,7 @@ async def test_a_mapping(memory: Broker) -> None:
         await device.expect("-ERR 'Permissions Violation for Publish to \"readings.s1\"'\r\n")
 
 
-async def test_a_private_service(memory: Broker) -> None:
+async def test_a_service_with_an_activation(memory: Broker) -> None:
     """With an activation; the device answers once."""
     async with await creds(memory, "operator1") as hub, await creds(memory, "s2") as device:
         device.send("SUB set.s2 1\r\n")

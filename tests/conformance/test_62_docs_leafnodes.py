@@ -211,7 +211,7 @@ async def test_tutorial_with_a_wrong_password(broker: Brokers) -> None:
     leaf.process.wait_for_log("Authorization Violation", TIMEOUT_S)
 
 
-async def test_tutorial_over_tls(
+async def test_leaf_tls_tutorial(
     broker: Brokers, clients: Clients, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``tls://`` alone: the hub's certificate is held against the system's authorities, here the test's."""
@@ -223,7 +223,7 @@ async def test_tutorial_over_tls(
     assert await clients.answer(leaf) == b"42"
 
 
-async def test_a_hub_that_the_leaf_does_not_trust(broker: Brokers, certificates: Certificates) -> None:
+async def test_leaf_tls_without_trust(broker: Brokers, certificates: Certificates) -> None:
     example = HUB.replace("port: 7422", f"port: 7422\n    {HUB_TLS}")
     hub = broker.own(hub_text(example), certificates.files)
     leaf = broker.own(leaf_text(LEAF_TLS, hub))
@@ -301,7 +301,9 @@ async def test_leafs_that_are_turned_away(broker: Brokers, example: str, url_use
     leaf.process.wait_for_log("Authorization Violation", TIMEOUT_S)
 
 
-async def test_handshake_first(broker: Brokers, clients: Clients, certificates: Certificates) -> None:
+async def test_leaf_tls_handshake_first(
+    broker: Brokers, clients: Clients, certificates: Certificates
+) -> None:
     files = 'cert_file: "server-cert.pem", key_file: "server-key.pem"'
     hub = broker.own(hub_text(FIRST_HUB.replace("# other TLS fields...", files)), certificates.files)
     trust = f'ca_file: "{certificates.folder}/rootCA.pem"'
@@ -310,7 +312,7 @@ async def test_handshake_first(broker: Brokers, clients: Clients, certificates: 
     assert await clients.answer(leaf) == b"42"
 
 
-async def test_handshake_first_on_one_side(broker: Brokers, certificates: Certificates) -> None:
+async def test_leaf_tls_handshake_first_on_one_side(broker: Brokers, certificates: Certificates) -> None:
     """The leaf waits for an INFO that does not come."""
     files = 'cert_file: "server-cert.pem", key_file: "server-key.pem"'
     hub = broker.own(hub_text(FIRST_HUB.replace("# other TLS fields...", files)), certificates.files)
