@@ -373,10 +373,11 @@ class Accounts:
             return
         flow = Flow(client, Message(operation.payload, *split_headers(operation.headers)))
         delivered = self._deliver(flow, client.account, subject, operation.reply)
-        # nats-server takes a reply that nobody waits for as delivered
-        late = self._owners.get(subject) == client.account and subject not in self.responses
-        self._expected.silent = late
-        if delivered and not (late and not self._expected.plain and not self._expected.groups):
+        # nats-server takes a reply as delivered, whether anybody got it or not
+        is_reply = self._owners.get(subject) == client.account
+        unheard = not self._expected.plain and not self._expected.groups
+        self._expected.silent = is_reply and unheard
+        if delivered and not self._expected.silent:
             return
         own = [
             s for s in client.subscriptions.values() if not s.queue and matches(s.subject, operation.reply)
