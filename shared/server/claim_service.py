@@ -28,7 +28,7 @@ from phloem.shared.security.claims import AccountClaims
 from phloem.shared.security.tokens import decode_as
 from phloem.shared.server.claim_folder import ClaimFolder
 from phloem.shared.server.options_trust import CACHE
-from phloem.shared.server.resolvers import checked_preload
+from phloem.shared.server.resolvers import NOT_FOUND, checked_preload
 from phloem.shared.server.system.requests import Asked, Handler
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class FolderResolver(ClaimService):
             alarm.cancel()
             server.kernel.unsubscribe(subscription)
         if not token:
-            raise InvalidJWT("account jwt not found")
+            raise InvalidJWT(NOT_FOUND)
         return token
 
     def _new_inbox(self) -> bytes:

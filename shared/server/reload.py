@@ -134,7 +134,7 @@ def _apply(server: "Server", old: Options, changed: set[str]) -> None:
         if server.jetstream is not None:
             server.jetstream.reload_accounts()
     if {"accounts", "mappings"} & changed and server.login.trusted is None:
-        server.use_definitions(definitions(new))
+        server.crossings.define(definitions(new))
     server.clients.relimit()
     server.leafs.relimit()
     if "client_advertise" in changed:

@@ -18,6 +18,8 @@ from phloem.shared.security.nkeys import Prefix, is_public
 from phloem.shared.security.tokens import decode_as
 
 MISSING = "account missing"
+NOT_FOUND = "account jwt not found"
+NO_KEY = "will only fetch valid account keys"
 
 
 class Resolver(Protocol):
@@ -49,7 +51,7 @@ def checked_preload(preload: Mapping[str, str]) -> dict[str, str]:
 def check_name(name: str) -> None:
     """Raises InvalidJWT for what is no account."""
     if not is_public(name, Prefix.ACCOUNT):
-        raise InvalidJWT("will only fetch valid account keys")
+        raise InvalidJWT(NO_KEY)
 
 
 class MemoryResolver:
