@@ -111,9 +111,13 @@ cdef bint may_subscribe(Core* k, Permits* p, const char* subject, size_t n, cons
     return True
 
 
-cdef bint is_denied(Core* k, Permits* p, const char* subject, size_t n) noexcept nogil:
-    """Whether a deny entry keeps this literal subject from a subscription that was itself allowed."""
-    return p != NULL and p.has_sub_deny and _listed(k, &p.sub_deny, subject, n, b"", 0, False)
+cdef bint is_denied(Core* k, Permits* p, const char* subject, size_t n, Group* group) noexcept nogil:
+    """Whether a deny entry keeps this literal subject from a subscription that was itself allowed; ``group``: or NULL."""
+    if p == NULL or not p.has_sub_deny:
+        return False
+    if group == NULL:
+        return _listed(k, &p.sub_deny, subject, n, b"", 0, False)
+    return _listed(k, &p.sub_deny, subject, n, &group.name[0], group.name_len, False)
 
 
 cdef bint may_receive(Core* k, Permits* p, const char* subject, size_t n) noexcept nogil:

@@ -261,3 +261,11 @@ async def test_tls_authorization_beside_tls(broker: Brokers, certificates: Certi
     await turned_away(server, tls=certificates.client(), auth_token="x")
     async with await greeted(server) as client:
         assert client.info["auth_required"] is True
+
+
+@pytest.mark.parametrize("name", ["stranger", "expired", "future", "usage", "tampered"])
+@pytest.mark.parametrize("config", [VERIFY, VERIFY_AND_MAP + BY_EMAIL], ids=["verify", "map"])
+async def test_tls_certificates_that_do_not_count(
+    broker: Brokers, certificates: Certificates, config: str, name: str
+) -> None:
+    await shut_out(broker.shared(config, certificates.files), certificates.client(name))

@@ -38,6 +38,13 @@ def _pem_key(key: Key) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
+def _tampered(certificate: bytes) -> bytes:
+    """The certificate with another bit in its signature, or rather in the last number of it."""
+    der = bytearray(x509.load_pem_x509_certificate(certificate).public_bytes(Encoding.DER))
+    der[-1] ^= 1
+    return ssl.DER_cert_to_PEM_cert(bytes(der)).encode()
+
+
 class Authority:
     """Signs certificates; ``pem`` is its own."""
 
@@ -52,13 +59,17 @@ class Authority:
         self.pem = made.public_bytes(Encoding.PEM)
 
     def issue(
-        self, name: Name, also: Sequence[x509.GeneralName], usage: x509.ObjectIdentifier
+        self,
+        name: Name,
+        also: Sequence[x509.GeneralName],
+        usage: x509.ObjectIdentifier,
+        valid: tuple[float, float] = (-1, 1),
     ) -> tuple[bytes, bytes]:
-        """A certificate and its key, as PEM."""
+        """A certificate and its key, as PEM; ``valid`` in hours from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(kind, value) for kind, value in name])
         builder = (
-            self._builder(subject, key)
+            self._builder(subject, key, valid)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         )
@@ -67,15 +78,17 @@ class Authority:
         made = builder.sign(self._key, hashes.SHA256())
         return made.public_bytes(Encoding.PEM), _pem_key(key)
 
-    def _builder(self, subject: x509.Name, key: Key) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, key: Key, valid: tuple[float, float] = (-1, 1)
+    ) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(NOW - datetime.timedelta(hours=1))
-            .not_valid_after(NOW + datetime.timedelta(hours=1))
+            .not_valid_before(NOW + datetime.timedelta(hours=valid[0]))
+            .not_valid_after(NOW + datetime.timedelta(hours=valid[1]))
         )
 
 
@@ -89,7 +102,12 @@ def _files() -> dict[str, bytes]:
         "subject": authority.issue(MKCERT, (), client),
         "other": authority.issue([(cn, "nobody we know")], (), client),
         "stranger": stranger.issue([(cn, "client")], MAPPED, client),
+        "expired": authority.issue([(cn, "client")], MAPPED, client, (-2, -1)),
+        "future": authority.issue([(cn, "client")], MAPPED, client, (1, 2)),
+        "usage": authority.issue([(cn, "client")], MAPPED, server),
     }
+    certificate, key = made["client"]
+    made["tampered"] = _tampered(certificate), key
     found = {"rootCA.pem": authority.pem}
     for name, (certificate, key) in made.items():
         found[f"{name}-cert.pem"], found[f"{name}-key.pem"] = certificate, key
