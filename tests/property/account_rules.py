@@ -99,7 +99,7 @@ def _service_cycle(importer: str, entry: Import, others: dict[str, list[Import]]
                     return True
                 visited.add(account)
                 theirs = placed(other)
-                if walk(other.account, theirs if covers(theirs, subject) else subject):
+                if walk(other.account, theirs if covers(subject, theirs) else subject):
                     return True
         return False
 
@@ -119,7 +119,7 @@ def _stream_cycle(
                 if other.account in visited:
                     return True
                 visited.add(account)
-                if walk(other.account, theirs if covers(theirs, subject) else subject, visited):
+                if walk(other.account, theirs if covers(subject, theirs) else subject, visited):
                     return True
         return False
 
