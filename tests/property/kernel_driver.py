@@ -22,7 +22,7 @@ class StillServer(Server):
         self.apply_limits()
         for name in self.options.account_names:
             self.account(name)
-        self.use_definitions(definitions(self.options))
+        self.crossings.define(definitions(self.options))
 
     def schedule(self) -> None:
         """Nothing is ever due: the test hands in no time."""
