@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t, uint32_t
 
 from .text cimport starts_with
-from .types cimport Conn, Core, Msg, Permits, Plan
+from .types cimport Conn, Core, Group, Msg, Permits, Plan
 
 cdef bint may_publish(Core* k, Conn* c, const char* subject, size_t n, Plan* plan) noexcept nogil
 cdef bint may_subscribe(Core* k, Permits* p, const char* subject, size_t n, const char* queue, size_t qn,
