@@ -17,7 +17,6 @@ NOT_YET = {  # case, as shell patterns know it, but brackets stand for themselve
     "test_tls_*[phloem*": "TLS",
     "test_leaf_tls_*[phloem*": "TLS",
     "test_credentials[phloem-tls]": "TLS",
-    "test_a_service_with_an_activation[phloem]": "activations",
 }
 
 
