@@ -1,6 +1,8 @@
 """Servers with accounts, as the account model's test drives them: log in, send an operation, see what everybody got."""
 
 import json
+import re
+import signal
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +30,10 @@ class AccountDriver(Protocol):
         """What each client was sent since the last call."""
         ...
 
+    def reload(self, config: str) -> None:
+        """Another configuration; Refused if it is none, and then nothing has changed."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -53,6 +59,7 @@ class RealAccounts:
     """nats-server, over TCP: who sent something waits for its PONG, then everybody does."""
 
     def __init__(self, config: str, script: Script, folder: Path) -> None:
+        self._reloads = 0
         try:
             self._server = RealServer(config, folder)
         except StartFailed as failed:
@@ -77,6 +84,16 @@ class RealAccounts:
         client, data = self._early
         found[client] = data + found[client]
         return found
+
+    def reload(self, config: str) -> None:
+        self._reloads += 1
+        self._server.configure(config)
+        self._server.signal(signal.SIGHUP)
+        said = f"(?s)(?:(?:Reloaded server configuration|Failed to reload server configuration).*?){{{self._reloads}}}"
+        self._server.wait_for_log(said)
+        if "Failed" in re.findall("(?:Reloaded|Failed to reload) server configuration", self._server.log)[-1]:
+            raise Refused(self._server.log)
+        self._early = (0, b"")
 
     def _until_pong(self, connection: socket.socket) -> bytes:
         data = b""
@@ -110,6 +127,12 @@ class KernelAccounts:
 
     def send(self, client: int, data: bytes) -> None:
         self._clients[client].conn.feed(data)
+
+    def reload(self, config: str) -> None:
+        try:
+            self._server.become(config)
+        except ConfigError as refused:
+            raise Refused(str(refused)) from refused
 
     def received(self) -> dict[int, bytes]:
         return {number: client.conn.output() for number, client in enumerate(self._clients)}

@@ -229,10 +229,19 @@ class Accounts:
         self.clients: dict[int, Client] = {}
         self.responses: dict[str, Response] = {}
         self._owners: dict[str, str] = {}  # of all reply subjects there have been
+        self._before: set[str] = set()  # requests that a reload has seen
         self._expected = Expected()
 
     def open(self, number: int, user: User, echo: bool = True, headers: bool = True) -> None:
         self.clients[number] = Client(number, user, echo, headers)
+
+    def reload(self, graph: Graph) -> None:
+        """Exports, imports and mappings are these from now on."""
+        self.graph = graph
+        self.accounts = {account.name: account for account in graph.accounts}
+        self._before.update(self.responses)
+        for client in self.clients.values():
+            client.owed = dict.fromkeys(client.owed, -1)
 
     def apply(self, number: int, operation: Operation) -> Expected:
         client = self.clients[number]
@@ -252,7 +261,7 @@ class Accounts:
             client = self.clients[delivery.client]
             if client.user.responds and delivery.reply and not self._may_publish(client, delivery.reply):
                 # of two copies nats-server lets the second take away what the first one allowed
-                client.owed[delivery.reply] = -1 if client.owed.get(delivery.reply) == 0 else 0
+                client.owed[delivery.reply] = -1 if client.owed.get(delivery.reply, 1) <= 0 else 0
             subscription = client.subscriptions.get(delivery.sid)
             if subscription is None:
                 raise Unspecified("more copies than a subscription was to have")
@@ -353,7 +362,7 @@ class Accounts:
         if given is None:
             return False
         if given < 0:
-            raise Unspecified("a reply to a request that arrived twice")
+            raise Unspecified("a reply to a request that arrived twice, or before a reload")
         client.owed[subject] += 1
         if given:
             del client.owed[subject]
@@ -442,6 +451,8 @@ class Accounts:
 
     def _respond(self, flow: Flow, symbol: str, response: Response, reply: str) -> None:
         """A reply crosses back. One that asks for a reply itself gets a way back as well."""
+        if symbol in self._before:
+            raise Unspecified("a reply to a request from before a reload")
         if response.service in {passed for passed, _ in flow.path}:
             return
         again = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 
 from tests.property.account_model import Graph, Pub, Sub, Unsub, User
-from tests.property.account_rules import collide, plausible
+from tests.property.account_rules import Verdict, collide, plausible, verdict
 from tests.property.model import Permissions
 
 from phloem.shared.accounts.definition import (
@@ -42,7 +42,14 @@ class Answer:
     elsewhere: int | None = None  # the client that sends it, if not the one that was asked
 
 
-Step = tuple[int, Sub | Unsub | Pub] | Answer
+@dataclass(frozen=True)
+class Reload:
+    """The configuration is another one from here on, with the same accounts and users; a bad one changes nothing."""
+
+    graph: Graph
+
+
+Step = tuple[int, Sub | Unsub | Pub] | Answer | Reload
 
 
 @dataclass(frozen=True)
@@ -238,7 +245,16 @@ def _chain(r: Random, accounts: dict[str, Definition]) -> None:
 
 def graphs(r: Random) -> Graph:
     """Accounts, imports and users; now and then with imports that have to be refused."""
-    names = NAMES[: r.randint(3, 6)]
+    accounts = _accounts(r, NAMES[: r.randint(3, 6)])
+    users = []
+    for account in accounts.values():
+        users.append(User(f"{account.name}-all", account.name))
+        if r.randint(0, 2) == 2:
+            users.append(_user(r, account, local_subjects(account)))
+    return Graph(tuple(accounts.values()), tuple(users))
+
+
+def _accounts(r: Random, names: tuple[str, ...]) -> dict[str, Definition]:
     accounts = {}
     for name in names:
         exports = _exports(r, names)
@@ -255,12 +271,7 @@ def graphs(r: Random) -> Graph:
             keep = r.choice([False] * 7 + [True])
             if careful and not keep and not plausible(tuple(accounts.values())):
                 accounts[importer] = before
-    users = []
-    for account in accounts.values():
-        users.append(User(f"{account.name}-all", account.name))
-        if r.randint(0, 2) == 2:
-            users.append(_user(r, account, local_subjects(account)))
-    return Graph(tuple(accounts.values()), tuple(users))
+    return accounts
 
 
 HEADERS = (None, None, None, b"NATS/1.0\r\nA: 1\r\n\r\n", FORGED)
@@ -317,7 +328,7 @@ def _sub(r: Random, account: Definition, sid: str) -> Sub:
 def script(number: int) -> Script:
     """The same number always makes the same script."""
     r = Random(number)
-    graph = graphs(r)
+    first = graph = graphs(r)
     clients = tuple(
         (user, r.randint(0, 4) > 0, r.randint(0, 5) > 0)
         for user in graph.users
@@ -331,4 +342,10 @@ def script(number: int) -> Script:
             steps.append((number, _sub(r, account, sid)))
     for _ in range(r.choice([6, 12, 18])):
         steps.extend(_steps(r, graph, clients))
-    return Script(graph, clients, tuple(steps))
+        if r.random() < 0.05:
+            names = tuple(account.name for account in graph.accounts)
+            later = Graph(tuple(_accounts(r, names).values()), graph.users)
+            steps.append(Reload(later))
+            if verdict(later.accounts) is Verdict.TAKEN:
+                graph = later
+    return Script(first, clients, tuple(steps))

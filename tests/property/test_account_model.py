@@ -21,7 +21,7 @@ from tests.property.account_driver import (
     parse_all,
 )
 from tests.property.account_model import Accounts, Delivery, Error, Expected, Pub, Sub, Unspecified, Unsub
-from tests.property.account_operations import Answer, Script, script
+from tests.property.account_operations import Answer, Reload, Script, script
 from tests.property.account_rules import Verdict, verdict
 
 Start = Callable[[str, Script], AccountDriver]
@@ -59,8 +59,23 @@ class Run:
                 asked, reply = self._asked[-1 - step.which % len(self._asked)]
                 number = asked if step.elsewhere is None else step.elsewhere
                 self._apply(number, Pub(reply, step.reply, step.payload))
+            elif isinstance(step, Reload):
+                self._reload(step)
             else:
                 self._apply(*step)
+
+    def _reload(self, step: Reload) -> None:
+        said = verdict(step.graph.accounts)
+        if said is Verdict.UNSURE:
+            raise Unspecified("a reload that depends on the order of accounts")
+        try:
+            self._driver.reload(config_for(step.graph))
+        except Refused:
+            if said is Verdict.TAKEN:
+                raise AssertionError("the reload should have been taken") from None
+            return
+        assert said is Verdict.TAKEN, "the reload should have been refused"
+        self._model.reload(step.graph)
 
     def _apply(self, number: int, operation: Sub | Unsub | Pub) -> None:
         expected = self._model.apply(number, operation)
