@@ -4,7 +4,7 @@ import json
 import re
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -13,8 +13,7 @@ from tests.property.account_model import REPLY, Delivery, Error, Message, split_
 from tests.property.account_operations import Script
 from tests.property.broker_driver import TIMEOUT_S, frames
 from tests.property.kernel_driver import StillServer
-from tests.support.real_server import RealServer
-from tests.support.server_process import StartFailed
+from tests.support.server_process import ServerProcess, StartFailed
 
 from phloem.shared.errors import ConfigError
 
@@ -55,13 +54,15 @@ class Refused(Exception):
     """The server does not take the configuration."""
 
 
-class RealAccounts:
-    """nats-server, over TCP: who sent something waits for its PONG, then everybody does."""
+class ProcessAccounts:
+    """A server over TCP: who sent something waits for its PONG, then everybody does."""
 
-    def __init__(self, config: str, script: Script, folder: Path) -> None:
+    def __init__(
+        self, start: Callable[[str, Path], ServerProcess], config: str, script: Script, folder: Path
+    ) -> None:
         self._reloads = 0
         try:
-            self._server = RealServer(config, folder)
+            self._server = start(config, folder)
         except StartFailed as failed:
             raise Refused(str(failed)) from failed
         self._sockets = [self._log_in(connect(script, number)) for number in range(len(script.clients))]
