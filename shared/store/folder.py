@@ -77,3 +77,25 @@ def written_by_this_thread() -> int:
     except OSError:
         return 0
     return int(counted["wchar"])
+
+
+WIPE_BYTES = 1 << 20
+
+
+def wipe_file(path: str) -> None:
+    """Writes over a file that is there, then deletes it. What a flash card keeps in cells that it has set aside is out
+    of anybody's reach but a laboratory's; file systems that never write in place keep more. Raises OSError."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    try:
+        noise = os.urandom(WIPE_BYTES)
+        left = os.fstat(fd).st_size
+        while left > 0:
+            left -= os.write(fd, noise[: min(left, WIPE_BYTES)])
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.unlink(path)
+    sync_folder(os.path.dirname(os.path.abspath(path)))
