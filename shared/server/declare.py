@@ -43,6 +43,7 @@ class Kind(enum.Enum):
     SWITCHED = "true or false, or block"
     FILE_MODE = 'octal string, as "0660"'
     CHOICE = "one word of a list"
+    CIPHER = "chacha or aes"
     BLOCK = "block"
     BLOCKS = "array of blocks"
     NAMED_BLOCKS = "block of named blocks"

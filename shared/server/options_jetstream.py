@@ -6,6 +6,8 @@ import msgspec
 
 from phloem.shared.server.declare import Duration, Kind, Opt, Size
 
+HIDDEN = "[REDACTED]"
+
 
 class BatchLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Bounds of batches; 0 for the default."""
@@ -72,12 +74,38 @@ class JetStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         ),
     ] = 0
     strict: Annotated[bool, Opt("Refuse requests with unknown fields.")] = True
+    key: Annotated[
+        str,
+        Opt(
+            "Encrypts what is stored. A long random text, best as `$NAME` from the environment or in a file: "
+            "`phloem { store_key_file }`.",
+            aliases="ek encryption_key",
+            example="$STORE_KEY",
+        ),
+    ] = ""
+    prev_key: Annotated[
+        str,
+        Opt(
+            "The key before this one, until the server has started once.",
+            aliases="prev_ek prev_encryption_key",
+        ),
+    ] = ""
+    cipher: Annotated[
+        str,
+        Kind.CIPHER,
+        Opt("ChaCha20-Poly1305, or AES-256-GCM for processors with instructions for it."),
+    ] = "chacha"
     limits: Annotated[JetStreamLimits, Opt("Bounds for everybody.")] = JetStreamLimits()
 
     @property
     def on(self) -> bool:
         """Whether streams are kept."""
         return self.enabled and not self.disabled
+
+    def __repr__(self) -> str:
+        """Without keys: it is logged when it changes."""
+        shown = msgspec.structs.replace(self, key=self.key and HIDDEN, prev_key=self.prev_key and HIDDEN)
+        return super(JetStream, shown).__repr__()
 
 
 class AccountJetStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -4,8 +4,8 @@ Every entry is copied into a new file, in order and without gaps. It is read wit
 so that a damaged file is noticed and left alone. The new file is on the disk before it takes the old one's name, which
 is one step: a power cut leaves the one or the other.
 
-A store that is encrypted is written again with a new data key (``encrypt.py``), so that what anybody knew of the old one
-is worth nothing any more.
+A store that is encrypted is written again with a new data key (``encrypt.py``), so that what anybody knew of the old
+one is worth nothing any more.
 """
 
 import contextlib
@@ -67,7 +67,9 @@ def _with_new_key(folder: Path, progress: Progress, keys: keyring.Keys | None) -
     with held(folder):
         ring = keyring.read(str(folder), keys)
         if ring is not None and ring.by_previous:
-            raise StoreError(f"{folder} has been encrypted with prev_key: start the server with the new one first")
+            raise StoreError(
+                f"{folder} has been encrypted with prev_key: start the server with the new one first"
+            )
         before = path.stat().st_size if path.exists() else 0
     assert keys is not None
     try:

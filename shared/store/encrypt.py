@@ -24,7 +24,7 @@ import lmdb
 
 from phloem.shared.limits import STORE_COMPACT_MOVE_BYTES
 from phloem.shared.store import inspect, keyring
-from phloem.shared.store.folder import make_folder, sync_folder, wipe_file
+from phloem.shared.store.folder import make_folder, refusal, sync_folder, wipe_file
 from phloem.shared.store.frames import generations_in
 from phloem.shared.store.held import Progress, held, quiet
 from phloem.shared.store.inspect import DATABASES, Inspector, Reader
@@ -59,7 +59,7 @@ def prepare(folder: Path, keys: Keys | None, tell: Tell) -> Vault | None:
             ring = rewrite(folder, keys, ring, _told(tell))
             ring = _other_cipher(folder, keys, ring, tell)
         with _kept(folder):
-            for name in (SEALED, keyring.FILE + ".old", *_leftovers(folder)):
+            for name in (SEALED, keyring.FILE + ".old", keyring.FILE + ".new", *_leftovers(folder)):
                 wipe_file(str(folder / name))
     except OSError as error:
         raise StoreError(f"{folder} cannot be encrypted: {error.strerror or error}") from error
@@ -79,6 +79,8 @@ def _with_keys(folder: Path, keys: Keys, ring: Ring | None, tell: Tell) -> Ring:
     """The file of keys is there, opens with the key, and says what is to be done."""
     path = str(folder)
     if ring is None:
+        if why_not := refusal(path):
+            raise StoreError(why_not)
         make_folder(path)
         secret = keyring.fresh(keys.cipher)
         ring = Ring(PLAIN, secret) if _used(folder) else Ring(secret)
@@ -155,7 +157,10 @@ def rewrite(folder: Path, keys: Keys, ring: Ring, progress: Progress = quiet) ->
 
 
 def _leftovers(folder: Path) -> list[str]:
-    return [*(name for name in LEFT if (folder / name).exists()), *(p.name for p in folder.glob("journal-*.old"))]
+    return [
+        *(name for name in LEFT if (folder / name).exists()),
+        *(p.name for p in folder.glob("journal-*.old")),
+    ]
 
 
 def _keep_journals(folder: Path) -> None:
@@ -207,7 +212,9 @@ def _copy(path: Path, new: Path, current: Secret, coming: Secret, progress: Prog
     size = path.stat().st_size
     with path.open("rb") as file, mmap(file.fileno(), 0, prot=PROT_READ) as data:
         inspector = Inspector(data)
-        env = lmdb.open(str(new), subdir=False, lock=False, sync=False, max_dbs=8, map_size=GROWTH * size + SPARE)
+        env = lmdb.open(
+            str(new), subdir=False, lock=False, sync=False, max_dbs=8, map_size=GROWTH * size + SPARE
+        )
         try:
             if not inspector.readable or inspector.missing():
                 raise StoreDamaged(f"{path} is damaged")

@@ -346,12 +346,11 @@ cdef char* _plain_copy(Flush* f, const char* key, MDB_val* v, Block* b, bint* co
 cdef char* _expanded_copy(Flush* f, Block* b, bint* compressed) noexcept nogil:
     cdef uint32_t size
     cdef char* copy
-    cdef size_t plain = b.size
     compressed[0] = b.flags & BLOCK_ZSTD != 0
     if not compressed[0]:
-        copy = <char*>must(malloc(plain))
-        memcpy(copy, b.data, plain)
-        block_open(b, copy, plain)
+        copy = <char*>must(malloc(b.size))
+        memcpy(copy, b.data, b.size)
+        block_open(b, copy, b.size)
         return copy
     size = packed_size(b)
     if size == 0:
@@ -656,7 +655,7 @@ cdef int _put_subject(Flush* f, uint32_t ident, Topic* p) noexcept nogil:
 
 
 cdef int _subjects(Flush* f, FrozenLog* l) noexcept nogil:
-    """In their order, so that neighbours are written together (hidden, only those with the same first tokens)."""
+    """In their order, so that neighbours are written together; hidden ones are it less."""
     cdef Table* t = l.table
     cdef Topic** all
     cdef Topic* p

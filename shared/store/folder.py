@@ -39,6 +39,17 @@ def left_beside(folder: str) -> list[str]:
     ]
 
 
+def refusal(folder: str) -> str:
+    """Why a folder that is not there must not be made: something of a repair is beside it; "": it may be made."""
+    beside = left_beside(folder)
+    if not beside:
+        return ""
+    return (
+        f"{folder} is not there, but {' and '.join(beside)} is, of a repair: give the one that shall be used the name "
+        f"{folder}, or move all of them away to begin with nothing"
+    )
+
+
 def make_file(path: str, size: int) -> int:
     """A new file that has its space; its descriptor. Raises OSError, then there is none."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -156,7 +156,9 @@ def _replace(path: str, new: str, old: str) -> None:
 
 
 def _sound(copy: bytes) -> bool:
-    return len(copy) == SIZE and copy.startswith(MAGIC) and hashlib.sha256(copy[:-8]).digest()[:8] == copy[-8:]
+    return (
+        len(copy) == SIZE and copy.startswith(MAGIC) and hashlib.sha256(copy[:-8]).digest()[:8] == copy[-8:]
+    )
 
 
 def _secret(cipher: int, key: bytes) -> Secret | None:
@@ -172,21 +174,21 @@ def _stretched(text: str, salt: bytes, cost: int, block_size: int, lanes: int) -
 
 
 def _wrapped(record: bytes, text: str) -> bytes:
-    from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt as encrypt
-
     salt, nonce = secrets.token_bytes(16), secrets.token_bytes(24)
     head = HEAD.pack(MAGIC, COST, BLOCK_SIZE, LANES, 0, salt, nonce)
+    from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt as encrypt  # noqa: PLC0415  (only whoever encrypts pays for it)
+
     copy = head + encrypt(record, head, nonce, _stretched(text, salt, COST, BLOCK_SIZE, LANES))
     return copy + hashlib.sha256(copy).digest()[:8]
 
 
 def _unwrapped(copy: bytes, text: str) -> tuple[int, bytes, int, bytes] | None:
-    from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as decrypt
-    from nacl.exceptions import CryptoError
-
     _, cost, block_size, lanes, _, salt, nonce = HEAD.unpack_from(copy)
     if not 0 < cost <= COST_MAX or not 0 < block_size <= BLOCK_SIZE or not 0 < lanes <= LANES:
         return None
+    from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as decrypt  # noqa: PLC0415
+    from nacl.exceptions import CryptoError  # noqa: PLC0415
+
     head, wrapped = copy[: HEAD.size], copy[HEAD.size : -8]
     try:
         record = decrypt(wrapped, head, nonce, _stretched(text, salt, cost, block_size, lanes))

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phloem.shared.limits import STORE_DAMAGED_MAX
-from phloem.shared.store import inspect
-from phloem.shared.store import keyring
+from phloem.shared.store import inspect, keyring
 from phloem.shared.store.encrypt import secret_of
 from phloem.shared.store.folder import sync_folder
 from phloem.shared.store.held import Progress, held, quiet

@@ -35,9 +35,10 @@ class Store:
         vault: Vault | None = None,
         converts: bool = False,
     ) -> None:
-        """``vault``: what the folder is encrypted with (``encrypt.prepare``). ``converts``: a folder with keys is not
-        encrypted yet, and that is meant. ``on_freeze`` is called when a generation ends, to ``put`` what notes had said so far; ``on_problem`` is told
-        what an operator has to know."""
+        """``on_freeze`` is called when a generation ends, to ``put`` what notes had said so far; ``on_problem`` is told
+        what an operator has to know. ``vault``: what the folder is encrypted with (``encrypt.prepare``); ``converts``:
+        a folder with keys is not encrypted yet, and that is meant.
+        """
     def open(self) -> list[str]:
         """Takes the folder, replays the journal; what was found damaged, in words. Raises StoreError.
 

@@ -17,7 +17,7 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
-from phloem.shared.store.folder import left_beside, make_folder, reserve, sync_folder
+from phloem.shared.store.folder import make_folder, refusal, reserve, sync_folder
 from phloem.shared.store.frames import Journals, generations_in, open_batch
 from phloem.shared.store.keyring import has_keys, no_key
 from phloem.shared.store.pages import file_sound
@@ -92,9 +92,8 @@ cdef class Store(Generations):
 
     def _take_folder(self):
         try:
-            if beside := left_beside(self.folder):
-                raise StoreError(f"{self.folder} is not there, but {' and '.join(beside)} is, of a repair: give the one that "
-                                 f"shall be used the name {self.folder}, or move all of them away to begin with nothing")
+            if why_not := refusal(self.folder):
+                raise StoreError(why_not)
             make_folder(self.folder)
             if self.vault is None and not self.converts and has_keys(self.folder):
                 raise StoreError(no_key(self.folder))

@@ -351,7 +351,9 @@ class Survey:
     def _could_be_block(self, key: bytes, value: bytes) -> bool:
         if self._vault is not None:
             return self._reader.is_block(key, value) is not None
-        return len(key) == 12 and len(value) > 48 and value[16:24] == key[:3:-1]  # its last sequence is its key
+        return (
+            len(key) == 12 and len(value) > 48 and value[16:24] == key[:3:-1]
+        )  # its last sequence is its key
 
     # --- the journal ---------------------------------------------------------------------------------
 
