@@ -80,7 +80,7 @@ class JetStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             "Encrypts what is stored. A long random text, best as `$NAME` from the environment or in a file: "
             "`phloem { store_key_file }`.",
             aliases="ek encryption_key",
-            example="$STORE_KEY",
+            example='"a long random text"',
         ),
     ] = ""
     prev_key: Annotated[

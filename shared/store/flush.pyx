@@ -335,10 +335,9 @@ cdef bint _opened(Flush* f, Sealed* s, const char* key, const MDB_val* v, Block*
 cdef char* _plain_copy(Flush* f, const char* key, MDB_val* v, Block* b, bint* compressed) noexcept nogil:
     """A block outside the map, because what points into it does not outlive a put, and expanded; NULL: it is damaged."""
     cdef Sealed s
-    cdef char* copy = NULL
+    cdef char* copy
     memset(&s, 0, sizeof(Sealed))
-    if _opened(f, &s, key, v, b) and block_whole(b):
-        copy = _expanded_copy(f, b, compressed)
+    copy = _expanded_copy(f, b, compressed) if _opened(f, &s, key, v, b) and block_whole(b) else NULL
     sealed_free(&s)
     return copy
 
