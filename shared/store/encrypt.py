@@ -281,6 +281,7 @@ def _exchange(path: Path, sealed: Path) -> None:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
             sealed.replace(path)
+            sync_folder(str(path.parent))  # else the name could still be that of what is written over
             left, noise = os.fstat(fd).st_size, os.urandom(1 << 20)
             while left > 0:
                 left -= os.write(fd, noise[: min(left, len(noise))])
