@@ -3,12 +3,12 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from .types cimport *
-from .vault cimport Sealed
+from .vault cimport Opener, Sealed, Vault
 
 cdef enum:
     BLOCK_HEAD = 48
     BLOCK_FULL = 65520  # sixteen pages of LMDB without the head of the first
-    BLOCK_SHUT = 65248  # as many when they are encrypted
+    BLOCK_SHUT = 64460  # as many when they are encrypted
     BLOCK_ZSTD = 1
     HEAD_SEED = 0x626C6B31
 
@@ -41,7 +41,10 @@ cdef struct BlockWriter:
     Buffer whole  # the finished value
 
 cdef bint block_open(Block* b, const char* data, size_t size) noexcept nogil
-cdef bint block_open_sealed(Block* b, Sealed* sealed) noexcept nogil
+cdef bint block_open_sealed(Block* b, Sealed* sealed, Opener* o, const char* key, const char* data,
+                            size_t size) noexcept nogil
+cdef size_t block_shut_size(const char* block, size_t size) noexcept nogil
+cdef void block_shut(Vault* v, const char* key, const char* block, size_t size, char* to) noexcept nogil
 cdef bint block_whole(Block* b) noexcept nogil
 cdef uint64_t block_seq(Block* b, uint32_t index) noexcept nogil
 cdef uint32_t block_find(Block* b, uint64_t seq) noexcept nogil

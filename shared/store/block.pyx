@@ -7,8 +7,8 @@ subject is written out once in a block, later records point back to it. All in a
 
 Reading trusts nothing: every offset and length is held against the block's end, and the checksum against the message.
 
-An encrypted block is opened a chunk at a time, as far as somebody looks. A message that touches a damaged chunk is
-damaged; the chunks of the head and of the offsets are needed for all of them.
+Of an encrypted block head, offsets and sequences are one part, which is opened first, and the rest is opened a chunk at
+a time, as far as somebody looks. A message that touches a damaged chunk is damaged.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -21,7 +21,7 @@ from phloem.shared.kernel.text cimport hash_bytes
 from .log cimport record_check
 from .types cimport *
 from .varint cimport get_varint, put_varint, unzigzag, zigzag
-from .vault cimport Sealed, sealed_need
+from .vault cimport Opener, Sealed, Vault, sealed_begin, sealed_need, sealed_put, sealed_size
 
 cdef enum:
     FORMAT = 1
@@ -40,10 +40,30 @@ cdef bint block_open(Block* b, const char* data, size_t size) noexcept nogil:
     return _open(b, data, size)
 
 
-cdef bint block_open_sealed(Block* b, Sealed* sealed) noexcept nogil:
-    """The same for one that is encrypted; ``sealed`` has been begun, and is there as long as the block is read."""
+cdef bint block_open_sealed(Block* b, Sealed* sealed, Opener* o, const char* key, const char* data,
+                            size_t size) noexcept nogil:
+    """The same for one that is encrypted, under its key; ``sealed`` is there as long as the block is read."""
     b.sealed = sealed
-    return _open(b, sealed.plain.data, sealed.plain.length)
+    return sealed_begin(sealed, o, key, data, size, BLOCK_HEAD) and _open(b, sealed.plain.data, sealed.plain.length)
+
+
+cdef size_t _tail_of(const char* block) noexcept nogil:
+    """Bytes at the end that say where messages are: offsets and sequences, of a compressed one only these."""
+    cdef uint32_t count
+    cdef uint64_t first, last
+    memcpy(&count, block + 4, 4)
+    memcpy(&first, block + 8, 8)
+    memcpy(&last, block + 16, 8)
+    return <size_t>count * ((0 if block[1] & BLOCK_ZSTD else 2) + (4 if last - first + 1 != count else 0))
+
+
+cdef size_t block_shut_size(const char* block, size_t size) noexcept nogil:
+    """Bytes of a sound block when it is encrypted."""
+    return sealed_size(BLOCK_HEAD, _tail_of(block), size)
+
+
+cdef void block_shut(Vault* v, const char* key, const char* block, size_t size, char* to) noexcept nogil:
+    sealed_put(v, key, block, BLOCK_HEAD, _tail_of(block), size, to)
 
 
 cdef bint block_whole(Block* b) noexcept nogil:
@@ -62,7 +82,7 @@ cdef inline bint _near(Block* b, size_t start, size_t n) noexcept nogil:
 cdef bint _open(Block* b, const char* data, size_t size) noexcept nogil:
     cdef uint32_t check
     cdef size_t tail
-    if size < BLOCK_HEAD or (b.sealed != NULL and not sealed_need(b.sealed, 0, BLOCK_HEAD)) or data[0] != FORMAT:
+    if size < BLOCK_HEAD or data[0] != FORMAT:
         return False
     memcpy(&check, data + BLOCK_HEAD - 4, 4)
     if check != _head_check(data):
@@ -77,14 +97,15 @@ cdef bint _open(Block* b, const char* data, size_t size) noexcept nogil:
     if b.count == 0 or b.last < b.first or b.last > SEQ_MAX or b.last - b.first + 1 < b.count:
         return False
     if b.flags & BLOCK_ZSTD:
-        return block_whole(b)
+        tail = _tail_of(data)
+        return size >= BLOCK_HEAD + tail and (b.sealed == NULL or b.sealed.tail == tail)
     tail = <size_t>b.count * 2
     b.deltas = NULL
     if b.last - b.first + 1 != b.count:
         tail += <size_t>b.count * 4
     if size < BLOCK_HEAD + tail:
         return False
-    if b.sealed != NULL and not sealed_need(b.sealed, size - tail, size):
+    if b.sealed != NULL and b.sealed.tail != tail:
         return False
     b.offsets = data + size - tail
     if b.last - b.first + 1 != b.count:

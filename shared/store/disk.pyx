@@ -30,7 +30,7 @@ from .log cimport filter_matches
 from .packing cimport packed_size, unpack
 from .table cimport dead_has
 from .types cimport *
-from .vault cimport Opener, Vault, opener_free, sealed_begin, sealed_free
+from .vault cimport Opener, Vault, opener_free, sealed_free
 
 cdef enum:
     GATHER_SHARE = 8  # a filter that matches less than an eighth of what is there gathers, others look at everything
@@ -106,8 +106,7 @@ cdef bint _expand(DiskLog* k) noexcept nogil:
 cdef bint _opened(DiskLog* k, const char* key, MDB_val* v) noexcept nogil:
     if k.opener.vault == NULL:
         return block_open(&k.block, <const char*>v.mv_data, v.mv_size)
-    return sealed_begin(&k.sealed, &k.opener, key, <const char*>v.mv_data, v.mv_size) \
-        and block_open_sealed(&k.block, &k.sealed)
+    return block_open_sealed(&k.block, &k.sealed, &k.opener, key, <const char*>v.mv_data, v.mv_size)
 
 
 cdef int _enter(Log* l, uint64_t seq) noexcept nogil:

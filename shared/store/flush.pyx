@@ -17,7 +17,7 @@ from phloem.shared.kernel.sublist cimport must
 
 from .block cimport (
     BLOCK_HEAD, BLOCK_SHUT, BLOCK_ZSTD, Block, BlockWriter, block_add, block_find, block_finish, block_free, block_open,
-    block_open_sealed, block_read, block_restart, block_resume, block_seq, block_whole,
+    block_open_sealed, block_read, block_restart, block_resume, block_seq, block_shut, block_shut_size, block_whole,
 )
 from .disk cimport Disk
 from .environment cimport disk_value_sound
@@ -31,7 +31,7 @@ from .packing cimport packed, packed_size, unpack
 from .table cimport table_next
 from .types cimport *
 from .varint cimport put_varint
-from .vault cimport Sealed, block_shut, opener_free, sealed_begin, sealed_free, sealed_size
+from .vault cimport Sealed, opener_free, sealed_free
 
 cdef enum:
     RESUME_MAX = 32768  # a last block of less than this is gone on with
@@ -94,7 +94,7 @@ cdef int _put_block(Flush* f, const char* key, const void* value, size_t vn) noe
     cdef MDB_val k, v
     cdef int error
     k.mv_data, k.mv_size = <void*>key, KEY
-    v.mv_data, v.mv_size = <void*>value, vn if f.disk.vault == NULL else sealed_size(vn)
+    v.mv_data, v.mv_size = <void*>value, vn if f.disk.vault == NULL else block_shut_size(<const char*>value, vn)
     f.bytes += v.mv_size
     error = lmdb.put(f.txn, f.disk.blocks, &k, &v, 0 if f.disk.vault == NULL else MDB_RESERVE)
     if error == 0 and f.disk.vault != NULL:
@@ -329,7 +329,7 @@ cdef bint _opened(Flush* f, Sealed* s, const char* key, const MDB_val* v, Block*
     """A block of which nobody knows more than its key; ``s`` has what is opened of an encrypted one."""
     if f.disk.vault == NULL:
         return block_open(b, <const char*>v.mv_data, v.mv_size)
-    return sealed_begin(s, &f.opener, key, <const char*>v.mv_data, v.mv_size) and block_open_sealed(b, s)
+    return block_open_sealed(b, s, &f.opener, key, <const char*>v.mv_data, v.mv_size)
 
 
 cdef char* _plain_copy(Flush* f, const char* key, MDB_val* v, Block* b, bint* compressed) noexcept nogil:

@@ -17,8 +17,8 @@ from libc.string cimport memcmp, memcpy, memset
 import os
 
 from .block cimport (
-    BLOCK_HEAD, BLOCK_ZSTD, Block as BlockView, block_open, block_open_sealed, block_read, block_seq, block_verified,
-    block_whole,
+    BLOCK_ZSTD, Block as BlockView, block_open, block_open_sealed, block_read, block_seq, block_shut, block_shut_size,
+    block_verified, block_whole,
 )
 from .keys cimport (
     ANY_KEY, KEY, SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, SUBJECT_KEY, LogState, Place, key_seq, pair_key, seal,
@@ -35,7 +35,7 @@ from .replay cimport apply_batch
 from .store cimport Store
 from .table cimport table_free, table_new, topic_find, topic_make
 from .types cimport *
-from .vault cimport Opener, Sealed, Vault, Vault_, block_shut, opener_free, sealed_begin, sealed_free, sealed_size
+from .vault cimport Opener, Sealed, Vault, Vault_, opener_free, sealed_free
 
 cdef extern from "<unistd.h>" nogil:
     long syscall(long number, int a, const char* b, int c, const char* d, unsigned int e)
@@ -200,8 +200,8 @@ cdef class Reader:
             return value if block_open(&b, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)) else None
         memset(&s, 0, sizeof(Sealed))
         if PyBytes_GET_SIZE(key) == KEY \
-                and sealed_begin(&s, &self.opener, PyBytes_AS_STRING(key), PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)) \
-                and block_open_sealed(&b, &s) and block_whole(&b):
+                and block_open_sealed(&b, &s, &self.opener, PyBytes_AS_STRING(key), PyBytes_AS_STRING(value),
+                                      PyBytes_GET_SIZE(value)) and block_whole(&b):
             whole = PyBytes_FromStringAndSize(s.plain.data, s.plain.length)
         sealed_free(&s)
         return whole
@@ -217,8 +217,8 @@ cdef class Reader:
         if self.opener.vault == NULL:
             sound = block_open(&b, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
         else:
-            sound = sealed_begin(&s, &self.opener, PyBytes_AS_STRING(key), PyBytes_AS_STRING(value),
-                                 PyBytes_GET_SIZE(value)) and block_open_sealed(&b, &s)
+            sound = block_open_sealed(&b, &s, &self.opener, PyBytes_AS_STRING(key), PyBytes_AS_STRING(value),
+                                      PyBytes_GET_SIZE(value))
         sealed_free(&s)
         return b.flags & BLOCK_ZSTD != 0 if sound and b.last == key_seq(PyBytes_AS_STRING(key)) else None
 
@@ -232,7 +232,7 @@ cdef class Reader:
             plain = self.block(key, value)
             if plain is None or v == NULL:
                 return None if plain is None else (key, plain)
-            whole = PyBytes_FromStringAndSize(NULL, sealed_size(PyBytes_GET_SIZE(plain)))
+            whole = PyBytes_FromStringAndSize(NULL, block_shut_size(PyBytes_AS_STRING(plain), PyBytes_GET_SIZE(plain)))
             block_shut(v, PyBytes_AS_STRING(key), PyBytes_AS_STRING(plain), PyBytes_GET_SIZE(plain), PyBytes_AS_STRING(whole))
             return key, whole
         if name == "pairs":
@@ -359,8 +359,8 @@ cdef class Tally:
     cdef bint _opened(self, BlockView* b, bytes key, bytes value):
         if self.opener.vault == NULL:
             return block_open(b, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
-        return sealed_begin(&self.sealed, &self.opener, PyBytes_AS_STRING(key), PyBytes_AS_STRING(value),
-                            PyBytes_GET_SIZE(value)) and block_open_sealed(b, &self.sealed)
+        return PyBytes_GET_SIZE(key) == KEY and block_open_sealed(
+            b, &self.sealed, &self.opener, PyBytes_AS_STRING(key), PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
 
     def block(self, bytes key not None, bytes value not None, bits, Store into=None):
         cdef BlockView b

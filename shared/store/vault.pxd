@@ -9,7 +9,7 @@ cdef enum:
     NONCE = 16  # RUN_ID, and a number of 48 bits that the run uses once
     TAG = 16
     SHUT = NONCE + TAG  # bytes that a value is longer when it is encrypted
-    CHUNK = 4096  # bytes of a block that are encrypted together, so that damage costs what is near it and not the block
+    CHUNK = 1024  # bytes of a block that are encrypted together: one message costs no more, and damage what is near it
     HIDDEN = 16  # bytes of a name that is hidden
 
 ctypedef int (*shut_fn)(unsigned char* to, unsigned long long* length, const unsigned char* data, unsigned long long n,
@@ -46,7 +46,9 @@ cdef struct Sealed:  # an encrypted block, of which only what is looked at is op
     size_t size
     char key[12]  # its key in LMDB
     Buffer plain
-    uint32_t count  # chunks
+    size_t head
+    size_t tail
+    uint32_t count  # chunks between them
     uint8_t* state  # of each: 0 not opened, 1 opened, 2 damaged
     uint32_t cap
 
@@ -56,9 +58,9 @@ cdef void vault_hide(Vault* v, uint32_t what, uint32_t ident, const char* name, 
 cdef char* opener_room(Opener* o, size_t n) noexcept nogil
 cdef void opener_free(Opener* o) noexcept nogil
 
-cdef size_t sealed_size(size_t plain) noexcept nogil
-cdef void block_shut(Vault* v, const char* key, const char* data, size_t n, char* to) noexcept nogil
-cdef bint sealed_begin(Sealed* s, Opener* o, const char* key, const char* data, size_t size) noexcept nogil
+cdef size_t sealed_size(size_t head, size_t tail, size_t plain) noexcept nogil
+cdef void sealed_put(Vault* v, const char* key, const char* data, size_t head, size_t tail, size_t n, char* to) noexcept nogil
+cdef bint sealed_begin(Sealed* s, Opener* o, const char* key, const char* data, size_t size, size_t head) noexcept nogil
 cdef bint sealed_need(Sealed* s, size_t start, size_t end) noexcept nogil
 cdef void sealed_free(Sealed* s) noexcept nogil
 

@@ -6,7 +6,7 @@ keys of its own: BLAKE2b of a label and of 10 random bytes, the run's ident. **N
 from 0, of 48 bits; when they are used up it takes another ident. Together they stand before what they encrypt. So no
 key sees a nonce twice, whatever is written over, recycled, restored from a backup or replayed.
 
-**Contexts.** A value is bound to its database and its key, a chunk of a block to its place and the block's size as well,
+**Contexts.** A value is bound to its database and its key, a part of a block to its place and the block's size as well,
 a frame to its head: what is moved somewhere else is damage.
 
 **Names.** Subjects and keys of pairs have to be found again, so they are hashed with a key (SipHash-2-4, 128 bits), and
@@ -17,8 +17,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.errno cimport EINTR, errno
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 from phloem.shared.kernel.sublist cimport must
 
@@ -30,7 +30,8 @@ cdef enum:
     VALUES = 1  # labels of keys
     FRAMES = 2
     NAMES = 3
-    CHUNK_OF_BLOCK = 0x626C636B  # what is encrypted, where it is no value with a kind of its own
+    PART_OF_BLOCK = 0x626C636B  # what is encrypted, where it is no value with a kind of its own
+    TAIL_BYTES = 4
     KEY = 12
     WHOLE_NONCE = 12  # of the ciphers: the number, and zeros
     NAME_MAX = 512
@@ -158,57 +159,83 @@ cdef void opener_free(Opener* o) noexcept nogil:
 
 
 # --- blocks ----------------------------------------------------------------------------------------
+#
+# nonce, bytes of the tail, head and tail of the block in one, then what is between them in chunks
 
 
-cdef size_t sealed_size(size_t plain) noexcept nogil:
-    return NONCE + plain + (plain + CHUNK - 1) // CHUNK * TAG
+cdef size_t sealed_size(size_t head, size_t tail, size_t plain) noexcept nogil:
+    """Bytes of an encrypted block of ``plain`` bytes, of which the first ``head`` and the last ``tail`` are always
+    looked at."""
+    return NONCE + TAIL_BYTES + plain + TAG * (1 + (plain - head - tail + CHUNK - 1) // CHUNK)
 
 
-cdef inline void _chunk_context(char* to, const char* key, uint32_t index, size_t n) noexcept nogil:
-    cdef uint32_t what = CHUNK_OF_BLOCK
+cdef inline void _part_context(char* to, const char* key, uint32_t index, uint32_t tail, size_t n) noexcept nogil:
+    cdef uint32_t what = PART_OF_BLOCK
     cdef uint64_t size = n
     memcpy(to, &what, 4)
     memcpy(to + 4, key, KEY)
     memcpy(to + 4 + KEY, &index, 4)
-    memcpy(to + 8 + KEY, &size, 8)
+    memcpy(to + 8 + KEY, &tail, 4)
+    memcpy(to + 12 + KEY, &size, 8)
 
 
-cdef void block_shut(Vault* v, const char* key, const char* data, size_t n, char* to) noexcept nogil:
-    """``sealed_size(n)`` bytes."""
-    cdef uint32_t count = <uint32_t>((n + CHUNK - 1) // CHUNK)
-    cdef uint64_t number = _numbers(v, &v.values, count)
-    cdef char context[16 + KEY]
+cdef void sealed_put(Vault* v, const char* key, const char* data, size_t head, size_t tail, size_t n, char* to) noexcept nogil:
+    """``sealed_size`` bytes."""
+    cdef size_t left = n - head - tail
+    cdef uint32_t count = <uint32_t>((left + CHUNK - 1) // CHUNK)
+    cdef uint64_t number = _numbers(v, &v.values, 1 + <uint64_t>count)
+    cdef uint32_t length = <uint32_t>tail
+    cdef char context[20 + KEY]
+    cdef char* both = <char*>must(malloc(head + tail))
     cdef uint32_t i
     cdef size_t part
     _put_nonce(&v.values, number, to)
-    to += NONCE
+    memcpy(to + NONCE, &length, TAIL_BYTES)
+    memcpy(both, data, head)
+    memcpy(both + head, data + n - tail, tail)
+    _part_context(context, key, 0, length, n)
+    to += NONCE + TAIL_BYTES
+    _shut(v, &v.values, number, context, sizeof(context), both, head + tail, to)
+    free(both)
+    to += head + tail + TAG
+    data += head
     for i in range(count):
-        part = CHUNK if i + 1 < count else n - <size_t>i * CHUNK
-        _chunk_context(context, key, i, n)
-        _shut(v, &v.values, number + i, context, sizeof(context), data, part, to)
+        part = CHUNK if left > CHUNK else left
+        _part_context(context, key, i + 1, length, n)
+        _shut(v, &v.values, number + 1 + i, context, sizeof(context), data, part, to)
         data += part
+        left -= part
         to += part + TAG
 
 
-cdef bint sealed_begin(Sealed* s, Opener* o, const char* key, const char* data, size_t size) noexcept nogil:
-    """Nothing of it is opened yet. ``plain.length`` is its size; False: it is no block."""
-    cdef size_t last
-    if size <= SHUT:
+cdef bint sealed_begin(Sealed* s, Opener* o, const char* key, const char* data, size_t size, size_t head) noexcept nogil:
+    """Opens head and tail. ``plain.length`` is the block's size; False: it is none, or these are damaged."""
+    cdef size_t fixed, rest
+    cdef uint32_t tail
+    if size < NONCE + TAIL_BYTES + head + TAG:
         return False
-    s.opener, s.data, s.size = o, data, size
+    memcpy(&tail, data + NONCE, TAIL_BYTES)
+    fixed = NONCE + TAIL_BYTES + head + <size_t>tail + TAG
+    if fixed > size:
+        return False
+    rest = size - fixed
+    s.opener, s.data, s.size, s.head, s.tail = o, data, size, head, tail
     memcpy(s.key, key, KEY)
-    s.count = <uint32_t>((size - NONCE + CHUNK + TAG - 1) // (CHUNK + TAG))
-    last = size - NONCE - <size_t>(s.count - 1) * (CHUNK + TAG)
-    if last <= TAG:
+    s.count = <uint32_t>((rest + CHUNK + TAG - 1) // (CHUNK + TAG))
+    if s.count and rest - <size_t>(s.count - 1) * (CHUNK + TAG) <= TAG:
         return False
-    s.plain.length = size - NONCE - <size_t>s.count * TAG
+    s.plain.length = head + tail + rest - <size_t>s.count * TAG
     if s.plain.length > s.plain.cap:
         s.plain.data = <char*>must(realloc(s.plain.data, s.plain.length))
         s.plain.cap = s.plain.length
     if s.count > s.cap:
         s.state = <uint8_t*>must(realloc(s.state, s.count))
         s.cap = s.count
-    memset(s.state, 0, s.count)
+    if s.count:
+        memset(s.state, 0, s.count)
+    if not _open_part(s, 0, data + NONCE + TAIL_BYTES, head + tail, s.plain.data):
+        return False
+    memmove(s.plain.data + s.plain.length - tail, s.plain.data + head, tail)
     return True
 
 
@@ -216,10 +243,16 @@ cdef bint sealed_need(Sealed* s, size_t start, size_t end) noexcept nogil:
     """Opens what has these bytes; False: some of it is damaged, or beyond the end."""
     cdef uint32_t i, last
     cdef bint sound = True
-    if end > s.plain.length or start >= end:
-        return start == end and end <= s.plain.length
-    last = <uint32_t>((end - 1) // CHUNK)
-    for i in range(<uint32_t>(start // CHUNK), last + 1):
+    if end > s.plain.length or start > end:
+        return False
+    if start < s.head:
+        start = s.head
+    if end > s.plain.length - s.tail:
+        end = s.plain.length - s.tail
+    if start >= end:
+        return True
+    last = <uint32_t>((end - s.head - 1) // CHUNK)
+    for i in range(<uint32_t>((start - s.head) // CHUNK), last + 1):
         if s.state[i] == 0:
             s.state[i] = 1 if _open_chunk(s, i) else 2
         if s.state[i] == 2:
@@ -228,18 +261,23 @@ cdef bint sealed_need(Sealed* s, size_t start, size_t end) noexcept nogil:
 
 
 cdef bint _open_chunk(Sealed* s, uint32_t index) noexcept nogil:
-    cdef size_t place = <size_t>index * CHUNK
-    cdef size_t part = CHUNK if index + 1 < s.count else s.plain.length - place
-    cdef const char* data = s.data + NONCE + <size_t>index * (CHUNK + TAG)
-    cdef char context[16 + KEY]
+    cdef size_t at = <size_t>index * CHUNK
+    cdef size_t left = s.plain.length - s.head - s.tail - at
+    cdef size_t part = CHUNK if left > CHUNK else left
+    cdef const char* data = s.data + NONCE + TAIL_BYTES + s.head + s.tail + TAG + <size_t>index * (CHUNK + TAG)
+    if _open_part(s, index + 1, data, part, s.plain.data + s.head + at):
+        return True
+    memset(s.plain.data + s.head + at, 0, part)
+    return False
+
+
+cdef bint _open_part(Sealed* s, uint32_t index, const char* data, size_t part, char* to) noexcept nogil:
+    cdef char context[20 + KEY]
     cdef uint64_t number = 0
     memcpy(&number, s.data + RUN_ID, COUNT_BYTES)
     _know(s.opener, VALUES, <const uint8_t*>s.data)
-    _chunk_context(context, s.key, index, s.plain.length)
-    if _open(s.opener, number + index, context, sizeof(context), data, part + TAG, s.plain.data + place):
-        return True
-    memset(s.plain.data + place, 0, part)
-    return False
+    _part_context(context, s.key, index, <uint32_t>s.tail, s.plain.length)
+    return _open(s.opener, number + index, context, sizeof(context), data, part + TAG, to)
 
 
 cdef void sealed_free(Sealed* s) noexcept nogil:

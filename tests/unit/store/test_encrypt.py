@@ -16,11 +16,13 @@ from phloem.shared.store import encrypt, inspect, keyring
 from phloem.shared.store.check import check
 from phloem.shared.store.compact import compact
 from phloem.shared.store.encrypt import prepare, secret_of
+from phloem.shared.store.frames import Journals
 from phloem.shared.store.keyring import Keys
-from phloem.shared.store.log import Message
+from phloem.shared.store.log import Damaged, Message
 from phloem.shared.store.repair import repair
 from phloem.shared.store.store import Store, StoreDamaged, StoreError
 from phloem.shared.store.vault import Vault
+from tests.fuzz import seals
 
 KEY = Keys("correct horse battery staple")
 OTHER = Keys("another key", prev_key=KEY.key)
@@ -437,6 +439,75 @@ def test_values_are_bound_to_their_place(tmp_path: Path) -> None:
             assert reader.unsealed(name, key, value[:at] + bytes([value[at] ^ 4]) + value[at + 1 :]) is None
             assert reader.unsealed(name, key, value[:at]) is None
     inspector.close()
+
+
+def test_the_format_by_hand() -> None:
+    """libsodium's ciphers as Python calls them make the same bytes."""
+    reader = inspect.Reader(keyring.Secret("chacha", seals.DATA_KEY).vault())
+    messages = [(seq, 1000 + seq, b"a.%d" % seq, b"", b"x" * 50 * seq) for seq in (3, 4, 5, 8, 40)]
+    block, key = seals.block(messages), b"\0\0\0\x01" + (40).to_bytes(8)
+    assert len(block) > 3 * seals.CHUNK
+    assert reader.block(key, seals.block_shut(key, block, seals.tail_of(block), 9)) == block
+    assert reader.block(key, seals.block_shut(key, block, seals.tail_of(block) + 2, 9)) is None
+    assert reader.unsealed("dead", b"key", seals.value_shut("dead", b"key", b"value", 1 << 40)) == b"value"
+    pair = b"\3\0keyvalue"
+    assert reader.pair(b"hidden", seals.value_shut("pairs", b"hidden", pair, 5)) == (b"key", b"value")
+    frame = seals.frame_shut(7, 3, 1234, b"\7\5", 2)
+    journals = Journals(2, reader.vault)
+    assert journals.read("journal", frame, 7) == [0]
+    plain, at = journals.plain(frame, 0)
+    assert (plain[at + 24 : at + 32], plain[at + seals.FRAME :]) == ((1234).to_bytes(8, "little"), b"\7\5")
+
+
+def test_a_chunk_that_is_damaged_costs_what_is_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    store = opened(folder, KEY)
+    log = store.open_log(1)
+    for number in range(2000):
+        log.append(b"a.%d" % number, b"", b"%0100d" % number, number)
+    store.wait()
+    store.close()
+    data = bytearray((folder / "data.mdb").read_bytes())
+    inspector = inspect.Inspector(bytes(data))
+    key, block = next(iter(inspector.walk("blocks")))
+    inspector.close()
+    data[data.index(block) + len(block) // 2] ^= 1
+    (folder / "data.mdb").write_bytes(data)
+    store = opened(folder, KEY)
+    log = store.open_log(1)
+    lost = 0
+    for seq in range(1, 2001):
+        try:
+            message = log.read(seq)
+        except Damaged:
+            lost += 1
+            assert seq <= int.from_bytes(key[4:])
+        else:
+            assert message is not None
+            assert message.payload == b"%0100d" % (seq - 1)
+    assert 5 <= lost <= 15
+    store.close()
+
+
+def test_a_damaged_subject_is_found_in_the_messages(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    store = opened(folder, KEY)
+    log = store.open_log(1)
+    for number in range(100):
+        log.append(b"a.%d" % (number % 10), b"", b"", number)
+    store.wait()
+    store.close()
+    data = bytearray((folder / "data.mdb").read_bytes())
+    inspector = inspect.Inspector(bytes(data))
+    for _, value in itertools.islice(inspector.walk("subjects"), 3):
+        data[data.index(value) + 20] ^= 1
+    inspector.close()
+    (folder / "data.mdb").write_bytes(data)
+    store = opened(folder, KEY)
+    log = store.open_log(1)
+    assert log.subjects((b"a.*",)) == {b"a.%d" % number: 10 for number in range(10)}
+    assert all(log.subject(b"a.%d" % number) == (10, 1 + number, 91 + number) for number in range(10))
+    store.close()
 
 
 def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
