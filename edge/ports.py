@@ -5,7 +5,8 @@ Whatever the bridge would refuse is refused here, with the name of the block, be
 
 from phloem.firmware_bridge.settings import SerialSettings, check_distinct
 from phloem.shared.errors import ConfigError
-from phloem.shared.server.options import Options, Serial
+from phloem.shared.server.options import Options
+from phloem.shared.server.options_phloem import Serial
 
 
 def port_settings(options: Options) -> list[SerialSettings]:

@@ -22,6 +22,8 @@ FIRST_PING_CLIENT_NS = 2 * SECOND_NS  # measures the round trip soon after CONNE
 FIRST_PING_LEAF_NS = 1 * SECOND_NS
 WRITE_DEADLINE_NS = 10 * SECOND_NS
 AUTH_TIMEOUT_NS = 2 * SECOND_NS
+RESOLVER_INTERVAL_NS = 60 * SECOND_NS  # between comparing stored JWTs with other servers
+RESOLVER_TIMEOUT_NS = 1900 * SECOND_NS // 1000  # below AUTH_TIMEOUT_NS, so that a client still hears of it
 
 LINGER_NS = 50_000  # an answer on the same machine takes about this long
 
@@ -77,6 +79,15 @@ ORIGIN_RETRY_MAX_NS = 30 * SECOND_NS  # more than that after many failures
 
 METRICS_NAMED = 1000  # streams, and consumers, that have series of their own in /metrics; sums hold for all
 
+# --- the system account (nats-server's numbers, but for the last two) -----------------------------
+STATSZ_FIRST_NS = SECOND_NS // 4  # the pause doubles until it is the next one
+STATSZ_EVERY_NS = 10 * SECOND_NS
+ACCOUNT_HEARTBEAT_NS = 30 * SECOND_NS  # the number of an account's connections without any change
+ACCOUNT_PACED_FROM = 100  # connections: working out an account's figures takes time for each of them, so
+ACCOUNT_PACE_NS = (
+    40_000  # for each, several times what it costs, lies between two messages about their number
+)
+
 # --- leaf links ---------------------------------------------------------------------------------
 LEAF_RECONNECT_NS = 1 * SECOND_NS
 LEAF_DIAL_TIMEOUT_NS = 1 * SECOND_NS
@@ -91,6 +102,14 @@ JWT_BYTES = 1 << 20  # of a token, looked at before anything is decoded
 JWT_INFO_BYTES = 8 << 10  # of an account's description or info_url
 JWT_QUOTED = 256  # characters of a peer's text in the text of an error
 TEMPLATE_SUBJECTS = 4096  # that the templates of one list of a scoped signing key may become
+NONCE_BYTES = 11  # 15 characters
+LOGIN_SLACK_NS = (
+    15 * SECOND_NS
+)  # a login that waits for others is over at the latest so long after its own time
+ACCOUNT_FETCHES = 64  # accounts that are asked for at the same time; peers choose which, so more have to wait
+ACCOUNT_FETCH_TIMEOUT_NS = 1_900_000_000
+ACCOUNT_REFRESH_NS = 1 * SECOND_NS  # an account that has expired is asked for again at most so often
+SHARED_PERMISSIONS = 256  # sets of rules that are kept compiled because others may have the same
 CREDENTIALS_BYTES = (1 << 20) + (64 << 10)  # of a creds file: a token of any size and what is around it
 
 # --- connections that fail again and again ------------------------------------------------------

@@ -18,6 +18,15 @@ COMMANDS = {
     "server": ("phloem.shared.server.command", "server", "Run a broker with nats-server's flags and files."),
     "edge": ("phloem.edge.command", "edge", "Run the leaf node of a device."),
     "hub": ("phloem.hub.command", "hub", "Run the hub that edges link to."),
+    "init": (
+        "phloem.hub.fleet.init_command",
+        "init",
+        "Make keys, certificates and the configuration of a hub and its devices.",
+    ),
+    "enroll": ("phloem.hub.fleet.device_commands", "enroll", "Give a device its credentials."),
+    "revoke": ("phloem.hub.fleet.device_commands", "revoke", "Take a device's credentials back, at once."),
+    "push": ("phloem.hub.fleet.device_commands", "push", "Tell a running hub of all revocations."),
+    "devices": ("phloem.hub.fleet.device_commands", "devices", "List the devices that were enrolled."),
     "bridge": ("phloem.firmware_bridge.command", "bridge", "Connect serial devices to any NATS server."),
     "store": (
         "phloem.shared.server.store_command",

@@ -1,17 +1,23 @@
 """Who may connect: credentials in, a user out. Pure: reads no clock, no socket, and does not hash.
 
-The order of decisions is nats-server's (security_ops 2.1): users by name, then the token, then the only user;
-``no_auth_user`` stands in for a client that shows no credentials at all. Checking a bcrypt secret takes a tenth
+The order of decisions is nats-server's (security_ops 2.1): nkeys, then users by name, then the token, then the only
+user; ``no_auth_user`` stands in for a client that shows no credentials at all. Checking a bcrypt secret takes a tenth
 of a second of processor time on purpose, so the caller does it where it holds up nobody: ``find`` names the
 secret to compare with, ``matches`` compares.
 
-An unknown user costs the same comparison as a known one, against a secret that nothing matches.
+An unknown user costs the same comparison as a known one, against a secret that nothing matches, and an unknown nkey
+the same signature.
 """
 
 import hmac
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Protocol, TypedDict
+
+from phloem.shared.errors import CredentialsRefused
+from phloem.shared.security.admission import Admitted, check_signature
+from phloem.shared.security.nkeys import KEY_BYTES, Prefix, encode, is_public
 
 GLOBAL_ACCOUNT = "$G"
 SYSTEM_ACCOUNT = "$SYS"
@@ -20,7 +26,14 @@ STANDARD = "STANDARD"
 LEAFNODE = "LEAFNODE"
 IN_PROCESS = "IN_PROCESS"
 
+PROXY_REQUIRED = "proxy connection required"
+PROXY_NOT_TRUSTED = "proxy is not trusted"
+REDACTED = "[REDACTED]"
+
+_NOBODY = encode(Prefix.USER, bytes(KEY_BYTES))  # a key that nobody has
+
 _BCRYPT = re.compile(r"^\$2[abxy]\$\d{2}\$.*")
+_SHOWN = 64  # characters of a key that is shown; one that is a key has 56
 _BCRYPT_BYTES_MAX = 72  # bcrypt reads no more of a secret
 
 
@@ -63,42 +76,80 @@ class ConfiguredUser(Protocol):
     @property
     def permissions(self) -> Rules | None: ...  # noqa: D102
     @property
+    def nkey(self) -> str: ...  # noqa: D102
+    @property
     def allowed_connection_types(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def proxy_required(self) -> bool: ...  # noqa: D102
     @property
     def account(self) -> str: ...  # noqa: D102
 
 
 class Credentials(NamedTuple):
-    """What a CONNECT shows."""
+    """What a CONNECT shows. ``nkey`` with ``sig``, the signature of the nonce; ``jwt`` only counts among operators."""
 
     user: str = ""
     password: str = ""
     token: str = ""
+    nkey: str = ""
+    sig: str = ""
+    jwt: str = ""
+    proxy_sig: str = ""
 
     @property
     def any(self) -> bool:
         """Whether anything is shown at all."""
-        return bool(self.user or self.password or self.token)
+        return bool(self.user or self.password or self.token or self.nkey)
+
+    @property
+    def raw_user(self) -> str:
+        """Whom it claims to be, as nats-server names it in lists of users."""
+        return self.nkey or self.user or (REDACTED if self.token else "")
+
+    @property
+    def label(self) -> str:
+        """The same for the log."""
+        if self.nkey:
+            return f'Nkey "{self.nkey[:_SHOWN]}"'
+        if self.user:
+            return f'User "{self.user}"'
+        return f'Token "{REDACTED}"' if self.token else ""
 
 
 class Identity(NamedTuple):
     """Who a connection is: name for logs and monitoring, account, permissions (``None``: all).
 
-    ``secret`` is the configured one that was matched, so that a reload can tell whether it is still valid.
+    ``secret`` is the configured one that was matched, so that a reload can tell whether it is still valid. ``nkey``:
+    the configured public key that was shown. ``admitted`` is set for whom a JWT let in, ``by_callout``: one that an
+    auth callout gave; ``asks``: among the users of a callout's own account. ``proxy``: the key of the proxy that
+    vouches; ``title``: what people call the account, if that is not its name.
     """
 
     name: str = ""
     account: str = GLOBAL_ACCOUNT
     permissions: Rules | None = None
     secret: str = ""
+    nkey: str = ""
+    admitted: Admitted | None = None
+    by_callout: bool = False
+    asks: bool = False
+    proxy: str = ""
+    title: str = ""
+
+    @property
+    def issuer_key(self) -> str:
+        """Who vouches for somebody that has a key: a signing key, or the account."""
+        signing_key = self.admitted.signing_key if self.admitted is not None else ""
+        return signing_key or (self.account if self.nkey or self.admitted is not None else "")
 
 
 class Candidate(NamedTuple):
-    """Who a connection is if ``given`` matches ``secret``; ``identity`` of ``None`` never is."""
+    """Who a connection is if ``given`` matches ``secret``; ``identity`` of ``None`` never is, ``refusal`` says why."""
 
     identity: Identity | None
     secret: str
     given: str
+    refusal: str = ""
 
     @property
     def slow(self) -> bool:
@@ -161,17 +212,22 @@ class Authenticator:
         no_auth_user: str = "",
         permissions: Rules | None = None,
         anonymous: bool = False,
+        proxy_required: bool = False,
     ) -> None:
-        """``user``/``password`` or ``token`` are the single secret; ``permissions`` are its holder's.
+        """``user``/``password`` or ``token`` are the single secret; ``permissions`` are its holder's, and
+        ``proxy_required``.
 
         ``anonymous``: who shows nothing is let into ``$G``, although INFO asks for credentials.
         """
-        self._users = {entry.user: entry for entry in users}
+        users = tuple(users)
+        self._users = {entry.user: entry for entry in users if not entry.nkey}
+        self._nkeys = {entry.nkey: entry for entry in users if entry.nkey}
         self._single = (user, password) if user or password else None
         self._token = token
         self._no_auth_user = no_auth_user
         self._permissions = permissions
         self._anonymous = anonymous
+        self._proxy_required = proxy_required
         self._decoy = next((u.password for u in self._users.values() if _BCRYPT.match(u.password)), "")
 
     @property
@@ -182,55 +238,145 @@ class Authenticator:
     @property
     def configured(self) -> bool:
         """Whether any credentials exist."""
-        return bool(self._users or self._single or self._token)
+        return bool(self._users or self._nkeys or self._single or self._token)
 
-    def find(self, shown: Credentials, connection_type: str) -> Candidate | Identity:
-        """Who ``shown`` claims to be: an Identity at once, or a Candidate whose secret has to match."""
-        if not self.configured:
-            return Identity(permissions=self._permissions)
-        if not shown.any and (stand_in := self.stand_in(connection_type)) is not None:
-            return stand_in
-        if self._users:
-            entry = self._users.get(shown.user)
-            if entry is None:
-                return Candidate(None, self._decoy or "\0", shown.password)
-            identity = Identity(entry.user, entry.account, entry.permissions, entry.password)
-            allowed = _may_connect(entry, connection_type)
-            return Candidate(identity if allowed else None, entry.password, shown.password)
-        if self._token:
-            identity = Identity("[REDACTED]", permissions=self._permissions, secret=self._token)
-            return Candidate(identity, self._token, shown.token)
-        name, password = self._single or ("", "")
-        identity = Identity(name, permissions=self._permissions, secret=password)
-        right = hmac.compare_digest(name.encode(), shown.user.encode())
-        return Candidate(identity if right else None, password, shown.password)
+    @property
+    def has_nkeys(self) -> bool:
+        """Whether anybody logs in by signing a nonce."""
+        return bool(self._nkeys)
 
-    def stand_in(self, connection_type: str) -> Identity | None:
-        """Who someone is that shows no credentials where they are configured; ``None``: nobody."""
-        if self._anonymous:
-            return Identity()
-        entry = self._users.get(self._no_auth_user) if self._no_auth_user else None
-        if entry is None or not _may_connect(entry, connection_type):
-            return None
-        return Identity(entry.user, entry.account, entry.permissions)
+    def find(
+        self,
+        shown: Credentials,
+        connection_type: str,
+        *,
+        nonce: bytes = b"",
+        proxied: bool = False,
+        mapped: Callable[[Iterable[str]], str | None] | None = None,
+    ) -> Candidate | Identity:
+        """Who ``shown`` claims to be: an Identity at once, or a Candidate whose secret has to match.
 
-    def renew(self, identity: Identity) -> Identity | None:
-        """What an ``identity`` of an earlier configuration is now; ``None``: log in again.
+        Args:
+            shown: What CONNECT shows.
+            connection_type: STANDARD, LEAFNODE and so on.
+            nonce: That of INFO, which an nkey has signed.
+            proxied: A trusted proxy vouches for the connection.
+            mapped: Which of these users the certificate of the peer names, where certificates name users.
 
-        That is so when its credentials are no longer good, or lead to another account.
+        Raises:
+            CredentialsRefused: An nkey that is not known or did not sign, or a certificate that names nobody.
         """
         if not self.configured:
             return Identity(permissions=self._permissions)
+        if mapped is None and not shown.any:
+            stand_in = self.stand_in(connection_type, proxied=True)
+            if stand_in is not None:
+                return self._behind_proxy(stand_in, proxied)
+        if self._nkeys and shown.nkey:
+            return self._by_nkey(shown, connection_type, nonce, proxied)
+        if self._users or self._nkeys:
+            return self._by_name(shown, connection_type, proxied, mapped)
+        refusal = PROXY_REQUIRED if self._proxy_required and not proxied else ""
+        if self._token:
+            identity = Identity(REDACTED, permissions=self._permissions, secret=self._token)
+            return Candidate(None if refusal else identity, self._token, shown.token, refusal)
+        name, password = self._single or ("", "")
+        identity = Identity(name, permissions=self._permissions, secret=password)
+        right = hmac.compare_digest(name.encode(), shown.user.encode()) and not refusal
+        return Candidate(identity if right else None, password, shown.password, refusal)
+
+    def _by_name(
+        self,
+        shown: Credentials,
+        connection_type: str,
+        proxied: bool,
+        mapped: Callable[[Iterable[str]], str | None] | None,
+    ) -> Candidate:
+        name: str | None = shown.user
+        if mapped is not None:
+            name = mapped(user for user, entry in self._users.items() if _may_connect(entry, connection_type))
+            if name is None:
+                raise CredentialsRefused("no user for the client's certificate")
+        entry = self._users.get(name or "")
+        if entry is None:
+            return Candidate(None, self._decoy or "\0", shown.password)
+        identity = Identity(entry.user, entry.account, entry.permissions, entry.password)
+        refusal = PROXY_REQUIRED if entry.proxy_required and not proxied else ""
+        allowed = _may_connect(entry, connection_type) and not refusal
+        return Candidate(identity if allowed else None, entry.password, shown.password, refusal)
+
+    def _by_nkey(self, shown: Credentials, connection_type: str, nonce: bytes, proxied: bool) -> Identity:
+        entry = self._nkeys.get(shown.nkey)
+        if entry is None or not _may_connect(entry, connection_type):
+            with suppress(CredentialsRefused):  # as long as it would take for somebody who is known
+                known_kind = is_public(shown.nkey, Prefix.USER)
+                check_signature(shown.nkey if known_kind else _NOBODY, nonce, shown.sig)
+            raise CredentialsRefused("no user with this nkey")
+        identity = self._behind_proxy(_nkey_identity(entry), proxied)
+        if entry.nkey != self._no_auth_user:
+            check_signature(entry.nkey, nonce, shown.sig)
+        return identity
+
+    def _behind_proxy(self, identity: Identity, proxied: bool) -> Identity:
+        entry = self._nkeys.get(identity.nkey) if identity.nkey else self._users.get(identity.name)
+        if entry is not None and entry.proxy_required and not proxied:
+            raise CredentialsRefused(PROXY_REQUIRED)
+        return identity
+
+    def stand_in(self, connection_type: str, *, proxied: bool = False) -> Identity | None:
+        """Who someone is that shows no credentials where they are configured; ``None``: nobody."""
+        if self._anonymous:
+            return Identity()
+        if not self._no_auth_user:
+            return None
+        entry = self._nkeys.get(self._no_auth_user) or self._users.get(self._no_auth_user)
+        if (
+            entry is None
+            or not _may_connect(entry, connection_type)
+            or (entry.proxy_required and not proxied)
+        ):
+            return None
+        return _nkey_identity(entry) if entry.nkey else Identity(entry.user, entry.account, entry.permissions)
+
+    def renew(self, identity: Identity, connection_type: str = "") -> Identity | None:
+        """What an ``identity`` of an earlier configuration is now; ``None``: log in again.
+
+        That is so when its credentials are no longer good, lead to another account, or do not hold for
+        ``connection_type`` any more.
+        """
+        entry = self._entry(identity)
+        if entry is not None and connection_type and not _may_connect(entry, connection_type):
+            return None
+        if entry is not None and entry.proxy_required and not identity.proxy:
+            return None
+        if not self.configured:
+            return None if identity.name else Identity(permissions=self._permissions)
         if self._anonymous and identity == Identity():
             return identity
-        entry = self._users.get(identity.name)
+        if identity.nkey:
+            good = entry is not None and entry.account == identity.account
+            return identity._replace(permissions=entry.permissions) if entry and good else None
         if entry is not None:
             no_secret = identity.name == self._no_auth_user and not identity.secret
             good = (no_secret or entry.password == identity.secret) and entry.account == identity.account
             return identity._replace(permissions=entry.permissions) if good else None
-        single = self._single or ("[REDACTED]", self._token)
+        single = self._single or (REDACTED, self._token)
         good = not self._users and bool(identity.secret) and single == (identity.name, identity.secret)
         return identity._replace(permissions=self._permissions) if good else None
+
+    def moved(self, identity: Identity) -> bool:
+        """Whether somebody with a name is there no more, or in another account: he comes again as who he is then."""
+        entry = self._entry(identity)
+        named = bool(identity.name) and identity.name != REDACTED
+        return named and (entry is None or entry.account != identity.account)
+
+    def _entry(self, identity: Identity) -> ConfiguredUser | None:
+        """Who it is in this configuration, whatever the secret."""
+        return self._nkeys.get(identity.nkey) if identity.nkey else self._users.get(identity.name)
+
+
+def _nkey_identity(entry: ConfiguredUser) -> Identity:
+    return Identity(entry.nkey, entry.account, entry.permissions, nkey=entry.nkey)
 
 
 def _may_connect(entry: ConfiguredUser, connection_type: str) -> bool:

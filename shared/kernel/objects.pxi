@@ -68,6 +68,11 @@ cdef class Account:
         }
 
 
+cdef inline uint32_t _bound(int64_t limit) noexcept:
+    """A limit as a connection keeps it; negative: none."""
+    return <uint32_t>(0xFFFFFFFF if limit < 0 or limit > 0xFFFFFFFF else limit)
+
+
 cdef class Connection:
     def __init__(self):
         raise TypeError("use Kernel.attach")
@@ -94,8 +99,8 @@ cdef class Connection:
         self.kernel._after()
 
     def configure(self, *, Account account=None, Permissions permissions=None, bint verbose=False, bint pedantic=False,
-                  bint echo=True, bint headers=False, bint no_responders=False, uint32_t max_subs=0,
-                  uint32_t max_payload=0, uint32_t peer_max_payload=0, bytes first_info=None, uint64_t ping_due_ns=0,
+                  bint echo=True, bint headers=False, bint no_responders=False, int64_t max_subs=-1,
+                  int64_t max_payload=-1, uint32_t peer_max_payload=0, bytes first_info=None, uint64_t ping_due_ns=0,
                   uint32_t origin=0, bint spoke=False, bint isolated=False, bint stand_in=False):
         cdef Conn* c = self.c
         cdef Core* k = &self.kernel.k
@@ -123,9 +128,9 @@ cdef class Connection:
         c.flags &= ~<uint32_t>(VERBOSE | PEDANTIC | ECHO | HEADERS | NO_RESPONDERS | SPOKE | ISOLATED | TRACK_REPLIES
                                        | STAND_IN)
         c.flags |= on
-        c.max_subs = max_subs
-        if max_payload:
-            c.max_payload = max_payload
+        c.max_subs = _bound(max_subs)
+        if max_payload >= 0:
+            c.max_payload = _bound(max_payload)
         c.peer_max_payload = peer_max_payload
         c.origin = origin
         if not stand_in:
@@ -138,10 +143,11 @@ cdef class Connection:
             memcpy(c.first_info, PyBytes_AsString(first_info), len(first_info))
             c.first_info_len = <uint32_t>len(first_info)
 
-    def limit(self, *, uint32_t max_payload, bint trace):
-        """New limits of a live connection (reload)."""
+    def limit(self, *, int64_t max_payload, int64_t max_subs, bint trace):
+        """New limits of a live connection."""
         if self.c != NULL:
-            self.c.max_payload = max_payload
+            self.c.max_payload = _bound(max_payload)
+            self.c.max_subs = _bound(max_subs)
             self.c.flags = self.c.flags | TRACE if trace else self.c.flags & ~<uint32_t>TRACE
 
     def set_permissions(self, Permissions permissions):
@@ -341,7 +347,7 @@ cdef class Kernel:
         return account
 
     def attach(self, int fd, int kind, uint64_t cid, Account account not None, uint64_t now_ns, *, bint must_auth=False,
-               uint64_t deadline_ns=0, uint64_t ping_due_ns=0, uint32_t max_payload=1 << 20, uint32_t max_subs=0,
+               uint64_t deadline_ns=0, uint64_t ping_due_ns=0, uint32_t max_payload=1 << 20, int64_t max_subs=-1,
                bint trace=False):
         cdef Core* k = &self.k
         cdef Connection conn = Connection.__new__(Connection)
@@ -360,7 +366,7 @@ cdef class Kernel:
         c.ping_due_ns = ping_due_ns
         due(k, ping_due_ns)
         c.max_payload = max_payload
-        c.max_subs = max_subs
+        c.max_subs = _bound(max_subs)
         c.flags = ECHO
         if kind == CLIENT:
             c.flags |= VERBOSE | PEDANTIC  # what holds for a client that never sends CONNECT
@@ -580,6 +586,11 @@ cdef class Kernel:
     def listened(self, Account account not None, bytes subject not None):
         cdef Node* node = sublist_node(&account.a.subs, subject, len(subject), False)
         return node != NULL and (node.nsubs > 0 or node.groups != NULL)
+
+    def interested(self, Account account not None, bytes subject not None):
+        cdef Plan* p = plan_for(&self.k, account.a, &self.k.internal, subject, min(len(subject), NAME_MAX))
+        self.k.internal.last_plan = NULL
+        return p.ntargets + p.nlinks + p.ngroups > 0
 
     def subscribe(self, Account account not None, bytes subject not None, bytes queue, callback):
         cdef bytes sid

@@ -131,8 +131,8 @@ class Connection:
         echo: bool = True,
         headers: bool = False,
         no_responders: bool = False,
-        max_subs: int = 0,
-        max_payload: int = 0,
+        max_subs: int = -1,
+        max_payload: int = -1,
         peer_max_payload: int = 0,
         first_info: bytes | None = None,
         ping_due_ns: int = 0,
@@ -145,13 +145,14 @@ class Connection:
         no CONNECT keeps what it subscribed before the first one, in the same account.)
 
         ``first_info``: protocol bytes sent behind the first PONG. ``ping_due_ns``: when the first PING is due.
-        ``max_payload`` 0 keeps the limit. Leaf links: ``origin`` numbers the peer's cluster name (0: none; messages
-        and interest never go from one link to another of the same origin), ``spoke``: the peer is the hub,
-        ``isolated``: not told of other leafs' interest, ``peer_max_payload``: larger messages are not sent.
+        ``max_subs`` -1 is no limit, ``max_payload`` -1 keeps it. Leaf links: ``origin`` numbers the peer's cluster
+        name (0: none; messages and interest never go from one link to another of the same origin), ``spoke``: the peer
+        is the hub, ``isolated``: not told of other leafs' interest, ``peer_max_payload``: larger messages are not sent.
         ``stand_in``: not CONNECT's outcome but what holds if another verb comes first, which then counts as CONNECT;
         the deadline holds until then.
         """
-    def limit(self, *, max_payload: int, trace: bool) -> None: ...
+    def limit(self, *, max_payload: int, max_subs: int, trace: bool) -> None:
+        """New limits of a live connection; -1 for none."""
     def set_permissions(self, permissions: Permissions | None) -> None:
         """New permissions of a live client (reload); subscriptions no longer allowed end with an -ERR."""
     def link_up(self) -> None:
@@ -206,7 +207,7 @@ class Kernel:
         deadline_ns: int = 0,
         ping_due_ns: int = 0,
         max_payload: int = ...,
-        max_subs: int = 0,
+        max_subs: int = -1,
         trace: bool = False,
     ) -> Connection:
         """Takes over a connected, non-blocking socket (-1: none). The kernel closes it."""
@@ -226,6 +227,8 @@ class Kernel:
         than 65,000 bytes or a message of 2 GiB."""
     def listened(self, account: Account, subject: bytes) -> bool:
         """Whether there is a subscription to exactly this subject, wildcards not counted."""
+    def interested(self, account: Account, subject: bytes) -> bool:
+        """Whether a message to this subject would reach anybody, be it over a link."""
     def subscribe(
         self,
         account: Account,

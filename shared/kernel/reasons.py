@@ -21,6 +21,9 @@ class Reason(IntEnum):
     MAX_CONNECTIONS = 14
     MAX_PAYLOAD = 15
     MAX_CONTROL_LINE = 16
+    MAX_ACCOUNT_CONNECTIONS = 17
+    MAX_SUBSCRIPTIONS = 18
+    AUTHENTICATION_EXPIRED = 19
     SERVER_SHUTDOWN = 20
     DUPLICATE_REMOTE_LEAFNODE = 21
     NO_RESPONDERS_REQUIRES_HEADERS = 22
@@ -30,6 +33,9 @@ class Reason(IntEnum):
     KICKED = 26
     LOOP_DETECTED = 27
     ROUTE_REMOVED = 28
+    REVOCATION = 29
+    PROXY_NOT_TRUSTED = 30
+    PROXY_REQUIRED = 31
 
     @property
     def text(self) -> str:
@@ -53,6 +59,9 @@ _TEXTS = {
     Reason.MAX_CONNECTIONS: "Maximum Connections Exceeded",
     Reason.MAX_PAYLOAD: "Maximum Message Payload Exceeded",
     Reason.MAX_CONTROL_LINE: "Maximum Control Line Exceeded",
+    Reason.MAX_ACCOUNT_CONNECTIONS: "Maximum Account Connections Exceeded",
+    Reason.MAX_SUBSCRIPTIONS: "Maximum Subscriptions Exceeded",
+    Reason.AUTHENTICATION_EXPIRED: "Authentication Expired",
     Reason.SERVER_SHUTDOWN: "Server Shutdown",
     Reason.DUPLICATE_REMOTE_LEAFNODE: "Duplicate Remote LeafNode Connection",
     Reason.NO_RESPONDERS_REQUIRES_HEADERS: "No Responders Requires Headers",
@@ -62,4 +71,7 @@ _TEXTS = {
     Reason.KICKED: "Kicked",
     Reason.LOOP_DETECTED: "Protocol Violation",
     Reason.ROUTE_REMOVED: "Route Removed",
+    Reason.REVOCATION: "Credentials Revoked",
+    Reason.PROXY_NOT_TRUSTED: "Proxy Not Trusted",
+    Reason.PROXY_REQUIRED: "Proxy Required",
 }

@@ -64,7 +64,7 @@ cdef void client_sub(Core* k, Conn* c, const char* p, const char* e) noexcept no
     if k.max_sub_tokens and _count_tokens(subject) > k.max_sub_tokens:
         _too_many_tokens(k, c, subject)
         return
-    if c.max_subs and c.sub_count >= c.max_subs:
+    if c.sub_count >= c.max_subs:
         complain(k, c, b"maximum subscriptions exceeded", 30)
         return
     if sub_find(k, c, sid.p, sid.n) == NULL:
@@ -146,7 +146,7 @@ cdef void leaf_sub(Core* k, Conn* c, const char* p, const char* e) noexcept nogi
             and not may_subscribe(k, c.permits, subject.p, subject.n, queue.p, queue.n, True, &filtered):
         deny(k, c, b"Subscription to ", 16, subject.p, subject.n, b"", 0, True)
         return
-    if c.max_subs and c.sub_count >= c.max_subs:
+    if c.sub_count >= c.max_subs:
         complain(k, c, b"maximum subscriptions exceeded", 30)
         return
     sub_add(k, c, subject.p, subject.n, queue.p, queue.n, key.p, key.n, <uint32_t>w)

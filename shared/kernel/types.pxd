@@ -180,7 +180,7 @@ cdef struct Conn:
     Sub** sids
     uint32_t sid_cap
     uint32_t sub_count
-    uint32_t max_subs  # 0: no limit
+    uint32_t max_subs  # 0xFFFFFFFF: no limit
     uint32_t max_payload
     uint32_t peer_max_payload  # of a leaf's hub: larger messages stay here; 0: unknown
     uint8_t oversize_noted

@@ -8,12 +8,13 @@ A hub that does not announce ``info_on_connect`` gets its link right after CONNE
 agreed to: a leaf that sends CONNECT at once has declined it (wire 2.8).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
 
 from phloem.shared import limits
-from phloem.shared.errors import MalformedJSON
+from phloem.shared.errors import LinkError, MalformedJSON
 from phloem.shared.kernel.reasons import Reason
 from phloem.shared.leaf.accept import MIN_VERSION, SAME_CLUSTER_NAME
 from phloem.shared.leaf.permits import Crossing, solicited
@@ -99,12 +100,25 @@ def on_err(text: str) -> ErrVerdict:
     return ErrVerdict(0, False)
 
 
+class Proof(NamedTuple):
+    """What shows who the dialling side is, beside what its URL says: a JWT or a public key, and the nonce signed."""
+
+    jwt: str = ""
+    nkey: str = ""
+    sig: str = ""
+
+
+NO_PROOF = Proof()
+
+
 class Solicitor:
     """One link's handshake, from the first INFO on."""
 
-    def __init__(self, terms: Terms, url: HubURL) -> None:
+    def __init__(self, terms: Terms, url: HubURL, prove: Callable[[str], Proof] = lambda _: NO_PROOF) -> None:
+        """``prove`` answers the nonce of the hub's INFO; raises LinkError if there is nothing to do it with."""
         self._terms = terms
         self._url = url
+        self._prove = prove
         self._first: LeafInfo | None = None
         self._last: LeafInfo | None = None
         self.up = False
@@ -132,7 +146,13 @@ class Solicitor:
             return steps + self._changes(info)
         if info is self._first:
             waits = info.info_on_connect
-            steps.append(SendConnect(self._connect(), limits.LEAF_CONNECT_INFO_TIMEOUT_NS if waits else 0))
+            try:
+                proof = self._prove(info.nonce)
+            except LinkError as error:
+                return [Close(Reason.WRITE_ERROR, str(error))]
+            steps.append(
+                SendConnect(self._connect(proof), limits.LEAF_CONNECT_INFO_TIMEOUT_NS if waits else 0)
+            )
             if not waits:
                 steps.append(self._link_up(info))
         elif info.connect_info:
@@ -145,11 +165,14 @@ class Solicitor:
             return Close(Reason.STALE, "no INFO from the hub in time")
         return Close(Reason.STALE, STALE, wire=True)
 
-    def _connect(self) -> bytes:
+    def _connect(self, proof: Proof) -> bytes:
         t, url = self._terms, self._url
         return encode_leaf_connect(
             LeafConnect(
                 version=t.version,
+                nkey=proof.nkey,
+                jwt=proof.jwt,
+                sig=proof.sig,
                 server_id=t.server_id,
                 name=t.name,
                 cluster=t.cluster,

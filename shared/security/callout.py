@@ -175,10 +175,17 @@ def _user(body: bytes, asked: Asked, curve: KeyPair | None, now_ns: int) -> User
         raise InvalidJWT("auth callout violation: auth callout response is not for server")
     if claims.nats.error:
         raise InvalidJWT(f"auth callout service returned an error: {claims.nats.error}")
-    signer = claims.nats.issuer_account or claims.iss
-    if asked.operator_mode and not sealed and signer != asked.account and signer not in asked.signers:
+    if not sealed and not _signs(claims, asked):
         raise InvalidJWT("auth callout signing key is unknown")
     return decode_as(claims.nats.jwt, UserClaims)
+
+
+def _signs(claims: AuthorizationResponseClaims, asked: Asked) -> bool:
+    """Whether an answer that is not sealed is by somebody who may answer."""
+    if not asked.operator_mode:
+        return claims.iss == asked.issuer
+    signer = claims.nats.issuer_account or claims.iss
+    return signer == asked.account or signer in asked.signers
 
 
 def _as_answered(reason: str, user: UserClaims) -> str:

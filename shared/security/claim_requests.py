@@ -43,12 +43,33 @@ def to_store(token: str, operator: OperatorClaims, now_s: int, name: str = "") -
         raise ClaimsRefused("n/a", UPDATE_FAILED, str(error)) from None
     if not name:
         _check_issuer(claims, operator, claims.sub)
-    if wrong := [issue.description for issue in validate(claims, now_s) if issue.blocking]:
-        raise ClaimsRefused(claims.sub, "jwt validation failed", f"validation errors: [{' '.join(wrong)}]")
+    _check_sense(claims, now_s, "jwt validation failed")
     if name:
         if claims.sub != name:
             raise ClaimsRefused(name, UPDATE_FAILED, "subject does not match jwt content")
         _check_issuer(claims, operator, name)
+    return claims
+
+
+def to_cache(
+    token: str, operator: OperatorClaims, now_s: int, in_use: Container[str], name: str = ""
+) -> AccountClaims | None:
+    """The same for a resolver that keeps the accounts ``in_use`` alone; ``None``: it is none of them.
+
+    Raises:
+        ClaimsRefused: Not to be kept.
+    """
+    failed = "jwt update cache resulted in error"
+    try:
+        claims = decode_as(token, AccountClaims)
+    except InvalidJWT as error:
+        raise ClaimsRefused(name or "n/a", failed, str(error)) from None
+    if name and claims.sub != name:
+        raise ClaimsRefused(name, failed, "subject does not match jwt content")
+    _check_issuer(claims, operator, claims.sub, failed)
+    if claims.sub not in in_use:
+        return None
+    _check_sense(claims, now_s, "jwt update cache validation failed")
     return claims
 
 
@@ -80,6 +101,13 @@ def to_delete(token: str, keys: Container[str], system_account: str, *, allowed:
     return tuple(accounts)
 
 
-def _check_issuer(claims: AccountClaims, operator: OperatorClaims, account: str) -> None:
+def _check_sense(claims: AccountClaims, now_s: int, asked: str) -> None:
+    if wrong := [issue.description for issue in validate(claims, now_s) if issue.blocking]:
+        raise ClaimsRefused(claims.sub, asked, f"validation errors: [{' '.join(wrong)}]")
+
+
+def _check_issuer(
+    claims: AccountClaims, operator: OperatorClaims, account: str, asked: str = UPDATE_FAILED
+) -> None:
     if operator.nats.strict_signing_key_usage and claims.iss == operator.sub:
-        raise ClaimsRefused(account, UPDATE_FAILED, "operator requires issuer to be a signing key")
+        raise ClaimsRefused(account, asked, "operator requires issuer to be a signing key")

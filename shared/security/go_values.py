@@ -77,7 +77,7 @@ def parse(data: bytes, name: str) -> dict[str, Any]:
     except RecursionError:
         raise InvalidJWT("exceeded max depth") from None
     except msgspec.DecodeError as error:
-        raise InvalidJWT(_syntax(data, str(error))) from None
+        raise InvalidJWT(go_syntax(data, str(error))) from None
     if document is None:
         return {}
     if not isinstance(document, dict):
@@ -252,7 +252,7 @@ def _read_struct(kind: type[Document], value: Any, path: str) -> Document:
     return read(value, kind, path.partition(".")[2] + ".")
 
 
-def _syntax(data: bytes, problem: str) -> str:
+def go_syntax(data: bytes, problem: str) -> str:
     """msgspec's complaint in Go's words, as far as both see the same mistake."""
     found = re.search(r"byte (\d+)", problem)
     if found is None or not data:

@@ -240,13 +240,12 @@ class KeyPair:
 
 
 def _public_bytes(prefix: Prefix, raw: bytearray) -> bytes:
+    """By libsodium, which is small: each server makes two keys when it starts, and most never use them."""
+    from nacl.bindings import crypto_scalarmult_base, crypto_sign_seed_keypair  # noqa: PLC0415
+
     if prefix is Prefix.CURVE:
-        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey  # noqa: PLC0415
-
-        return X25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw()
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
-
-    return Ed25519PrivateKey.from_private_bytes(raw).public_key().public_bytes_raw()
+        return crypto_scalarmult_base(bytes(raw))
+    return crypto_sign_seed_keypair(bytes(raw))[0]
 
 
 def _with_checksum(plain: bytearray) -> bytearray:

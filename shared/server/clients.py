@@ -3,13 +3,12 @@
 What a client publishes and subscribes to is the kernel's business; here is decided who it is.
 """
 
-import asyncio
 import logging
 import socket
 from typing import TYPE_CHECKING
 
 from phloem.shared import limits
-from phloem.shared.accounts.auth import IN_PROCESS, STANDARD, Candidate, Credentials, Identity
+from phloem.shared.accounts.auth import IN_PROCESS, REDACTED, STANDARD, Credentials, Identity
 from phloem.shared.errors import (
     AuthorizationViolation,
     InvalidClientProtocol,
@@ -18,7 +17,8 @@ from phloem.shared.errors import (
     NoRespondersNeedsHeaders,
     ProtocolError,
 )
-from phloem.shared.kernel import KIND_CLIENT, Connection, Reason
+from phloem.shared.kernel import KIND_CLIENT, Connection, Permissions, Reason
+from phloem.shared.server.login import Verdict, Visitor
 from phloem.shared.wire.connect import Connect, decode_connect
 from phloem.shared.wire.info import encode_info
 
@@ -45,7 +45,9 @@ class Client:
         "identity",
         "ip",
         "kind",
+        "nonce",
         "port",
+        "shown",
         "start_wall_ns",
     )
 
@@ -57,6 +59,12 @@ class Client:
         self.start_wall_ns = start_wall_ns
         self.connect: Connect | None = None
         self.identity = Identity()
+        self.nonce = ""  # that of INFO, for whoever has to sign it
+        self.shown = Credentials()  # what CONNECT showed, without secrets
+
+    def changed(self, permissions: Permissions | None) -> None:
+        """``identity`` may do other things than before."""
+        self.conn.set_permissions(permissions)
 
     def __str__(self) -> str:
         """The prefix of this client's log lines."""
@@ -74,7 +82,6 @@ class Clients:
         self._server = server
         self.open: dict[int, Client] = {}
         self.total = 0
-        self._checks: set[asyncio.Task[None]] = set()
 
     def accept(self, sock: socket.socket, ip: str, port: int) -> None:
         """A connection from the listener: greeted with INFO, or refused when there are too many."""
@@ -84,7 +91,7 @@ class Clients:
         """A new client on ``fd`` (-1: none, see ``Kernel.attach``); ``kind`` is its connection type."""
         server, options = self._server, self._server.options
         now = server.clock.monotonic_ns()
-        stand_in, required = server.auth.stand_in(kind), server.auth.configured
+        stand_in, required = server.login.stand_in(kind), server.login.configured
         conn = server.kernel.attach(
             fd,
             KIND_CLIENT,
@@ -94,18 +101,23 @@ class Clients:
             must_auth=required and stand_in is None,
             deadline_ns=now + options.authorization.timeout_ns if required else 0,
             max_payload=options.max_payload,
-            max_subs=max(options.max_subscriptions, 0),
+            max_subs=options.max_subscriptions or -1,
             trace=options.trace,
             ping_due_ns=0 if required else now + server.first_ping_ns(limits.FIRST_PING_CLIENT_NS),
         )
         client = Client(conn, ip, port, kind, server.clock.wall_ns())
-        if stand_in is not None:
-            self._prepare(client, stand_in)
         conn.owner = client
         self.open[conn.cid] = client
         self.total += 1
+        if server.login.challenges:
+            client.nonce = server.login.nonce()
         log.debug("%s - Client connection created", client)
-        conn.send(encode_info(server.client_info(client_id=conn.cid, client_ip=ip if port else "")))
+        greeting = server.client_info(client_id=conn.cid, client_ip=ip if port else "", nonce=client.nonce)
+        conn.send(encode_info(greeting))
+        if stand_in is not None:
+            self._prepare(client, stand_in)
+        elif not required:
+            server.members.enter(client)
         if 0 < options.max_connections < len(self.open):
             self._refuse(client, MaxConnectionsExceeded())
         server.schedule()
@@ -115,12 +127,16 @@ class Clients:
         """CONNECT may be left out: whoever speaks without it is the user that stands in for those without a name."""
         server = self._server
         client.identity = stand_in
+        if not server.members.enter(client):
+            return
+        max_payload, max_subs = server.members.bounds(stand_in)
         client.conn.configure(
             account=server.account(stand_in.account),
-            permissions=server.permissions(stand_in.permissions),
+            permissions=server.members.permissions(stand_in),
             verbose=True,
             pedantic=True,
-            max_subs=max(server.options.max_subscriptions, 0),
+            max_subs=max_subs,
+            max_payload=max_payload,
             ping_due_ns=server.clock.monotonic_ns() + server.first_ping_ns(limits.FIRST_PING_CLIENT_NS),
             stand_in=True,
         )
@@ -130,91 +146,115 @@ class Clients:
         self.attach(sock.detach(), "in-process", 0, IN_PROCESS)
 
     def _refuse(self, client: Client, error: ProtocolError) -> None:
-        if isinstance(error, AuthorizationViolation):
-            name = client.connect.user if client.connect else ""
-            log.error("%s - authentication error%s", client, f' - User "{name}"' if name else "")
         client.conn.close(REASONS.get(type(error), Reason.PROTOCOL_VIOLATION), error.wire_text.encode())
+
+    def _turn_away(self, client: Client, verdict: Verdict) -> None:
+        """Whatever was wrong, the peer hears the same."""
+        if verdict.why:
+            log.debug("%s - %s", client, verdict.why)
+        self._server.events.refused(client, verdict)
+        client.conn.close(verdict.reason, AuthorizationViolation.wire_text.encode())
 
     # --- the kernel's events ---------------------------------------------------------------------
 
     def on_connect(self, conn: Connection, body: bytes) -> None:
         """CONNECT: who is it, and what may it do."""
-        client = conn.owner
-        assert isinstance(client, Client)
+        client = _client(conn)
         before = client.connect
         try:
             c = client.connect = decode_connect(body, before)
         except MalformedJSON as error:
             self._refuse(client, error)
             return
-        if before is not None and c.user == before.user and not (c.password or c.auth_token):
-            self._decide(client, client.identity)  # a second CONNECT without secrets: these were shown before
+        shown = Credentials(c.user, c.password, c.auth_token, c.nkey, c.sig, c.jwt, c.proxy_sig)
+        again = before is not None and client.shown._replace(token="") == shown
+        if again and not (c.password or c.auth_token):
+            # a second CONNECT without secrets: these were shown before
+            self._decide(client, Verdict(client.identity))
             return
-        found = self._server.auth.find(Credentials(c.user, c.password, c.auth_token), client.kind)
-        if isinstance(found, Candidate) and found.slow:
-            conn.wait()
-            task = self._server.spawn(self._check_slowly(client, found), f"bcrypt cid:{conn.cid}")
-            self._checks.add(task)
-            task.add_done_callback(self._checks.discard)
-        elif isinstance(found, Candidate):
-            self._decide(client, found.identity if found.matches() else None)
-        else:
-            self._decide(client, found)
+        client.shown = shown._replace(password="", token=REDACTED if c.auth_token else "")
+        visitor = Visitor(
+            conn,
+            client,
+            "Client",
+            client.kind,
+            client.ip,
+            client.nonce,
+            shown,
+            name=c.name,
+            lang=c.lang,
+            version=c.version,
+            protocol=c.protocol,
+        )
+        self._server.login.begin(visitor, lambda verdict: self._decide(client, verdict))
 
-    async def _check_slowly(self, client: Client, candidate: Candidate) -> None:
-        """bcrypt on another thread; the connection stands still meanwhile, the server does not."""
-        right = await asyncio.get_running_loop().run_in_executor(None, candidate.matches)
-        if not client.conn.closed:
-            self._decide(client, candidate.identity if right else None)
-            self._server.schedule()
+    def label(self, conn: Connection) -> str:
+        """Whom somebody claimed to be, for the log."""
+        client = _client(conn)
+        return client.shown.label if client.connect is not None else ""
 
-    def _decide(self, client: Client, identity: Identity | None) -> None:
+    def _decide(self, client: Client, verdict: Verdict) -> None:
         c, conn, server = client.connect, client.conn, self._server
         assert c is not None
+        identity = verdict.identity
+        if identity is None:
+            self._turn_away(client, verdict)
+            return
+        client.identity = identity
+        if not server.members.enter(client):
+            return
+        if c.account or c.new_account:
+            self._turn_away(client, verdict)
+            return
         try:
-            if identity is None or c.account or c.new_account:
-                raise AuthorizationViolation
-            client.identity = identity
             c.check()
         except ProtocolError as error:
             self._refuse(client, error)
             return
+        self._configure(client, c, identity)
+        c.password = c.auth_token = ""  # not needed again, so not kept
+        if c.verbose:
+            conn.send(b"+OK\r\n")
+        server.events.connected(client)
+        server.members.check_subscriptions(client)
+        conn.resume()
+
+    def _configure(self, client: Client, c: Connect, identity: Identity) -> None:
+        server = self._server
         headers = c.headers and not server.options.no_header_support
         now = server.clock.monotonic_ns()
         first_info = None
         if c.protocol >= 1:
             first_info = encode_info(
                 server.client_info(
-                    client_id=conn.cid,
+                    client_id=client.conn.cid,
                     client_ip=client.ip if client.port else "",
                     connect_info=True,
                     remote_account=identity.account,
                     acc_is_sys=server.is_system(identity.account),
                 )
             )
-        conn.configure(
+        max_payload, max_subs = server.members.bounds(identity)
+        client.conn.configure(
             account=server.account(identity.account),
-            permissions=server.permissions(identity.permissions),
+            permissions=server.members.permissions(identity),
             verbose=c.verbose,
             pedantic=c.pedantic,
             echo=c.echo,
             headers=headers,
             no_responders=c.no_responders and headers,
-            max_subs=max(server.options.max_subscriptions, 0),
-            max_payload=server.options.max_payload,
+            max_subs=max_subs,
+            max_payload=max_payload,
             first_info=first_info,
             ping_due_ns=now + server.first_ping_ns(limits.FIRST_PING_CLIENT_NS),
         )
-        c.password = c.auth_token = ""  # not needed again, so not kept
-        if c.verbose:
-            conn.send(b"+OK\r\n")
-        conn.resume()
 
     def on_closed(self, conn: Connection, reason: Reason) -> None:
         """The connection is over: into the ring of closed ones."""
-        client = conn.owner
-        assert isinstance(client, Client)
+        client = _client(conn)
         del self.open[conn.cid]
+        self._server.login.forget(conn)
+        self._server.members.leave(conn)
         if reason in (Reason.SLOW_CONSUMER_PENDING, Reason.SLOW_CONSUMER_DEADLINE):
             log.warning("%s - Slow Consumer Detected: %s", client, reason.text)
         elif reason is Reason.AUTHENTICATION_TIMEOUT:
@@ -231,15 +271,22 @@ class Clients:
         """The users have changed (reload): who is no longer known goes, the others get their permissions of now."""
         server = self._server
         for client in list(self.open.values()):
-            identity = server.auth.renew(client.identity)
-            if identity is None:
-                self._refuse(client, AuthorizationViolation())
+            identity = server.login.renew(client.identity, client.kind)
+            if identity is None and server.auth.moved(client.identity):
+                client.conn.close(Reason.CLIENT_CLOSED)  # as nats-server does it, without a word
+            elif identity is None:
+                self._turn_away(client, Verdict(None, "the configuration has changed"))
             else:
                 client.identity = identity
-                client.conn.set_permissions(server.permissions(identity.permissions))
+                client.changed(server.members.permissions(identity))
 
     def relimit(self) -> None:
         """New limits and log wishes (reload) for those that are connected."""
-        options = self._server.options
         for client in self.open.values():
-            client.conn.limit(max_payload=options.max_payload, trace=options.trace)
+            self._server.members.apply_limits(client)
+
+
+def _client(conn: Connection) -> Client:
+    client = conn.owner
+    assert isinstance(client, Client)
+    return client

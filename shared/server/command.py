@@ -14,10 +14,11 @@ import click
 import phloem
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.flags import Flags, UsageError, parse_flags
-from phloem.shared.server.load import Loaded, load, merge, validate
+from phloem.shared.server.load import Loaded, load, merge
 from phloem.shared.server.options import Options
 from phloem.shared.server.signals import send_signal
 from phloem.shared.server.usage import usage
+from phloem.shared.server.validation import validate
 
 if TYPE_CHECKING:
     from phloem.shared.server.server import Server

@@ -32,6 +32,7 @@ class Kind(enum.Enum):
     SECONDS = 'seconds or duration, as 2 or "2s"'
     STRINGS = "string or array of strings"
     STRING_MAP = "map of strings"
+    ARRAY = "array of strings"
     SUBJECTS = "subject or array of subjects"
     SUBJECT_PERMISSION = "subject, array, or { allow, deny }"
     RESPONSES = "true, or { max, expires }"
@@ -39,6 +40,16 @@ class Kind(enum.Enum):
     COMPRESSION = "mode, true or false, or { mode, rtt_thresholds }"
     URLS = "URL or array of URLs"
     VERSION = "version, as 2.8.0"
+    MAPPINGS = "map of subjects to a subject, { destination, weight, cluster }, or an array of those"
+    SOURCE = "{ account, subject }"
+    LATENCY = "subject, or { sampling, subject }"
+    RESPONSE_TYPE = "single, stream or chunked"
+    THRESHOLD = 'duration, as "2m", always quoted'
+    DURATION_TEXT = 'duration, as "1m"'
+    OPERATORS = "path or JWT, or array of those"
+    PRELOAD = "map of account keys to JWTs"
+    RESOLVER = "MEMORY, URL(https://...), or block"
+    RESOLVER_TYPE = "full, cache or memory"
     SYNC = '"always" or a duration, as "2s"'
     SWITCHED = "true or false, or block"
     FILE_MODE = 'octal string, as "0660"'
@@ -49,6 +60,8 @@ class Kind(enum.Enum):
     NAMED_BLOCKS = "block of named blocks"
     ACCOUNTS = "block of named blocks, or array of names"
 
+
+TIMES = (Kind.DURATION, Kind.SECONDS, Kind.SYNC, Kind.THRESHOLD, Kind.DURATION_TEXT)
 
 Size = Annotated[int, Kind.SIZE]
 Duration = Annotated[int, Kind.DURATION]
@@ -132,7 +145,7 @@ def _declared(field: msgspec.structs.FieldInfo, hint: Any) -> Declared:
     struct = _struct_of(base)
     if kind is None:
         kind = _BY_TYPE[base] if struct is None else Kind.BLOCKS if get_origin(base) is tuple else Kind.BLOCK
-    assert (kind in (Kind.DURATION, Kind.SECONDS, Kind.SYNC)) == field.name.endswith("_ns"), field.name
+    assert (kind in TIMES) == field.name.endswith("_ns"), field.name
     key = field.name.removesuffix("_ns") if opt.key is None else opt.key
     default = field.default if field.default is not msgspec.NODEFAULT else None
     if field.default_factory is not msgspec.NODEFAULT:

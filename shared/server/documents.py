@@ -14,19 +14,30 @@ import msgspec
 
 from phloem.shared.server.declare import Declared, Kind, declared
 from phloem.shared.server.durations import short_duration
-from phloem.shared.server.options import LeafAuthorization, Options
-from phloem.shared.server.options_auth import Authorization
+from phloem.shared.server.options import LeafAuthorization, Options, Remote
+from phloem.shared.server.options_accounts import Export, Import
+from phloem.shared.server.options_auth import Account, Authorization, User
 from phloem.shared.server.unsupported import UNSUPPORTED
 
 # Shown, but not to be switched on together with the rest of their block.
 ALTERNATIVES: dict[type[msgspec.Struct], tuple[str, ...]] = {
-    Authorization: ("user", "password", "token"),
-    LeafAuthorization: ("user", "password"),
+    Options: (
+        *("operators", "trusted_keys", "resolver", "resolver_preload", "resolver_pinned_accounts"),
+        *("default_sentinel", "no_system_account", "proxies"),
+    ),
+    Authorization: ("user", "password", "token", "auth_callout"),
+    User: ("nkey",),
+    Account: ("nkey", "imports"),
+    Export: ("service", "response_type", "response_threshold_ns", "latency", "allow_trace", "accounts"),
+    Import: ("service", "prefix", "share"),
+    LeafAuthorization: ("user", "password", "nkey"),
+    Remote: ("nkey",),
 }
 SIZES = ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB"))
 TAILS = {
     Kind.BLOCK: "",
     Kind.SWITCHED: "",
+    Kind.RESOLVER: "",
     Kind.BLOCKS: "[]",
     Kind.NAMED_BLOCKS: ".NAME",
     Kind.ACCOUNTS: ".NAME",
@@ -86,7 +97,7 @@ def shown(option: Declared, value: Any) -> str:
     match option.kind:
         case Kind.BOOL:
             return "true" if value else "false"
-        case Kind.DURATION | Kind.SECONDS:
+        case Kind.DURATION | Kind.SECONDS | Kind.THRESHOLD | Kind.DURATION_TEXT:
             return f'"{short_duration(value)}"'
         case Kind.SYNC:
             return f'"{short_duration(value)}"' if value else '"always"'
@@ -96,10 +107,14 @@ def shown(option: Declared, value: Any) -> str:
             )
         case Kind.FILE_MODE:
             return f'"0{value:o}"'
-        case Kind.STRINGS | Kind.SUBJECTS | Kind.URLS | Kind.CONNECTION_TYPES:
+        case Kind.STRINGS | Kind.ARRAY | Kind.SUBJECTS | Kind.URLS | Kind.CONNECTION_TYPES:
             return json.dumps(list(value or ()))
-        case Kind.STRING_MAP:
+        case Kind.STRING_MAP | Kind.PRELOAD | Kind.MAPPINGS:
             return "{}"
+        case Kind.RESPONSE_TYPE:
+            return str(value.value).lower()
+        case Kind.OPERATORS:
+            return "[]"
         case Kind.CHOICE:
             return str(value)
         case _:

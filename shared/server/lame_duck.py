@@ -19,6 +19,7 @@ class LameDuck:
     def __init__(self, server: "Server") -> None:
         self._server = server
         log.info("Entering lame duck mode, stop accepting new clients")
+        server.events.lame_duck()
         server.stop_accepting()
         server.clients.push_info(ldm=True)
         self._task = asyncio.get_running_loop().create_task(self._leave(), name="lame duck")

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from phloem.shared.kernel import Connection, Reason
+from phloem.shared.accounts.auth import Credentials, Identity
+from phloem.shared.kernel import Connection, Permissions, Reason
 
 if TYPE_CHECKING:
-    from phloem.shared.accounts.auth import Identity
     from phloem.shared.leaf.accept import LinkKey
     from phloem.shared.server.leaf_remotes import Outgoing
 
@@ -16,7 +16,8 @@ class Link:
     """One link, from the TCP connection to its end."""
 
     __slots__ = (
-        "account",
+        "admitted",
+        "by_server",
         "cluster",
         "conn",
         "greeted",
@@ -25,32 +26,53 @@ class Link:
         "isolated",
         "key",
         "name",
+        "nonce",
         "outgoing",
         "port",
         "reached",
+        "shown",
         "spoke",
         "start_wall_ns",
         "up",
-        "user",
+        "version",
     )
 
     def __init__(self, conn: Connection, ip: str, port: int, account: str, start_wall_ns: int) -> None:
         self.conn = conn
         self.ip = ip
         self.port = port
-        self.account = account
         self.start_wall_ns = start_wall_ns
         self.reached = ""  # our own address, as the peer reached it
         self.greeted = False  # the peer's CONNECT was read
-        self.identity: Identity | None = None  # of an accepted link that logged in as a user of the server
-        self.user = ""  # whom an accepted link logged in as
+        self.identity = Identity(account=account)  # the account that is linked, and whom a peer logged in as
+        self.by_server = (
+            False  # the peer logged in as a user of the server, not of ``leafnodes.authorization``
+        )
+        self.shown = Credentials()  # what CONNECT showed, without secrets
+        self.nonce = ""  # that of our INFO, for a peer that has to sign it
         self.name = ""  # the peer's server name
+        self.version = ""  # and its version, if it has linked here
         self.cluster = ""  # the peer's cluster name; while the link is up, an origin is taken for it
         self.spoke = False  # the peer is the hub
         self.isolated = False
         self.up = False
+        self.admitted = False  # it has been up
         self.key: LinkKey | None = None
         self.outgoing: Outgoing | None = None  # the handshake of a link that this side dialled
+
+    @property
+    def account(self) -> str:
+        """The account that is linked."""
+        return self.identity.account
+
+    @property
+    def user(self) -> str:
+        """Whom an accepted link logged in as, or says it is."""
+        return self.identity.name or self.shown.raw_user
+
+    def changed(self, permissions: Permissions | None) -> None:
+        """``identity`` may do other things than before: the peer links again, under the terms of now."""
+        self.conn.close(Reason.CLIENT_CLOSED)
 
     def __str__(self) -> str:
         """The prefix of this link's log lines."""

@@ -17,6 +17,7 @@ from phloem.shared.leaf.reconnect import Redial
 from phloem.shared.leaf.solicit import Close, Discovered, LinkUp, SendConnect, Solicitor, Terms
 from phloem.shared.leaf.urls import HubURL
 from phloem.shared.net.dialer import dial
+from phloem.shared.server.leaf_credentials import check, prover
 from phloem.shared.wire.info import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class Outgoing:
         if step.spoke and self._links.is_known_cluster(step.origin, link.account):
             self._links.loop(link)
             return
+        if not self._links.enter(link):
+            return
         link.cluster, link.spoke = step.origin, step.spoke
         self._links.bring_up(
             link, step.crossing, headers=step.headers, peer_max_payload=step.peer_max_payload
@@ -111,6 +114,8 @@ class Remotes:
                     link.conn.close(Reason.CLIENT_CLOSED)
         for remote, redial in wanted.items():
             if remote not in self._tasks:
+                account = remote.account or GLOBAL_ACCOUNT
+                check(remote, account, system=self._server.is_system(account))
                 name = f"leafnode remote {remote.urls[0].rpartition('@')[2]}"
                 self._tasks[remote] = self._server.spawn(self._keep(remote, redial), name)
 
@@ -176,7 +181,7 @@ class Remotes:
         link.isolated = server.options.leafnodes.isolate or remote.isolate
         nothing = Permissions(server.kernel, pub_allow=(), sub_allow=())
         link.conn.configure(permissions=nothing, echo=False, spoke=True)
-        outgoing = Outgoing(self._links, link, Solicitor(self._terms(remote), url), redial)
+        outgoing = Outgoing(self._links, link, Solicitor(self._terms(remote), url, prover(remote)), redial)
         link.outgoing = outgoing
         outgoing.expect_info(remote.first_info_timeout_ns)
         return outgoing

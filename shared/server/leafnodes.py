@@ -5,8 +5,6 @@ order: configure the connection, send INFO, bring the link up, let parsing go on
 behind the INFO that a real leaf waits for. What this server dials is in ``leaf_remotes.py``.
 """
 
-import asyncio
-import base64
 import logging
 import socket
 from collections.abc import Sequence
@@ -18,19 +16,20 @@ from phloem.shared import limits
 from phloem.shared.accounts.auth import (
     GLOBAL_ACCOUNT,
     LEAFNODE,
+    REDACTED,
     Authenticator,
-    Candidate,
     Credentials,
     Identity,
     permission_lists,
 )
-from phloem.shared.errors import MalformedJSON
+from phloem.shared.errors import AuthorizationViolation, MalformedJSON
 from phloem.shared.kernel import KIND_LEAF, Connection, Permissions, Reason
 from phloem.shared.leaf import permits, solicit
 from phloem.shared.leaf.accept import DUPLICATE, LinkKey, judge, link_key, loop_text
 from phloem.shared.leaf.names import Origins
 from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leaf_remotes import Remotes
+from phloem.shared.server.login import Verdict, Visitor
 from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION
 from phloem.shared.wire.leaf import (
     LEAF_PROTOCOL,
@@ -44,10 +43,6 @@ if TYPE_CHECKING:
     from phloem.shared.server.options import LeafAuthorization, LeafNodes
     from phloem.shared.server.server import Server
 
-NONCE_BYTES = (
-    11  # 15 characters; a leaf that logs in with a key signs them, and would not know what else to sign
-)
-
 log = logging.getLogger("phloem.leaf")
 
 
@@ -57,6 +52,8 @@ class _Login(NamedTuple):
     user: str
     password: str
     account: str
+    nkey: str = ""
+    proxy_required: bool = False
     permissions: None = None
     allowed_connection_types: Sequence[str] = ()
 
@@ -66,19 +63,21 @@ class LeafLogins:
 
     def __init__(self, authorization: "LeafAuthorization") -> None:
         a = authorization
-        logins = [_Login(u.user, u.password, u.account or GLOBAL_ACCOUNT) for u in a.users]
+        always = a.proxy_required
+        logins = [
+            _Login(u.user, u.password, u.account or GLOBAL_ACCOUNT, "", u.proxy_required or always)
+            for u in a.users
+        ]
         if a.user:
-            logins.append(_Login(a.user, a.password, a.account or GLOBAL_ACCOUNT))
-        self._authenticator = Authenticator(users=logins)
+            logins.append(_Login(a.user, a.password, a.account or GLOBAL_ACCOUNT, "", always))
+        elif a.nkey:
+            logins.append(_Login("", "", a.account or GLOBAL_ACCOUNT, a.nkey, always))
+        self.authenticator = Authenticator(users=logins)
 
     @property
     def configured(self) -> bool:
         """Whether leafs have users of their own; otherwise they log in as those of the whole server."""
-        return self._authenticator.configured
-
-    def find(self, shown: Credentials) -> Candidate | Identity:
-        """As ``Authenticator.find``."""
-        return self._authenticator.find(shown, LEAFNODE)
+        return self.authenticator.configured
 
 
 class LeafLinks:
@@ -109,15 +108,14 @@ class LeafLinks:
 
     def relimit(self) -> None:
         """New limits and log wishes (reload) for the links that are there."""
-        options = self._server.options
         for link in self.open.values():
-            link.conn.limit(max_payload=options.max_payload, trace=options.trace)
+            self._server.members.apply_limits(link)
 
     def recheck(self) -> None:
         """The server's users have changed (reload): a link whose user is gone or may do other things ends; a peer that
         is still welcome links again, under the terms of now."""
         for link in list(self.open.values()):
-            if link.identity is not None and self._server.auth.renew(link.identity) != link.identity:
+            if link.by_server and self._server.login.renew(link.identity) != link.identity:
                 link.conn.close(Reason.AUTHENTICATION_VIOLATION, b"Authorization Violation")
 
     async def stop(self) -> None:
@@ -145,8 +143,9 @@ class LeafLinks:
         link = self.attach(sock, ip, port, GLOBAL_ACCOUNT, deadline_ns=deadline_ns)
         link.reached = reached
         log.info("%s - Leafnode connection created", link)
-        nonce = base64.urlsafe_b64encode(self._server.rng.randbytes(NONCE_BYTES)).rstrip(b"=").decode()
-        link.conn.send(encode_leaf_info(msgspec.structs.replace(self._info(link), nonce=nonce)))
+        # also where nobody has a key: a leaf that logs in with one would not know what else to sign
+        link.nonce = self._server.login.nonce()
+        link.conn.send(encode_leaf_info(msgspec.structs.replace(self._info(link), nonce=link.nonce)))
         self._server.schedule()
 
     def attach(self, sock: socket.socket, ip: str, port: int, account: str, *, deadline_ns: int = 0) -> Link:
@@ -161,7 +160,7 @@ class LeafLinks:
             must_auth=deadline_ns > 0,
             deadline_ns=deadline_ns,
             max_payload=options.max_payload,
-            max_subs=max(options.max_subscriptions, 0),
+            max_subs=options.max_subscriptions or -1,
             trace=options.trace,
         )
         link = Link(conn, ip, port, account, server.clock.wall_ns())
@@ -181,13 +180,14 @@ class LeafLinks:
     ) -> None:
         """The handshake is over: permissions first, then the last INFO, then interest."""
         server, options, conn = self._server, self._server.options, link.conn
+        max_payload, max_subs = server.members.bounds(link.identity)
         conn.configure(
             account=server.account(link.account),
             permissions=Permissions(server.kernel, **crossing),
             echo=False,
             headers=headers and not options.no_header_support,
-            max_subs=max(options.max_subscriptions, 0),
-            max_payload=options.max_payload,
+            max_subs=max_subs,
+            max_payload=max_payload,
             peer_max_payload=peer_max_payload,
             ping_due_ns=server.clock.monotonic_ns() + server.first_ping_ns(limits.FIRST_PING_LEAF_NS),
             origin=self._origins.take(link.cluster),
@@ -197,7 +197,14 @@ class LeafLinks:
         link.up = True
         conn.send(info)
         conn.link_up()
+        link.admitted = True
+        server.events.connected(link)
+        server.members.check_subscriptions(link)
         server.schedule()
+
+    def enter(self, link: Link) -> bool:
+        """A link joins its account; whether there was room."""
+        return self._server.members.enter(link)
 
     def is_known_cluster(self, cluster: str, account: str) -> bool:
         """Whether a leaf of this cluster has linked to us: a hub of the same name would close a loop."""
@@ -260,39 +267,48 @@ class LeafLinks:
         except MalformedJSON:
             conn.close(Reason.PARSE_ERROR)
             return
-        shown = Credentials(c.user, c.password, c.auth_token)
-        find = self._logins.find if self._logins.configured else self._find_user
-        found = find(shown)
-        if isinstance(found, Identity):
-            self._decide(link, c, found)
-        elif found.slow:
-            conn.wait()
-            self._server.spawn(self._check_slowly(link, c, found), f"bcrypt lid:{conn.cid}")
-        else:
-            self._decide(link, c, found.identity if found.matches() else None)
-
-    def _find_user(self, shown: Credentials) -> Candidate | Identity:
-        auth, own = self._server.auth, self._server.options.leafnodes.authorization
-        if not auth.configured:
-            return Identity(account=own.account or GLOBAL_ACCOUNT)
-        return auth.find(shown, LEAFNODE)
-
-    async def _check_slowly(self, link: Link, connect: LeafConnect, candidate: Candidate) -> None:
-        """bcrypt on another thread; the connection stands still meanwhile, the server does not."""
-        right = await asyncio.get_running_loop().run_in_executor(None, candidate.matches)
-        if not link.conn.closed:
-            self._decide(link, connect, candidate.identity if right else None)
-            self._server.schedule()
-
-    def _decide(self, link: Link, c: LeafConnect, identity: Identity | None) -> None:
-        options = self._server.options.leafnodes
-        if identity is None or c.account:
-            log.error("%s - authentication error%s", link, f' - User "{c.user}"' if c.user else "")
-            link.conn.close(Reason.AUTHENTICATION_VIOLATION, b"Authorization Violation")
+        shown = Credentials(c.user, c.password, c.auth_token, c.nkey, c.sig, c.jwt, c.proxy_sig)
+        link.shown = shown._replace(password="", token=REDACTED if c.auth_token else "")
+        link.name, link.version = c.name, c.version
+        visitor = Visitor(
+            conn,
+            link,
+            "Leafnode",
+            LEAFNODE,
+            link.ip,
+            link.nonce,
+            shown,
+            name=c.name,
+            version=c.version,
+            protocol=c.protocol,
+        )
+        among = self._logins.authenticator if self._logins.configured else None
+        link.by_server = among is None
+        if link.by_server and not self._server.login.configured:
+            account = self._server.options.leafnodes.authorization.account or GLOBAL_ACCOUNT
+            self._decide(link, c, Verdict(Identity(account=account)))
             return
-        link.account, link.user, link.name = identity.account, identity.name, c.name
-        link.identity = None if self._logins.configured else identity
-        user = permission_lists(identity.permissions)
+        self._server.login.begin(visitor, lambda verdict: self._decide(link, c, verdict), among)
+
+    def label(self, conn: Connection) -> str:
+        """Whom somebody claimed to be, for the log."""
+        return _link(conn).shown.label
+
+    def _turn_away(self, link: Link, verdict: Verdict) -> None:
+        if verdict.why:
+            log.debug("%s - %s", link, verdict.why)
+        self._server.events.refused(link, verdict)
+        link.conn.close(verdict.reason, AuthorizationViolation.wire_text.encode())
+
+    def _decide(self, link: Link, c: LeafConnect, verdict: Verdict) -> None:
+        options, identity, members = self._server.options.leafnodes, verdict.identity, self._server.members
+        if identity is None or c.account:
+            self._turn_away(link, verdict)
+            return
+        link.identity = identity
+        if not members.enter(link):
+            return
+        user = permission_lists(members.rules(identity))
         import_, export = permits.told_to_leaf(user)
         info = msgspec.structs.replace(
             self._info(link),
@@ -354,6 +370,8 @@ class LeafLinks:
         """The end of a link, however far it came."""
         link = _link(conn)
         del self.open[conn.cid]
+        self._server.login.forget(conn)
+        self._server.members.leave(conn)
         if link.up:
             link.up = False
             self._origins.give_back(link.cluster)

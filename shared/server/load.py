@@ -12,27 +12,26 @@ import msgspec
 
 from phloem.shared import limits
 from phloem.shared.errors import ConfigError
-from phloem.shared.server import load_accounts, load_auth
+from phloem.shared.server import load_accounts, load_auth, load_crossings, load_trust
 from phloem.shared.server.conf import Value, config_digest, from_plain, parse_file
 from phloem.shared.server.declare import Declared, Kind, declared
 from phloem.shared.server.durations import format_duration
-from phloem.shared.server.load_values import CONVERTERS, Converter, Reading, address, describe, wrong_type
-from phloem.shared.server.options import LeafAuthorization, Options, Remote, Serial
+from phloem.shared.server.load_values import (
+    CONVERTERS,
+    Converter,
+    Reading,
+    address,
+    describe,
+    go_type,
+    wrong_type,
+)
+from phloem.shared.server.options import LeafAuthorization, Options, Remote
+from phloem.shared.server.options_accounts import Export, Import
 from phloem.shared.server.options_auth import Account, Authorization, Permissions, User
 from phloem.shared.server.options_jetstream import JetStream
+from phloem.shared.server.options_phloem import Serial
+from phloem.shared.server.options_trust import AuthCallout, Proxy, Resolver
 from phloem.shared.server.unsupported import UNSUPPORTED, Unsupported, check
-
-NOT_NEGATIVE = (
-    "max_control_line",
-    "max_payload",
-    "max_pending",
-    "max_sub_tokens",
-    "max_closed_clients",
-    "max_traced_msg_len",
-    "ping_interval_ns",
-    "ping_max",
-    "write_deadline_ns",
-)
 
 Fields = dict[str, Any]  # field name of a struct to its value; for blocks, the struct
 
@@ -87,6 +86,8 @@ def read(top: dict[str, Value], path: str = "") -> Loaded:
         reading.warnings.append(f"{path}: config has no values or is empty")
     fields = _read_entries(reading, Options, top)
     reading.errors += load_accounts.mistakes(top, fields)
+    if not reading.errors:  # else what is missing may be only a consequence
+        reading.errors += load_accounts.mistakes_between(top, fields)
     if reading.errors:
         raise reading.errors[0] if len(reading.errors) == 1 else ConfigErrors(reading.errors)
     return Loaded(path, fields, config_digest(top), tuple(reading.warnings))
@@ -114,69 +115,10 @@ def merge(loaded: Loaded | None, flags: Mapping[tuple[str, ...], Any]) -> Option
         if option.opt.empty_is_default and not fields.get(option.field, True):
             del fields[option.field]
     explicit = frozenset(fields)
+    fields |= load_trust.consequences(fields)
     if loaded:
         fields |= {"config_file": loaded.path, "config_digest": loaded.digest}
     return Options(**fields, explicit=explicit)
-
-
-def validate(options: Options) -> None:
-    """What must hold between options for a server to start.
-
-    Raises:
-        ConfigError: With nats-server's text and no position.
-    """
-    for name in NOT_NEGATIVE:
-        if getattr(options, name) < 0:
-            raise ConfigError(f"{name.removesuffix('_ns')} cannot be negative")
-    if options.max_control_line > limits.MAX_CONTROL_LINE_CEILING:
-        raise ConfigError(f"max_control_line cannot be higher than {limits.MAX_CONTROL_LINE_CEILING}")
-    duration, grace = options.lame_duck_duration_ns, options.lame_duck_grace_period_ns
-    if grace >= duration:
-        raise ConfigError(
-            f"lame duck grace period ({format_duration(grace)}) should be strictly lower than "
-            f"lame duck duration ({format_duration(duration)})"
-        )
-    if options.max_payload > options.max_pending:
-        raise ConfigError(
-            f"max_payload ({options.max_payload}) cannot be higher than max_pending ({options.max_pending})"
-        )
-    if " " in options.server_name:
-        raise ConfigError("server name cannot contain spaces")
-    for name, port in (
-        ("", options.port),
-        ("http ", options.http_port),
-        ("leafnodes ", options.leafnodes.port),
-    ):
-        if not -1 <= port <= 65535:
-            raise ConfigError(f"{name}port {port} is not between -1 and 65535")
-    _validate_users(options)
-    load_accounts.validate(options)
-
-
-def start_warnings(options: Options) -> tuple[str, ...]:
-    """What a server should log as warnings when it starts with these options."""
-    warnings = []
-    if load_auth.has_plaintext_secret(options):
-        warnings.append("Plaintext passwords detected, use nkeys or bcrypt")
-    if options.max_payload > limits.MAX_PAYLOAD_WARN:
-        warnings.append(
-            "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance"
-        )
-    return tuple(warnings)
-
-
-def _validate_users(options: Options) -> None:
-    auth = options.authorization
-    if (auth.user or auth.password) and auth.token:
-        raise ConfigError("Cannot have a user/pass and token")
-    if auth.users and (auth.user or auth.token):
-        raise ConfigError(f"Can not have a {'single user/pass' if auth.user else 'token'} and a users array")
-    wanted = options.no_auth_user
-    if wanted and wanted not in {user.user for user in options.users}:
-        raise ConfigError(
-            f'no_auth_user: "{wanted}" not present as user or nkey in authorization block '
-            "or account configuration"
-        )
 
 
 # --- reading structs ------------------------------------------------------------------------------
@@ -197,19 +139,27 @@ def _read_entries(reading: Reading, struct: type[msgspec.Struct], entries: Mappi
                 if host is not None:
                     fields[addresses[name][0]] = host
             elif name in options:
-                _read_option(reading, fields, key, value, options[name])
+                _read_option(reading, struct, fields, key, value, options[name])
             elif name in missing:
                 _read_unsupported(reading, key, value, missing[name])
             elif not value.used:
-                raise value.error(f'unknown field "{key}"')
+                where = getattr(struct, "UNKNOWN", "")
+                raise value.error(f'Unknown field "{key}" {where}' if where else f'unknown field "{key}"')
         except ConfigError as error:
             reading.errors.append(error)
     return fields
 
 
-def _read_option(reading: Reading, fields: Fields, key: str, value: Value, option: Declared) -> None:
+def _read_option(
+    reading: Reading,
+    struct: type[msgspec.Struct],
+    fields: Fields,
+    key: str,
+    value: Value,
+    option: Declared,
+) -> None:
     result = _convert(reading, key, value, option)
-    _check(key, value, option, result)
+    _check(struct, key, value, option, result)
     if result or not option.opt.empty_is_default:
         fields[option.field] = result
 
@@ -230,6 +180,8 @@ def _convert(reading: Reading, key: str, value: Value, option: Declared) -> Any:
             return _read_named_blocks(reading, key, value, option)
         case Kind.ACCOUNTS:
             return _read_accounts(reading, key, value, option)
+        case Kind.RESOLVER if isinstance(value.data, dict):
+            return _read_block(reading, key, value, option)
         case kind:
             return _CONVERTERS[kind](reading, key, value, option)
 
@@ -242,9 +194,11 @@ def _struct_of(option: Declared) -> type[msgspec.Struct]:
 def _read_block(reading: Reading, key: str, value: Value, option: Declared) -> msgspec.Struct:
     struct = _struct_of(option)
     if not isinstance(value.data, dict):
-        what = "permissions to be a map/struct" if struct is Permissions else f"map to define {key}"
-        raise value.error(f"Expected {what}, got {describe(value.data)}")
-    return _finish(value, struct(**_read_entries(reading, struct, value.data)))
+        what = getattr(struct, "EXPECTED", f"Expected map to define {key}")
+        raise value.error(f"{what}, got {go_type(value.data)}")
+    before = len(reading.errors)
+    block = struct(**_read_entries(reading, struct, value.data))
+    return _finish(value, block) if len(reading.errors) == before else block
 
 
 def _read_switched(reading: Reading, key: str, value: Value, option: Declared) -> msgspec.Struct | None:
@@ -262,16 +216,21 @@ def _read_switched(reading: Reading, key: str, value: Value, option: Declared) -
 def _read_blocks(reading: Reading, key: str, value: Value, option: Declared) -> tuple[msgspec.Struct, ...]:
     struct = _struct_of(option)
     if not isinstance(value.data, list):
-        raise value.error(f"Expected {key} field to be an array, got {describe(value.data)}")
-    blocks = list[msgspec.Struct]()
+        what = getattr(struct, "ARRAY", f"Expected {key} field to be an array")
+        raise value.error(f"{what}, got {go_type(value.data)}")
+    blocks, values = list[Any](), list[Value]()
     for item in value.data:
         if not isinstance(item.data, dict):
-            raise item.error(f"Expected {key} entry to be a map/struct, got {describe(item.data)}")
+            what = getattr(struct, "ITEM", f"Expected {key} entry to be a map/struct")
+            raise item.error(f"{what}, got {go_type(item.data)}")
         before = len(reading.errors)
         fields = _read_entries(reading, struct, item.data)
         if len(reading.errors) == before:  # else what is missing is only a consequence
             blocks.append(_finish(item, struct(**fields)))
+            values.append(item)
     _check_unique_remotes(value, blocks)
+    if struct is Import:
+        reading.errors += load_crossings.same_service_twice(zip(values, blocks, strict=True))
     return tuple(blocks)
 
 
@@ -323,8 +282,18 @@ def _finish(value: Value, block: msgspec.Struct) -> msgspec.Struct:
             return load_accounts.finish(block)
         case LeafAuthorization():
             return load_auth.finish_leaf_authorization(value, block)
-        case User(user=""):
-            raise value.error("User entry requires a user")
+        case User():
+            load_auth.check_user(value, block)
+        case Export():
+            return load_crossings.finish_export(value, block)
+        case Import():
+            return load_crossings.finish_import(value, block)
+        case Resolver():
+            return load_trust.finish_resolver(value, block)
+        case AuthCallout():
+            return load_trust.finish_callout(value, block)
+        case Remote():
+            load_auth.check_remote(value, block)
         case Serial():
             _check_serial(value, block)
     return block
@@ -354,7 +323,7 @@ def _check_unique_remotes(value: Value, blocks: list[msgspec.Struct]) -> None:
             seen.add(name)
 
 
-def _check(key: str, value: Value, option: Declared, result: Any) -> None:
+def _check(struct: type[msgspec.Struct], key: str, value: Value, option: Declared, result: Any) -> None:
     """Rules of single options that are not just a type and bounds."""
     match option.field:
         case "server_name" if " " in result:
@@ -365,10 +334,28 @@ def _check(key: str, value: Value, option: Declared, result: Any) -> None:
             raise value.error(f"invalid {key} of {format_duration(result)}, minimum is 30 seconds")
         case "lame_duck_grace_period_ns" if result < 0:
             raise value.error(f"invalid {key}, needs to be positive")
+        case "trusted_keys":
+            load_trust.check_trusted_keys(value, result)
+        case "issuer" | "xkey":
+            load_trust.check_callout_key(value, option.field, result)
+        case "key" if struct is Proxy:
+            load_trust.check_proxy_key(value, result)
+        case "nkey":
+            load_auth.check_nkey(value, struct, result)
 
 
 _CONVERTERS: dict[Kind, Converter] = CONVERTERS | {
     Kind.SUBJECTS: load_auth.subjects,
     Kind.SUBJECT_PERMISSION: load_auth.subject_permission,
     Kind.RESPONSES: load_auth.responses,
+    Kind.MAPPINGS: load_crossings.mappings,
+    Kind.SOURCE: load_crossings.source,
+    Kind.LATENCY: load_crossings.latency,
+    Kind.RESPONSE_TYPE: load_crossings.response_type,
+    Kind.THRESHOLD: load_crossings.threshold,
+    Kind.DURATION_TEXT: load_trust.duration_text,
+    Kind.OPERATORS: load_trust.operators,
+    Kind.PRELOAD: load_trust.preload,
+    Kind.RESOLVER: load_trust.resolver,
+    Kind.RESOLVER_TYPE: load_trust.resolver_type,
 }

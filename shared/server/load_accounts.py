@@ -4,17 +4,17 @@ The texts are nats-server's (security_ops 9), and so is where they point: mistak
 account are told at its ``users``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
 from phloem.shared.errors import ConfigError
+from phloem.shared.server import load_sharing
 from phloem.shared.server.conf import Value
 from phloem.shared.server.load_auth import with_default_permissions
 from phloem.shared.server.load_values import Reading, string
-from phloem.shared.server.options import Options
 from phloem.shared.server.options_auth import Account, Authorization
 
 
@@ -62,7 +62,8 @@ def finish(account: Account) -> Account:
 def mistakes(top: Mapping[str, Value], fields: Mapping[str, Any]) -> Iterator[ConfigError]:
     """What is wrong between blocks: user names are unique in the whole server, single logins stand alone."""
     authorization: Authorization = fields.get("authorization", Authorization())
-    names = {user.user for user in authorization.users}
+    yield from _callout_mistakes(authorization, defined(fields))
+    names = {user.user or user.nkey for user in authorization.users}
     for account in fields.get("accounts", ()):
         if not account.users:
             continue
@@ -72,32 +73,34 @@ def mistakes(top: Mapping[str, Value], fields: Mapping[str, Any]) -> Iterator[Co
         elif authorization.token:
             yield users.error("Can not have a token and accounts")
         for user in account.users:
-            if user.user in names:
-                yield users.error(f'Duplicate user "{user.user}" detected')
-            names.add(user.user)
+            name, what = (user.nkey, "nkey") if user.nkey else (user.user, "user")
+            if name in names:
+                yield users.error(f'Duplicate {what} "{name}" detected')
+            names.add(name)
 
 
-def validate(options: Options) -> None:
-    """What must hold for accounts when a server starts.
+def mistakes_between(top: Mapping[str, Value], fields: Mapping[str, Any]) -> Iterator[ConfigError]:
+    """What is wrong with what accounts export and import."""
+    accounts: Sequence[Account] = fields.get("accounts", ())
+    if not any(account.exports or account.imports for account in accounts):
+        return
+    where = _entry(top, "accounts")
+    system_account = not fields.get("no_system_account")
+    for text in load_sharing.mistakes(accounts, defined(fields), system_account=system_account):
+        yield where.error(text)
 
-    Raises:
-        ConfigError: With nats-server's text and no position.
-    """
-    defined = {GLOBAL_ACCOUNT, Options().system_account, *(account.name for account in options.accounts)}
-    if options.system_account not in defined:
-        raise ConfigError("error resolving system account: account missing")
-    single = options.authorization
-    if (single.user or single.token) and any(account.users for account in options.accounts):
-        raise ConfigError(f"Can not have a {'single user/pass' if single.user else 'token'} and accounts")
-    leaf = options.leafnodes
-    used = [
-        ("authorization", name)
-        for name in (leaf.authorization.account, *(user.account for user in leaf.authorization.users))
-    ]
-    used += [("remote", remote.account) for remote in leaf.remotes]
-    for where, name in used:
-        if name and name not in options.account_names:
-            raise ConfigError(f'cannot find local account "{name}" specified in leafnode {where}')
+
+def defined(fields: Mapping[str, Any]) -> frozenset[str]:
+    """Accounts that others may be told of: those with a block, and ``$G`` if it has mappings."""
+    names = {account.name for account in fields.get("accounts", ())}
+    return frozenset(names | {GLOBAL_ACCOUNT} if "mappings" in fields else names)
+
+
+def _callout_mistakes(authorization: Authorization, accounts: frozenset[str]) -> Iterator[ConfigError]:
+    callout = authorization.auth_callout
+    for name in callout.allowed_accounts if callout is not None else ():
+        if name not in accounts:
+            yield ConfigError(f'auth_callout allowed account "{name}" not found in configured accounts')
 
 
 def _users_value(top: Mapping[str, Value], account: str) -> Value:

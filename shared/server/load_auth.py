@@ -9,13 +9,15 @@ from collections.abc import Iterable
 import msgspec
 
 from phloem.shared import limits
-from phloem.shared.errors import ConfigError
+from phloem.shared.errors import ConfigError, NKeyError
+from phloem.shared.security.nkeys import Prefix, decode_seed, is_public, wipe
 from phloem.shared.server.conf.parser import Value
 from phloem.shared.server.declare import Declared
 from phloem.shared.server.durations import parse_duration
-from phloem.shared.server.load_values import Reading, describe, string, wrong_type
-from phloem.shared.server.options import LeafAuthorization, Options
+from phloem.shared.server.load_values import Reading, describe, last, string, wrong_type
+from phloem.shared.server.options import LeafAuthorization, Options, Remote
 from phloem.shared.server.options_auth import (
+    Account,
     Authorization,
     Permissions,
     ResponsePermission,
@@ -98,6 +100,51 @@ def finish_permissions(permissions: Permissions) -> Permissions:
     return msgspec.structs.replace(permissions, publish=msgspec.structs.replace(publish, allow=()))
 
 
+def check_user(value: Value, user: User) -> None:
+    """Either a name or an nkey.
+
+    Raises:
+        ConfigError: Neither, both, or the nkey is none.
+    """
+    where = last(value)
+    if not user.nkey and not user.user:
+        raise where.error("User entry requires a user")
+    if user.nkey and not is_public(user.nkey, Prefix.USER):
+        raise where.error("Not a valid public nkey for a user")
+    if user.nkey and (user.user or user.password):
+        raise where.error("Nkey users do not take usernames or passwords")
+
+
+def check_nkey(value: Value, struct: type[msgspec.Struct], nkey: str) -> None:
+    """Keys of accounts and links. Whether a seed is right is said without repeating it.
+
+    Raises:
+        ConfigError: It is no key of the kind that belongs there.
+    """
+    if struct is Account and not is_public(nkey, Prefix.ACCOUNT):
+        raise value.error(f'Not a valid public nkey for an account: "{nkey}"')
+    if struct is LeafAuthorization and not is_public(nkey, Prefix.USER):
+        raise value.error("Not a valid public nkey for leafnode authorization")
+    if struct is Remote:
+        try:
+            prefix, raw = decode_seed(nkey)
+        except NKeyError:
+            raise value.error("Remote leafnode nkey is not a valid seed") from None
+        wipe(raw)
+        if prefix is not Prefix.USER:
+            raise value.error("Remote leafnode nkey is not a valid seed")
+
+
+def check_remote(value: Value, remote: Remote) -> None:
+    """Rules between the fields of a remote.
+
+    Raises:
+        ConfigError: It has two ways to log in.
+    """
+    if remote.credentials and remote.nkey:
+        raise last(value).error("Remote leafnode can not have both creds and nkey defined")
+
+
 def finish_authorization(value: Value, authorization: Authorization) -> Authorization:
     """Check the block's own rules and give users without permissions the default ones."""
     has_users = _has(value, "users")
@@ -107,8 +154,10 @@ def finish_authorization(value: Value, authorization: Authorization) -> Authoriz
         raise value.error("Can not have a single user/pass and a users array")
     if has_users and authorization.token:
         raise value.error("Can not have a token and a users array")
-    if duplicate := _duplicate(user.user for user in authorization.users):
+    if duplicate := _duplicate(user.user for user in authorization.users if not user.nkey):
         raise value.error(f'Duplicate user "{duplicate}" detected')
+    if duplicate := _duplicate(user.nkey for user in authorization.users if user.nkey):
+        raise value.error(f'Duplicate nkey "{duplicate}" detected')
     users = with_default_permissions(authorization.users, authorization.default_permissions)
     return msgspec.structs.replace(authorization, users=users)
 
@@ -125,6 +174,8 @@ def finish_leaf_authorization(value: Value, authorization: LeafAuthorization) ->
     """Check the block's own rules."""
     if authorization.users and authorization.user:
         raise value.error("can not have a single user/pass and a users array")
+    if authorization.users and authorization.nkey:
+        raise value.error("can not have a single nkey and a users array")
     if duplicate := _duplicate(user.user for user in authorization.users):
         raise value.error(f'duplicate user "{duplicate}" detected in leafnode authorization')
     return authorization

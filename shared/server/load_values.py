@@ -23,6 +23,11 @@ COMPRESSION_MODES = {"on", "enabled", "true", "off", "disabled", "false", "accep
 COMPRESSION_MODES |= {*S2_LEVELS, *(f"s2_{level}" for level in S2_LEVELS), "s2_uncompressed"}
 LINK_SCHEMES = ("nats", "nats-leaf", "leaf")
 LINK_SCHEMES_MISSING = ("tls", "ws", "wss")
+STRINGS_CALLED = {  # how nats-server calls them when they are no strings
+    "trusted_keys": "trusted",
+    "resolver_pinned_accounts": "resolver_pinned_accounts",
+    "allowed_connection_types": "allowed connection types",
+}
 LEAF_MIN_VERSION = (2, 8, 0)
 
 _ADDRESS = re.compile(r"(?:\[(?P<six>[^\[\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[^:\[\]]*)")
@@ -59,6 +64,36 @@ def describe(data: Data) -> str:
             return "a map"
         case _:
             return "a date"
+
+
+def last(value: Value) -> Value:
+    """The last entry of a block or an array, where nats-server says that the whole is wrong; else the value."""
+    match value.data:
+        case dict() if value.data:
+            return next(reversed(value.data.values()))
+        case list() if value.data:
+            return value.data[-1]
+        case _:
+            return value
+
+
+def go_type(data: Data) -> str:
+    """A value's type as nats-server's messages name it."""
+    match data:
+        case bool():
+            return "bool"
+        case int():
+            return "int64"
+        case float():
+            return "float64"
+        case str():
+            return "string"
+        case list():
+            return "[]interface {}"
+        case dict():
+            return "map[string]interface {}"
+        case _:
+            return "time.Time"
 
 
 def wrong_type(key: str, value: Value, expected: str) -> ConfigError:
@@ -138,8 +173,22 @@ def strings(reading: Reading, key: str, value: Value, option: Declared) -> tuple
     """One string or an array of strings."""
     if isinstance(value.data, str):
         return (string(reading, key, value),)
+    name = STRINGS_CALLED.get(option.field)
     if not isinstance(value.data, list):
+        if name is not None:
+            raise value.error(f"error parsing {name}: unsupported type {go_type(value.data)}")
         raise wrong_type(key, value, option.kind.value)
+    for item in value.data:
+        if name is not None and not isinstance(item.data, str):
+            raise item.error(f"error parsing {name}: unsupported type in array {go_type(item.data)}")
+    return tuple(string(reading, key, item) for item in value.data)
+
+
+def array(reading: Reading, key: str, value: Value, _option: Declared) -> tuple[str, ...]:
+    """An array of strings."""
+    if not isinstance(value.data, list):
+        name = {"allowed_accounts": "allowed accounts"}.get(key.lower(), key)
+        raise value.error(f"Expected {name} field to be an array, got {go_type(value.data)}")
     return tuple(string(reading, key, item) for item in value.data)
 
 
@@ -291,6 +340,7 @@ CONVERTERS: dict[Kind, Converter] = {
     Kind.SECONDS: seconds,
     Kind.STRINGS: strings,
     Kind.STRING_MAP: string_map,
+    Kind.ARRAY: array,
     Kind.CONNECTION_TYPES: connection_types,
     Kind.COMPRESSION: compression,
     Kind.URLS: urls,

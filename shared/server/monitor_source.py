@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from phloem import __version__
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
 from phloem.shared.clock import Clock
-from phloem.shared.kernel import KIND_LEAF, Connection, Reason
+from phloem.shared.kernel import KIND_LEAF, Account, Connection, Reason
 from phloem.shared.leaf.urls import parse_url
 from phloem.shared.server.clients import Client
 from phloem.shared.server.leaf_link import NO_COMPRESSION, Link
@@ -101,8 +101,8 @@ class ServerSource:
             start_ns=s.start_ns,
             config_load_wall_ns=s.config_load_wall_ns,
             config_digest=o.config_digest,
-            system_account=o.system_account,
-            tags=o.server_tags,
+            system_account=s.system_account,
+            tags=s.tags,
             metadata=o.server_metadata,
         )
 
@@ -114,10 +114,14 @@ class ServerSource:
         """Clients accepted since the start."""
         return self._server.clients.total
 
-    def connections(self) -> Iterable[ConnRecord]:
-        """Clients and links that are open."""
-        yield from (_client(client) for client in self._server.clients.open.values())
-        yield from (_link(link) for link in self._server.leafs.open.values() if link.up)
+    def connections(self, account: str = "") -> Iterable[ConnRecord]:
+        """Clients and links that are open; of one account, if it is named."""
+        for client in self._server.clients.open.values():
+            if account in ("", client.identity.account):
+                yield _client(client)
+        for link in self._server.leafs.up:
+            if account in ("", link.account):
+                yield _link(link)
 
     def closed(self) -> Sequence[ConnRecord]:
         """Clients that are gone, oldest first."""
@@ -125,17 +129,22 @@ class ServerSource:
 
     def accounts(self) -> Sequence[AccountRecord]:
         """Every account."""
-        return [
-            AccountRecord(
-                name=name,
-                stats=account.stats,
-                ended_clients=ended.clients,
-                ended_leafs=ended.leafs,
-                slow_consumers=ended.slow,
-            )
-            for name, account in self._server.accounts.items()
-            for ended in (self._ended.get(name) or Ended(),)
-        ]
+        return [self._account(account) for account in self._server.accounts.values()]
+
+    def account(self, name: str) -> AccountRecord | None:
+        """One account, if it is there."""
+        account = self._server.accounts.get(name)
+        return None if account is None else self._account(account)
+
+    def _account(self, account: Account) -> AccountRecord:
+        ended = self._ended.get(account.name) or Ended()
+        return AccountRecord(
+            name=account.name,
+            stats=account.stats,
+            ended_clients=ended.clients,
+            ended_leafs=ended.leafs,
+            slow_consumers=ended.slow,
+        )
 
     def remotes(self) -> Sequence[RemoteRecord]:
         """The hubs that the options name; one is up while a link to one of its URLs is."""
@@ -197,6 +206,7 @@ def _link(link: Link) -> ConnRecord:
         account=link.account,
         user=link.user,
         name=link.name,
+        version=link.version,
         is_spoke=link.spoke,
         is_isolated=link.isolated,
         compression=NO_COMPRESSION,

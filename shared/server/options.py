@@ -6,15 +6,21 @@ blocks ``serial`` and ``phloem``. Options of nats-server whose feature phloem do
 line here.
 """
 
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import msgspec
 
 from phloem.shared import limits
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
+from phloem.shared.accounts.definition import SubjectMapping
 from phloem.shared.server.declare import Duration, Kind, Opt, Seconds, Size
 from phloem.shared.server.options_auth import Account, Authorization, User
 from phloem.shared.server.options_jetstream import JetStream
+from phloem.shared.server.options_phloem import PhloemOptions, Serial
+from phloem.shared.server.options_trust import Operator, Proxies, Resolver
+
+if TYPE_CHECKING:
+    from phloem.shared.security.trust import Trust
 
 INT32_MAX = (1 << 31) - 1
 
@@ -25,6 +31,7 @@ class LeafUser(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     user: Annotated[str, Opt("Name.", example='"edge"', aliases="username")] = ""
     password: Annotated[str, Opt("Password, plain or bcrypt.", example='"secret"', aliases="pass")] = ""
     account: Annotated[str, Opt("Account that the link is bound to; $G when empty.")] = ""
+    proxy_required: Annotated[bool, Opt("Only through a proxy that is trusted.")] = False
 
 
 class LeafAuthorization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,7 +39,9 @@ class LeafAuthorization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     user: Annotated[str, Opt("The only user.", aliases="username")] = ""
     password: Annotated[str, Opt("Its password, plain or bcrypt.", aliases="pass")] = ""
+    nkey: Annotated[str, Opt("Public user key, instead of name and password.")] = ""
     account: Annotated[str, Opt("Account that links are bound to; $G when empty.")] = ""
+    proxy_required: Annotated[bool, Opt("Only through a proxy that is trusted.")] = False
     timeout_ns: Annotated[Seconds, Opt("Time for a leafnode to send CONNECT.", empty_is_default=True)] = (
         limits.AUTH_TIMEOUT_NS
     )
@@ -53,6 +62,11 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ),
     ] = ()
     account: Annotated[str, Opt("Local account that is linked; $G when empty.", aliases="local")] = ""
+    credentials: Annotated[
+        str,
+        Opt("File with JWT and seed to log in with.", aliases="creds", example='"/etc/phloem/edge.creds"'),
+    ] = ""
+    nkey: Annotated[str, Opt("Seed of a user key to log in with.", aliases="seed")] = ""
     hub: Annotated[bool, Opt("Be the hub of this link although this side dials.")] = False
     deny_imports: Annotated[
         tuple[str, ...], Kind.SUBJECTS, Opt("Subjects that do not come in.", aliases="deny_import")
@@ -131,64 +145,6 @@ class LeafNodes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         ),
     ] = ""
     remotes: Annotated[tuple[Remote, ...], Opt("Hubs to link to.", reload=True)] = ()
-
-
-class Serial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A serial device whose frames are published and that takes commands. phloem's own."""
-
-    name: Annotated[str, Opt("The block's name.", key="")] = ""
-    device: Annotated[str, Opt("Path of the device.", example='"/dev/ttyACM0"')] = ""
-    baud: Annotated[int, Opt("Bits per second.", least=1, most=INT32_MAX)] = limits.SERIAL_BAUD
-    bytesize: Annotated[int, Opt("Data bits.", least=5, most=8)] = 8
-    parity: Annotated[str, Kind.CHOICE, Opt("Parity bit.", choices="none even odd mark space")] = "none"
-    stopbits: Annotated[int, Opt("Stop bits.", least=1, most=2)] = 1
-    framing: Annotated[
-        str,
-        Kind.CHOICE,
-        Opt("line: frames end at LF, CR LF or CR; raw: whatever one read gives.", choices="line raw"),
-    ] = "line"
-    max_frame_bytes: Annotated[
-        Size, Opt("A longer frame is dropped.", least=1, most=limits.SERIAL_FRAME_MAX)
-    ] = limits.SERIAL_FRAME
-    subject: Annotated[str, Opt("Where frames are published.", example='"sensors.bench"')] = ""
-    command_subject: Annotated[
-        str, Opt("Messages on it are written to the device.", example='"commands.bench"')
-    ] = ""
-    retry_min_ns: Annotated[Duration, Opt("First pause before opening the device again.")] = (
-        limits.SERIAL_RETRY_MIN_NS
-    )
-    retry_max_ns: Annotated[Duration, Opt("Longest pause; pauses double up to it.")] = (
-        limits.SERIAL_RETRY_MAX_NS
-    )
-
-
-class PhloemOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What nats-server does not have."""
-
-    unix_socket: Annotated[
-        str, Opt("Path of a socket for clients on this machine.", example='"/run/phloem/nats.sock"')
-    ] = ""
-    unix_socket_mode: Annotated[int, Kind.FILE_MODE, Opt("Permissions of that socket.")] = 0o660
-    log_format: Annotated[
-        str,
-        Kind.CHOICE,
-        Opt(
-            "journal: priorities for systemd, no time; auto: journal when systemd reads the log, else text.",
-            choices="auto text json journal",
-            flags="log_format",
-            reload=True,
-            value="format",
-        ),
-    ] = "auto"
-    store_key_file: Annotated[
-        str,
-        Opt(
-            "File with the key of jetstream, instead of `key` there; a name without a slash is a credential of "
-            "systemd (`LoadCredential=`).",
-            example='"store-key"',
-        ),
-    ] = ""
-    store_prev_key_file: Annotated[str, Opt("The same for `prev_key`.")] = ""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -375,6 +331,59 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     system_account: Annotated[
         str, Opt("Account for the server's own subjects.", aliases="system", empty_is_default=True)
     ] = SYSTEM_ACCOUNT
+    no_system_account: Annotated[
+        bool, Opt("Have none unless system_account names one.", aliases="no_system no_sys_acc")
+    ] = False
+    mappings: Annotated[
+        tuple[SubjectMapping, ...],
+        Kind.MAPPINGS,
+        Opt(
+            "In $G, messages on a subject go to another one.",
+            example='{ "in.*": "out.$1" }',
+            aliases="maps",
+            reload=True,
+        ),
+    ] = ()
+    default_js_domain: Annotated[
+        dict[str, str],
+        Opt("Accounts and the JetStream domain that they use without naming it.", example='{ "$G": hub }'),
+    ] = {}
+    proxies: Annotated[
+        Proxies, Opt("Proxies in front of clients.", example='{ trusted: [ { key: "U..." } ] }', reload=True)
+    ] = Proxies()
+
+    # whose word counts
+    operators: Annotated[
+        tuple[Operator, ...],
+        Kind.OPERATORS,
+        Opt(
+            "Who vouches for accounts, instead of accounts and users in here.",
+            aliases="operator root roots root_operator root_operators",
+            example='"/etc/phloem/operator.jwt"',
+        ),
+    ] = ()
+    trusted_keys: Annotated[
+        tuple[str, ...], Opt("Public operator keys, instead of operators' JWTs.", aliases="trusted")
+    ] = ()
+    resolver: Annotated[
+        Resolver | None,
+        Kind.RESOLVER,
+        Opt(
+            "Where accounts' JWTs come from.",
+            aliases="account_resolver accounts_resolver",
+            example='{ type: full, dir: "/var/lib/phloem/jwt" }',
+            reload=True,
+        ),
+    ] = None
+    resolver_preload: Annotated[
+        dict[str, str],
+        Kind.PRELOAD,
+        Opt("Accounts' JWTs by public key, put into the resolver.", example="{}", reload=True),
+    ] = {}
+    resolver_pinned_accounts: Annotated[
+        tuple[str, ...], Opt("The only accounts whose users may log in; all when empty.", reload=True)
+    ] = ()
+    default_sentinel: Annotated[str, Opt("User JWT of who shows none; for auth callouts.", reload=True)] = ""
 
     jetstream: Annotated[
         JetStream | None,
@@ -395,7 +404,27 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def users(self) -> tuple[User, ...]:
         """Everyone who may log in by name, of whatever account."""
+        return tuple(user for user in self._everyone if not user.nkey)
+
+    @property
+    def nkeys(self) -> tuple[User, ...]:
+        """Everyone who may log in by nkey, of whatever account."""
+        return tuple(user for user in self._everyone if user.nkey)
+
+    @property
+    def _everyone(self) -> tuple[User, ...]:
         return (*self.authorization.users, *(user for account in self.accounts for user in account.users))
+
+    @property
+    def trust(self) -> "Trust":
+        """Whose signature on an account counts; nobody's without operators and trusted keys.
+
+        Raises:
+            ConfigError: A key is no operator's.
+        """
+        from phloem.shared.security.trust import Trust  # noqa: PLC0415  (not needed without operators)
+
+        return Trust.of((operator.claims for operator in self.operators), self.trusted_keys)
 
     @property
     def anonymous(self) -> bool:
@@ -415,5 +444,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def account_names(self) -> tuple[str, ...]:
         """Every account that exists, each once: ``$G``, the system account, those with a block."""
         return tuple(
-            dict.fromkeys((GLOBAL_ACCOUNT, self.system_account, *(account.name for account in self.accounts)))
+            dict.fromkeys(
+                filter(
+                    None, (GLOBAL_ACCOUNT, self.system_account, *(account.name for account in self.accounts))
+                )
+            )
         )

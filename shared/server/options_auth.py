@@ -1,13 +1,16 @@
 """Options of who may connect and what they may do: users, permissions, accounts. Declared as in ``options.py``."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 
 from phloem.shared import limits
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
+from phloem.shared.accounts.definition import SubjectMapping
 from phloem.shared.server.declare import Kind, Opt, Seconds
+from phloem.shared.server.options_accounts import AccountLimits, Export, Import
 from phloem.shared.server.options_jetstream import AccountJetStream
+from phloem.shared.server.options_trust import AuthCallout
 
 
 class ResponsePermission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,6 +34,9 @@ class SubjectPermission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 class Permissions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one user may do. ``None`` for a direction: everything."""
+
+    EXPECTED: ClassVar[str] = "Expected permissions to be a map/struct"
+    UNKNOWN: ClassVar[str] = "parsing permissions"
 
     publish: Annotated[
         SubjectPermission | None,
@@ -60,12 +66,13 @@ class Permissions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A user who logs in by name; ``permissions`` already has the default permissions applied."""
+    """Who logs in by name or by nkey; ``permissions`` already has the default permissions applied."""
 
     user: Annotated[str, Opt("Name.", example='"sensor"', aliases="username", reload=True)] = ""
     password: Annotated[
         str, Opt("Password, plain or bcrypt.", example='"secret"', aliases="pass", reload=True)
     ] = ""
+    nkey: Annotated[str, Opt("Public user key, instead of name and password.", reload=True)] = ""
     permissions: Annotated[
         Permissions | None, Opt("What this user may do.", aliases="permission authorization", reload=True)
     ] = None
@@ -79,6 +86,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             reload=True,
         ),
     ] = ()
+    proxy_required: Annotated[bool, Opt("Only through a proxy that is trusted.", reload=True)] = False
     account: str = GLOBAL_ACCOUNT  # the account in whose block the user is
 
 
@@ -107,6 +115,18 @@ class Authorization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             reload=True,
         ),
     ] = None
+    auth_callout: Annotated[
+        AuthCallout | None,
+        Opt(
+            "A service decides who may connect.",
+            aliases="auth_hook",
+            example='{ issuer: "A...", auth_users: [auth] }',
+            reload=True,
+        ),
+    ] = None
+    proxy_required: Annotated[
+        bool, Opt("The only user comes through a proxy that is trusted.", reload=True)
+    ] = False
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,3 +143,24 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     jetstream: Annotated[
         AccountJetStream | None, Kind.SWITCHED, Opt("Streams of this account, and their limits.", reload=True)
     ] = None
+    nkey: Annotated[str, Opt("Public account key.", reload=True)] = ""
+    exports: Annotated[tuple[Export, ...], Opt("Subjects that other accounts may import.", reload=True)] = ()
+    imports: Annotated[
+        tuple[Import, ...],
+        Opt(
+            "Subjects of other accounts.",
+            example='[ { stream: { account: HALL, subject: "sensors.>" }, prefix: hall } ]',
+            reload=True,
+        ),
+    ] = ()
+    limits: Annotated[AccountLimits, Opt("What it may have.", reload=True)] = AccountLimits()
+    mappings: Annotated[
+        tuple[SubjectMapping, ...],
+        Kind.MAPPINGS,
+        Opt(
+            "Messages on a subject go to another one; in shares of 100 to several.",
+            example='{ "in.*": "out.$1" }',
+            aliases="maps",
+            reload=True,
+        ),
+    ] = ()

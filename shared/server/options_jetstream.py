@@ -56,12 +56,18 @@ class JetStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     max_memory_store: Annotated[
         Size,
         Opt(
-            "Bytes of memory for streams; -1 for three quarters of the machine's.",
+            "Bytes of memory for streams; -1 for three quarters of the machine's. May grow.",
             aliases="max_mem max_mem_store",
+            reload=True,
         ),
     ] = -1
     max_file_store: Annotated[
-        Size, Opt("Bytes on disk for streams; -1 for three quarters of what is free.", aliases="max_file")
+        Size,
+        Opt(
+            "Bytes on disk for streams; -1 for three quarters of what is free. May grow.",
+            aliases="max_file",
+            reload=True,
+        ),
     ] = -1
     domain: Annotated[str, Opt("Name of this JetStream across leaf links.", example="edge-1")] = ""
     sync_interval_ns: Annotated[
@@ -95,7 +101,7 @@ class JetStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Kind.CIPHER,
         Opt("ChaCha20-Poly1305, or AES-256-GCM for processors with instructions for it."),
     ] = "chacha"
-    limits: Annotated[JetStreamLimits, Opt("Bounds for everybody.")] = JetStreamLimits()
+    limits: Annotated[JetStreamLimits, Opt("Bounds for everybody.", reload=True)] = JetStreamLimits()
 
     @property
     def on(self) -> bool:

@@ -1,91 +1,125 @@
 """Reloading the configuration: all of it or nothing (security_ops 1.6).
 
-What can change while the server runs says so in its declaration (``reload=True``). If anything else differs, or
-the file is wrong, nothing changes and the log says why.
+If an option differs that cannot change while the server runs (``reload_rules``), or the file is wrong, or what it asks
+for cannot be opened, nothing changes and the log says why. What can fail comes first and is taken back.
 """
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from phloem.shared.errors import ConfigError
 from phloem.shared.kernel import Reason
 from phloem.shared.server import log as logs
-from phloem.shared.server.declare import declared
 from phloem.shared.server.files import write_pid_file
-from phloem.shared.server.load import validate
 from phloem.shared.server.options import Options
+from phloem.shared.server.reload_rules import differences
+from phloem.shared.server.validation import validate
 
 if TYPE_CHECKING:
     from phloem.shared.server.server import Server
 
 log = logging.getLogger("phloem.server")
 
-SECRETS = {"authorization", "accounts", "leafnodes"}  # not shown by value
 LOGGING = {"debug", "trace", "logtime", "logtime_utc", "log_file", "phloem"}
+AUTHORIZATION = {
+    *("authorization", "accounts", "no_auth_user", "mappings", "proxies", "default_sentinel"),
+    *("resolver_preload", "resolver_pinned_accounts"),
+}
+TOLD = {  # as nats-server calls them; no values where they may be secrets
+    "authorization": "authorization users",
+    "accounts": "accounts",
+    "mappings": "accounts",
+    "resolver_preload": "accounts",
+    "server_tags": "tags",
+    "server_metadata": "metadata",
+    "leafnodes": "leafnodes",
+    "default_sentinel": "default_sentinel",
+}
 
 
 def reload(server: "Server", source: Callable[[], Options]) -> bool:
     """Read the configuration again and apply what changed; whether it was applied."""
     try:
-        new = source()
-        validate(new)
-        changed = differences(server.options, new)
-        _apply(server, new, changed)
-    except (ConfigError, OSError) as error:
-        log.error("Failed to reload server configuration: %s", error)
+        use(server, source)
+    except (ConfigError, OSError):
         return False
-    for name in changed:
-        log.info("Reloaded: %s%s", name, "" if name in SECRETS else f" = {getattr(new, name)}")
-    log.info("Reloaded server configuration (%s)", new.config_digest)
     return True
 
 
-def differences(old: Options, new: Options) -> list[str]:
-    """Names of the options that differ.
-
-    Raises:
-        ConfigError: One of them cannot change while the server runs.
-    """
-    changed = []
-    for option in declared(Options):
-        before, after = getattr(old, option.field), getattr(new, option.field)
-        if before == after:
-            continue
-        if not option.opt.reload and not (option.field == "leafnodes" and _only_live(before, after)):
-            shown = "" if option.field in SECRETS else f": old={before!r}, new={after!r}"
-            raise ConfigError(f"config reload not supported for {option.field}{shown}")
-        changed.append(option.field)
-    return changed
+def use(server: "Server", source: Callable[[], Options]) -> None:
+    """As ``reload``, for whoever wants to know what is wrong: raises ConfigError and OSError."""
+    try:
+        new = source()
+        validate(new)
+        changed = differences(server.options, new)
+        _change(server, new, set(changed))
+    except (ConfigError, OSError) as error:
+        log.error("Failed to reload server configuration: %s", error)
+        raise
+    for text in dict.fromkeys(filter(None, (_told(server, name, new) for name in changed))):
+        log.info("Reloaded: %s", text)
+    log.info("Reloaded server configuration (%s)", new.config_digest)
 
 
-def _only_live(before: Any, after: Any) -> bool:
-    """Whether two blocks differ only in options that can change."""
-    live = {
-        option.field: getattr(after, option.field) for option in declared(type(after)) if option.opt.reload
-    }
-    return bool(msgspec.structs.replace(before, **live) == after)
+def _told(server: "Server", name: str, new: Options) -> str:
+    """What the log says of an option that has changed."""
+    match name:
+        case "no_fast_producer_stall":
+            return f"fast producers will {'not ' if new.no_fast_producer_stall else ''}be stalled"
+        case "proxies":
+            return f"proxies trusted keys are {[proxy.key for proxy in new.proxies.trusted]}"
+        case "jetstream":
+            return "JetStream" if server.jetstream is None else "JetStream limits"
+    return TOLD.get(name, f"{name.removesuffix('_ns')} = {getattr(new, name)}")
 
 
-def _apply(server: "Server", new: Options, changed: list[str]) -> None:
+def _change(server: "Server", new: Options, changed: set[str]) -> None:
+    """From here on the server has the options ``new``, or, when something cannot be done, still its own."""
     old = server.options
-    if LOGGING & set(changed):
+    if LOGGING & changed:
         logs.configure(new)
-    if new.pid_file and new.pid_file != old.pid_file:
-        write_pid_file(new.pid_file)
     server.options = new
+    try:
+        _open(server, old, changed)
+    except (ConfigError, OSError):
+        server.options = old
+        if LOGGING & changed:
+            logs.configure(old)
+        raise
+    _apply(server, old, changed)
+
+
+def _open(server: "Server", old: Options, changed: set[str]) -> None:
+    """What may fail. Raises ConfigError or OSError; then nothing of it is left."""
+    new = server.options
+    if "leafnodes" in changed:
+        server.leafs.reload(old.leafnodes)
+    try:
+        if "jetstream" in changed:
+            server.use_jetstream()
+    except ConfigError:
+        server.options = old
+        if "leafnodes" in changed:
+            server.leafs.reload(new.leafnodes)
+        raise
+
+
+def _apply(server: "Server", old: Options, changed: set[str]) -> None:
+    new = server.options
+    if new.pid_file and new.pid_file != old.pid_file:
+        try:
+            write_pid_file(new.pid_file)
+        except OSError as error:
+            log.error("Failed to write pidfile: %s", error)
     server.config_load_wall_ns = server.clock.wall_ns()
     server.apply_limits()
-    server.clients.relimit()
-    server.leafs.relimit()
-    if {"authorization", "accounts"} & set(changed):
+    if AUTHORIZATION & changed:
         server.use_authorization(new)
         if server.jetstream is not None:
             server.jetstream.reload_accounts()
-    if "leafnodes" in changed:
-        server.leafs.reload(old.leafnodes)
+    server.clients.relimit()
+    server.leafs.relimit()
     if "client_advertise" in changed:
         server.clients.push_info()
     if "max_connections" in changed and new.max_connections > 0:

@@ -14,10 +14,10 @@ from phloem.shared import limits
 from phloem.shared.errors import PhloemError
 from phloem.shared.server import log as logs
 from phloem.shared.server.files import ports_file, remove_file, write_pid_file, write_ports_file
-from phloem.shared.server.load import start_warnings
 from phloem.shared.server.options import Options
-from phloem.shared.server.reload import reload
+from phloem.shared.server.reload import reload, use
 from phloem.shared.server.server import Server
+from phloem.shared.server.validation import start_warnings
 from phloem.shared.wire.info import PROTOCOL_VERSION
 
 log = logging.getLogger("phloem.server")
@@ -38,6 +38,12 @@ class Process:
         self.server = server
         self._source = reload_source
         self._ports_file: Path | None = None
+        server.reload = self.reload
+
+    def reload(self) -> None:
+        """The file is read again. Raises ConfigError and OSError, and then nothing has changed."""
+        use(self.server, self._source)
+        self.write_ports()
 
     def write_ports(self) -> None:
         """Write the ports file where the options want it, and only there."""

@@ -19,19 +19,28 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from phloem.shared import limits
-from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, Authenticator, Rules, permission_lists
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT, Authenticator, Rules, permission_lists
+from phloem.shared.accounts.definition import Definition
 from phloem.shared.clock import Clock, SystemClock
 from phloem.shared.errors import ConfigError
 from phloem.shared.kernel import BUILD, KIND_LEAF, Account, Connection, Kernel, Permissions, Reason
 from phloem.shared.net.listener import Listener
+from phloem.shared.security.nkeys import KEY_BYTES, KeyPair, Prefix, encode
+from phloem.shared.server.alarms import Alarms
 from phloem.shared.server.clients import Client, Clients
 from phloem.shared.server.lame_duck import LameDuck
+from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leafnodes import LeafLinks
-from phloem.shared.server.load import load, load_mapping, merge, validate
+from phloem.shared.server.load import load, load_mapping, merge
+from phloem.shared.server.login import Login
+from phloem.shared.server.members import Members
 from phloem.shared.server.monitor_source import ServerSource
 from phloem.shared.server.options import Options
+from phloem.shared.server.options_jetstream import AccountJetStream
+from phloem.shared.server.system.no_events import NoEvents
+from phloem.shared.server.system.system import System
+from phloem.shared.server.validation import validate
 from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION, Info
-from phloem.shared.wire.nkey import SERVER_PREFIX, encode_public
 
 if TYPE_CHECKING:
     from nats.aio.client import Client as NatsClient
@@ -75,8 +84,11 @@ class Server:
     ) -> None:
         self.options = config if isinstance(config, Options) else as_options(config)
         self.clock: Clock = clock or SystemClock()
-        self.rng = random.Random(int.from_bytes(os.urandom(16)) if seed is None else seed)
-        self.server_id = encode_public(SERVER_PREFIX, self.rng.randbytes(32))
+        # keys and nonces come from it, and whoever sees enough of what a Mersenne twister says knows all of it
+        self.rng = random.SystemRandom() if seed is None else random.Random(seed)
+        self.key = KeyPair(Prefix.SERVER, self.rng.randbytes(KEY_BYTES))
+        self.curve = KeyPair(Prefix.CURVE, self.rng.randbytes(KEY_BYTES))
+        self.server_id = self.key.public_key
         self.log = log
         self.start_wall_ns = 0
         self.start_ns = 0
@@ -87,16 +99,23 @@ class Server:
         self.source = ServerSource(self)
         self.monitor: Monitor | None = None
         self.jetstream: JetStream | None = None
+        self.system: System | None = None
+        self.events = NoEvents()
+        self.reload: Callable[[], None] | None = None  # set by a process that has a configuration file
         self.auth = self._authenticator(self.options)
+        self.login = Login(self)
+        self.members = Members(self)
         self.ldm: LameDuck | None = None
         self._listener: Listener | None = None
         self._unix: Listener | None = None
         self._leaf_listener: Listener | None = None
         self._permissions: dict[int, tuple[Rules, Permissions | None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.alarms = Alarms()
         self._cid = 0
         self.ready = False  # everything is open; stays so until the end
         self.accounts: dict[str, Account] = {}
+        self.definitions: dict[str, Definition] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._stopped: asyncio.Event
@@ -125,14 +144,13 @@ class Server:
 
     async def _open(self) -> None:
         o = self.options
+        await self.login.start()
         for name in o.account_names:
             self.account(name)
-        if o.jetstream is not None and o.jetstream.on:
-            from phloem.shared.server.jetstream.system import JetStream  # noqa: PLC0415  (only whoever keeps streams pays for it)
-
-            jetstream = JetStream(self, o.jetstream)
-            jetstream.start()
-            self.jetstream = jetstream
+        self.use_jetstream()
+        if self.system_account:
+            self.system = System(self)
+            self.events = self.system.events
         if o.http_port:
             from phloem.shared.server.monitor.pages import Monitor  # noqa: PLC0415  (nor for HTTP without a port)
 
@@ -170,12 +188,16 @@ class Server:
         log.info("Server Exiting..")
 
     async def _close(self) -> None:
+        if self.system is not None:
+            self.system.stop()
+            self.system, self.events = None, NoEvents()
         if self.ldm is not None:
             self.ldm.cancel()
         self.stop_accepting()
         if self._leaf_listener is not None:
             self._leaf_listener.close()
         await self.leafs.stop()
+        await self.login.stop()
         if self.monitor is not None:
             await self.monitor.stop()
         if self._timer is not None:
@@ -235,6 +257,11 @@ class Server:
         return self.options.server_name or self.server_id
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        """The configured tags, which are known in any case, in lower case."""
+        return tuple(tag.lower() for tag in self.options.server_tags)
+
+    @property
     def build(self) -> str:
         """How the kernel was built."""
         return BUILD
@@ -272,11 +299,12 @@ class Server:
             host=host,
             port=port,
             headers=not o.no_header_support,
-            auth_required=self.auth.required,
+            auth_required=self.login.required,
             max_payload=o.max_payload,
             jetstream=self.jetstream is not None,
             domain=o.jetstream.domain if self.jetstream is not None and o.jetstream is not None else "",
             api_lvl=API_LEVEL,
+            xkey=self.curve.public_key,
             **fields,
         )
 
@@ -290,13 +318,31 @@ class Server:
         account = self.accounts.get(name)
         if account is None:
             account = self.accounts[name] = self.kernel.account(name, system=self.is_system(name))
-            token = encode_public(SERVER_PREFIX, self.rng.randbytes(32))[1:23]
+            token = encode(Prefix.SERVER, self.rng.randbytes(KEY_BYTES))[1:23]
             account.set_loop_subject(f"$LDS.{token}".encode())
+            if self.system is not None:
+                self.system.serve(account)
         return account
+
+    def use_definitions(self, definitions: Mapping[str, Definition]) -> None:
+        """What accounts are now, by name."""
+        self.definitions = dict(definitions)
+
+    def use_account_jetstream(self, name: str, options: AccountJetStream | None) -> None:
+        """What an account of an operator may keep; ``None``: nothing."""
+        if self.jetstream is not None:
+            self.jetstream.use_account(name, options)
+
+    @property
+    def system_account(self) -> str:
+        """The account's name; empty without one, which JetStream, as in nats-server, does not do without."""
+        o = self.options
+        wanted = o.jetstream is not None and o.jetstream.on
+        return o.system_account or (SYSTEM_ACCOUNT if wanted else "")
 
     def is_system(self, account: str) -> bool:
         """Whether this is the system account."""
-        return account == self.options.system_account
+        return account == self.system_account
 
     def permissions(self, rules: Rules | None) -> Permissions | None:
         """``rules`` compiled; users share one compiled set as long as the configuration lasts."""
@@ -327,13 +373,14 @@ class Server:
     def _authenticator(o: Options) -> Authenticator:
         a = o.authorization
         return Authenticator(
-            users=o.users,
+            users=(*o.users, *o.nkeys),
             user=a.user,
             password=a.password,
             token=a.token,
             no_auth_user=o.no_auth_user,
             permissions=a.default_permissions,
             anonymous=o.anonymous,
+            proxy_required=a.proxy_required,
         )
 
     def use_authorization(self, new: Options) -> None:
@@ -342,8 +389,26 @@ class Server:
         self._permissions.clear()
         for name in new.account_names:
             self.account(name)
+        self.login.reload()
         self.clients.recheck()
         self.leafs.recheck()
+        self.members.shrink()
+
+    def use_jetstream(self) -> None:
+        """Keep streams as the options say, or no more. Raises ConfigError; then all is as it was."""
+        wanted = self.options.jetstream
+        if wanted is None or not wanted.on:
+            if self.jetstream is not None:
+                self.jetstream.switch_off()
+                self.jetstream = None
+        elif self.jetstream is not None:
+            self.jetstream.relimit(wanted)
+        else:
+            from phloem.shared.server.jetstream.system import JetStream  # noqa: PLC0415  (only whoever keeps streams pays for it)
+
+            jetstream = JetStream(self, wanted)
+            jetstream.start()
+            self.jetstream = jetstream
 
     def apply_limits(self) -> None:
         """Tell the kernel the limits of the current options."""
@@ -375,17 +440,18 @@ class Server:
     def call_later(self, seconds: float, work: Callable[[], None]) -> asyncio.TimerHandle:
         """A timer of the server's loop; what the work causes takes effect at once."""
 
-        def run() -> None:
-            self.kernel.set_now(self.clock.monotonic_ns())
-            work()
-            self.kernel.settle()
-            self.schedule()
+        return self._loop.call_later(seconds, lambda: self.do(work))
 
-        return self._loop.call_later(seconds, run)
+    def do(self, work: Callable[[], object]) -> None:
+        """Work outside of a tick; what it causes takes effect at once."""
+        self.kernel.set_now(self.clock.monotonic_ns())
+        work()
+        self.kernel.settle()
+        self.schedule()
 
     def schedule(self) -> None:
         """One timer for the kernel's next deadline."""
-        due = self.kernel.due_ns
+        due = min(filter(None, (self.kernel.due_ns, self.alarms.due_ns)), default=0)
         if due == 0 or (self._timer is not None and self._timer_ns <= due):
             return
         if self._timer is not None:
@@ -397,10 +463,18 @@ class Server:
 
     def _sweep(self) -> None:
         self._timer = None
-        self.kernel.sweep(self.clock.monotonic_ns())
+        self.sweep()
+        self.schedule()
+
+    def sweep(self) -> None:
+        """What is due by the clock: the kernel's deadlines, and alarms."""
+        now_ns = self.clock.monotonic_ns()
+        self.kernel.sweep(now_ns)
+        if 0 < self.alarms.due_ns <= now_ns:
+            self.alarms.run(now_ns)
+            self.kernel.settle()
         if self.jetstream is not None:
             self.jetstream.after_tick()
-        self.schedule()
 
     def on_connect(self, conn: Connection, body: bytes) -> None:
         """CONNECT."""
@@ -420,13 +494,19 @@ class Server:
 
     def on_complaint(self, conn: Connection, text: bytes) -> None:
         """An -ERR was sent."""
-        if not text.startswith(b"Authentication Timeout"):
+        if text == b"Authorization Violation":  # the log says it as nats-server's does
+            who = self._events(conn).label(conn)
+            log.error("%s - authentication error%s", conn.owner, f" - {who}" if who else "")
+        elif not text.startswith(b"Authentication Timeout"):
             log.error("%s - %s", conn.owner, text.decode(errors="replace"))
 
     def on_closed(self, conn: Connection, reason: Reason) -> None:
         """The end of a connection."""
+        peer = conn.owner
         self.source.ended(conn, reason)
         self._events(conn).on_closed(conn, reason)
+        assert isinstance(peer, Client | Link)
+        self.events.disconnected(peer, reason)
 
     def on_trace(self, conn: Connection, direction: str, data: bytes) -> None:
         """An operation, for the trace log."""

@@ -13,8 +13,8 @@ import msgspec
 import phloem
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.conf.parser import Data, Value
-from phloem.shared.server.options import LeafAuthorization, LeafNodes, LeafUser, Options, Remote
-from phloem.shared.server.options_auth import Account, Authorization, User
+from phloem.shared.server.options import LeafNodes, Options, Remote
+from phloem.shared.server.options_auth import Account
 from phloem.shared.server.options_jetstream import AccountJetStream, JetStream, JetStreamLimits
 
 # The shape of a block: keys ("*" for any) to what is inside them; None is anything.
@@ -70,17 +70,6 @@ TLS = _block(
 )
 PERMISSIONS = _block("publish pub import subscribe sub export allow_responses publish_allow_responses")
 SIMPLE_AUTH = _block("user username pass password token timeout")
-IMPORT = _block("stream service prefix to share allow_trace")
-EXPORT = _block(
-    """
-    stream service response response_type threshold response_threshold response_max_time response_time
-    accounts latency account_token_position allow_trace
-    """
-)
-ACCOUNT_LIMITS = _block(
-    "max_connections max_conn max_subscriptions max_subs max_payload max_pay max_leafnodes max_leafs"
-)
-CALLOUT = _block("issuer account acc auth_users users xkey key allowed_accounts")
 CLUSTER = _block(
     """
     listen host net port write_deadline write_timeout name routes cluster_advertise advertise no_advertise
@@ -121,51 +110,30 @@ MQTT = _block(
     authentication=SIMPLE_AUTH,
 )
 
-PROXY_REQUIRED = Unsupported("proxy_required")
-NKEY = Unsupported("nkey")
 UNSUPPORTED: dict[type[msgspec.Struct], tuple[Unsupported, ...]] = {
     Options: (
         Unsupported("allow_non_tls"),
         Unsupported("cluster", _no_listener, CLUSTER),
-        Unsupported("default_js_domain"),
-        Unsupported("default_sentinel"),
         Unsupported("disable_sublist_cache no_sublist_cache"),
         Unsupported("feature_flags"),
         Unsupported("gateway", _no_listener, GATEWAY),
         Unsupported("https"),
         Unsupported("https_port"),
-        Unsupported("mappings maps"),
         Unsupported("mqtt", _no_listener, MQTT),
-        Unsupported("no_system_account no_system no_sys_acc"),
         Unsupported("ocsp"),
         Unsupported("ocsp_cache"),
-        Unsupported("operator operators root roots root_operator root_operators"),
         Unsupported("prof_block_rate"),
         Unsupported("prof_port"),
-        Unsupported("proxies", _empty, {"trusted": _block("key public_key")}),
         Unsupported("proxy_protocol"),
         Unsupported("remote_syslog"),
-        Unsupported("resolver account_resolver accounts_resolver", _never),
-        Unsupported("resolver_pinned_accounts"),
-        Unsupported("resolver_preload"),
         Unsupported("resolver_tls", _never, TLS),
         Unsupported("store_dir storedir"),
         Unsupported("syslog"),
         Unsupported("tls", _never, TLS),
-        Unsupported("trusted trusted_keys"),
         Unsupported("websocket ws", _no_listener, WEBSOCKET),
         Unsupported("write_timeout", _word("default", "close")),  # what clients get anyway
     ),
-    Authorization: (Unsupported("auth_callout auth_hook", _never, CALLOUT), PROXY_REQUIRED),
-    User: (NKEY, PROXY_REQUIRED),
-    Account: (
-        NKEY,
-        Unsupported("imports", _empty, IMPORT),
-        Unsupported("exports", _empty, EXPORT),
-        Unsupported("limits", _empty, ACCOUNT_LIMITS),
-        Unsupported("mappings maps"),
-        Unsupported("msg_trace trace_dest"),
-    ),
+    Account: (Unsupported("msg_trace trace_dest"),),
     JetStream: (
         Unsupported("extension_hint"),
         Unsupported("tpm", _never, TPM),
@@ -186,11 +154,7 @@ UNSUPPORTED: dict[type[msgspec.Struct], tuple[Unsupported, ...]] = {
         Unsupported("tls", _never, TLS),
         Unsupported("write_timeout", _word("default", "retry")),  # what links get anyway
     ),
-    LeafAuthorization: (NKEY, PROXY_REQUIRED),
-    LeafUser: (PROXY_REQUIRED,),
     Remote: (
-        Unsupported("credentials creds"),
-        Unsupported("nkey seed"),
         Unsupported("tls", _never, TLS),
         Unsupported("ws_compression ws_compress websocket_compress websocket_compression"),
         Unsupported("ws_no_masking websocket_no_masking"),

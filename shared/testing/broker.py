@@ -37,7 +37,7 @@ async def server(
         by_hand = clock
 
         def look() -> None:
-            running.kernel.sweep(by_hand.monotonic_ns())
+            running.sweep()
             running.schedule()
 
         unwatch = by_hand.watch(look)

@@ -24,6 +24,7 @@ class Connect(msgspec.Struct, kw_only=True):
     nkey: str = ""
     sig: str = ""
     jwt: str = ""
+    proxy_sig: str = ""
     account: str = ""
     new_account: bool = False
     tls_required: bool = False

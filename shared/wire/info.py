@@ -31,6 +31,7 @@ class Info(msgspec.Struct, kw_only=True, omit_defaults=True):
     acc_is_sys: bool = False
     domain: str = ""
     api_lvl: int = 0
+    xkey: str = ""  # to seal for this server
 
 
 def encode_info(info: msgspec.Struct) -> bytes:

@@ -64,6 +64,7 @@ class LeafConnect(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True)
     nkey: str = ""
     jwt: str = ""
     sig: str = ""
+    proxy_sig: str = ""
     user: str = ""
     password: str = msgspec.field(default="", name="pass")
     auth_token: str = ""

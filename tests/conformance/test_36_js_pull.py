@@ -93,6 +93,14 @@ async def test_expires(js: JsClient) -> None:
     assert (await inbox.next()).head == _pending("408 Request Timeout", 3)
 
 
+@pytest.mark.parametrize("no_wait", [False, True])
+async def test_a_request_that_has_expired_gets_nothing(js: JsClient, no_wait: bool) -> None:
+    await _start(js, 2)
+    inbox = await js.pull(batch=5, expires=-1, no_wait=no_wait)
+    assert (await inbox.next()).head == _pending("408 Request Timeout", 5)
+    await inbox.silence()
+
+
 async def test_a_request_waits(js: JsClient) -> None:
     await _start(js, 0)
     inbox = await js.pull(batch=2)

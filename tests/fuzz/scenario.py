@@ -146,7 +146,7 @@ class Scenario:
                 deadline_ns=self.now + MS if step.number & ATTACH_DEADLINE else 0,
                 ping_due_ns=self.now + MS if step.number & ATTACH_PING else 0,
                 max_payload=20 if step.number & ATTACH_SMALL else 1 << 20,
-                max_subs=3 if step.number & ATTACH_FEW else 0,
+                max_subs=3 if step.number & ATTACH_FEW else -1,
             )
         )
         self.socks.append(theirs)
@@ -177,7 +177,7 @@ class Scenario:
             first_info=b"INFO {}\r\n" if n & FIRST_INFO else None,
             peer_max_payload=10 if n & PEER_MAX else 0,
             ping_due_ns=self.now + MS if n & PINGS else 0,
-            max_subs=4 if n & FEW else 0,
+            max_subs=4 if n & FEW else -1,
             origin=(n >> ORIGIN) & 3,
         )
         self.received[conn.cid].told.clear()
@@ -251,7 +251,7 @@ class Scenario:
 
     def _limit(self, step: Step) -> None:
         if conn := self._conn(step):
-            conn.limit(max_payload=step.number % 100, trace=bool(step.number & 1))
+            conn.limit(max_payload=step.number % 100, max_subs=-1, trace=bool(step.number & 1))
 
     # --- steps about the kernel ------------------------------------------------------------------------
 

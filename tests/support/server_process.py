@@ -18,6 +18,7 @@ from typing import Self
 
 START_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 10.0
+RELOADED = re.compile(r"Reloaded server configuration|Failed to reload server configuration: (.*)\n")
 LISTENING_FOR = {"nats": "client connections", "leafnodes": "leafnode connections"}
 
 
@@ -82,6 +83,22 @@ class ServerProcess:
         config = config.replace("@FOLDER@", str(self.folder))
         listen = "" if re.search(r"^\s*(listen|port)\b", config, re.MULTILINE) else 'listen: "127.0.0.1:-1"\n'
         self.config_file.write_text(f'{listen}ports_file_dir: "{self.folder}"\n{config}\n')
+
+    def reload(self, config: str) -> str:
+        """Give the server another configuration; why it does not take it, empty when it does."""
+        before = len(list(RELOADED.finditer(self.log)))
+        self.configure(config)
+        self.signal(signal.SIGHUP)
+
+        def told() -> bool:
+            return self._ended or len(list(RELOADED.finditer("".join(self._lines)))) > before
+
+        with self._grew:
+            self._grew.wait_for(told, START_TIMEOUT_S)
+        outcomes = list(RELOADED.finditer(self.log))
+        if len(outcomes) == before:
+            raise TimeoutError(f"no word of a reload in the log:\n{self.log}")
+        return str(outcomes[before][1] or "").strip()
 
     def port(self, listener: str = "nats") -> int:
         """The port of ``listener`` ("nats" or "leafnodes"), as the server logged it."""

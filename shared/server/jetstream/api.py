@@ -264,6 +264,11 @@ class Api:
         for ident in self._idents.pop(name, []):
             self._system.server.kernel.unsubscribe(ident)
 
+    def forget_all(self) -> None:
+        """Nobody is served any more."""
+        for name in list(self._idents):
+            self.forget(name)
+
     def _asker(
         self, account: "AccountJetStream", prefix: str
     ) -> Callable[[bytes, bytes, bytes, bytes], None]:

@@ -162,11 +162,15 @@ class Consumer:
         except BadRequest as problem:
             self.engine.status(reply, str(problem).encode())
             return
+        if request.expires < 0:  # over before it begins, whatever there is
+            left = f"Nats-Pending-Messages: {request.batch}\r\nNats-Pending-Bytes: {request.max_bytes}"
+            self.engine.status(reply, f"408 Request Timeout\r\n{left}".encode())
+            return
         self.engine.pull(
             reply,
             batch=request.batch,
-            expires_ns=max(request.expires, 0),
-            no_wait=request.no_wait or (request.batch <= 0 and request.expires <= 0),
+            expires_ns=request.expires,
+            no_wait=request.no_wait or (request.batch <= 0 and request.expires == 0),
             max_bytes=request.max_bytes,
             heartbeat_ns=max(request.idle_heartbeat, 0),
             min_pending=max(request.min_pending, 0),

@@ -44,6 +44,10 @@ class BatchLoad:
 
     def __init__(self, bounds: BatchLimits) -> None:
         self.batches = self.bytes = self.fast = 0
+        self.bound(bounds)
+
+    def bound(self, bounds: BatchLimits) -> None:
+        """What they may take from now on."""
         self.most_messages = bounds.max_msgs or limits.BATCH_MESSAGES
         self.most_of_stream = bounds.max_inflight_per_stream or limits.BATCHES_PER_STREAM
         self.most = bounds.max_inflight_total or limits.BATCHES
@@ -140,7 +144,9 @@ class JetStream:
     def _accounts(self) -> list[tuple[str, AccountOptions]]:
         """Without accounts of its own the global one has JetStream; otherwise each says so for itself."""
         options = self.server.options
-        named = [account for account in options.accounts if account.name != options.system_account]
+        if self.server.login.trusted is not None:
+            return self.server.login.trusted.jetstream_accounts()
+        named = [account for account in options.accounts if account.name != self.server.system_account]
         if not named:
             return [(GLOBAL_ACCOUNT, AccountOptions())]
         return [(a.name, a.jetstream) for a in named if a.jetstream is not None and a.jetstream.on]
@@ -178,9 +184,23 @@ class JetStream:
                 self.add_account(name, options)
         self._refuse_others()
 
+    def use_account(self, name: str, options: AccountOptions | None) -> None:
+        """Limits of an account that the configuration does not have; ``None``: it has no JetStream."""
+        there = self.accounts.get(name)
+        if options is None:
+            if there is not None:
+                self.accounts.pop(name).close()
+            self.api.forget(name)
+            self.api.refuse(name)
+        elif there is not None:
+            there.relimit(options)
+        else:
+            self.api.forget(name)
+            self.add_account(name, options)
+
     def _refuse_others(self) -> None:
         """Accounts without JetStream are told so when they ask."""
-        system_account = self.server.options.system_account
+        system_account = self.server.system_account
         for account in self.server.options.accounts:
             if account.name not in self.accounts and account.name != system_account:
                 self.api.forget(account.name)
@@ -236,6 +256,20 @@ class JetStream:
             for stream in account.streams.values():
                 for consumer in stream.consumers.values():
                     consumer.keep_state()
+
+    def relimit(self, options: JetStreamOptions) -> None:
+        """Other bounds and limits while it runs; what is open keeps what it takes."""
+        self.options = options
+        self.batch_load.bound(options.limits.batch)
+        if options.max_memory_store >= 0:
+            self.memory.limit = options.max_memory_store
+        if options.max_file_store >= 0:
+            self.disk.limit = options.max_file_store
+
+    def switch_off(self) -> None:
+        """The server goes on without it."""
+        self.stop()
+        self.api.forget_all()
 
     def stop(self) -> None:
         """Say good-bye and put everything on the disk."""

@@ -1,5 +1,7 @@
 """/accountz and /accstatz: accounts (security_ops 4.4)."""
 
+from collections.abc import Iterable, Sequence
+
 import msgspec
 
 from phloem.shared.server.monitor.query import BadParameter, Query
@@ -115,8 +117,14 @@ def accstatz(source: MonitorSource, query: Query) -> AccountStatz:
     Raises:
         BadParameter: ``unused`` is no boolean.
     """
-    unused, connections = query.flag("unused"), list(source.connections())
-    stats = [_stat(account, connections) for account in sorted(source.accounts(), key=lambda a: a.name)]
+    return account_statz(source, unused=query.flag("unused"))
+
+
+def account_statz(source: MonitorSource, names: Sequence[str] = (), *, unused: bool) -> AccountStatz:
+    """The page for the accounts of these names, without names for all."""
+    connections = list(source.connections())
+    accounts = sorted(source.accounts(), key=lambda account: account.name)
+    stats = [account_stat(account, connections) for account in accounts if not names or account.name in names]
     return AccountStatz(
         server_id=source.settings().server_id,
         now=date(source.clock.wall_ns()),
@@ -125,7 +133,7 @@ def accstatz(source: MonitorSource, query: Query) -> AccountStatz:
 
 
 def _connected(
-    account: AccountRecord, connections: list[ConnRecord]
+    account: AccountRecord, connections: Iterable[ConnRecord]
 ) -> tuple[list[ConnRecord], list[ConnRecord]]:
     """The account's clients and its leaf links."""
     own = [record for record in connections if record.account == account.name]
@@ -133,7 +141,8 @@ def _connected(
     return clients, [record for record in own if record.kind == "Leafnode"]
 
 
-def _stat(account: AccountRecord, connections: list[ConnRecord]) -> AccountStat:
+def account_stat(account: AccountRecord, connections: Iterable[ConnRecord]) -> AccountStat:
+    """What an account carried; of ``connections`` those count that belong to it."""
     clients, leafs = _connected(account, connections)
     links, everything = Traffic(), Traffic()
     links.add(account.ended_leafs)

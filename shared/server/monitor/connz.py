@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from phloem.shared.jetstream.subjects import collide
 from phloem.shared.server.monitor.query import BadParameter, Query
 from phloem.shared.server.monitor.records import GLOBAL_ACCOUNT, ConnRecord, MonitorSource
 from phloem.shared.server.monitor.render import date, rtt, uptime
@@ -81,22 +82,41 @@ class Connz(msgspec.Struct, kw_only=True):
     connections: list[ConnInfo]
 
 
-class _Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """The parameters."""
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for. ``state``: open, closed or all; anything else finds nothing. A limit of 0 is the usual one."""
 
-    sort: str
-    auth: bool
-    subs: bool
-    detail: bool
-    offset: int
-    limit: int
-    cid: int
-    state: str
-    user: str
-    account: str
+    sort: str = "cid"
+    auth: bool = False
+    subs: bool = False
+    detail: bool = False
+    offset: int = 0
+    limit: int = 0
+    cid: int = 0
+    state: str = "open"
+    user: str = ""
+    account: str = ""
+    filter_subject: str = ""
+    mqtt_client: str = ""
+
+    def check(self) -> None:
+        """Raises BadParameter for what does not go together."""
+        if self.sort not in _SORTS:
+            raise BadParameter(f"invalid sorting option: {self.sort}")
+        if self.sort in _CLOSED_ONLY and self.state != "closed":
+            raise BadParameter(f"sort by {self.sort} only valid on closed connections")
+        if self.filter_subject not in ("", ">") and not self.account:
+            raise BadParameter("filter by subject only valid with account filtering")
+
+    def fits(self, record: ConnRecord) -> bool:
+        """Whether to show this one."""
+        if self.user not in ("", record.user) or self.mqtt_client:
+            return False
+        if self.filter_subject in ("", ">") or record.stop_wall_ns:
+            return True
+        return any(collide(self.filter_subject, sub.subject) for sub in details(record))
 
 
-def _wish(query: Query) -> _Wish:
+def _wish(query: Query) -> Wish:
     """The parameters, looked at in nats-server's order, so that the same one is complained about first."""
     auth = query.flag("auth")
     detail = query.text("subs").lower() == "detail"
@@ -105,22 +125,19 @@ def _wish(query: Query) -> _Wish:
     state = _STATES.get(query.text("state").lower())
     if state is None:
         raise BadParameter(f"Error decoding state for {query.text('state')}")
-    sort = query.text("sort") or "cid"
-    if sort not in _SORTS:
-        raise BadParameter(f"invalid sorting option: {sort}")
-    if sort in _CLOSED_ONLY and state != "closed":
-        raise BadParameter(f"sort by {sort} only valid on closed connections")
-    return _Wish(
-        sort=sort,
+    return Wish(
+        sort=query.text("sort") or "cid",
         auth=auth,
         subs=subs,
         detail=detail,
-        offset=max(offset, 0),
-        limit=1 if cid else limit if limit > 0 else LIMIT_DEFAULT,
+        offset=offset,
+        limit=limit,
         cid=cid,
         state=state,
         user=query.text("user"),
         account=query.text("acc"),
+        filter_subject=query.text("filter_subject"),
+        mqtt_client=query.text("mqtt_client"),
     )
 
 
@@ -130,27 +147,38 @@ def connz(source: MonitorSource, query: Query) -> Connz:
     Raises:
         BadParameter: A parameter is unknown, or does not go with the others.
     """
-    wish = _wish(query)
-    opened = [] if wish.state == "closed" else _of_account(source.connections(), wish.account)
-    closed = [] if wish.state == "open" else _of_account(source.closed(), wish.account)
+    return listed(source, _wish(query))
+
+
+def listed(source: MonitorSource, wish: Wish) -> Connz:
+    """The page that is wished for.
+
+    Raises:
+        BadParameter: One wish does not go with the others.
+    """
+    wish.check()
+    offset = max(wish.offset, 0)
+    limit = 1 if wish.cid else wish.limit if wish.limit > 0 else LIMIT_DEFAULT
+    opened = _of_account(source.connections(), wish.account) if wish.state in ("open", "all") else []
+    closed = _of_account(source.closed(), wish.account) if wish.state in ("closed", "all") else []
     total = len(opened) + len(closed)
     if wish.cid:
         found = [record for record in opened if record.cid == wish.cid and record.kind == "Client"]
         found = found or [record for record in closed if record.cid == wish.cid]
     else:
-        found = [record for record in opened + closed if wish.user in ("", record.user)]
+        found = list(filter(wish.fits, opened + closed))
     now_ns = source.clock.monotonic_ns()
     descending, key = _SORTS[wish.sort]
     found.sort(key=lambda record: record.cid)
     found.sort(key=lambda record: key(record, now_ns), reverse=descending)
-    shown = found[wish.offset : wish.offset + wish.limit]
+    shown = found[offset : offset + limit]
     return Connz(
         server_id=source.settings().server_id,
         now=date(source.clock.wall_ns()),
         num_connections=len(shown),
         total=total,
-        offset=wish.offset,
-        limit=wish.limit,
+        offset=offset,
+        limit=limit,
         connections=[_info(record, wish, now_ns) for record in shown],
     )
 
@@ -159,7 +187,7 @@ def _of_account(records: Iterable[ConnRecord], account: str) -> list[ConnRecord]
     return [record for record in records if account in ("", record.account)]
 
 
-def _info(record: ConnRecord, wish: _Wish, now_ns: int) -> ConnInfo:
+def _info(record: ConnRecord, wish: Wish, now_ns: int) -> ConnInfo:
     stats = record.stats
     info = ConnInfo(
         cid=record.cid,

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from phloem.shared.server.monitor.query import Query
+from phloem.shared.server.monitor.query import BadParameter, Query, quoted
 from phloem.shared.server.monitor.records import (
     AccountFigures,
     ConsumerFigures,
@@ -149,6 +149,23 @@ def jsz(source: MonitorSource, query: Query) -> Jsz:
     if details:
         page.account_details = details
     return page
+
+
+def account_jsz(source: MonitorSource, query: Query) -> dict[str, Any]:
+    """The part of one account, which is named by ``acc``.
+
+    Raises:
+        BadParameter: There is no such account, or it has no JetStream.
+    """
+    asked, js = _asked(query), source.jetstream()
+    if js is None:
+        raise BadParameter("jetstream not enabled")
+    if all(account.name != asked.account for account in source.accounts()):
+        raise BadParameter(f"account {quoted(asked.account)} not found")
+    found = [account for account in js.accounts if account.name == asked.account]
+    if not found:
+        raise BadParameter(f"account {quoted(asked.account)} not jetstream enabled")
+    return _account(found[0], asked)
 
 
 def varz_block(js: JetStreamFigures) -> Varz:

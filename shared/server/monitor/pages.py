@@ -73,7 +73,7 @@ class Monitor:
         self._source = source
         self._process = process or LinuxProcess()
         self._cpu = CpuMeter(self._process, source.clock)
-        self._requests: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
         self._base = posixpath.normpath("/" + source.settings().http_base_path.strip("/"))
         self._http = HttpServer(self.answer, source.clock)
 
@@ -101,7 +101,7 @@ class Monitor:
         page = _JSON_PAGES.get(path)
         if page is None and path not in ("/", "/varz", "/healthz", "/metrics"):
             return NOT_FOUND
-        self._requests[path] += 1
+        self.requests[path] += 1
         query = Query(request.query)
         try:
             if page is not None:
@@ -113,7 +113,7 @@ class Monitor:
     def _special(self, path: str, query: Query) -> Response:
         """Pages that need more than the source, or are no pretty-printed JSON."""
         if path == "/varz":
-            page = varz(self._source, self._process, self._cpu, self._requests)
+            page = varz(self._source, self._process, self._cpu, self.requests)
             return Response(200, pretty_json(page), JSON)
         if path == "/healthz":
             status, health = healthz(self._source, query)

@@ -5,6 +5,8 @@ semicolon, is left out (``net/url.ParseQuery``).
 """
 
 import re
+from collections.abc import Mapping
+from typing import Self
 from urllib.parse import unquote_to_bytes
 
 from phloem.shared.errors import PhloemError
@@ -31,6 +33,13 @@ class Query:
             name, _, value = pair.partition(b"=")
             if b";" not in pair and not _BAD_ESCAPE.search(pair):
                 self._values.setdefault(_decoded(name), _decoded(value))
+
+    @classmethod
+    def of(cls, values: Mapping[str, str]) -> Self:
+        """Parameters that come from elsewhere."""
+        query = cls()
+        query._values.update(values)
+        return query
 
     def text(self, name: str) -> str:
         """As it is; bytes that are no UTF-8 are surrogates."""

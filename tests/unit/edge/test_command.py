@@ -9,7 +9,8 @@ from click.testing import CliRunner
 
 from phloem.edge.command import EXAMPLE, adjust, edge
 from phloem.edge.ports import port_settings
-from phloem.shared.server.load import load, merge, validate
+from phloem.shared.server.load import load, merge
+from phloem.shared.server.validation import validate
 
 
 def test_the_example_in_help_works(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from phloem.edge.ports import port_settings
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.load import load_mapping, merge
-from phloem.shared.server.options import Options, Serial
+from phloem.shared.server.options import Options
+from phloem.shared.server.options_phloem import Serial
 
 BLOCK = {"device": "/dev/ttyUSB0", "subject": "tele.a"}
 

@@ -3,9 +3,10 @@
 import pytest
 
 from phloem.edge.profile import DEFAULTS, for_device
-from phloem.shared.server.load import load_mapping, merge, validate
+from phloem.shared.server.load import load_mapping, merge
 from phloem.shared.server.options import Options
 from phloem.shared.server.profile import STORE, describe
+from phloem.shared.server.validation import validate
 
 
 def test_small_where_nothing_is_said() -> None:

@@ -9,10 +9,11 @@ from click.testing import CliRunner
 from phloem.hub.app import Hub
 from phloem.hub.command import EXAMPLE, hub
 from phloem.hub.profile import DEFAULTS, LEAF_PORT, for_fleet
-from phloem.shared.server.load import load, load_mapping, merge, validate
+from phloem.shared.server.load import load, load_mapping, merge
 from phloem.shared.server.options import Options
 from phloem.shared.server.profile import STORE
 from phloem.shared.server.server import Server
+from phloem.shared.server.validation import validate
 
 
 def test_listens_for_edges_where_nothing_is_said() -> None:

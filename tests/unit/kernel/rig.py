@@ -104,7 +104,7 @@ class Rig:
         echo: bool = True,
         headers: bool = True,
         no_responders: bool = False,
-        max_subs: int = 0,
+        max_subs: int = -1,
         account: Account | None = None,
     ) -> Peer:
         peer = self.attach()

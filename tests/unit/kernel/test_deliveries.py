@@ -86,7 +86,7 @@ def test_more_text_than_a_plan_keeps(rig: Rig) -> None:
 def test_trace_tells_what_passes(rig: Rig) -> None:
     receiver, peer = rig.client(), rig.client()
     for one in (receiver, peer):
-        one.conn.limit(max_payload=100, trace=True)
+        one.conn.limit(max_payload=100, max_subs=-1, trace=True)
     receiver.say(b"SUB a 1\r\n")
     peer.pub(b"a", b"hi", b"r")
     assert rig.events.traces == [

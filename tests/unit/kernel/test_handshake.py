@@ -37,7 +37,7 @@ def test_decision_after_the_end(rig: Rig) -> None:
     peer.conn.set_permissions(rig.permissions(sub_allow=[]))
     peer.conn.link_up()
     peer.conn.set_deadline(5)
-    peer.conn.limit(max_payload=1, trace=True)
+    peer.conn.limit(max_payload=1, max_subs=-1, trace=True)
     peer.conn.wait()
     peer.conn.resume()
     peer.conn.feed(b"PING\r\n")

@@ -242,17 +242,13 @@ OPTIONS = [
 ]
 FEATURES = [
     *("jetstream { key: x }", 'store_dir: "/x"', "cluster { port: 6222 }"),
-    *("accounts { A { exports: [{stream: s}] } }", "mqtt { port: 1883 }", "gateway { name: A, port: 7222 }"),
+    *("accounts { A { msg_trace: x } }", "mqtt { port: 1883 }", "gateway { name: A, port: 7222 }"),
     *(
         "syslog: true",
         "proxy_protocol: true",
-        "mappings { a: b }",
-        "accounts { A { limits { max_conn: 5 } } }",
-        "accounts { A { mappings { a: b } } }",
         "write_timeout: retry",
     ),
     *("websocket { port: 8080, no_tls: true }", "http: 8222\nhttps: 8223", "prof_port: 6060"),
-    'leafnodes { remotes: [ {url: "nats://h:1", creds: "x"} ] }',
     'leafnodes { remotes: [ {url: "nats://h:1", ws_compression: true} ] }',
 ]
 # Where the wording of nats-server is the one that people search for: phloem's is the same.

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from phloem.shared.server.declare import Kind, walk
 from phloem.shared.server.documents import configuration_page, example_file
-from phloem.shared.server.load import load, merge, validate
+from phloem.shared.server.load import load, merge
 from phloem.shared.server.options import Options
+from phloem.shared.server.validation import validate
 
 DOCS = Path(__file__).parents[3] / "docs"
 BLOCKS = (Kind.BLOCK, Kind.SWITCHED)

@@ -14,17 +14,13 @@ from phloem.shared.server.load import (
     load,
     load_mapping,
     merge,
-    start_warnings,
-    validate,
 )
 from phloem.shared.server.options import (
     LeafAuthorization,
     LeafNodes,
     LeafUser,
     Options,
-    PhloemOptions,
     Remote,
-    Serial,
 )
 from phloem.shared.server.options_auth import (
     Account,
@@ -35,6 +31,8 @@ from phloem.shared.server.options_auth import (
     User,
 )
 from phloem.shared.server.options_jetstream import JetStream
+from phloem.shared.server.options_phloem import PhloemOptions, Serial
+from phloem.shared.server.validation import start_warnings, validate
 
 
 @pytest.fixture
@@ -163,9 +161,9 @@ def test_permissions(options: Any) -> None:
         ("jetstream { unique_tag: k }", '1:12: "unique_tag" is not supported by phloem'),
         ("jetstream { cipher: des }", '1:12: Unknown cipher type: "des"'),
         ("accounts { A { nope: 1 } }", 'unknown field "nope"'),
-        ("accounts { A { imports: [{stream: {account: B, subject: s}}] } }", '1:15: "imports" is not supported'),
-        ("accounts { A { limits { max_con: 1 } } }", 'unknown field "max_con"'),
-        ("accounts { A { users: [{nkey: U}] } }", '"nkey" is not supported'),
+        ("accounts { A { imports: [{stream: {account: B}}] } }", "1:26: Expect an account name and a subject"),
+        ("accounts { A { limits { max_con: 1 } } }", 'Unknown field "max_con" parsing account limits'),
+        ("accounts { A { users: [{nkey: U}] } }", "Not a valid public nkey for a user"),
         ("max_control_line: 65001", "1:0: max_control_line value is too big"),
         ("max_control_line: -1", "1:0: max_control_line value must be 0 or more"),
         ("accounts: x", '"accounts" expects block of named blocks, or array of names, got the string "x"'),
@@ -275,7 +273,7 @@ def test_flags_win_over_the_file(write: Any) -> None:
         ({"http_port": -2}, "http port -2 is not between -1 and 65535"),
         (
             {"no_auth_user": "zz"},
-            'no_auth_user: "zz" not present as user or nkey in authorization block or account configuration',
+            'no_auth_user: "zz" present, but users/nkeys are not defined',
         ),
         ({"authorization": Authorization(user="a", token="b")}, "Cannot have a user/pass and token"),
         (

@@ -13,7 +13,8 @@ import pytest
 
 from phloem.shared.server import files, log
 from phloem.shared.server.log_file import LogFile
-from phloem.shared.server.options import Options, PhloemOptions
+from phloem.shared.server.options import Options
+from phloem.shared.server.options_phloem import PhloemOptions
 
 CREATED = 1_795_452_212.895803  # 2026-11-23 16:43:32.895803 UTC
 

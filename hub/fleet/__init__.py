@@ -1,0 +1,1 @@
+"""Keys, certificates and credentials of a hub and its devices: ``phloem init``, ``enroll``, ``revoke``."""

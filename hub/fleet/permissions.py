@@ -1,0 +1,67 @@
+"""What a device may do at the hub: its own subjects, its own mailbox, the JetStream of its own domain; nothing else.
+
+The template of the scoped signing key that signs devices. The same rules serve a leaf link and a client, since both
+log in with a device's credentials. ``NAME`` below is the device's name, a token of a subject.
+
+What a device may send to the hub:
+
+* ``NAME``, ``NAME.>``: its readings and whatever it has to say.
+* ``_INBOX_NAME.>``: answers to whoever asks with this inbox prefix. Not ``_INBOX.>``: a client uses one inbox for all
+  its requests, so a device that is asked once learns where answers of the others go, and could give them.
+* ``$JS.R.*``, ``$JSC.R.*``: the answer to a hub's stream that wants to take from the device's (phloem's and
+  nats-server's subject for it); the token is random, used once, and waited for some milliseconds.
+
+What may come to it from the hub:
+
+* ``NAME``, ``NAME.>``: commands.
+* ``_INBOX_NAME.>``: answers to what programs on the device ask, with this inbox prefix. With ``_INBOX.>`` a device
+  could read what others are answered.
+* ``$JS.NAME.API.>``: requests to the JetStream on the device, whose domain is NAME.
+* ``$JS.ACK.NAME.>``, ``$JS.FC.NAME.>``: acknowledgements and flow control for the stream on the device that is called
+  NAME. In the newer form of these subjects the second token is the domain, which is NAME as well.
+"""
+
+import re
+
+from phloem.shared.limits import ALLOW_RESPONSES_MAX, ALLOW_RESPONSES_TTL_NS
+from phloem.shared.security.claims import Permission, Permissions, ResponsePermission
+
+ROLE = "device"
+LINK, CLIENT = "LEAFNODE", "STANDARD"  # how a device may connect
+
+_TEMPLATE = "{{name()}}"
+_DEVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_SUBJECT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+RESERVED = frozenset({"api", "ack", "fc", "hub", "r"})  # they have a meaning behind ``$JS.``
+
+
+def mailbox(name: str) -> str:
+    """The inbox prefix for requests to and from a device."""
+    return f"_INBOX_{name}"
+
+
+def why_not_a_name(name: str) -> str:
+    """What is wrong with the name of a device; empty: nothing.
+
+    It is a token of subjects, a JetStream domain, the name of a stream and of a file.
+    """
+    if not _DEVICE_NAME.fullmatch(name):
+        return "a name has 1 to 64 letters, digits, - and _ of ASCII, and begins with a letter or digit"
+    return "the name means something else in subjects" if name.lower() in RESERVED else ""
+
+
+def is_plain_subject(text: str) -> bool:
+    """Whether it is a subject without wildcards, made of letters, digits, - and _."""
+    return _SUBJECT.fullmatch(text) is not None
+
+
+def device_permissions(reply_inbox: str = "") -> Permissions:
+    """The template. With ``reply_inbox``, devices may also answer to subjects below it."""
+    own = (_TEMPLATE, f"{_TEMPLATE}.>", f"{mailbox(_TEMPLATE)}.>")
+    answers = ("$JS.R.*", "$JSC.R.*", *([f"{reply_inbox}.>"] if reply_inbox else []))
+    asked = (f"$JS.{_TEMPLATE}.API.>", f"$JS.ACK.{_TEMPLATE}.>", f"$JS.FC.{_TEMPLATE}.>")
+    return Permissions(
+        pub=Permission(allow=(*own, *answers)),
+        sub=Permission(allow=(*own, *asked)),
+        resp=ResponsePermission(max=ALLOW_RESPONSES_MAX, ttl=ALLOW_RESPONSES_TTL_NS),
+    )

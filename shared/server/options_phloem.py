@@ -1,0 +1,68 @@
+"""Options that are phloem's own: serial devices, and what nats-server has not. Declared as in ``options.py``."""
+
+from typing import Annotated
+
+import msgspec
+
+from phloem.shared import limits
+from phloem.shared.server.declare import Duration, Kind, Opt, Size
+
+INT32_MAX = (1 << 31) - 1
+
+
+class Serial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A serial device whose frames are published and that takes commands. phloem's own."""
+
+    name: Annotated[str, Opt("The block's name.", key="")] = ""
+    device: Annotated[str, Opt("Path of the device.", example='"/dev/ttyACM0"')] = ""
+    baud: Annotated[int, Opt("Bits per second.", least=1, most=INT32_MAX)] = limits.SERIAL_BAUD
+    bytesize: Annotated[int, Opt("Data bits.", least=5, most=8)] = 8
+    parity: Annotated[str, Kind.CHOICE, Opt("Parity bit.", choices="none even odd mark space")] = "none"
+    stopbits: Annotated[int, Opt("Stop bits.", least=1, most=2)] = 1
+    framing: Annotated[
+        str,
+        Kind.CHOICE,
+        Opt("line: frames end at LF, CR LF or CR; raw: whatever one read gives.", choices="line raw"),
+    ] = "line"
+    max_frame_bytes: Annotated[
+        Size, Opt("A longer frame is dropped.", least=1, most=limits.SERIAL_FRAME_MAX)
+    ] = limits.SERIAL_FRAME
+    subject: Annotated[str, Opt("Where frames are published.", example='"sensors.bench"')] = ""
+    command_subject: Annotated[
+        str, Opt("Messages on it are written to the device.", example='"commands.bench"')
+    ] = ""
+    retry_min_ns: Annotated[Duration, Opt("First pause before opening the device again.")] = (
+        limits.SERIAL_RETRY_MIN_NS
+    )
+    retry_max_ns: Annotated[Duration, Opt("Longest pause; pauses double up to it.")] = (
+        limits.SERIAL_RETRY_MAX_NS
+    )
+
+
+class PhloemOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What nats-server does not have."""
+
+    unix_socket: Annotated[
+        str, Opt("Path of a socket for clients on this machine.", example='"/run/phloem/nats.sock"')
+    ] = ""
+    unix_socket_mode: Annotated[int, Kind.FILE_MODE, Opt("Permissions of that socket.")] = 0o660
+    log_format: Annotated[
+        str,
+        Kind.CHOICE,
+        Opt(
+            "journal: priorities for systemd, no time; auto: journal when systemd reads the log, else text.",
+            choices="auto text json journal",
+            flags="log_format",
+            reload=True,
+            value="format",
+        ),
+    ] = "auto"
+    store_key_file: Annotated[
+        str,
+        Opt(
+            "File with the key of jetstream, instead of `key` there; a name without a slash is a credential of "
+            "systemd (`LoadCredential=`).",
+            example='"store-key"',
+        ),
+    ] = ""
+    store_prev_key_file: Annotated[str, Opt("The same for `prev_key`.")] = ""

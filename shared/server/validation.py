@@ -1,0 +1,238 @@
+"""What must hold between options for a server to start. nats-server's ``-t`` does not look at this.
+
+The order is nats-server's: of several mistakes the same one is told. The texts are its as well, without a position.
+"""
+
+from phloem.shared import limits
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
+from phloem.shared.errors import ConfigError, InvalidJWT
+from phloem.shared.security.nkeys import Prefix, is_public
+from phloem.shared.server import load_auth
+from phloem.shared.server.durations import format_duration
+from phloem.shared.server.options import Options
+from phloem.shared.server.options_trust import CACHE, FULL, URL
+from phloem.shared.wire.info import PROTOCOL_VERSION
+
+NOT_NEGATIVE = (
+    "max_control_line",
+    "max_payload",
+    "max_pending",
+    "max_sub_tokens",
+    "max_closed_clients",
+    "max_traced_msg_len",
+    "ping_interval_ns",
+    "ping_max",
+    "write_deadline_ns",
+)
+REMOTE_NEEDS_ACCOUNT = (
+    "operator mode requires account nkeys in remotes. Please add an `account` key to each remote in your `leafnodes` "
+    "section, to assign it to an account. Each account value should be a 56 character public key, starting with the "
+    "letter 'A'"
+)
+
+
+def validate(options: Options) -> None:
+    """Whether a server may start with these options.
+
+    Raises:
+        ConfigError: With nats-server's text and no position.
+    """
+    _check_numbers(options)
+    if " " in options.server_name:
+        raise ConfigError("server name cannot contain spaces")
+    _check_operators(options)
+    _check_leafnodes(options)
+    _check_users(options)
+    for proxy in options.proxies.trusted:
+        if not is_public(proxy.key):
+            raise ConfigError(f'proxy trusted key "{proxy.key}" is invalid')
+    _check_domains(options)
+    _check_resolver(options)
+    _check_accounts(options)
+
+
+def start_warnings(options: Options) -> tuple[str, ...]:
+    """What a server should log as warnings when it starts with these options."""
+    warnings = []
+    if load_auth.has_plaintext_secret(options):
+        warnings.append("Plaintext passwords detected, use nkeys or bcrypt")
+    if options.operators and options.system_account in ("", SYSTEM_ACCOUNT):
+        warnings.append("Trusted Operators should utilize a System Account")
+    if options.max_payload > limits.MAX_PAYLOAD_WARN:
+        warnings.append(
+            "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance"
+        )
+    if options.default_js_domain:
+        text = "is a temporary backwards compatibility measure and will be removed"
+        warnings.append(f"The option `default_js_domain` {text}")
+    return tuple(warnings)
+
+
+def _check_numbers(options: Options) -> None:
+    for name in NOT_NEGATIVE:
+        if getattr(options, name) < 0:
+            raise ConfigError(f"{name.removesuffix('_ns')} cannot be negative")
+    if options.max_control_line > limits.MAX_CONTROL_LINE_CEILING:
+        raise ConfigError(f"max_control_line cannot be higher than {limits.MAX_CONTROL_LINE_CEILING}")
+    duration, grace = options.lame_duck_duration_ns, options.lame_duck_grace_period_ns
+    if grace >= duration:
+        raise ConfigError(
+            f"lame duck grace period ({format_duration(grace)}) should be strictly lower than "
+            f"lame duck duration ({format_duration(duration)})"
+        )
+    if options.max_payload > options.max_pending:
+        raise ConfigError(
+            f"max_payload ({options.max_payload}) cannot be higher than max_pending ({options.max_pending})"
+        )
+    for name, port in (
+        ("", options.port),
+        ("http ", options.http_port),
+        ("leafnodes ", options.leafnodes.port),
+    ):
+        if not -1 <= port <= 65535:
+            raise ConfigError(f"{name}port {port} is not between -1 and 65535")
+
+
+# --- operators ------------------------------------------------------------------------------------
+
+
+def _check_operators(options: Options) -> None:
+    """Trust comes from operators or from the file, not from both."""
+    if not options.operators:
+        if options.default_sentinel:
+            raise ConfigError("default sentinel requires operators and accounts")
+        return
+    if options.default_sentinel:
+        _check_sentinel(options.default_sentinel)
+    if options.resolver is None:
+        raise ConfigError("operators require an account resolver to be configured")
+    if options.accounts or options.mappings:
+        raise ConfigError("operators do not allow Accounts to be configured directly")
+    if options.users or options.nkeys:
+        raise ConfigError("operators do not allow users to be configured directly")
+    if options.trusted_keys:
+        raise ConfigError("conflicting options for 'TrustedKeys' and 'TrustedOperators'")
+    _check_system_account(options)
+    from phloem.shared.security.trust import check_server_version  # noqa: PLC0415  (not needed without operators)
+
+    for operator in options.operators:
+        check_server_version(operator.claims, PROTOCOL_VERSION)
+    options.trust  # noqa: B018  (making it checks the keys)
+    for key in options.resolver_pinned_accounts:
+        if not is_public(key, Prefix.ACCOUNT):
+            raise ConfigError(f'pinned account key "{key}" is not a valid public account nkey')
+    if options.authorization.auth_callout is not None:
+        raise ConfigError("operators do not allow authorization callouts to be configured directly")
+
+
+def _check_sentinel(token: str) -> None:
+    """A bearer, or a user whose scope is known only when its account is."""
+    from phloem.shared.security.admission import has_permissions  # noqa: PLC0415  (not needed without operators)
+    from phloem.shared.security.claims import UserClaims  # noqa: PLC0415
+    from phloem.shared.security.tokens import decode_as  # noqa: PLC0415
+
+    try:
+        claims = decode_as(token, UserClaims)
+    except InvalidJWT:
+        raise ConfigError("default sentinel JWT not valid") from None
+    scoped = bool(claims.nats.issuer_account) and not has_permissions(claims)
+    if not claims.nats.bearer_token and not scoped:
+        raise ConfigError("default sentinel must be a bearer token")
+
+
+def _check_system_account(options: Options) -> None:
+    named = [operator.claims.nats.system_account for operator in options.operators]
+    if options.system_account not in ("", SYSTEM_ACCOUNT):
+        if any(named) and options.system_account not in named:
+            raise ConfigError("system_account in config and operator JWT must be identical")
+    elif not named[0] and options.resolver is not None and options.resolver.kind in (FULL, CACHE):
+        raise ConfigError(
+            "using nats based account resolver - the system account needs to be specified in configuration "
+            "or the operator jwt"
+        )
+
+
+def _check_resolver(options: Options) -> None:
+    if options.resolver_preload and options.resolver is not None and options.resolver.kind == URL:
+        raise ConfigError("resolver preloads only available for writeable resolver types MEM/DIR/CACHE_DIR")
+
+
+# --- users and accounts ---------------------------------------------------------------------------
+
+
+def _check_leafnodes(options: Options) -> None:
+    leaf = options.leafnodes
+    if not options.operators:
+        used = [
+            ("authorization", name)
+            for name in (leaf.authorization.account, *(user.account for user in leaf.authorization.users))
+        ]
+        used += [("remote", remote.account) for remote in leaf.remotes]
+        for where, name in used:
+            if name and name not in options.account_names:
+                raise ConfigError(f'cannot find local account "{name}" specified in leafnode {where}')
+        return
+    if leaf.authorization.users:
+        raise ConfigError("operator mode does not allow specifying users in leafnode config")
+    if not all(is_public(remote.account, Prefix.ACCOUNT) for remote in leaf.remotes):
+        raise ConfigError(REMOTE_NEEDS_ACCOUNT)
+    account = leaf.authorization.account
+    if leaf.port and account and not is_public(account, Prefix.ACCOUNT):
+        raise ConfigError("operator mode and non account nkeys are incompatible")
+
+
+def _check_users(options: Options) -> None:
+    single = options.authorization
+    if (single.user or single.password) and single.token:
+        raise ConfigError("Cannot have a user/pass and token")
+    if single.users and (single.user or single.token):
+        kind = "single user/pass" if single.user else "token"
+        raise ConfigError(f"Can not have a {kind} and a users array")
+    if (single.user or single.token) and any(account.users for account in options.accounts):
+        raise ConfigError(f"Can not have a {'single user/pass' if single.user else 'token'} and accounts")
+    wanted = options.no_auth_user
+    if not wanted:
+        return
+    if options.operators:
+        raise ConfigError("no_auth_user not compatible with Trusted Operator")
+    names = {user.user for user in options.users} | {user.nkey for user in options.nkeys}
+    if not names:
+        raise ConfigError(f'no_auth_user: "{wanted}" present, but users/nkeys are not defined')
+    if wanted not in names:
+        raise ConfigError(
+            f'no_auth_user: "{wanted}" not present as user or nkey in authorization block '
+            "or account configuration"
+        )
+
+
+def _check_domains(options: Options) -> None:
+    """``default_js_domain`` names accounts without JetStream of their own, and domains that can be in a subject."""
+    kept = {
+        account.name: account.jetstream is not None and account.jetstream.on for account in options.accounts
+    }
+    for name, domain in options.default_js_domain.items():
+        if options.operators:
+            if not is_public(name, Prefix.ACCOUNT):
+                text = f'"{name}", which is not a valid public account nkey'
+                raise ConfigError(f"default_js_domain contains account name {text}")
+        elif kept.get(name) and domain:
+            raise ConfigError(f'default_js_domain contains account name "{name}" with enabled JetStream')
+        elif name != GLOBAL_ACCOUNT and name not in kept:
+            raise ConfigError(
+                f'in non operator mode, `default_js_domain` references non existing account "{name}"'
+            )
+    for name, domain in options.default_js_domain.items():
+        if name == (options.system_account or SYSTEM_ACCOUNT):
+            raise ConfigError(f'system account "{name}" can not be in default_js_domain')
+        if domain and not load_auth.is_valid_subject(f"$JS.{domain}.API.>"):
+            text = f'"{name}" with invalid domain name "{domain}"'
+            raise ConfigError(f"default_js_domain contains account {text}")
+
+
+def _check_accounts(options: Options) -> None:
+    """The system account of a configuration without operators is in the configuration."""
+    if options.operators or options.trusted_keys:
+        return
+    defined = {"", GLOBAL_ACCOUNT, SYSTEM_ACCOUNT, *(account.name for account in options.accounts)}
+    if options.system_account not in defined:
+        raise ConfigError("error resolving system account: account missing")

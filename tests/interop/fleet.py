@@ -1,0 +1,196 @@
+"""A deployment as ``phloem init`` and ``phloem enroll`` make it, with its hub, edges and clients running.
+
+The files are used as they were generated, but for the ports: those that the system chooses.
+"""
+
+import asyncio
+import json
+import os
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nats
+from nats.aio.client import Client
+
+from phloem.shared.security.creds import credentials_in
+from phloem.shared.security.tokens import encode_base64url
+from phloem.shared.server.client_login import login_with
+from tests.support.real_server import BINARY
+from tests.support.server_process import ServerProcess
+
+TIMEOUT_S = 20.0
+PROGRAMS = {
+    "nats-server": ([str(BINARY)], [str(BINARY)]),
+    "phloem": ([sys.executable, "-m", "phloem", "hub"], [sys.executable, "-m", "phloem", "edge"]),
+}
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+async def phloem(*words: str | Path) -> Done:
+    """Run a command of phloem."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "phloem",
+        *map(str, words),
+        stdout=-1,
+        stderr=-1,
+        stdin=asyncio.subprocess.DEVNULL,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), TIMEOUT_S)
+    assert process.returncode is not None
+    return Done(process.returncode, out.decode(), err.decode())
+
+
+class Fleet:
+    """One deployment; ``hub_kind`` and ``edge_kind`` are keys of ``PROGRAMS``."""
+
+    def __init__(self, place: Path, kinds: tuple[str, str], stack: AsyncExitStack) -> None:
+        self.place, self.folder = place, place / "fleet"
+        self._hub_program, self._edge_program = PROGRAMS[kinds[0]][0], PROGRAMS[kinds[1]][1]
+        self._stack = stack
+        self.hub: ServerProcess | None = None
+        self._ports = ("-1", "-1")
+
+    async def run(self, command: str, *words: str | Path) -> Done:
+        """A command for this deployment and its hub, which has to succeed."""
+        done = await self.attempt(command, *words)
+        assert done.code == 0, done
+        return done
+
+    async def attempt(self, command: str, *words: str | Path) -> Done:
+        """The same, however it ends."""
+        asks = command in ("revoke", "push") or ("--renew" in words and "--keep-old" not in words)
+        server = ("--server", self.url) if asks else ()
+        return await phloem(command, *words, "--config", self.folder, *server)
+
+    @property
+    def url(self) -> str:
+        return f"tls://localhost:{self._ports[0]}"
+
+    async def start_hub(self, folder: Path | None = None) -> ServerProcess:
+        """Run the hub; the second time on the ports it had. ``folder``: its files are there instead."""
+        text = ((folder or self.folder / "hub") / "hub.conf").read_text()
+        text = text.replace("0.0.0.0:4222", f"127.0.0.1:{self._ports[0]}")
+        text = text.replace("0.0.0.0:7422", f"127.0.0.1:{self._ports[1]}").replace(":8222", ":-1")
+        if folder is not None:
+            text = text.replace(str(self.folder / "hub"), str(folder))
+        self.hub = await self._start(self._hub_program, text, "hub")
+        self._ports = (str(self.hub.port()), str(self.hub.port("leafnodes")))
+        return self.hub
+
+    async def stop_hub(self) -> None:
+        assert self.hub is not None
+        await asyncio.to_thread(self.hub.stop)
+
+    async def enroll(self, name: str, *words: str) -> Path:
+        """Enroll a device; the folder with its files."""
+        out = self.place / name
+        await self.run("enroll", name, "-o", out, "--here", *words)
+        return out
+
+    async def edge(self, name: str) -> ServerProcess:
+        """Run the edge of a device that was enrolled."""
+        text = (self.place / name / "edge.conf").read_text()
+        text = text.replace(":7422", f":{self._ports[1]}").replace("127.0.0.1:4222", "127.0.0.1:-1")
+        text = text.replace("leafnodes {", 'leafnodes {\n  reconnect: "50ms"')
+        return await self._start(self._edge_program, text, f"edge-{name}")
+
+    async def client(self, creds: Path | str = "admin.creds", **options: Any) -> Client:
+        """A client of the hub; with the credentials of the administrator, or of a device."""
+        context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
+        login = login_with(self.folder / creds)
+        options = {"allow_reconnect": False, "error_cb": _heard, **options}
+        return await self._keep(await nats.connect(self.url, tls=context, **login, **options))
+
+    async def local(self, edge: ServerProcess, **options: Any) -> Client:
+        """A client on a device."""
+        return await self._keep(await nats.connect(f"nats://127.0.0.1:{edge.port()}", **options))
+
+    async def thief(self, folder: Path) -> "Thief":
+        """A leaf link with a device's credentials and a program that keeps to no rule."""
+        thief = await Thief.connect(self, folder)
+        self._stack.callback(thief.close)
+        return thief
+
+    @property
+    def leaf_port(self) -> int:
+        return int(self._ports[1])
+
+    async def _keep(self, client: Client) -> Client:
+        self._stack.push_async_callback(client.close)
+        return client
+
+    async def _start(self, program: list[str], text: str, name: str) -> ServerProcess:
+        env = {**os.environ, "PYTHONPYCACHEPREFIX": str(self.place.parent / "compiled")}
+        env.pop("PYTHONDONTWRITEBYTECODE", None)
+        server = await asyncio.to_thread(ServerProcess, program, text, self.place / f"run-{name}", env)
+        self._stack.push_async_callback(asyncio.to_thread, server.stop)
+        return server
+
+
+class Thief:
+    """The wire protocol of a leaf, by hand."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def connect(cls, fleet: Fleet, folder: Path) -> "Thief":
+        reader, writer = await asyncio.open_connection("localhost", fleet.leaf_port)
+        info = json.loads((await reader.readline()).removeprefix(b"INFO "))
+        context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+        await writer.start_tls(context, server_hostname="localhost")
+        token, pair = credentials_in((folder / "device.creds").read_bytes())
+        signature = encode_base64url(pair.sign(info["nonce"].encode()))
+        connect = {"jwt": token, "sig": signature, "name": "thief", "headers": True, "version": "2.15.1"}
+        thief = cls(reader, writer)
+        thief.send(f"CONNECT {json.dumps(connect)}\r\nPING\r\n")
+        await thief.until(b"PONG")
+        return thief
+
+    def send(self, text: str) -> None:
+        self._writer.write(text.encode())
+
+    async def until(self, word: bytes) -> list[bytes]:
+        """Lines before the one that begins with ``word``; the link's end counts as a line ``closed``."""
+        lines: list[bytes] = []
+        async with asyncio.timeout(TIMEOUT_S):
+            while not (line := await self._line()).startswith(word):
+                lines.append(line)
+        return lines
+
+    async def _line(self) -> bytes:
+        try:
+            return await self._reader.readline() or b"closed"
+        except ConnectionError:
+            return b"closed"
+
+    def close(self) -> None:
+        self._writer.transport.abort()
+
+
+async def _heard(_problem: Exception) -> None:
+    """Clients that are refused something are part of the tests."""
+
+
+@asynccontextmanager
+async def new_fleet(place: Path, kinds: tuple[str, str]) -> AsyncIterator[Fleet]:
+    """A deployment with its hub running."""
+    async with AsyncExitStack() as stack:
+        fleet = Fleet(place, kinds, stack)
+        done = await phloem("init", fleet.folder, "--hub", "localhost")
+        assert done.code == 0, done
+        await fleet.start_hub()
+        yield fleet
