@@ -108,7 +108,7 @@ async def test_a_reload_shows_no_key(tmp_path: Path, caplog: pytest.LogCaptureFi
     async with server(config(tmp_path, key=KEY)) as broker:
         changed = config(tmp_path, key="the next secret", prev_key=KEY) | {"host": "127.0.0.1", "port": -1}
         assert not reload(broker, lambda: merge(load_mapping(changed), {}))
-    assert "config reload not supported for jetstream" in caplog.text
+    assert "config reload not supported for JetStreamKey" in caplog.text
     assert KEY not in caplog.text
     assert "the next secret" not in caplog.text
 
