@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from phloem.shared.jetstream import subjects
 from phloem.shared.jetstream.consumer_config import ConsumerConfig
 from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.stream_config import StreamConfig
 from phloem.shared.jetstream.times import SECOND_NS, go_duration, parse_rfc3339
+from phloem.shared.wire import subjects
 
 ACK_WAIT_NS = 30 * SECOND_NS
 MAX_WAITING = 512

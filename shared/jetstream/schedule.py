@@ -10,12 +10,12 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from phloem.shared.jetstream import subjects
 from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.headers import Wishes, field_of, with_field
 from phloem.shared.jetstream.stream_config import StreamConfig
 from phloem.shared.jetstream.times import SECOND_NS, parse_go_duration, parse_rfc3339
 from phloem.shared.jetstream.ttl import parse_ttl
+from phloem.shared.wire import subjects
 
 YEARS = 5  # a cron pattern that fits no day of them is a mistake
 ZONE_NAME_MAX = 64

@@ -11,7 +11,7 @@ from phloem.shared.jetstream.headers import field_of, with_field, without
 from phloem.shared.jetstream.identity import short_hash
 from phloem.shared.jetstream.stream_config import StreamSource
 from phloem.shared.jetstream.times import rfc3339
-from phloem.shared.jetstream.transform import Transform
+from phloem.shared.wire.transform import Transform
 
 HEADER = b"Nats-Stream-Source"
 LEFT_BY_MIRROR = (b"Nats-Expected-", b"Nats-Batch-")

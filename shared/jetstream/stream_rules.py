@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from phloem.shared.jetstream import subjects
 from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.stream_config import Placement, StreamConfig, StreamSource
-from phloem.shared.jetstream.subjects import collide as subjects_collide
 from phloem.shared.jetstream.times import SECOND_NS, go_duration
-from phloem.shared.jetstream.transform import BadTransform, Transform
 from phloem.shared.limits import SEQUENCE_MAX
+from phloem.shared.wire import subjects
+from phloem.shared.wire.subjects import collide as subjects_collide
+from phloem.shared.wire.transform import BadTransform, Transform, validate_mapping
 
 Find = Callable[[str], StreamConfig | None]
 
@@ -178,7 +178,7 @@ def _mirror(config: StreamConfig, mirror: StreamSource, find: Find) -> None:
         if transform.src and not subjects.is_valid(transform.src):
             raise error(10151, err=f"invalid subject {transform.src}")
         try:
-            Transform(transform.src or ">", transform.dest)
+            validate_mapping(transform.src or ">", transform.dest)
         except BadTransform as problem:
             raise error(10154, err=str(problem)) from None
         filters.append(transform.src or ">")
@@ -223,7 +223,7 @@ def _sources(config: StreamConfig, find: Find) -> None:
             if transform.src and not subjects.is_valid(transform.src):
                 raise error(10145, err=f"invalid subject {transform.src}")
             try:
-                Transform(transform.src or ">", transform.dest)
+                validate_mapping(transform.src or ">", transform.dest)
             except BadTransform as problem:
                 raise error(10146, err=str(problem)) from None
             filters.append(transform.src or ">")
@@ -322,7 +322,7 @@ def _transforms(config: StreamConfig) -> None:
         if change.src and not subjects.is_valid(change.src):
             raise error(10155, err=f"invalid subject {change.src}")
         try:
-            Transform(change.src or ">", change.dest)
+            validate_mapping(change.src or ">", change.dest)
         except BadTransform as problem:
             raise error(10156, err=str(problem)) from None
     again = config.republish

@@ -20,6 +20,7 @@ from phloem.shared.kernel.reasons import Reason
 if TYPE_CHECKING:
     from phloem.shared.kernel.reactor import ConnectionStats as ConnectionStats
     from phloem.shared.kernel.reactor import Events as Events
+    from phloem.shared.kernel.reactor import Served as Served
 
 __all__ = [
     "BUILD",

@@ -8,6 +8,9 @@ subject) is composed piece by piece.
 Queue groups: a local member if there is one that takes it, starting at a random one; otherwise a member behind a
 leaf link, chosen by weight for a local publisher and evenly for a message that itself came over a link. A message
 from a link reaches only the groups it names (wire 4.2).
+
+What the plan has of other accounts: their subscriptions to an imported stream, delivered like any other; and imports of
+services, which are gathered and followed when the plan is done with.
 """
 
 from libc.stdint cimport int32_t, uint32_t, uint64_t
@@ -18,6 +21,7 @@ from .output cimport cut_off, emit, flush, out, pending_max
 from .permits cimport track_reply
 from .sublist cimport grow, must, sublist_match
 from .text cimport equals, next_random, put_number, random_below
+from .transform cimport local_subject
 from .types cimport *
 
 cdef enum:
@@ -72,6 +76,8 @@ cdef void _compose(Core* k, Plan* p, Target* t, Msg* m) noexcept nogil:
     cdef uint32_t skip = 0 if headers else m.header_len
     if subject == NULL:
         subject, n = &p.subject[0], p.subject_len
+        if t.shadow != NULL:
+            n = local_subject(k, t.shadow.via, subject, n, &subject)
     if headers:
         out(k, c, b"HMSG ", 5, subject, n)
     else:
@@ -104,16 +110,39 @@ cdef void _to_inbox(Core* k, Conn* src, Sub* sub, Msg* m) noexcept nogil:
     memcpy(i.data + m.subject_len + m.reply_len, m.body, m.size)
 
 
+cdef bint _to_server(Core* k, Conn* src, Plan* p, Target* t, Msg* m) noexcept nogil:
+    """A message for the server itself: whether that counts as delivered."""
+    cdef Sub* sub = t.sub
+    cdef Msg local
+    if sub.service != NULL:
+        k.crossings = <Service**>grow(k.crossings, &k.crossing_cap, k.ncrossings + 1, sizeof(Service*))
+        k.crossings[k.ncrossings] = sub.service
+        k.ncrossings += 1
+        return False  # not yet: that is known when it has crossed
+    if t.shadow != NULL:  # from another account, under the subject that it has in this one
+        local = m[0]
+        local.subject_len = local_subject(k, t.shadow.via, &p.subject[0], p.subject_len, &local.subject)
+        local.tail = NULL
+        m = &local
+    if sub.sink == NULL or not sub.sink(sub.sink_context, k, src, m):
+        _to_inbox(k, src, sub, m)
+    return True
+
+
 cdef void _watched(Core* k, Conn* c, Plan* p, Target* t, Msg* m) noexcept nogil:
     """The rare wishes: replies that the receiver may send, and the trace log."""
     cdef char line[512]
     cdef uint32_t n
+    cdef const char* subject = &p.subject[0]
+    cdef uint32_t length = p.subject_len
     if m.client_reply_len and c.flags & TRACK_REPLIES:
         track_reply(k, c, m.reply, m.client_reply_len)
-    if c.flags & TRACE and p.subject_len + t.sub.sid_len + m.client_reply_len < sizeof(line) - 64:
+    if c.flags & TRACE and t.shadow != NULL:
+        length = local_subject(k, t.shadow.via, subject, length, &subject)
+    if c.flags & TRACE and length + t.sub.sid_len + m.client_reply_len < sizeof(line) - 64:
         memcpy(line, b"MSG ", 4)
-        memcpy(line + 4, &p.subject[0], p.subject_len)
-        n = 4 + p.subject_len
+        memcpy(line + 4, subject, length)
+        n = 4 + length
         line[n] = c' '
         memcpy(line + n + 1, &t.sub.sid[0], t.sub.sid_len)
         n += 1 + t.sub.sid_len
@@ -139,9 +168,7 @@ cdef bint _hand_over(Core* k, Conn* src, Plan* p, Target* t, Msg* m) noexcept no
             k.nexpired += 1
     sub.delivered += 1
     if c.kind == SYSTEM:
-        if sub.sink == NULL or not sub.sink(sub.sink_context, k, src, m):
-            _to_inbox(k, src, sub, m)
-        return True
+        return _to_server(k, src, p, t, m)
     if m.tail != NULL and t.head_len and m.deliver_subject == NULL and (not m.header_len or c.flags & HEADERS):
         drop = 0 if m.has_header else 1
         out(k, c, p.text + t.head + drop, t.head_len - drop, m.tail, m.tail_len)
@@ -166,7 +193,7 @@ cdef void _to_link(Core* k, Conn* src, Plan* p, LinkTarget* l, Msg* m) noexcept 
     cdef Group* g
     cdef int32_t pick = l.first_pick
     cdef uint32_t n
-    cdef char* head = p.text + p.link_head
+    cdef char* head = p.text + l.head
     cdef bint headers = c.flags & HEADERS and m.header_len
     cdef uint32_t skip = 0 if headers else m.header_len
     if c.peer_max_payload and m.size > c.peer_max_payload:
@@ -176,9 +203,9 @@ cdef void _to_link(Core* k, Conn* src, Plan* p, LinkTarget* l, Msg* m) noexcept 
         return
     head[0] = c'H' if headers else c'L'
     if pick < 0 and m.tail != NULL and not skip:
-        out(k, c, head, p.link_head_len, m.tail, m.tail_len)
+        out(k, c, head, l.head_len, m.tail, m.tail_len)
     else:
-        out(k, c, head, p.link_head_len, b"", 0)
+        out(k, c, head, l.head_len, b"", 0)
         if pick >= 0:
             if m.reply_len:
                 out(k, c, b"+ ", 2, m.reply, m.reply_len)
@@ -213,6 +240,8 @@ cdef bint _pick_local(Core* k, Conn* src, Plan* p, PlanGroup* g, Msg* m) noexcep
         at = start + i
         if at >= g.local_count:
             at -= g.local_count
+        if m.crossing != NULL and p.targets[g.local_start + at].shadow != NULL:
+            continue
         if _hand_over(k, src, p, &p.targets[g.local_start + at], m):
             return True
     return False
@@ -266,14 +295,29 @@ cdef bint _named(Msg* m, Group* g) noexcept nogil:
     return False
 
 
-cdef uint32_t deliver(Core* k, Conn* src, Msg* m, Plan* p) noexcept nogil:
-    """Carries out ``p`` for ``m``; the number of receivers (a link counts as one)."""
+cdef uint32_t _carry_over(Core* k, Conn* src, Msg* m, uint32_t first) noexcept nogil:
+    """Where ``m`` has to go in other accounts, now that its plan is not needed any more: that is done with others."""
     cdef uint32_t done = 0
+    cdef uint32_t i
+    cdef uint32_t end = k.ncrossings
+    for i in range(first, end):
+        done += k.cross(k, src, m, k.crossings[i])
+    k.ncrossings = first
+    return done
+
+
+cdef uint32_t deliver(Core* k, Conn* src, Msg* m, Plan* p) noexcept nogil:
+    """Carries out ``p`` for ``m``; the number of receivers (a link counts as one). ``p`` may be gone afterwards."""
+    cdef uint32_t done = 0
+    cdef uint32_t first = k.ncrossings
     cdef uint32_t i
     cdef PlanGroup* g
     cdef LinkTarget* l
     for i in range(p.ntargets):
         done += _hand_over(k, src, p, &p.targets[i], m)
+    if p.nforeign and m.crossing == NULL:  # what came by a service import is no stream that others import
+        for i in range(p.ntargets, p.ntargets + p.nforeign):
+            done += _hand_over(k, src, p, &p.targets[i], m)
     if p.nlinks:
         for i in range(p.nlinks):
             p.links[i].first_pick = -1
@@ -281,7 +325,7 @@ cdef uint32_t deliver(Core* k, Conn* src, Msg* m, Plan* p) noexcept nogil:
         k.picks = <int32_t*>grow(k.picks, &k.pick_cap, p.ngroups, sizeof(int32_t))
         for i in range(p.ngroups):
             g = &p.groups[i]
-            if src.kind == LEAF and not (m.has_queues and _named(m, g.name_from)):
+            if src.kind == LEAF and not m.any_queue and not (m.has_queues and _named(m, g.name_from)):
                 continue
             if _pick_local(k, src, p, g, m):
                 done += 1
@@ -289,10 +333,10 @@ cdef uint32_t deliver(Core* k, Conn* src, Msg* m, Plan* p) noexcept nogil:
                 _pick_remote(k, src, p, g, <int32_t>i)
     for i in range(p.nlinks):
         l = &p.links[i]
-        if (l.plain or l.first_pick >= 0) and _may_cross(src, l.conn):
+        if (l.plain or l.first_pick >= 0) and _may_cross(src, l.conn) and (l.via == NULL or m.crossing == NULL):
             _to_link(k, src, p, l, m)
             done += 1
-    return done
+    return done + _carry_over(k, src, m, first) if k.ncrossings != first else done
 
 
 cdef Sub* _own_subscription(Core* k, Conn* c, const char* subject, uint32_t n) noexcept nogil:
@@ -316,6 +360,7 @@ cdef void no_responders(Core* k, Conn* src, Msg* m) noexcept nogil:
     cdef uint32_t n = 28 + m.subject_len
     cdef uint32_t at
     t.conn = src
+    t.shadow = NULL
     t.sub = _own_subscription(k, src, m.reply, m.reply_len)
     if t.sub == NULL:
         return

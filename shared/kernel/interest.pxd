@@ -1,4 +1,4 @@
-"""Subscriptions of connections, and telling leaf links about them."""
+"""Subscriptions of connections."""
 
 from libc.stdint cimport uint32_t
 
@@ -11,5 +11,3 @@ cdef void sub_remove(Core* k, Sub* sub) noexcept nogil
 cdef void sub_weight(Core* k, Sub* sub, uint32_t weight) noexcept nogil
 cdef void subs_clear(Core* k, Conn* c) noexcept nogil
 cdef void subs_expire(Core* k) noexcept nogil
-cdef void link_up(Core* k, Conn* c) noexcept nogil
-cdef void link_down(Core* k, Conn* c) noexcept nogil

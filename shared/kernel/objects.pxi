@@ -39,35 +39,6 @@ cdef class Permissions:
         permits_clear(&self.p)
 
 
-cdef class Account:
-    def __init__(self):
-        raise TypeError("use Kernel.account")
-
-    def set_loop_subject(self, bytes subject not None):
-        if self.a.lds != NULL:
-            raise ValueError("the account has its loop detection subject already")
-        self.a.lds = <char*>must(malloc(len(subject) + 1))
-        self.a.lds_len = <uint32_t>len(subject)
-        memcpy(self.a.lds, PyBytes_AsString(subject), len(subject))
-        self.kernel.subscribe(self, subject, None, None)
-
-    def __dealloc__(self):
-        if self.a != NULL:
-            plans_clear(self.a)
-            sublist_clear(&self.a.subs)
-            free(self.a.lds)
-            free(self.a.links)
-            free(self.a)
-
-    @property
-    def stats(self):
-        cdef AccountState* a = self.a
-        return {
-            "subscriptions": a.subs.count, "cache": a.plan_count, "cache_bytes": a.plan_bytes, "inserts": a.inserts,
-            "removes": a.removes, "matches": a.matches, "cache_hits": a.cache_hits, "links": a.nlinks,
-        }
-
-
 cdef inline uint32_t _bound(int64_t limit) noexcept:
     """A limit as a connection keeps it; negative: none."""
     return <uint32_t>(0xFFFFFFFF if limit < 0 or limit > 0xFFFFFFFF else limit)
@@ -135,6 +106,8 @@ cdef class Connection:
         c.origin = origin
         if not stand_in:
             c.deadline_ns = 0
+            if c.kind == CLIENT:
+                c.estimate_ns = k.now_ns - c.start_ns if k.now_ns > c.start_ns else 1
         c.ping_due_ns = ping_due_ns
         due(k, ping_due_ns)
         if first_info is not None and not c.flags & FIRST_PING:
@@ -165,6 +138,7 @@ cdef class Connection:
         if permissions is not None and permissions.p.response_max:
             c.flags |= TRACK_REPLIES
         c.account.generation += 1  # plans hold receivers that may no longer be allowed
+        streams_stale(c.account)
         for subject, queue, sid, _, _ in self.subscriptions():
             s = sub_find(k, c, sid, len(sid))
             if may_subscribe(k, c.permits, subject, len(subject), queue or b"", len(queue or b""), False, &filtered):
@@ -177,6 +151,23 @@ cdef class Connection:
             complain(k, c, text, len(text))
             sub_remove(k, s)  # nothing is flushed or told before all are looked at: that may end the connection
         self.kernel._after()
+
+    def set_identity(self, bytes head, bytes middle=b"", bytes server=b"", bytes tail=b""):
+        cdef Conn* c = self.c
+        cdef bytes whole
+        if c == NULL:
+            return
+        free(c.identity)
+        c.identity = NULL
+        if head is None:
+            return
+        whole = head + middle + server + tail
+        if len(whole) > IDENTITY_MAX:
+            raise ValueError("the identity is too long")
+        c.identity = <Identity*>must(malloc(sizeof(Identity) + len(whole)))
+        c.identity.head_len, c.identity.middle_len = <uint32_t>len(head), <uint32_t>len(middle)
+        c.identity.server_len, c.identity.tail_len = <uint32_t>len(server), <uint32_t>len(tail)
+        memcpy(&c.identity.text[0], PyBytes_AsString(whole), len(whole))
 
     def link_up(self):
         if not self.closed:
@@ -241,7 +232,7 @@ cdef class Connection:
             return self.final
         return {
             "in_msgs": c.in_msgs, "in_bytes": c.in_bytes, "out_msgs": c.out_msgs, "out_bytes": c.out_bytes,
-            "subscriptions": c.sub_count, "pending_bytes": c.pending, "rtt_ns": c.rtt_ns, "start_ns": c.start_ns,
+            "subscriptions": c.sub_count, "pending_bytes": c.pending, "rtt_ns": c.rtt_ns if c.rtt_ns else c.estimate_ns, "start_ns": c.start_ns,
             "last_ns": c.last_ns if c.last_ns > c.last_in_ns else c.last_in_ns, "stalls": c.stalls,
         }
 
@@ -267,6 +258,15 @@ cdef void _forget_dirty(Core* k, Conn* c) noexcept nogil:
                 k.ndirty -= 1
                 k.dirty[i] = k.dirty[k.ndirty]
                 return
+
+
+cdef dict _served(bytes data):
+    """What ``tell_served`` has put together."""
+    cdef ServedEvent* e = <ServedEvent*>PyBytes_AsString(data)
+    return {
+        "export_id": e.export_id, "status": e.status, "share": e.share != 0, "requester": e.requester,
+        "responder": e.responder, "start_ns": e.start_ns, "end_ns": e.end_ns, "header": data[sizeof(ServedEvent):],
+    }
 
 
 cdef tuple _describe(Sub* s):
@@ -304,6 +304,9 @@ cdef class Kernel:
         k.internal.fd = -1
         k.internal.flags = CONNECTED | ECHO | HEADERS
         k.build_stamp = 1
+        k.cross = cross
+        k.reply_random = (seed * <uint64_t>0xD1342543DE82EF95 + 1) | 1
+        next_random(&k.reply_random)
         k.inbox_serial = 1
         self.open = True
         self.set_limits()
@@ -312,7 +315,7 @@ cdef class Kernel:
                    uint64_t write_deadline_ns=10_000_000_000, uint64_t leaf_write_deadline_ns=10_000_000_000,
                    uint64_t ping_interval_ns=120_000_000_000,
                    uint32_t ping_max=2, bint stall=True, size_t stall_bytes=4 << 20, uint64_t stall_ns=5_000_000,
-                   size_t plan_bytes_max=48 << 20, uint64_t linger_ns=0):
+                   size_t plan_bytes_max=48 << 20, uint64_t linger_ns=0, uint32_t replies_max=1 << 16):
         cdef Core* k = &self.k
         if not 1 <= max_control_line <= 65000:
             raise ValueError("max_control_line has to be between 1 and 65000")
@@ -328,6 +331,17 @@ cdef class Kernel:
         k.stall_ns = stall_ns if stall_ns else 1  # a timer set to 0 would never end it
         k.plan_bytes_max = plan_bytes_max
         k.linger_ns = min(linger_ns, 1_000_000)
+        k.replies_max = max(replies_max, 1)
+
+    def introduce(self, bytes mark not None, bytes server not None):
+        cdef Core* k = &self.k
+        if len(mark) != sizeof(k.server_mark) or len(server) > IDENTITY_MAX:
+            raise ValueError("the mark has 8 bytes")
+        memcpy(k.server_mark, PyBytes_AsString(mark), sizeof(k.server_mark))
+        free(k.system_tail)
+        k.system_tail = <char*>must(malloc(len(server) + 1))
+        k.system_tail_len = <uint32_t>len(server)
+        memcpy(k.system_tail, PyBytes_AsString(server), len(server))
 
     def fileno(self):
         return self.k.epoll_fd
@@ -343,6 +357,9 @@ cdef class Kernel:
             account.a.is_system = system
             account.kernel = self
             account.name = name
+            account._name_as_json()
+            account.a.next = self.k.accounts
+            self.k.accounts = account.a
             self.accounts[name] = account
         return account
 
@@ -475,7 +492,7 @@ cdef class Kernel:
         for i in range(count):  # all first: whoever is told may close the kernel, and the Conns with it
             data = PyBytes_FromStringAndSize(list[i].data, list[i].length)
             free(list[i].data)
-            told.append((list[i].type, <Connection>list[i].conn.owner, data))
+            told.append((list[i].type, None if list[i].type == EV_SERVED else <Connection>list[i].conn.owner, data))
         free(list)
         for kind, conn, data in told:
             try:
@@ -499,6 +516,8 @@ cdef class Kernel:
                 self.events.on_loop(conn)
         elif type == EV_ERRORED:
             self.events.on_complaint(conn, data)
+        elif type == EV_SERVED:
+            self.events.on_served(_served(data))
         else:
             self.events.on_trace(conn, {EV_TRACE_IN: "<<-", EV_TRACE_OUT: "->>"}.get(type, "MSG_PAYLOAD"), data)
 
@@ -547,6 +566,7 @@ cdef class Kernel:
             conn.c = NULL
             _forget_dirty(&self.k, c)
             free(c.first_info)
+            free(c.identity)
             free(c)
             try:
                 self.events.on_closed(conn, Reason(reason))
@@ -678,8 +698,15 @@ cdef class Kernel:
             k.internal.account = account.a
         self._drop_internal()
         for account in self.accounts.values():
+            mappings_free(k, account.a)
+            services_free(k, account.a)
+            replies_free(k, account.a)
+            crossing_free(k, account.a)
+        for account in self.accounts.values():
+            streams_free(account.a)
             plans_clear(account.a)
             sublist_clear(&account.a.subs)
+        k.accounts = NULL
         self._free_scratch()
         close(k.epoll_fd)
         close(k.timer_fd)
@@ -698,12 +725,16 @@ cdef class Kernel:
         release_pools(k)
         for pointer in (<size_t>k.scratch, <size_t>k.recv_buf, <size_t>k.tokens, <size_t>k.matched,
                         <size_t>k.plan_nodes, <size_t>k.plan_buf, <size_t>k.seen, <size_t>k.picks, <size_t>k.dirty,
-                        <size_t>k.events, <size_t>k.inbox, <size_t>k.expired, <size_t>k.stalled):
+                        <size_t>k.events, <size_t>k.inbox, <size_t>k.expired, <size_t>k.stalled,
+                        <size_t>k.crossings, <size_t>k.system_tail, <size_t>k.local_buf, <size_t>k.mapped_buf,
+                        <size_t>k.made_buf):
             free(<void*><size_t>pointer)
         k.scratch = k.recv_buf = NULL
         k.tokens = NULL
         k.matched = k.plan_nodes = NULL
-        k.plan_buf = NULL
+        k.plan_buf = k.system_tail = k.local_buf = k.mapped_buf = k.made_buf = NULL
+        k.crossings = NULL
+        k.crossing_cap = k.ncrossings = k.system_tail_len = 0
         k.seen = NULL
         k.picks = NULL
         k.dirty = k.stalled = NULL

@@ -14,6 +14,7 @@ from libc.string cimport memchr, memcmp, memcpy, memset
 
 from .deliver cimport deliver, no_responders
 from .interest cimport subs_expire
+from .mapping cimport map_message
 from .output cimport complain, doom, emit, fail, out, watch
 from .permits cimport may_publish, reserved_reply, reserved_subject
 from .plan cimport plan_for
@@ -260,7 +261,7 @@ cdef const char* _express(Core* k, Conn* c, const char* p, const char* e, size_t
     k.in_msgs += 1
     k.in_bytes += size
     c.last_ns = c.last_in_ns = k.now_ns
-    if plan.ntargets or plan.nlinks or plan.ngroups:
+    if plan.ntargets or plan.nlinks or plan.ngroups or plan.nforeign:
         m.tail = m.sizes = first
         m.sizes_len = <uint32_t>(q - first)
         m.size = size
@@ -272,9 +273,13 @@ cdef const char* _express(Core* k, Conn* c, const char* p, const char* e, size_t
 cdef void _from_client(Core* k, Conn* c, Msg* m) noexcept nogil:
     cdef Plan* plan
     cdef uint32_t done
+    cdef bint mapped
     if c.flags & PEDANTIC and not valid_subject(m.subject, m.subject_len, True):
         complain(k, c, b"Invalid Publish Subject", 23)
+    mapped = c.account.mappings != NULL and map_message(k, c, m)
     plan = plan_for(k, c.account, c, m.subject, m.subject_len)
+    if mapped:
+        c.last_plan = NULL  # it is not the plan of what the publisher writes
     if not may_publish(k, c, m.subject, m.subject_len, plan) or reserved_subject(c, m):
         c.last_plan = NULL  # the express lane must not take what is denied here
         deny(k, c, b"Publish to ", 11, m.subject, m.subject_len, b"", 0, False)
@@ -293,18 +298,24 @@ cdef inline bint _servers_reply(const char* subject, uint32_t n) noexcept nogil:
     return starts_with(subject, n, b"_R_.", 4) or starts_with(subject, n, b"$JS.ACK.", 8)
 
 
-cdef inline bint _stays_home(Msg* m) noexcept nogil:
+cdef inline bint _stays_home(const char* subject, uint32_t n) noexcept nogil:
     """JetStream's own subjects belong to one server and do not cross links (wire 2.7)."""
-    return starts_with(m.subject, m.subject_len, b"$JS.API.", 8) or starts_with(m.subject, m.subject_len, b"$KV.", 4) \
-        or starts_with(m.subject, m.subject_len, b"$OBJ.", 5)
+    return starts_with(subject, n, b"$JS.API.", 8) or starts_with(subject, n, b"$KV.", 4) \
+        or starts_with(subject, n, b"$OBJ.", 5)
 
 
 cdef void _from_leaf(Core* k, Conn* c, Msg* m) noexcept nogil:
+    cdef const char* wire = m.subject
+    cdef uint32_t n = m.subject_len
+    cdef bint mapped = c.account.mappings != NULL and map_message(k, c, m)
     cdef Plan* plan = plan_for(k, c.account, c, m.subject, m.subject_len)
-    if not may_publish(k, c, m.subject, m.subject_len, plan) and not _servers_reply(m.subject, m.subject_len):
+    if mapped:
+        c.last_plan = NULL
+        m.any_queue = not m.has_queues
+    if not may_publish(k, c, wire, n, NULL if mapped else plan) and not _servers_reply(wire, n):
         # what a hub sends against our own rules is dropped, and so is what links never carry; the link is fine
-        if not c.flags & SPOKE and not _stays_home(m):
-            deny(k, c, b"Publish to ", 11, m.subject, m.subject_len, b"", 0, True)
+        if not c.flags & SPOKE and not _stays_home(wire, n):
+            deny(k, c, b"Publish to ", 11, wire, n, b"", 0, True)
         return
     if m.reply_len > 8 and m.reply[0] == c'$':
         _jetstream_reply(m)

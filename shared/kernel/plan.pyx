@@ -16,6 +16,7 @@ from libc.string cimport memcpy, memset
 from .permits cimport is_denied, may_receive
 from .sublist cimport must, sublist_match
 from .text cimport equals, has_wildcard, hash_bytes
+from .transform cimport local_subject
 from .types cimport *
 
 cdef enum:
@@ -26,6 +27,7 @@ cdef enum:
 
 cdef struct Shape:  # what a plan will hold, counted before memory is reserved
     uint32_t targets
+    uint32_t link_text
     uint32_t links
     uint32_t groups
     uint32_t members
@@ -165,7 +167,17 @@ cdef inline size_t _aligned(size_t n) noexcept nogil:
     return (n + ALIGN - 1) & ~<size_t>(ALIGN - 1)
 
 
-cdef void _count(Core* k, uint32_t nodes, size_t n, Shape* s) noexcept nogil:
+cdef inline void _count_text(Core* k, Sub* sub, const char* subject, size_t n, Shape* s) noexcept nogil:
+    cdef const char* local
+    if sub.stands_in:
+        n = local_subject(k, sub.shadows.via, subject, <uint32_t>n, &local)
+        if sub.conn.kind == LEAF:
+            s.link_text += <uint32_t>n + 8
+        sub = sub.shadows.main
+    s.text += 7 + n + sub.sid_len
+
+
+cdef void _count(Core* k, uint32_t nodes, const char* subject, size_t n, Shape* s) noexcept nogil:
     """Upper bounds; a receiver that turns out to be denied only leaves a gap."""
     cdef uint32_t i, j
     cdef Node* node
@@ -176,7 +188,7 @@ cdef void _count(Core* k, uint32_t nodes, size_t n, Shape* s) noexcept nogil:
         s.targets += node.nlocal
         s.links += node.nsubs - node.nlocal
         for j in range(node.nsubs):
-            s.text += 7 + n + node.subs[j].sid_len
+            _count_text(k, node.subs[j], subject, n, s)
         g = node.groups
         while g != NULL:
             s.groups += 1
@@ -184,9 +196,10 @@ cdef void _count(Core* k, uint32_t nodes, size_t n, Shape* s) noexcept nogil:
             s.links += g.count - g.nlocal
             s.members += g.count - g.nlocal
             for j in range(g.count):
-                s.text += 7 + n + g.members[j].sid_len
+                _count_text(k, g.members[j], subject, n, s)
             g = g.next
-    s.text = s.text + n + 8 if s.text <= TEXT_MAX else n + 8
+    s.text = s.text if s.text <= TEXT_MAX else 0
+    s.link_text += <uint32_t>n + 8
 
 
 cdef Plan* _build(Core* k, AccountState* a, const char* subject, size_t n, uint32_t h, bint kept) noexcept nogil:
@@ -203,11 +216,11 @@ cdef Plan* _build(Core* k, AccountState* a, const char* subject, size_t n, uint3
     swap, cap = k.plan_nodes, k.plan_node_cap
     k.plan_nodes, k.plan_node_cap = k.matched, k.matched_cap
     k.matched, k.matched_cap = swap, cap
-    _count(k, nodes, n, &shape)
-    texts = shape.text > n + 8 or shape.targets == 0
+    _count(k, nodes, subject, n, &shape)
+    texts = shape.text > 0 or shape.targets == 0
     size = _aligned(sizeof(Plan) + n) + _aligned(shape.targets * sizeof(Target)) \
         + _aligned(shape.links * sizeof(LinkTarget)) + _aligned(shape.groups * sizeof(PlanGroup)) \
-        + _aligned(shape.members * sizeof(Member)) + shape.text
+        + _aligned(shape.members * sizeof(Member)) + shape.link_text + shape.text
     if kept:
         block = <char*>must(malloc(size))
     else:
@@ -235,37 +248,74 @@ cdef Plan* _build(Core* k, AccountState* a, const char* subject, size_t n, uint3
     return p
 
 
-cdef uint32_t _head(Plan* p, Sub* sub, uint32_t at, Target* t) noexcept nogil:
-    """``HMSG subject sid `` into the plan's text; a message without headers starts one byte later."""
+cdef uint32_t _head(Plan* p, const char* verb, const char* subject, uint32_t n, uint32_t at) noexcept nogil:
+    """``verb``, of five bytes, and the subject into the plan's text; where it ends."""
     cdef char* to = p.text + at
-    memcpy(to, b"HMSG ", 5)
-    memcpy(to + 5, &p.subject[0], p.subject_len)
-    to[5 + p.subject_len] = c' '
-    memcpy(to + 6 + p.subject_len, &sub.sid[0], sub.sid_len)
-    to[6 + p.subject_len + sub.sid_len] = c' '
-    t.head = at
-    t.head_len = 7 + p.subject_len + sub.sid_len
-    return at + t.head_len
+    memcpy(to, verb, 5)
+    memcpy(to + 5, subject, n)
+    to[5 + n] = c' '
+    return at + 6 + n
 
 
-cdef bint _wanted(Core* k, Plan* p, Sub* sub) noexcept nogil:
-    if sub.gone or sub.conn.flags & CLOSING:
-        return False
-    return not sub.filtered or not is_denied(k, sub.conn.permits, &p.subject[0], p.subject_len)
+cdef uint32_t _target(Core* k, Plan* p, Target* t, Sub* sub, bint texts, uint32_t text) noexcept nogil:
+    """The receiver of ``sub``, with ``HMSG subject sid `` in the plan's text (a message without headers starts one byte
+    later); where the text ends. ``t.sub`` is NULL if nothing on this subject may go to it."""
+    cdef const char* subject = &p.subject[0]
+    cdef uint32_t n = p.subject_len
+    t.shadow = NULL
+    if sub.stands_in:
+        t.shadow = sub.shadows
+        sub = t.shadow.main
+        n = local_subject(k, t.shadow.via, subject, n, &subject)
+    t.sub = NULL
+    if sub.gone or sub.conn.flags & CLOSING or n == 0 \
+            or (sub.filtered and is_denied(k, sub.conn.permits, subject, n)):
+        return text
+    t.sub = sub
+    t.conn = sub.conn
+    t.head_len = 0
+    if texts:
+        t.head = text
+        text = _head(p, b"HMSG ", subject, n, text)
+        memcpy(p.text + text, &sub.sid[0], sub.sid_len)
+        p.text[text + sub.sid_len] = c' '
+        text += sub.sid_len + 1
+        t.head_len = text - t.head
+    return text
 
 
-cdef int32_t _link(Core* k, Plan* p, Conn* c) noexcept nogil:
-    """The index of the link in the plan, -1 if nothing on this subject may go to it."""
+cdef int32_t _link(Core* k, Plan* p, Sub* sub, uint32_t* text) noexcept nogil:
+    """The index of the link in the plan, -1 if nothing on this subject may go to it. A link of an account that imports
+    the subject is there once for each import."""
+    cdef Conn* c = sub.conn
+    cdef StreamImport* via = sub.shadows.via if sub.stands_in else NULL
+    cdef const char* subject = &p.subject[0]
+    cdef uint32_t n = p.subject_len
     cdef LinkTarget* l
-    if c.link_stamp == k.build_stamp:
-        return <int32_t>c.link_index
-    c.link_stamp = k.build_stamp
-    if c.flags & CLOSING or not may_receive(k, c.permits, &p.subject[0], p.subject_len):
+    cdef int32_t i
+    if c.link_stamp != k.build_stamp:
+        c.link_stamp = k.build_stamp
         c.link_index = <uint32_t>-1
+    i = <int32_t>c.link_index
+    while i >= 0:
+        if p.links[i].via is via:
+            return i
+        i = p.links[i].further
+    if via != NULL:
+        n = local_subject(k, via, subject, n, &subject)
+    if c.flags & CLOSING or n == 0 or not may_receive(k, c.permits, subject, n):
         return -1
     l = &p.links[p.nlinks]
     l.conn = c
+    l.via = via
     l.plain = 0
+    l.head = 0
+    l.head_len = p.link_head_len
+    if via != NULL:
+        l.head = text[0]
+        text[0] = _head(p, b"LMSG ", subject, n, text[0])
+        l.head_len = text[0] - l.head
+    l.further = <int32_t>c.link_index
     c.link_index = p.nlinks
     p.nlinks += 1
     return <int32_t>c.link_index
@@ -273,38 +323,48 @@ cdef int32_t _link(Core* k, Plan* p, Conn* c) noexcept nogil:
 
 cdef void _fill(Core* k, Plan* p, uint32_t nodes, bint texts) noexcept nogil:
     cdef uint32_t i, j
-    cdef uint32_t text = 0
+    cdef uint32_t text
     cdef Node* node
     cdef Sub* sub
-    cdef Target* t
     cdef int32_t link
     cdef bint groups = False
+    cdef bint foreign = False
     k.build_stamp += 1
-    p.link_head = 0
-    memcpy(p.text, b"LMSG ", 5)
-    memcpy(p.text + 5, &p.subject[0], p.subject_len)
-    p.text[5 + p.subject_len] = c' '
-    p.link_head_len = 6 + p.subject_len
-    text = p.link_head_len
+    text = _head(p, b"LMSG ", &p.subject[0], p.subject_len, 0)
+    p.link_head_len = text
     for i in range(nodes):
         node = k.plan_nodes[i]
         groups = groups or node.groups != NULL
         for j in range(node.nsubs):
             sub = node.subs[j]
             if sub.conn.kind == LEAF:
-                link = _link(k, p, sub.conn)
+                link = _link(k, p, sub, &text)
                 if link >= 0:
                     p.links[link].plain = 1
-            elif _wanted(k, p, sub):
-                t = &p.targets[p.ntargets]
-                p.ntargets += 1
-                t.sub = sub
-                t.conn = sub.conn
-                t.head_len = 0
-                if texts:
-                    text = _head(p, sub, text, t)
+            elif sub.stands_in:
+                foreign = True
+            else:
+                text = _target(k, p, &p.targets[p.ntargets], sub, texts, text)
+                p.ntargets += p.targets[p.ntargets].sub != NULL
+    if foreign:
+        text = _fill_foreign(k, p, nodes, texts, text)
     if groups:
         _fill_groups(k, p, nodes, texts, text)
+
+
+cdef uint32_t _fill_foreign(Core* k, Plan* p, uint32_t nodes, bint texts, uint32_t text) noexcept nogil:
+    """Plain receivers of accounts that import the subject."""
+    cdef uint32_t i, j
+    cdef Node* node
+    cdef Target* t
+    for i in range(nodes):
+        node = k.plan_nodes[i]
+        for j in range(node.nsubs):
+            if node.subs[j].stands_in and node.subs[j].conn.kind != LEAF:
+                t = &p.targets[p.ntargets + p.nforeign]
+                text = _target(k, p, t, node.subs[j], texts, text)
+                p.nforeign += t.sub != NULL
+    return text
 
 
 cdef PlanGroup* _group(Plan* p, Group** table, uint32_t* where, uint32_t mask, Group* g, uint32_t h) noexcept nogil:
@@ -331,7 +391,7 @@ cdef void _fill_groups(Core* k, Plan* p, uint32_t nodes, bint texts, uint32_t te
     cdef Group** table
     cdef uint32_t* where
     cdef PlanGroup* pg
-    cdef uint32_t local = p.ntargets
+    cdef uint32_t local = p.ntargets + p.nforeign
     cdef uint32_t remote = 0
     for i in range(nodes):
         g = k.plan_nodes[i].groups
@@ -370,7 +430,7 @@ cdef uint32_t _place_member(Core* k, Plan* p, PlanGroup* pg, Sub* sub, bint text
     cdef Member* m
     cdef int32_t link
     if sub.conn.kind == LEAF:
-        link = _link(k, p, sub.conn)
+        link = _link(k, p, sub, &text)
         if link >= 0 and sub.weight and not sub.gone:
             m = &p.members[pg.remote_start + pg.remote_count]
             m.link = <uint32_t>link
@@ -378,12 +438,8 @@ cdef uint32_t _place_member(Core* k, Plan* p, PlanGroup* pg, Sub* sub, bint text
             m.sub = sub
             pg.remote_count += 1
             pg.remote_weight += sub.weight
-    elif _wanted(k, p, sub):
+    else:
         t = &p.targets[pg.local_start + pg.local_count]
-        pg.local_count += 1
-        t.sub = sub
-        t.conn = sub.conn
-        t.head_len = 0
-        if texts:
-            text = _head(p, sub, text, t)
+        text = _target(k, p, t, sub, texts, text)
+        pg.local_count += t.sub != NULL
     return text

@@ -16,6 +16,8 @@ cdef class Account:
     cdef Kernel kernel
     cdef readonly str name
 
+    cdef _name_as_json(self)
+
 
 cdef class Connection:
     cdef Conn* c

@@ -5,9 +5,10 @@ queue names and payloads are bytes. A method called outside of ``Kernel.tick`` t
 event handler it takes effect before the tick returns.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypedDict
 
+from phloem.shared.kernel.imports import Mapping, ServiceImport, StreamImport
 from phloem.shared.kernel.reasons import Reason
 
 KIND_CLIENT: int
@@ -22,7 +23,7 @@ class ConnectionStats(TypedDict):
     out_bytes: int
     subscriptions: int
     pending_bytes: int
-    rtt_ns: int  # 0: not measured yet
+    rtt_ns: int  # of a client before its first PONG an estimate; 0: not known yet
     start_ns: int
     last_ns: int
     stalls: int
@@ -36,6 +37,23 @@ class AccountStats(TypedDict):
     matches: int
     cache_hits: int
     links: int
+    shadows: int  # subscriptions of accounts that import streams of this one
+    replies: int  # requests to services of this account that wait for an answer
+    waiting: int  # requests of this account to others' services that do
+    crossings: int  # subscriptions of the server itself, for imported services, replies and mappings
+
+class Served(TypedDict):
+    """A measured request to a service. Times are those of the kernel's clock, ``requester`` and ``responder`` cids (0:
+    nobody, or the server itself)."""
+
+    export_id: int
+    status: int  # 200, 400, 408, 503, 504
+    share: bool
+    requester: int
+    responder: int
+    start_ns: int
+    end_ns: int
+    header: bytes  # the request's headers, if they asked to be measured
 
 class Totals(TypedDict):
     in_msgs: int
@@ -70,6 +88,8 @@ class Events(Protocol):
         """An ``-ERR`` with this text was sent to the peer; for the log."""
     def on_closed(self, conn: Connection, reason: Reason) -> None:
         """The connection is gone; ``conn.stats`` has its last counters. Called once for every attached one."""
+    def on_served(self, served: Served) -> None:
+        """A request whose latency is measured is over."""
     def on_trace(self, conn: Connection, direction: str, data: bytes) -> None:
         """An operation of a traced connection: direction ``<<-``, ``->>`` or ``MSG_PAYLOAD``."""
 
@@ -102,6 +122,13 @@ class Account:
     def stats(self) -> AccountStats: ...
     def set_loop_subject(self, subject: bytes) -> None:
         """This server's ``$LDS.<unique>`` in this account: advertised on links, recognised when it comes back. Once."""
+    def set_stream_imports(self, imports: Sequence[StreamImport]) -> None:
+        """From now on exactly these; what was imported before goes on without a gap. Raises ValueError for what is no
+        subject, and then nothing has changed; so do the next two."""
+    def set_service_imports(self, imports: Sequence[ServiceImport]) -> None:
+        """Likewise. Requests that are on their way keep their answers."""
+    def set_mappings(self, mappings: Sequence[Mapping]) -> None:
+        """Where what clients and links publish goes; the first that covers a subject counts."""
 
 class Connection:
     """One connection. Valid for reading after its end; methods that act then do nothing."""
@@ -155,6 +182,12 @@ class Connection:
         """New limits of a live connection; -1 for none."""
     def set_permissions(self, permissions: Permissions | None) -> None:
         """New permissions of a live client (reload); subscriptions no longer allowed end with an -ERR."""
+    def set_identity(
+        self, head: bytes | None, middle: bytes = b"", server: bytes = b"", tail: bytes = b""
+    ) -> None:
+        """What services of other accounts are told of this connection, as JSON in pieces: ``head`` from the brace to
+        the account, ``middle`` up to the round trip, ``server`` the server and its cluster, ``tail`` the rest without
+        the brace. Without it (None) there are the account and the round trip only."""
     def link_up(self) -> None:
         """Leaf link: joins the account's links and sends LS+ for all interest the peer should know."""
     def set_deadline(self, deadline_ns: int) -> None:
@@ -188,10 +221,15 @@ class Kernel:
         stall_ns: int = ...,
         plan_bytes_max: int = ...,
         linger_ns: int = 0,
+        replies_max: int = ...,
     ) -> None:
-        """Replaces all limits. ``linger_ns`` (at most 1 ms): how long a tick looks for what follows at once; for a
-        process of its own, not for a loop that others share. Raises ValueError for a control line outside 1 to
-        65,000."""
+        """Replaces all limits. ``replies_max``: requests to services of one account that may wait for an answer;
+        beyond them the oldest is forgotten. ``linger_ns`` (at most 1 ms): how long a tick looks for what follows at
+        once; for a process of its own, not for a loop that others share. Raises ValueError for a control line outside
+        1 to 65,000."""
+    def introduce(self, mark: bytes, server: bytes) -> None:
+        """This server, for services: 8 bytes in reply subjects that are measured, and the JSON that names server and
+        cluster to the system account (``,"server":"..."``)."""
     def fileno(self) -> int: ...
     def account(self, name: str, *, system: bool = False) -> Account:
         """The account of this name, made on first use; whether it is the system account is said then."""

@@ -17,15 +17,24 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
+from .crossing cimport crossing_free
 from .deliver cimport deliver
-from .interest cimport link_down, link_up, sub_add, sub_find, sub_remove, subs_clear, subs_expire
+from .interest cimport sub_add, sub_find, sub_remove, subs_clear, subs_expire
+from .mapping cimport mapping_free, mappings_free, mappings_replace
 from .ops cimport parse
 from .output cimport complain, doom, due, fail, finish, flush, flush_dirty, out, release_output, release_pools, watch, write_deadline
 from .permits cimport forget_replies, may_subscribe, permits_add, permits_clear
 from .plan cimport plan_for, plans_clear
+from .replies cimport ServedEvent, replies_free, replies_sweep
+from .service cimport cross, service_free, services_free, services_replace
+from .shadow cimport stream_import_free, streams_free, streams_replace, streams_stale
 from .sublist cimport must, node_subject, sublist_clear, sublist_init, sublist_node
+from .telling cimport link_down, link_up
 from .text cimport has_wildcard, next_random, valid_subject
+from .transform cimport *
 from .types cimport *
+
+import json
 
 from phloem.shared.kernel.reasons import Reason
 
@@ -72,6 +81,7 @@ cdef enum:
     TICK_LINGERS = 32  # with linger_ns of 50 us, other work of the loop waits 1.6 ms at most
     SCRATCH = 1 << 18  # the largest control line and then some
     NAME_MAX = 65000  # bytes of a subject or queue; lengths in the sublist are 16 bits wide
+    IDENTITY_MAX = 1 << 17  # bytes of JSON about one connection; a user's JWT is in it
 
 KIND_CLIENT = CLIENT
 KIND_LEAF = LEAF
@@ -345,7 +355,9 @@ cdef void _sweep(Core* k, uint64_t now) noexcept nogil:
         due(k, c.deadline_ns)
         due(k, c.ping_due_ns)
         c = following
+    replies_sweep(k)
     _settle(k)
 
 
+include "account.pxi"
 include "objects.pxi"

@@ -172,3 +172,30 @@ cdef inline bint pattern_matches(const char* pattern, size_t n, const char* text
         n -= i + 1
         text += j + 1
         m -= j + 1
+
+
+cdef inline bint covers(const char* pattern, size_t n, const char* subject, size_t m) noexcept nogil:
+    """Whether ``pattern`` covers all of ``subject``, which may be a pattern itself."""
+    cdef size_t i
+    cdef size_t j
+    cdef bint any
+    while True:
+        i = 0
+        while i < n and pattern[i] != c'.':
+            i += 1
+        j = 0
+        while j < m and subject[j] != c'.':
+            j += 1
+        any = i == 1 and pattern[0] == c'*'
+        if i == 1 and pattern[0] == c'>':
+            return True
+        if j == 1 and subject[0] == c'>':
+            return False
+        if not any and not equals(pattern, i, subject, j):
+            return False
+        if i == n or j == m:
+            return i == n and j == m
+        pattern += i + 1
+        n -= i + 1
+        subject += j + 1
+        m -= j + 1

@@ -3,7 +3,8 @@
 Ownership: the Core owns everything. A Conn is created by ``attach`` and lives until its closed event has
 been handed to Python; a Sub lives in its Conn's sid table and in one Node (or Group) of the account's
 sublist; a Plan is a cache entry that only points at Subs and Conns and is never used once its account's
-generation has moved on. One thread uses all of it.
+generation has moved on. What crosses between accounts (StreamImport, Service, Mapping) belongs to the account that
+imports; a Shadow to its subscription, a Reply to the account that was asked. One thread uses all of it.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -58,11 +59,26 @@ cdef enum EventType:  # what Python is told
     EV_TRACE_IN = 6
     EV_TRACE_OUT = 7
     EV_TRACE_PAYLOAD = 8
+    EV_SERVED = 9  # a request to a service whose latency is measured is over
+
+cdef enum ReplyKind:  # how many replies a request to a service gets; numbers shared with crossing.py
+    SINGLETON = 0
+    STREAMED = 1
+    CHUNKED = 2
+
+cdef enum Served:  # how a measured request ended; the numbers that its event shows
+    SERVED = 200
+    BAD_REQUEST = 400
+    INTEREST_LOST = 408
+    UNAVAILABLE = 503
+    TIMED_OUT = 504
 
 # takes a message for a subscription of the server itself; False: it goes to Python like any other. It must not deliver
 # anything itself: the plan that is being carried out may lie in the scratch buffer.
 ctypedef bint (*sink_fn)(void* context, Core* k, Conn* src, Msg* m) noexcept nogil
 ctypedef void (*work_fn)(void* context, Core* k) noexcept nogil
+# carries a message into another account; the number of receivers there (service.pyx)
+ctypedef uint32_t (*cross_fn)(Core* k, Conn* src, Msg* m, Service* service) noexcept nogil
 
 cdef struct Chunk:  # a piece of an out-buffer
     Chunk* next
@@ -113,6 +129,8 @@ cdef struct Sub:
     Sub* next_sid  # chain in the connection's sid table
     uint64_t max  # 0: no limit
     uint64_t delivered
+    Shadow* shadows  # in accounts whose streams are imported; of a stand-in: its own
+    Service* service  # of a subscription that leads into another account
     uint32_t index  # in node.subs or group.members
     uint32_t weight  # queue members behind a leaf link; 1 for a client
     uint32_t callback  # of a SYSTEM subscription
@@ -121,8 +139,102 @@ cdef struct Sub:
     uint32_t sid_hash
     uint16_t sid_len
     uint8_t filtered  # its wildcard overlaps a denied subject: look at each subject
-    uint8_t gone  # max reached, waiting to be removed
+    uint8_t gone  # max reached, waiting to be removed; or a mark that only links are told of
+    uint8_t stands_in  # in an exporter's sublist, for a subscription of an importing account
     char sid[1]
+
+cdef struct Step:  # what one or more tokens of a new subject are made of
+    uint8_t what
+    uint16_t ntokens
+    uint16_t text_len
+    uint32_t number
+    uint16_t* tokens  # positions in the subject it is made from
+    char* text
+
+cdef struct Transform:  # from one subject to another (transform.pyx)
+    uint32_t nsteps
+    uint8_t random  # not always the same
+    Step steps[1]
+
+cdef struct StreamImport:  # a stream of another account, in the list of the importing one
+    StreamImport* next
+    AccountState* exporter
+    Transform* forth  # from the exporter's subject to the local one; NULL: see same
+    Transform* back  # from a local pattern to the exporter's
+    uint8_t same  # the local subject is the exporter's; otherwise without forth it is `to`
+    uint8_t stale  # scratch while a new list replaces the old one
+    uint16_t from_len
+    uint16_t to_len
+    uint16_t spelling_len
+    char text[1]  # from, to: patterns; to as it was written
+
+cdef struct Shadow:  # a subscription's stand-in where a stream comes from
+    Shadow* next  # of the same subscription
+    Sub* main
+    Sub* sub
+    AccountState* account
+    StreamImport* via
+
+cdef struct Service:  # a service of another account, or (exporter NULL) where replies to this one's services come in
+    Service* next
+    AccountState* account  # in whose sublist it is
+    AccountState* exporter
+    Transform* forth  # from the local subject to the exporter's; NULL: see same
+    Sub* sub
+    uint64_t threshold_ns
+    uint32_t export_id  # of the exporter's declaration; 0: unknown
+    int32_t sampling  # percent of the requests that are measured, 0 those whose headers ask for it, -1 none
+    uint8_t same  # the exporter's subject is the published one; otherwise without forth it is `to`
+    uint8_t share  # the exporter learns who asks
+    uint8_t reply_kind
+    uint8_t to_system  # the exporter learns which server asks
+    uint16_t from_len
+    uint16_t to_len
+    uint16_t spelling_len
+    char text[1]  # from, to; to as it was written
+
+cdef struct Reply:  # where the answers to one request go (replies.pyx)
+    Reply* chain  # by its subject, in the exporter's account
+    Reply* same  # by the requester's own reply subject, in the requester's account
+    Reply* older  # in the exporter's account, by age
+    Reply* newer
+    AccountState* account
+    AccountState* requester
+    uint64_t cid  # who asked
+    uint64_t start_ns
+    uint64_t expires_ns
+    uint64_t threshold_ns
+    uint32_t hash
+    uint32_t to_hash
+    uint32_t export_id
+    uint8_t reply_kind
+    uint8_t measured
+    uint8_t share
+    uint8_t in_use  # an answer is on its way: nobody else may remove it
+    uint16_t length
+    uint16_t to_len
+    uint32_t header_len  # of the headers that had it measured
+    char text[1]  # its subject, the requester's, headers
+
+cdef struct Destination:
+    Transform* forth  # NULL: the subject stays
+    uint32_t below  # taken if a random number of 100 is below this one
+
+cdef struct Mapping:  # published subjects that become others (mapping.pyx)
+    Mapping* next
+    Sub* mark  # for which links are told of the source
+    Destination* destinations
+    uint32_t ndestinations
+    uint8_t wild
+    uint16_t length
+    char source[1]
+
+cdef struct Mapped:  # one outcome that is always the same
+    uint32_t hash
+    uint8_t unchanged
+    uint16_t length
+    uint16_t to_len
+    char text[1]  # source, destination
 
 cdef struct Pattern:  # one entry of a permission list, kept for overlap questions
     Pattern* next
@@ -151,6 +263,13 @@ cdef struct Response:  # a reply subject that a responder may publish to
     uint32_t hash
     uint16_t length
     char subject[1]
+
+cdef struct Identity:  # JSON in pieces, between which the service's account and the round trip come
+    uint32_t head_len  # up to the account
+    uint32_t middle_len
+    uint32_t server_len  # also given where the rest is not
+    uint32_t tail_len
+    char text[1]
 
 cdef struct Conn:
     int fd  # -1: no socket, bytes are handed in and taken out (tests, TLS)
@@ -184,6 +303,7 @@ cdef struct Conn:
     uint32_t max_payload
     uint32_t peer_max_payload  # of a leaf's hub: larger messages stay here; 0: unknown
     uint8_t oversize_noted
+    Identity* identity  # who it is, for services; NULL: the account has to do
     Conn* stall_for  # the receiver that this publisher waits for
     # the plan of the last publish, checked by subject and generation before use
     Plan* last_plan
@@ -207,6 +327,7 @@ cdef struct Conn:
     uint64_t ping_due_ns
     uint64_t ping_sent_ns
     uint64_t rtt_ns
+    uint64_t estimate_ns  # from the start to CONNECT: nats-server's first guess at the round trip
     uint32_t pings_out
     uint32_t reason
     uint32_t stalls
@@ -221,12 +342,16 @@ cdef struct Target:  # one receiver in a plan
     Conn* conn
     uint32_t head  # offset of "HMSG subject sid " in the plan's text; "MSG ..." starts one byte later
     uint32_t head_len
+    Shadow* shadow  # the subscription is in an account that imports this subject; NULL: in this one
 
 cdef struct LinkTarget:  # one leaf link in a plan
     Conn* conn
     uint8_t plain  # it has plain interest; otherwise only queue groups
     int32_t first_pick  # scratch while a message is delivered
-
+    uint32_t head  # "LMSG subject " in text
+    uint32_t head_len
+    int32_t further  # the same link for another import
+    StreamImport* via  # the link is one of an account that imports this subject
 
 cdef struct Member:  # queue members behind a leaf link
     uint32_t link  # index into the plan's links
@@ -246,12 +371,12 @@ cdef struct Plan:  # who gets a message on this subject, and in which form
     uint64_t generation
     uint32_t hash
     uint16_t subject_len
+    uint32_t ntargets  # plain receivers; behind them in the array those of other accounts, then group members
+    uint32_t nforeign
     uint32_t link_head_len
-    uint32_t ntargets  # plain receivers; group members follow them in the array
     uint32_t nlinks
     uint32_t ngroups
     uint8_t kept  # in the cache
-    uint32_t link_head  # "LMSG subject " in text
     Target* targets
     LinkTarget* links
     PlanGroup* groups
@@ -276,6 +401,28 @@ cdef struct AccountState:
     uint32_t nlinks
     uint32_t link_cap
     uint8_t is_system
+    # what crosses into and out of this account
+    StreamImport* streams
+    Service* services
+    Conn* crossing  # owner of the subscriptions that lead out; NULL: there are none
+    Service* answers  # where replies come in; NULL: no request has come yet
+    char reply_prefix[16]  # "_R_.abcdef."
+    Reply** replies
+    uint32_t reply_cap
+    uint32_t reply_count
+    Reply* oldest
+    Reply* newest
+    uint64_t replies_due_ns
+    Reply** waiting  # of this account's requests, by their own reply subject
+    uint32_t waiting_cap
+    uint32_t waiting_count
+    uint8_t lost_interest  # a wildcard subscription has ended: look which requests nobody waits for
+    uint64_t shadows  # stand-ins in this account's sublist
+    Mapping* mappings
+    Mapped** mapped
+    char* json  # its name as JSON text, for Nats-Request-Info
+    uint32_t json_len
+    AccountState* next
     char* lds  # this server's loop detection subject in this account
     uint32_t lds_len
     uint32_t index
@@ -304,6 +451,17 @@ cdef struct Msg:  # a message on its way through, pointing into the input
     char sizes_text[24]  # room for sizes that have to be written anew
     uint8_t has_header  # HPUB or HMSG, even with header_len 0
     uint8_t has_queues
+    uint8_t any_queue  # from a link, but for queue groups that it does not name as well
+    Crossing* crossing  # the message is in another account than it was published to
+
+cdef struct Crossing:  # a message on its way through a service import, or an answer on its way back
+    Crossing* outer
+    Service* service  # NULL: an answer
+    uint32_t depth
+    uint32_t export_id
+    uint8_t share  # of the import
+    uint8_t detailed  # the exporters learn who asked
+    uint8_t with_server  # and through which server
 
 cdef struct Event:
     uint8_t type
@@ -361,7 +519,19 @@ cdef struct Core:
     work_fn work  # called at the end of each round, before what was written is flushed; NULL: nobody
     void* work_context
     uint8_t working
+    AccountState* accounts  # all
+    cross_fn cross
+    Service** crossings  # met while a plan was carried out; they follow when it is done
+    uint32_t ncrossings
+    uint32_t crossing_cap
+    uint64_t reply_random
+    char server_mark[8]  # in reply subjects that are measured
+    char* system_tail  # JSON: which server this is, for the system account
+    uint32_t system_tail_len
     # scratch
+    char* local_buf  # the local subject of what is imported, or the exporter's of a request
+    char* mapped_buf  # what a publisher's subject was mapped to
+    char* made_buf  # what an exporter's was
     Token* tokens
     Node** matched
     uint32_t nmatched
@@ -386,6 +556,7 @@ cdef struct Core:
     uint32_t max_sub_tokens
     size_t max_pending
     size_t plan_bytes_max
+    uint32_t replies_max
     size_t stall_bytes
     uint64_t stall_ns
     uint64_t linger_ns  # how long a tick looks for what often follows at once; 0: not

@@ -10,12 +10,15 @@ from typing import Any
 import msgspec
 
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
+from phloem.shared.accounts.crossings import resolve
+from phloem.shared.accounts.definition import Definition
 from phloem.shared.errors import ConfigError
-from phloem.shared.server import load_sharing
 from phloem.shared.server.conf import Value
+from phloem.shared.server.definitions import definition
 from phloem.shared.server.load_auth import with_default_permissions
 from phloem.shared.server.load_values import Reading, string
 from phloem.shared.server.options_auth import Account, Authorization
+from phloem.shared.wire.subjects import is_literal
 
 
 def named(reading: Reading, key: str, value: Value) -> tuple[Account, ...]:
@@ -80,14 +83,28 @@ def mistakes(top: Mapping[str, Value], fields: Mapping[str, Any]) -> Iterator[Co
 
 
 def mistakes_between(top: Mapping[str, Value], fields: Mapping[str, Any]) -> Iterator[ConfigError]:
-    """What is wrong with what accounts export and import."""
+    """What is wrong with what accounts export and import; to be asked when nothing else is."""
     accounts: Sequence[Account] = fields.get("accounts", ())
     if not any(account.exports or account.imports for account in accounts):
         return
     where = _entry(top, "accounts")
-    system_account = not fields.get("no_system_account")
-    for text in load_sharing.mistakes(accounts, defined(fields), system_account=system_account):
-        yield where.error(text)
+    if fields.get("no_system_account"):
+        for account in accounts:
+            for export in account.exports:
+                if export.service and export.latency is not None:
+                    head = f'Error adding service latency sampling for "{export.service}"'
+                    yield where.error(f"{head}: system account not setup")
+    for account in accounts:
+        for entry in account.imports:
+            if entry.stream is not None and not is_literal(entry.prefix):
+                text = "stream import prefix can not contain wildcard tokens"
+                yield where.error(f'Error adding stream import "{entry.stream.subject}": {text}')
+                return
+    definitions = {account.name: definition(account) for account in accounts}
+    if "mappings" in fields:
+        definitions.setdefault(GLOBAL_ACCOUNT, Definition(GLOBAL_ACCOUNT))
+    for problem in resolve(definitions).problems:
+        yield where.error(problem.text)
 
 
 def defined(fields: Mapping[str, Any]) -> frozenset[str]:

@@ -7,14 +7,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from phloem.shared.accounts.definition import Destination, Latency, ResponseType, SubjectMapping
+from phloem.shared.accounts.mappings import resolve_mapping
 from phloem.shared.errors import ConfigError
-from phloem.shared.jetstream.transform import BadTransform, Transform
 from phloem.shared.server.conf.parser import Value
 from phloem.shared.server.declare import Declared
 from phloem.shared.server.durations import parse_duration
 from phloem.shared.server.load_auth import is_valid_subject
 from phloem.shared.server.load_values import Reading, go_type, string
 from phloem.shared.server.options_accounts import Export, Import, Source
+from phloem.shared.wire.transform import BadTransform
 
 RESPONSE_TYPES = {
     "single": ResponseType.SINGLETON,
@@ -245,19 +246,10 @@ def _weight(value: Value) -> int:
 
 def mapping_mistake(source_subject: str, destinations: Iterable[Destination]) -> str:
     """What is wrong with where a subject is mapped to; empty when nothing is."""
-    seen = set[str]()
-    total = dict[str, int]()
-    for destination in destinations:
-        if destination.subject in seen:
-            return f'duplicate entry for "{destination.subject}"'
-        seen.add(destination.subject)
-        total[destination.cluster] = total.get(destination.cluster, 0) + destination.weight
-        if total[destination.cluster] > ALL:
-            return "total weight needs to be <= 100"
-        try:
-            Transform(source_subject, destination.subject)
-        except BadTransform as error:
-            return str(error)
+    try:
+        resolve_mapping(SubjectMapping(source_subject, tuple(destinations)))
+    except BadTransform as error:
+        return str(error)
     return ""
 
 

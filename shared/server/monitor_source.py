@@ -140,6 +140,7 @@ class ServerSource:
         ended = self._ended.get(account.name) or Ended()
         return AccountRecord(
             name=account.name,
+            tag=definition.title if (definition := self._server.definitions.get(account.name)) else "",
             stats=account.stats,
             ended_clients=ended.clients,
             ended_leafs=ended.leafs,
@@ -184,6 +185,7 @@ def _client(client: Client, *, stop_wall_ns: int = 0, stop_ns: int = 0, reason: 
         stats=client.conn.stats,
         subscriptions=client.conn.subscriptions,
         account=client.identity.account,
+        account_tag=client.identity.title,
         user=client.identity.name,
         name=connect.name if connect else "",
         lang=connect.lang if connect else "",
@@ -204,6 +206,7 @@ def _link(link: Link) -> ConnRecord:
         stats=link.conn.stats,
         subscriptions=link.conn.subscriptions,
         account=link.account,
+        account_tag=link.identity.title,
         user=link.user,
         name=link.name,
         version=link.version,

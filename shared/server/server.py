@@ -14,29 +14,29 @@ import os
 import platform
 import random
 import socket
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from phloem.shared import limits
-from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT, Authenticator, Rules, permission_lists
-from phloem.shared.accounts.definition import Definition
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
 from phloem.shared.clock import Clock, SystemClock
 from phloem.shared.errors import ConfigError
-from phloem.shared.kernel import BUILD, KIND_LEAF, Account, Connection, Kernel, Permissions, Reason
+from phloem.shared.kernel import BUILD, KIND_LEAF, Account, Connection, Kernel, Reason
 from phloem.shared.net.listener import Listener
 from phloem.shared.security.nkeys import KEY_BYTES, KeyPair, Prefix, encode
+from phloem.shared.server.accounts import Accounts
 from phloem.shared.server.alarms import Alarms
 from phloem.shared.server.clients import Client, Clients
+from phloem.shared.server.definitions import definitions
 from phloem.shared.server.lame_duck import LameDuck
 from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leafnodes import LeafLinks
-from phloem.shared.server.load import load, load_mapping, merge
-from phloem.shared.server.login import Login
+from phloem.shared.server.load import as_options
+from phloem.shared.server.login import Login, authenticator
 from phloem.shared.server.members import Members
 from phloem.shared.server.monitor_source import ServerSource
 from phloem.shared.server.options import Options
-from phloem.shared.server.options_jetstream import AccountJetStream
 from phloem.shared.server.system.no_events import NoEvents
 from phloem.shared.server.system.system import System
 from phloem.shared.server.validation import validate
@@ -45,17 +45,11 @@ from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION, Info
 if TYPE_CHECKING:
     from nats.aio.client import Client as NatsClient
 
+    from phloem.shared.kernel import Served
     from phloem.shared.server.jetstream.system import JetStream
     from phloem.shared.server.monitor.pages import Monitor
 
 log = logging.getLogger("phloem.server")
-
-
-def as_options(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> Options:
-    """Options from a file's path or from a mapping with the file's keys."""
-    if isinstance(config, Mapping):
-        return merge(load_mapping(config), {})
-    return merge(load(config) if config else None, {})
 
 
 class Server:
@@ -102,20 +96,19 @@ class Server:
         self.system: System | None = None
         self.events = NoEvents()
         self.reload: Callable[[], None] | None = None  # set by a process that has a configuration file
-        self.auth = self._authenticator(self.options)
+        self.auth = authenticator(self.options)
         self.login = Login(self)
         self.members = Members(self)
         self.ldm: LameDuck | None = None
         self._listener: Listener | None = None
         self._unix: Listener | None = None
         self._leaf_listener: Listener | None = None
-        self._permissions: dict[int, tuple[Rules, Permissions | None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self.alarms = Alarms()
         self._cid = 0
         self.ready = False  # everything is open; stays so until the end
         self.accounts: dict[str, Account] = {}
-        self.definitions: dict[str, Definition] = {}
+        self.crossings = Accounts(self)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._stopped: asyncio.Event
@@ -135,6 +128,7 @@ class Server:
         self.apply_limits()
         self.clients = Clients(self)
         self.leafs = LeafLinks(self)
+        self.crossings.begin()
         self._loop.add_reader(self.kernel.fileno(), self._tick)
         try:
             await self._open()
@@ -147,10 +141,10 @@ class Server:
         await self.login.start()
         for name in o.account_names:
             self.account(name)
+        if self.login.trusted is None:
+            self.crossings.define(definitions(o))
         self.use_jetstream()
-        if self.system_account:
-            self.system = System(self)
-            self.events = self.system.events
+        self._use_system()
         if o.http_port:
             from phloem.shared.server.monitor.pages import Monitor  # noqa: PLC0415  (nor for HTTP without a port)
 
@@ -322,16 +316,8 @@ class Server:
             account.set_loop_subject(f"$LDS.{token}".encode())
             if self.system is not None:
                 self.system.serve(account)
+            self.crossings.added(name)
         return account
-
-    def use_definitions(self, definitions: Mapping[str, Definition]) -> None:
-        """What accounts are now, by name."""
-        self.definitions = dict(definitions)
-
-    def use_account_jetstream(self, name: str, options: AccountJetStream | None) -> None:
-        """What an account of an operator may keep; ``None``: nothing."""
-        if self.jetstream is not None:
-            self.jetstream.use_account(name, options)
 
     @property
     def system_account(self) -> str:
@@ -343,17 +329,6 @@ class Server:
     def is_system(self, account: str) -> bool:
         """Whether this is the system account."""
         return account == self.system_account
-
-    def permissions(self, rules: Rules | None) -> Permissions | None:
-        """``rules`` compiled; users share one compiled set as long as the configuration lasts."""
-        if rules is None:
-            return None
-        known = self._permissions.get(id(rules))
-        if known is None:
-            lists = permission_lists(rules)
-            known = (rules, None if lists is None else Permissions(self.kernel, **lists))
-            self._permissions[id(rules)] = known
-        return known[1]
 
     def first_ping_ns(self, first_ns: int) -> int:
         """How long after CONNECT the first PING is due: soon, to learn the round trip, with 0 to 20 % jitter."""
@@ -369,24 +344,10 @@ class Server:
 
     # --- configuration -----------------------------------------------------------------------------
 
-    @staticmethod
-    def _authenticator(o: Options) -> Authenticator:
-        a = o.authorization
-        return Authenticator(
-            users=(*o.users, *o.nkeys),
-            user=a.user,
-            password=a.password,
-            token=a.token,
-            no_auth_user=o.no_auth_user,
-            permissions=a.default_permissions,
-            anonymous=o.anonymous,
-            proxy_required=a.proxy_required,
-        )
-
     def use_authorization(self, new: Options) -> None:
         """Reload: clients whose credentials are no longer good are closed, the others get their new permissions."""
-        self.auth = self._authenticator(new)
-        self._permissions.clear()
+        self.auth = authenticator(new)
+        self.members.forget_rules()
         for name in new.account_names:
             self.account(name)
         self.login.reload()
@@ -409,6 +370,13 @@ class Server:
             jetstream = JetStream(self, wanted)
             jetstream.start()
             self.jetstream = jetstream
+            self._use_system()
+
+    def _use_system(self) -> None:
+        """Answer in the system account, if there is one."""
+        if self.system_account and self.system is None:
+            self.system = System(self)
+            self.events = self.system.events
 
     def apply_limits(self) -> None:
         """Tell the kernel the limits of the current options."""
@@ -507,6 +475,10 @@ class Server:
         self._events(conn).on_closed(conn, reason)
         assert isinstance(peer, Client | Link)
         self.events.disconnected(peer, reason)
+
+    def on_served(self, served: "Served") -> None:
+        """A request to a service, whose latency is measured."""
+        self.crossings.on_served(served)
 
     def on_trace(self, conn: Connection, direction: str, data: bytes) -> None:
         """An operation, for the trace log."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from phloem.shared import limits
-from phloem.shared.jetstream import identity, strict_json, subjects
+from phloem.shared.jetstream import identity, strict_json
 from phloem.shared.jetstream.archive import ArchiveError, State, check_state
 from phloem.shared.jetstream.errors import error
 from phloem.shared.jetstream.stream_config import RESERVED, StreamConfig, printed
@@ -14,6 +14,7 @@ from phloem.shared.jetstream.times import go_duration, rfc3339
 from phloem.shared.server.jetstream import api_streams
 from phloem.shared.server.jetstream.backup import SUBJECT_MAX, AccountLine, StreamSource, StreamTarget
 from phloem.shared.server.jetstream.snapshot import Restore, Snapshot, SnapshotRequest
+from phloem.shared.wire import subjects
 
 if TYPE_CHECKING:
     from phloem.shared.server.jetstream.account import AccountJetStream

@@ -20,13 +20,13 @@ from phloem.shared.jetstream.headers import Wishes, wishes_of
 from phloem.shared.jetstream.schedule import check_schedule
 from phloem.shared.jetstream.stream_config import StreamConfig
 from phloem.shared.jetstream.times import SECOND_NS, rfc3339
-from phloem.shared.jetstream.transform import Transform
 from phloem.shared.jetstream.ttl import parse_ttl
 from phloem.shared.server.jetstream.batches import Batches
 from phloem.shared.server.jetstream.duplicates import Duplicates
 from phloem.shared.server.jetstream.fast_batches import SUFFIX, FastBatches
 from phloem.shared.server.jetstream.prepared import Prepared
 from phloem.shared.store.log import Damaged, Message
+from phloem.shared.wire.transform import Transform
 
 if TYPE_CHECKING:
     from phloem.shared.server.jetstream.stream import Stream

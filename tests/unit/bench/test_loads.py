@@ -18,6 +18,10 @@ GOALS = {
     "rtt-p50": "<= 0.8x",
     "rtt-p99": "<= 0.8x",
     "rtt-32": ">= 1.3x",
+    "import-stream": ">= 4.0x",
+    "import-service-p50": "<= 0.8x",
+    "import-service-32": ">= 1.3x",
+    "mapped": ">= 3.0x",
     "memory-idle": "<= 40.0 MB",
     "memory-1000": "<= 1.0x",
 }

@@ -6,8 +6,12 @@ test did not cause. ``Rig.pair`` attaches one end of a real socket pair where th
 
 import socket
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from phloem.shared.kernel import KIND_CLIENT, KIND_LEAF, Account, Connection, Kernel, Permissions, Reason
+
+if TYPE_CHECKING:
+    from phloem.shared.kernel import Served
 
 MS = 1_000_000
 SECOND = 1_000 * MS
@@ -24,6 +28,7 @@ class Recorder:
         self.errors: list[bytes] = []
         self.loops: list[int] = []
         self.traces: list[tuple[str, bytes]] = []
+        self.served: list[Served] = []
 
     def on_connect(self, conn: Connection, body: bytes) -> None:
         self.connect(conn, body)
@@ -44,6 +49,9 @@ class Recorder:
 
     def on_closed(self, conn: Connection, reason: Reason) -> None:
         self.closed.append((conn.cid, reason))
+
+    def on_served(self, served: "Served") -> None:
+        self.served.append(served)
 
     def on_trace(self, conn: Connection, direction: str, data: bytes) -> None:
         self.traces.append((direction, data))
@@ -130,10 +138,12 @@ class Rig:
         isolated: bool = False,
         up: bool = True,
         peer_max_payload: int = 0,
+        account: Account | None = None,
     ) -> Peer:
         """A leaf link; ``up``: the handshake is over."""
         peer = self.attach(KIND_LEAF)
         peer.conn.configure(
+            account=account,
             permissions=permissions,
             headers=headers,
             origin=origin,

@@ -241,7 +241,7 @@ OPTIONS = [
     *("https_port: 0", "prof_port: 0", "no_system_account: false", "write_timeout: close"),
 ]
 FEATURES = [
-    *("jetstream { key: x }", 'store_dir: "/x"', "cluster { port: 6222 }"),
+    *("jetstream { unique_tag: x }", 'store_dir: "/x"', "cluster { port: 6222 }"),
     *("accounts { A { msg_trace: x } }", "mqtt { port: 1883 }", "gateway { name: A, port: 7222 }"),
     *(
         "syslog: true",

@@ -13,8 +13,9 @@ from nats.errors import NoRespondersError
 
 import phloem
 from phloem.shared.errors import ConfigError, PortInUse
+from phloem.shared.server.load import as_options
 from phloem.shared.server.reload import reload
-from phloem.shared.server.server import Server, as_options
+from phloem.shared.server.server import Server
 from phloem.shared.testing import server
 from tests.support.rawclient import Incoming, RawClient
 
