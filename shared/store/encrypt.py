@@ -34,7 +34,7 @@ from phloem.shared.store.vault import Vault
 
 GENERATION_BYTES = 1 << 20
 SPARE = 64 << 20  # address space beside what the old file has
-GROWTH = 3  # times as much may a file of small entries need, which are longer when they are encrypted
+GROWTH = 4  # times as much may a file of small entries need, which are longer when they are encrypted
 SEALED = "data.mdb.sealed"
 LEFT = ("data.mdb.compact", "data.mdb.new", "data.mdb.old")  # what may have been in the clear
 LONG_BYTES = 64 << 20  # of a file whose progress is told
@@ -142,7 +142,8 @@ def rewrite(folder: Path, keys: Keys, ring: Ring, progress: Progress = quiet) ->
         if ring.current == PLAIN:
             _keep_journals(folder)
         if (folder / "data.mdb").exists() or generations_in(path):
-            _move_journal(folder, ring.current)
+            if generations_in(path):
+                _move_journal(folder, ring.current)
             with held(folder):
                 sealed.unlink(missing_ok=True)
                 _copy(folder / "data.mdb", sealed, ring.current, coming, progress)

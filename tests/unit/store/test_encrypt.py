@@ -1,6 +1,7 @@
 """Encryption at rest: nothing of what is stored can be read in any file, keys are asked for, and whatever interrupts an
 encryption or a change of keys, the next start goes on."""
 
+import errno
 import hashlib
 import itertools
 import random
@@ -27,6 +28,7 @@ from tests.fuzz import seals
 KEY = Keys("correct horse battery staple")
 OTHER = Keys("another key", prev_key=KEY.key)
 AES = Keys(KEY.key, cipher="aes")
+COUNT = 400
 CANARY = b"CaNaRy"  # in everything that is somebody's
 SUBJECT, LONG = b"field.CaNaRy.%d.temperature", b"CaNaRy." + b"y" * 600
 PAIR, VALUE = b"s/CaNaRyAccount/CaNaRyStream", b'{"ident": 1, "config": {"name": "CaNaRyStream"}}'
@@ -41,12 +43,12 @@ def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def opened(folder: Path, keys: Keys | None, told: list[str] | None = None) -> Store:
     vault = prepare(folder, keys, (told if told is not None else []).append)
-    store = Store(str(folder), seed=3, generation_bytes=40_000, vault=vault)
+    store = Store(str(folder), seed=3, generation_bytes=12_000, vault=vault)
     assert store.open() == []
     return store
 
 
-def filled(store: Store, count: int = 900) -> Kept:
+def filled(store: Store, count: int = COUNT) -> Kept:
     """Two logs, one of them compressed, with removals, pairs and notes."""
     rng = random.Random(1)
     kept: Kept = {1: {}, 2: {}}
@@ -84,7 +86,7 @@ def all_of(folder: Path, keys: Keys | None) -> Kept:
     try:
         assert store.get(PAIR) == VALUE
         assert dict(store.scan(b"s/CaNaRyAccount/")) == {PAIR: VALUE}
-        assert len(list(store.scan(b"c/CaNaRyAccount/"))) == 45
+        assert len(list(store.scan(b"c/CaNaRyAccount/"))) == COUNT // 20
         found: Kept = {}
         for ident in (1, 2):
             log = store.open_log(ident)
@@ -177,6 +179,53 @@ def test_an_old_store_is_encrypted(old: tuple[Path, Kept]) -> None:
     assert check(folder, keys=KEY).findings == []
     assert all_of(folder, KEY) == kept
     assert found_in(folder) == []
+
+
+def test_long_work_is_told(
+    plain: tuple[Path, Path, Kept], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "store"
+    shutil.copytree(plain[0], folder)
+    monkeypatch.setattr(encrypt, "LONG_BYTES", 1)
+    told: list[str] = []
+    prepare(folder, KEY, told.append)
+    assert told[1:]
+    assert all(text.startswith("  encrypting: ") for text in told[1:])
+
+
+def test_without_space_nothing_changes(plain: tuple[Path, Path, Kept], tmp_path: Path) -> None:
+    """The folder is as it was but for what is coming, and the next start goes on."""
+    folder = tmp_path / "store"
+    shutil.copytree(plain[0], folder)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encrypt, "_copy", full)
+        with pytest.raises(StoreError, match="cannot be encrypted: No space"):
+            prepare(folder, KEY, print)
+    assert (folder / "data.mdb").read_bytes() == (plain[0] / "data.mdb").read_bytes()
+    assert all_of(folder, KEY) == plain[2]
+
+
+def test_a_compaction_without_space_changes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    store = opened(folder, KEY)
+    kept = filled(store)
+    store.close()
+    before, data = secret_of(folder, KEY), (folder / "data.mdb").read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encrypt, "_copy", full)
+        with pytest.raises(StoreError, match="was not changed: No space"):
+            compact(folder, keys=KEY)
+    assert secret_of(folder, KEY) == before
+    assert (folder / "data.mdb").read_bytes() == data
+    assert all_of(folder, KEY) == kept
 
 
 def test_what_was_in_the_clear_is_written_over(
@@ -513,7 +562,7 @@ def test_a_damaged_subject_is_found_in_the_messages(tmp_path: Path) -> None:
 def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "store"
     store = opened(folder, KEY)
-    kept = filled(store, 900)
+    kept = filled(store)
     store.close()
     run = CliRunner().invoke
     monkeypatch.delenv("PHLOEM_STORE_KEY", raising=False)
