@@ -107,7 +107,6 @@ class Login:
             from phloem.shared.server.trusted_accounts import opened  # noqa: PLC0415  (most servers have no operators)
 
             self.trusted = opened(server)
-            server.crossings.judge = self.trusted.activated
         self.reload()
         if self.trusted is not None:
             await self.trusted.start()

@@ -140,7 +140,9 @@ class ServerSource:
         ended = self._ended.get(account.name) or Ended()
         return AccountRecord(
             name=account.name,
-            tag=definition.title if (definition := self._server.definitions.get(account.name)) else "",
+            tag=definition.title
+            if (definition := self._server.crossings.definitions.get(account.name))
+            else "",
             stats=account.stats,
             ended_clients=ended.clients,
             ended_leafs=ended.leafs,

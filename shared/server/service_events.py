@@ -61,7 +61,7 @@ def _tail(server: "Server", peer: "Peer") -> dict[str, Any]:
 
 def _title(server: "Server", peer: "Peer") -> str:
     """What people call the account, if that is something else."""
-    definition = server.definitions.get(peer.identity.account)
+    definition = server.crossings.definitions.get(peer.identity.account)
     return definition.title if definition is not None and definition.title != definition.name else ""
 
 
