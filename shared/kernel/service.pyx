@@ -324,14 +324,16 @@ cdef uint32_t _answer(Core* k, Conn* src, Msg* m, Reply* r) noexcept nogil:
 cdef uint32_t cross(Core* k, Conn* src, Msg* m, Service* s) noexcept nogil:
     """Carries ``m`` over; the number of receivers in the other account."""
     cdef Reply* r
+    cdef uint32_t done = 0
     if m.crossing != NULL and m.crossing.depth >= CHAIN_MAX:
         return 0
     if s.exporter != NULL:
         return _request(k, src, m, s)
     r = reply_find(k, s.account, m.subject, m.subject_len)
-    if r == NULL or r.in_use:
-        return 0
-    return _answer(k, src, m, r)
+    if r != NULL and not r.in_use:
+        done = _answer(k, src, m, r)
+    # who answers is not told whether somebody still waits, as in nats-server; a consumer of this server has to know
+    return done if src.kind == SYSTEM else 1
 
 
 # --- a list that replaces another ----------------------------------------------------------------

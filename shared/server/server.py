@@ -11,7 +11,6 @@ The loop watches the kernel's descriptor; ``schedule`` keeps one timer for whate
 import asyncio
 import logging
 import os
-import platform
 import random
 import socket
 from collections.abc import Callable, Coroutine
@@ -29,6 +28,7 @@ from phloem.shared.server.accounts import Accounts
 from phloem.shared.server.alarms import Alarms
 from phloem.shared.server.clients import Client, Clients
 from phloem.shared.server.definitions import definitions
+from phloem.shared.server.greeting import client_info
 from phloem.shared.server.lame_duck import LameDuck
 from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leafnodes import LeafLinks
@@ -40,7 +40,7 @@ from phloem.shared.server.options import Options
 from phloem.shared.server.system.no_events import NoEvents
 from phloem.shared.server.system.system import System
 from phloem.shared.server.validation import validate
-from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION, Info
+from phloem.shared.wire.info import Info
 
 if TYPE_CHECKING:
     from nats.aio.client import Client as NatsClient
@@ -279,28 +279,7 @@ class Server:
 
     def client_info(self, **fields: Any) -> Info:
         """INFO for a client, with ``fields`` set as well."""
-        o = self.options
-        host, port = o.host, self.port
-        if o.client_advertise:
-            advertised, _, number = o.client_advertise.rpartition(":")
-            host, port = (advertised, int(number)) if advertised else (number, port)
-        return Info(
-            server_id=self.server_id,
-            server_name=self.name,
-            version=PROTOCOL_VERSION,
-            proto=1,
-            go=f"python{platform.python_version()}",
-            host=host,
-            port=port,
-            headers=not o.no_header_support,
-            auth_required=self.login.required,
-            max_payload=o.max_payload,
-            jetstream=self.jetstream is not None,
-            domain=o.jetstream.domain if self.jetstream is not None and o.jetstream is not None else "",
-            api_lvl=API_LEVEL,
-            xkey=self.curve.public_key,
-            **fields,
-        )
+        return client_info(self, **fields)
 
     def next_cid(self) -> int:
         """A number for a new connection."""
@@ -365,11 +344,9 @@ class Server:
         elif self.jetstream is not None:
             self.jetstream.relimit(wanted)
         else:
-            from phloem.shared.server.jetstream.system import JetStream  # noqa: PLC0415  (only whoever keeps streams pays for it)
+            from phloem.shared.server.jetstream.system import opened  # noqa: PLC0415  (only whoever keeps streams pays for it)
 
-            jetstream = JetStream(self, wanted)
-            jetstream.start()
-            self.jetstream = jetstream
+            self.jetstream = opened(self)
             self._use_system()
 
     def _use_system(self) -> None:
@@ -426,8 +403,6 @@ class Server:
             self._timer.cancel()
         self._timer_ns = due
         self._timer = self._loop.call_later(max(due - self.clock.monotonic_ns(), 0) / 1e9, self._sweep)
-
-    wake_sweep = schedule
 
     def _sweep(self) -> None:
         self._timer = None

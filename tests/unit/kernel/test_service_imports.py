@@ -238,6 +238,23 @@ def test_who_guesses_gets_nothing(world: World, rig: Rig) -> None:
     assert world.B.stats["replies"] == 1
 
 
+def test_who_answers_is_not_told_that_nobody_waits(world: World, rig: Rig) -> None:
+    """nats-server does not say so either; a consumer of the server itself has to know."""
+    world.imports(service(world.B, b"svc", kind=STREAMED))
+    b = rig.client(account=world.B, no_responders=True)
+    b.say(b"SUB svc 1\r\nSUB back 2\r\n")
+    other = rig.client(account=world.A)
+    other.say(b"SUB in.1 1\r\n")
+    other.pub(b"svc", b"", b"in.1")
+    _, reply = world.asked(b)
+    b.pub(reply, b"1", b"back")
+    assert other.take().startswith(b"MSG in.1 1 _R_.")
+    other.conn.close(1)
+    b.pub(reply, b"2", b"back")
+    assert b.take() == b""
+    assert rig.kernel.publish(world.B, reply, b"", b"", b"3") == 0
+
+
 def test_chains_keep_the_first_who_asked(world: World, rig: Rig) -> None:
     world.imports(service(world.B, b"b.>", b"a.>", export_id=1))
     world.imports(service(world.C, b"c.>", b"b.>", export_id=2, share=True), account=world.B)
