@@ -132,14 +132,6 @@ class RawClient:
             self._transport.write(data[at : at + 1])
             await asyncio.sleep(0)
 
-    async def start_tls(self, context: ssl.SSLContext) -> None:
-        """Speak TLS from here on; a refusal is an ``ssl.SSLError`` or a ``ConnectionError``."""
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(TIMEOUT_S):
-            self._in.transport = await loop.start_tls(
-                self._transport, self._in, context, server_hostname="localhost"
-            )
-
     async def handshake(self, connect: str) -> None:
         """Read INFO, send CONNECT (the JSON is ``connect``), and see that it was accepted, ``+OK`` or not."""
         await self.expect_info()
