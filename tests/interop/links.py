@@ -132,6 +132,15 @@ async def reachable(requester: Client, responder: Client) -> None:
     await subscription.unsubscribe()
 
 
+async def settled(client: Client) -> None:
+    """Return when the server has read all that the client has sent, and the client what the server said to that.
+
+    The first PING of nats-py may overtake operations that it has not written yet; the second one does not.
+    """
+    await client.flush()
+    await client.flush()
+
+
 class Inbox:
     """What a client receives on some subjects, in order."""
 
@@ -147,7 +156,7 @@ class Inbox:
 
         for subject in subjects:
             await client.subscribe(subject, queue=queue, cb=take)
-        await client.flush()
+        await settled(client)
         return inbox
 
     async def next(self) -> Msg:

@@ -20,14 +20,17 @@ from nats.js import JetStreamContext
 from nats.js.api import ExternalStream, RetentionPolicy, StreamSource
 
 from tests.interop.fleet import TIMEOUT_S, Fleet, new_fleet, phloem
-from tests.interop.links import Inbox
+from tests.interop.links import Inbox, settled
 
 MARK = b"sent on purpose"
-# hub and edge; the other three pairs need TLS, which phloem does not have yet
-KINDS = [("nats-server", "nats-server")]
+# hub and edge
+SAME = [("nats-server", "nats-server"), ("phloem", "phloem")]
+EACH = [*SAME, ("phloem", "nats-server"), ("nats-server", "phloem")]
+# for what goes over a link; everything else is the hub's alone
+with_each_edge = pytest.mark.parametrize("fleet", EACH, ids=" ".join, indirect=True)
 
 
-@pytest.fixture(params=KINDS, ids=" ".join)
+@pytest.fixture(params=SAME, ids=" ".join)
 async def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Fleet]:
     async with new_fleet(tmp_path, request.param) as made:
         yield made
@@ -60,6 +63,7 @@ async def marked(inbox: Inbox, until: str) -> list[str]:
     return found
 
 
+@with_each_edge
 async def test_what_crosses_a_link(fleet: Fleet) -> None:
     await fleet.enroll("pump1")
     await fleet.enroll("pump2")
@@ -105,7 +109,7 @@ async def test_a_device_as_a_client(fleet: Fleet) -> None:
         f'permissions violation for subscription to "{s}"'
         for s in (">", "pump2.>", "_inbox.>", "*.x", "$js.api.>", "$js.ack.>", "$sys.>")
     ]
-    await device.flush()
+    await settled(device)
     assert [next(w for w in wanted if w in text) for text in refused] == wanted
     for subject in ("pump2.x", "_INBOX.abc.def", "$JS.API.INFO", "$JS.S.abcdefgh", "pump1.x"):
         await device.publish(subject)
@@ -116,7 +120,7 @@ async def test_a_device_as_a_client(fleet: Fleet) -> None:
         await msg.respond(b"yes")
 
     await device.subscribe("pump1.ask", cb=answer)
-    await device.flush()
+    await settled(device)
     assert (await up.request("pump1.ask", b"", timeout=TIMEOUT_S)).data == b"yes", (
         "any inbox, since it was asked"
     )
@@ -128,6 +132,7 @@ async def _count(js: JetStreamContext, stream: str, messages: int) -> None:
             pass
 
 
+@with_each_edge
 async def test_the_hub_takes_from_the_devices_stream(fleet: Fleet) -> None:
     """What the documentation says: the stream has the device's name, deliveries go to its mailbox."""
     await fleet.enroll("pump1")
@@ -145,6 +150,7 @@ async def test_the_hub_takes_from_the_devices_stream(fleet: Fleet) -> None:
     await _count(local, "pump1", 0)
 
 
+@with_each_edge
 async def test_a_program_reads_the_devices_stream(fleet: Fleet) -> None:
     await fleet.enroll("pump1")
     device = await fleet.local(await fleet.edge("pump1"))
@@ -165,6 +171,7 @@ async def test_a_program_reads_the_devices_stream(fleet: Fleet) -> None:
             pass
 
 
+@with_each_edge
 async def test_revoking_acts_on_live_connections_within_a_second(fleet: Fleet) -> None:
     folder = await fleet.enroll("pump1")
     other = await fleet.enroll("pump2")
@@ -193,25 +200,23 @@ async def test_revoking_acts_on_live_connections_within_a_second(fleet: Fleet) -
     assert fleet.folder.joinpath("devices.txt").read_text().count("  -\n") == 1
 
 
-@pytest.mark.parametrize(
-    "subject", ["pump2.x", "other", "_INBOX.a.b", "$JS.API.INFO", "$JS.S.abcdefgh", "$SYS.x"]
-)
-async def test_a_thief_cannot_speak_for_others(fleet: Fleet, subject: str) -> None:
+async def test_a_thief_cannot_speak_for_others(fleet: Fleet) -> None:
     """The link of a program that ignores what the hub has told it ends at the first breach.
 
     What is meant for JetStream may be dropped instead; it is not heard or answered in any case.
     """
     folder = await fleet.enroll("pump1")
     above = await Inbox.of(await fleet.client(), ">")
-    thief = await fleet.thief(folder)
-    thief.send("LS+ _INBOX_pump1.a\r\nLMSG pump1.x 1\r\na\r\n")
-    await above.until("pump1.x")
-    thief.send(f"LMSG {subject} _INBOX_pump1.a 1\r\na\r\nPING\r\n")
-    lines = await thief.until(b"closed", *([b"PONG"] if subject.startswith("$JS.API") else []))
-    assert not [line for line in lines if line.startswith((b"LMSG", b"HMSG"))]
-    again = await fleet.thief(folder)
-    again.send("LMSG pump1.z 1\r\na\r\n")
-    assert await above.until("pump1.z") == []
+    for subject in ("pump2.x", "other", "_INBOX.a.b", "$JS.API.INFO", "$JS.S.abcdefgh", "$SYS.x"):
+        thief = await fleet.thief(folder)
+        thief.send("LS+ _INBOX_pump1.a\r\nLMSG pump1.x 1\r\na\r\n")
+        await above.until("pump1.x")
+        thief.send(f"LMSG {subject} _INBOX_pump1.a 1\r\na\r\nPING\r\n")
+        lines = await thief.until(b"closed", *([b"PONG"] if subject.startswith("$JS.API") else []))
+        assert not [line for line in lines if line.startswith((b"LMSG", b"HMSG"))], subject
+        again = await fleet.thief(folder)
+        again.send("LMSG pump1.z 1\r\na\r\n")
+        assert await above.until("pump1.z") == [], subject
 
 
 async def test_a_thief_cannot_listen_to_others(fleet: Fleet) -> None:
