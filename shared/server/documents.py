@@ -22,7 +22,8 @@ from phloem.shared.server.unsupported import UNSUPPORTED
 # Shown, but not to be switched on together with the rest of their block.
 ALTERNATIVES: dict[type[msgspec.Struct], tuple[str, ...]] = {
     Options: (
-        *("operators", "trusted_keys", "resolver", "resolver_preload", "resolver_pinned_accounts"),
+        *("operators", "trusted_keys", "resolver", "resolver_tls", "resolver_preload"),
+        "resolver_pinned_accounts",
         *("default_sentinel", "no_system_account", "proxies"),
         *("tls", "https_port"),  # their files are not there, and http_port is shown
     ),

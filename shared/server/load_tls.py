@@ -6,6 +6,7 @@ bad certificate changes nothing.
 
 import hashlib
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -139,6 +140,39 @@ def material(block: TLS) -> Terms:
     )
 
 
+def https_context(block: TLS) -> ssl.SSLContext:
+    """Python's own context for asking a web server; ``material`` has found nothing wrong with the block's files.
+
+    Raises:
+        ConfigError: OpenSSL takes something that Python's context cannot, or a file has changed meanwhile.
+    """
+    terms = material(block)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    modern = block.min_version == "1.3" or (
+        block.cipher_suites and set(block.cipher_suites) <= set(TLS13_SUITES)
+    )
+    context.minimum_version = ssl.TLSVersion.TLSv1_3 if modern else ssl.TLSVersion.TLSv1_2
+    if block.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    older = [
+        (SUITES | INSECURE_SUITES)[name] for name in block.cipher_suites or SUITES if name not in TLS13_SUITES
+    ]
+    try:
+        if older:
+            context.set_ciphers(":".join(older))
+        if terms.roots is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(cadata=b"".join(map(_der, terms.roots)))
+        if block.pairs:
+            context.load_cert_chain(*block.pairs[0])
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise ConfigError(f"resolver_tls: {error}") from None
+    return context
+
+
 def override(options: Options, flags: Mapping[str, Any]) -> Options:
     """``--tls`` and its kind: as with nats-server they replace the block of the file.
 
@@ -166,6 +200,8 @@ def validate(options: Options) -> None:
     Raises:
         ConfigError: With nats-server's text and no position.
     """
+    if options.resolver_tls is not None and options.resolver_tls.curve_preferences:
+        raise ConfigError("curve_preferences are not supported by phloem in resolver_tls")
     leaf = options.leafnodes
     for block, where in ((options.tls, "tls"), (leaf.tls if leaf.port else None, "leafnodes.tls")):
         if block is not None and not block.pairs:

@@ -402,6 +402,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             example='{ type: full, dir: "/var/lib/phloem/jwt" }',
         ),
     ] = None
+    resolver_tls: Annotated[
+        TLS | None,
+        Opt("TLS of a resolver that is a https:// URL.", example=REMOTE_TLS_EXAMPLE, reload=True),
+    ] = None
     resolver_preload: Annotated[
         dict[str, str],
         Kind.PRELOAD,

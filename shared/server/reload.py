@@ -34,6 +34,7 @@ TOLD = {  # as nats-server calls them; no values where they may be secrets
     "accounts": "accounts",
     "mappings": "accounts",
     "resolver_preload": "accounts",
+    "resolver_tls": "accounts",
     "server_tags": "tags",
     "server_metadata": "metadata",
     "leafnodes": "leafnodes",

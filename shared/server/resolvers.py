@@ -7,7 +7,7 @@ A resolver that keeps them in a folder is in ``claim_folder.py``. ``fetch`` is a
 import asyncio
 import http.client
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -89,10 +89,10 @@ class UrlResolver:
         self,
         url: str,
         *,
-        context: ssl.SSLContext | None = None,
+        context: Callable[[], ssl.SSLContext | None] = lambda: None,
         timeout_ns: int = limits.ACCOUNT_FETCH_TIMEOUT_NS,
     ) -> None:
-        """``context``: for https, the system's authorities without."""
+        """``context``: what https is spoken with now; ``None``: the system's authorities vouch for the server."""
         self._url = url if url.endswith("/") else f"{url}/"
         self._context = context
         self._timeout_ns = timeout_ns
@@ -108,19 +108,23 @@ class UrlResolver:
         """As in ``Resolver``."""
         try:
             async with asyncio.timeout(self._timeout_ns / 1e9):
-                return await asyncio.get_running_loop().run_in_executor(None, self._get, name)
+                return await asyncio.get_running_loop().run_in_executor(
+                    None, self._get, name, self._context()
+                )
         except (OSError, TimeoutError, http.client.HTTPException, ValueError) as error:
             text = str(error) or "timed out"
             raise InvalidJWT(f'could not fetch <"{self._shown(name)}">: {text}') from None
 
-    def _get(self, name: str) -> str:
+    def _get(self, name: str, context: ssl.SSLContext | None) -> str:
         """On another thread. Raises OSError, HTTPException, ValueError."""
         parts = urlsplit(self._url + name)
         timeout_s = self._timeout_ns / 1e9
         if parts.scheme == "https":
-            context = self._context or ssl.create_default_context()
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                parts.hostname or "", parts.port, timeout=timeout_s, context=context
+                parts.hostname or "",
+                parts.port,
+                timeout=timeout_s,
+                context=context or ssl.create_default_context(),
             )
         elif parts.scheme == "http":
             connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)

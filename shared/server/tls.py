@@ -26,7 +26,7 @@ from phloem.shared.net.tls import Peer, Session, Turns, accept, dial, first_byte
 from phloem.shared.net.tls_context import client_context, server_context
 from phloem.shared.net.tls_words import NOT_PINNED, HandshakeFailed
 from phloem.shared.security.certificate_identity import Match, match, subject_text
-from phloem.shared.server.load_tls import material
+from phloem.shared.server.load_tls import https_context, material
 from phloem.shared.server.monitor.records import PeerCertificate
 from phloem.shared.server.options_tls import TLS
 
@@ -227,6 +227,7 @@ class Contexts(NamedTuple):
     clients: Entrance | None
     leafs: Entrance | None
     remotes: "dict[Remote, tuple[Context, TLS | None]]"  # by ``place``
+    resolver: ssl.SSLContext | None = None
 
 
 class TlsState:
@@ -255,6 +256,7 @@ class TlsState:
                 for remote in leaf.remotes
                 if remote.tls
             },
+            resolver=https_context(options.resolver_tls) if options.resolver_tls else None,
         )
 
     def use(self, contexts: Contexts) -> None:

@@ -390,7 +390,9 @@ def opened(server: "Server") -> TrustedAccounts:
     if configured is None or configured.kind == MEMORY:
         resolver = MemoryResolver(preload)
     elif configured.kind == URL:
-        resolver = UrlResolver(configured.url, timeout_ns=configured.timeout_ns)
+        resolver = UrlResolver(
+            configured.url, context=lambda: server.tls.contexts.resolver, timeout_ns=configured.timeout_ns
+        )
     else:
         if not options.operators:
             raise ConfigError("Could not start resolver: no operator key found")

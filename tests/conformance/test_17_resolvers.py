@@ -4,15 +4,18 @@ import hashlib
 import itertools
 import json
 import re
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from tests.support.brokers import Broker, Brokers
+from tests.support.certificates import Certificates
 from tests.support.operators import AccountKeys, OperatorWorld, UserKeys, key
 from tests.support.rawclient import RawClient
 from tests.support.server_process import StartFailed
@@ -272,7 +275,8 @@ async def test_cache_keeps_what_is_in_use(broker: Brokers) -> None:
 class AccountServer:
     """Answers with the JWTs it was given, under ``/jwt/v1/accounts/``."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        """``context``: it speaks https."""
         self.tokens: dict[str, str] = {"": "ok"}
         self.asked: list[str] = []
         outer = self
@@ -290,12 +294,17 @@ class AccountServer:
             def log_message(self, *_: object) -> None: ...
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._scheme = "https" if context else "http"
+        if context is not None:
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 
     @property
     def resolver(self) -> str:
-        return f"URL(http://127.0.0.1:{self._server.server_port}/jwt/v1/accounts/)"
+        return f"URL({self._scheme}://127.0.0.1:{self._server.server_port}/jwt/v1/accounts/)"
 
     def stop(self) -> None:
         self._server.shutdown()
@@ -345,3 +354,47 @@ async def test_url_update(broker: Brokers, accounts: AccountServer) -> None:
         async with await connected(server, WORLD.a.user()):
             token = WORLD.a.token(exp=2_000_000_000)
             assert await answer(system, update(WORLD.a.public), token) == updated(WORLD.a.public)
+
+
+@pytest.fixture
+def secure_accounts(tmp_path: Path) -> Iterator[tuple[AccountServer, Certificates]]:
+    """It wants to see a certificate of the authority."""
+    made = Certificates(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made.server.cert_file, made.server.key_file)
+    context.load_verify_locations(made.ca_file)
+    context.verify_mode = ssl.CERT_REQUIRED
+    server = AccountServer(context)
+    server.tokens[WORLD.system.public] = WORLD.system.token()
+    yield server, made
+    server.stop()
+
+
+async def test_resolver_tls(broker: Brokers, secure_accounts: tuple[AccountServer, Certificates]) -> None:
+    """Whom to believe, what to show; a reload may change both."""
+    accounts, made = secure_accounts
+    accounts.tokens |= {keys.public: keys.token() for keys in (WORLD.a, B)}
+    config = f"operator: {WORLD.token}\nresolver: {accounts.resolver}\n"
+    both = f'resolver_tls {{\n  ca_file: "{made.ca_file}"\n  {made.client.block}\n}}\n'
+    server = broker.own(config + both)
+    (await connected(server, WORLD.a.user())).close()
+    assert server.process.reload(config + f'resolver_tls {{ ca_file: "{made.stranger.cert_file}" }}\n') == ""
+    async with await greeted(server) as client:
+        client.send(f"CONNECT {B.user().connect(client.info)}\r\nPING\r\n")
+        await client.expect(VIOLATION)
+    assert accounts.asked.count(B.public) == 0
+    unseen = f"resolver_tls {{\n  insecure: true\n  {made.client.block}\n}}\n"
+    assert server.process.reload(config + unseen) == ""
+    (await connected(server, B.user())).close()
+
+
+@pytest.mark.parametrize(
+    "block", ["", 'resolver_tls {{ ca_file: "{0}" }}', "resolver_tls {{ insecure: true }}"]
+)
+async def test_resolver_tls_that_does_not_do(
+    broker: Brokers, secure_accounts: tuple[AccountServer, Certificates], block: str
+) -> None:
+    """It is believed by nobody, or shown no certificate."""
+    accounts, made = secure_accounts
+    with pytest.raises(StartFailed, match="could not fetch"):
+        broker.own(f"operator: {WORLD.token}\nresolver: {accounts.resolver}\n{block.format(made.ca_file)}\n")

@@ -203,6 +203,8 @@ RESOLVERS = [
     ),
     *("resolver: URL", "resolver: URL(::)", 'resolver: URL("http://h:x/")', "resolver: xURL(http://h)"),
     *('account_resolver: "URL(http://h/)"', "accounts_resolver: MEM"),
+    *("resolver_tls: 5", "resolver_tls {}", "resolver_tls { insecure: true }", "resolver_tls { foo: 1 }"),
+    *("resolver_tls { ca_file: nope.pem }", "resolver_tls { cert_file: nope.pem }"),
     *(resolver("type: full, dir: ./jwt"), resolver("type: cache, dir: ./jwt"), resolver("type: mem")),
     *(resolver("type: MEMORY, dir: ./jwt"), resolver("TYPE: full, dir: ./jwt"), resolver("dir: ./jwt")),
     *(resolver("type: full"), resolver('type: full, dir: ""'), resolver('type: full, dir: "a.file"')),
