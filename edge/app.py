@@ -18,8 +18,9 @@ from phloem.firmware_bridge.timers import CallLater, loop_call_later, pause
 from phloem.shared import limits
 from phloem.shared.clock import Clock
 from phloem.shared.limits import SECOND_NS
+from phloem.shared.server.load import as_options
 from phloem.shared.server.options import Options
-from phloem.shared.server.server import Server, as_options
+from phloem.shared.server.server import Server
 
 log = logging.getLogger("phloem.edge")
 

@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 
 from phloem.hub.profile import PLAN_BYTES, for_fleet
 from phloem.shared.clock import Clock
+from phloem.shared.server.load import as_options
 from phloem.shared.server.options import Options
-from phloem.shared.server.server import Server, as_options
+from phloem.shared.server.server import Server
 
 
 class Hub(Server):

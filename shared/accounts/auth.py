@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol, TypedDict
 
 from phloem.shared.errors import CredentialsRefused
 from phloem.shared.security.admission import Admitted, check_signature
+from phloem.shared.security.issues import quoted
 from phloem.shared.security.nkeys import KEY_BYTES, Prefix, encode, is_public
 
 GLOBAL_ACCOUNT = "$G"
@@ -110,9 +111,9 @@ class Credentials(NamedTuple):
     def label(self) -> str:
         """The same for the log."""
         if self.nkey:
-            return f'Nkey "{self.nkey[:_SHOWN]}"'
+            return f"Nkey {quoted(self.nkey[:_SHOWN])}"
         if self.user:
-            return f'User "{self.user}"'
+            return f"User {quoted(self.user)}"
         return f'Token "{REDACTED}"' if self.token else ""
 
 
@@ -380,7 +381,7 @@ class Authenticator:
     def moved(self, identity: Identity) -> bool:
         """Whether somebody with a name is there no more, or in another account: he comes again as who he is then."""
         entry = self._entry(identity)
-        named = bool(identity.name) and identity.name != REDACTED
+        named = bool(identity.name) and identity.name != REDACTED and identity.admitted is None
         return named and (entry is None or entry.account != identity.account)
 
     def _entry(self, identity: Identity) -> ConfiguredUser | None:

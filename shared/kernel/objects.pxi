@@ -106,6 +106,8 @@ cdef class Connection:
         c.origin = origin
         if not stand_in:
             c.deadline_ns = 0
+            if c.kind == CLIENT:
+                c.estimate_ns = k.now_ns - c.start_ns if k.now_ns > c.start_ns else 1
         c.ping_due_ns = ping_due_ns
         due(k, ping_due_ns)
         if first_info is not None and not c.flags & FIRST_PING:
@@ -258,7 +260,7 @@ cdef class Connection:
             return self.final
         return {
             "in_msgs": c.in_msgs, "in_bytes": c.in_bytes, "out_msgs": c.out_msgs, "out_bytes": c.out_bytes,
-            "subscriptions": c.sub_count, "pending_bytes": c.pending, "rtt_ns": c.rtt_ns, "start_ns": c.start_ns,
+            "subscriptions": c.sub_count, "pending_bytes": c.pending, "rtt_ns": c.rtt_ns if c.rtt_ns else c.estimate_ns, "start_ns": c.start_ns,
             "last_ns": c.last_ns if c.last_ns > c.last_in_ns else c.last_in_ns, "stalls": c.stalls,
         }
 

@@ -23,7 +23,7 @@ class ConnectionStats(TypedDict):
     out_bytes: int
     subscriptions: int
     pending_bytes: int
-    rtt_ns: int  # 0: not measured yet
+    rtt_ns: int  # of a client before its first PONG an estimate; 0: not known yet
     start_ns: int
     last_ns: int
     stalls: int

@@ -58,6 +58,7 @@ cdef uint32_t _info_room(Core* k, Conn* src, Service* s) noexcept nogil:
 cdef char* _info(Core* k, Conn* src, Service* s, Msg* m, Crossing* x, char* to) noexcept nogil:
     """The value of Nats-Request-Info: who asks, as much as the import shares."""
     cdef Identity* d = src.identity
+    cdef uint64_t rtt_ns = src.rtt_ns if src.rtt_ns else src.estimate_ns
     cdef const char* at = NULL
     if d != NULL:
         at = &d.text[0]
@@ -71,9 +72,9 @@ cdef char* _info(Core* k, Conn* src, Service* s, Msg* m, Crossing* x, char* to) 
         to = _put(to, s.account.json, s.account.json_len)
     if d != NULL and x.detailed:
         to = _put(to, at + d.head_len, d.middle_len)
-    if src.rtt_ns:
+    if rtt_ns:
         to = _put(to, b',"rtt":', 7)
-        to += put_number(to, src.rtt_ns)
+        to += put_number(to, rtt_ns)
     if x.with_server or x.detailed:
         if d != NULL:
             to = _put(to, at + d.head_len + d.middle_len, d.server_len)
@@ -323,14 +324,16 @@ cdef uint32_t _answer(Core* k, Conn* src, Msg* m, Reply* r) noexcept nogil:
 cdef uint32_t cross(Core* k, Conn* src, Msg* m, Service* s) noexcept nogil:
     """Carries ``m`` over; the number of receivers in the other account."""
     cdef Reply* r
+    cdef uint32_t done = 0
     if m.crossing != NULL and m.crossing.depth >= CHAIN_MAX:
         return 0
     if s.exporter != NULL:
         return _request(k, src, m, s)
     r = reply_find(k, s.account, m.subject, m.subject_len)
-    if r == NULL or r.in_use:
-        return 0
-    return _answer(k, src, m, r)
+    if r != NULL and not r.in_use:
+        done = _answer(k, src, m, r)
+    # who answers is not told whether somebody still waits, as in nats-server; a consumer of this server has to know
+    return done if src.kind == SYSTEM else 1
 
 
 # --- a list that replaces another ----------------------------------------------------------------

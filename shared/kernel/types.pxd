@@ -339,6 +339,7 @@ cdef struct Conn:
     uint64_t ping_due_ns
     uint64_t ping_sent_ns
     uint64_t rtt_ns
+    uint64_t estimate_ns  # from the start to CONNECT: nats-server's first guess at the round trip
     uint32_t pings_out
     uint32_t reason
     uint32_t stalls

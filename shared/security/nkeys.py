@@ -7,7 +7,8 @@ the text begins with S and the kind's letter: 58 characters.
 Secrets stay in bytearrays that are overwritten when their owner lets go of them. Copies that the interpreter or
 OpenSSL make meanwhile are out of reach; OpenSSL clears its own. No secret is in a repr or in the text of an error.
 Ed25519 is OpenSSL's (``cryptography``), which refuses the same signatures as Go's; libsodium would refuse more.
-It is imported on first use, since it takes 7 MB that a server without keys does not need.
+It is imported on first use, since it takes 7 MB that a server without keys does not need. Public keys of
+secret ones are libsodium's, which is small: they are the same.
 """
 
 import binascii

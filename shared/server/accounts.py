@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from phloem.shared.accounts.crossings import (
     Crossings,
-    Judge,
     Problem,
     ServiceCrossing,
     StreamCrossing,
     export_of,
-    nobody,
     resolve,
 )
 from phloem.shared.accounts.definition import Definition, Kind, ResponseType
@@ -24,6 +22,7 @@ from phloem.shared.accounts.mappings import Resolved, resolve_mapping
 from phloem.shared.jetstream.identity import short_hash
 from phloem.shared.kernel import imports as told
 from phloem.shared.server import service_events
+from phloem.shared.server.activations import Activations
 from phloem.shared.server.service_events import pieces
 from phloem.shared.wire.transform import BadTransform, Part
 
@@ -59,7 +58,7 @@ class _Told(NamedTuple):
 
 
 class Accounts:
-    """The definitions of a server's accounts and what follows from them. ``judge`` decides about activations."""
+    """The definitions of a server's accounts and what follows from them."""
 
     def __init__(self, server: "Server") -> None:
         self._server = server
@@ -69,7 +68,7 @@ class Accounts:
         self._system_services: list[SystemServices] = []
         self.definitions: Mapping[str, Definition] = {}
         self.problems: Sequence[Problem] = ()
-        self.judge: Judge = nobody
+        self._activations = Activations(server)
 
     def begin(self) -> None:
         """There is a kernel now: it is told which server this is."""
@@ -79,7 +78,8 @@ class Accounts:
     def define(self, definitions: Mapping[str, Definition]) -> Sequence[Problem]:
         """These are all accounts from now on. What is wrong is left out, logged and given back."""
         self.definitions = dict(definitions)
-        crossings = resolve(self.definitions, self.judge)
+        self._activations.begin()
+        crossings = resolve(self.definitions, self._activations.judge)
         for problem in crossings.problems:
             log.debug("Account %s: %s", problem.account, problem.text)
         self.problems = crossings.problems

@@ -8,7 +8,7 @@ what it does not have.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from phloem.shared.security.claims import AccountClaims
 from phloem.shared.security.tokens import decode_as
 from phloem.shared.server.claim_folder import ClaimFolder
 from phloem.shared.server.options_trust import CACHE
-from phloem.shared.server.resolvers import checked_preload
+from phloem.shared.server.resolvers import NOT_FOUND, checked_preload
 from phloem.shared.server.system.requests import Asked, Handler
 
 if TYPE_CHECKING:
@@ -136,7 +136,11 @@ class FolderResolver(ClaimService):
         )
         self._alarms: dict[str, Alarm] = {}
         self._inbox = b""
-        for name, token in checked_preload(server.options.resolver_preload).items():
+        self._preload(server.options.resolver_preload)
+
+    def _preload(self, preload: Mapping[str, str]) -> None:
+        """Raises ConfigError."""
+        for name, token in checked_preload(preload).items():
             try:
                 self._folder.save_if_newer(name, token)
             except InvalidJWT as error:
@@ -167,9 +171,10 @@ class FolderResolver(ClaimService):
         self._folder.save_if_newer(name, token)
         return token
 
-    def reload(self) -> None:
-        """Look for what was changed by hand."""
+    def reload(self, preload: Mapping[str, str]) -> None:
+        """Look for what was changed by hand, and put in what the configuration has."""
         self._folder.reload()
+        self._preload(preload)
 
     async def stop(self) -> None:
         """No more timers."""
@@ -211,7 +216,7 @@ class FolderResolver(ClaimService):
             alarm.cancel()
             server.kernel.unsubscribe(subscription)
         if not token:
-            raise InvalidJWT("account jwt not found")
+            raise InvalidJWT(NOT_FOUND)
         return token
 
     def _new_inbox(self) -> bytes:

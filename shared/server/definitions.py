@@ -1,19 +1,52 @@
 """Accounts of a configuration as what accounts are, wherever they are written down (``accounts/definition.py``)."""
 
+from collections.abc import Mapping
+
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
-from phloem.shared.accounts.definition import Definition, Kind, Limits
+from phloem.shared.accounts.definition import Definition, Destination, Kind, Limits, SubjectMapping
 from phloem.shared.accounts.definition import Export as ExportDefinition
 from phloem.shared.accounts.definition import Import as ImportDefinition
 from phloem.shared.server.options import Options
 from phloem.shared.server.options_accounts import AccountLimits, Export, Import
 from phloem.shared.server.options_auth import Account
 
+JETSTREAM_SUBJECTS = {  # what is asked without a domain: what it is called inside of one
+    "$JS.API.INFO": "INFO",
+    **{
+        f"$JS.API.{kind}.>": f"{kind}.>"
+        for kind in ("STREAM", "CONSUMER", "DIRECT", "META", "SERVER", "ACCOUNT")
+    },
+    "$KV.>": "$KV.>",
+    "$OBJ.>": "$OBJ.>",
+}
+
 
 def definitions(options: Options) -> dict[str, Definition]:
     """Every account that the configuration knows, by name, ``$G`` and the system account among them."""
     found = {name: Definition(name, name) for name in options.account_names}
     found[GLOBAL_ACCOUNT] = found[GLOBAL_ACCOUNT]._replace(mappings=options.mappings)
-    return found | {account.name: definition(account) for account in options.accounts}
+    found |= {account.name: definition(account) for account in options.accounts}
+    keeps_streams = options.jetstream is not None and options.jetstream.on and not options.accounts
+    return {
+        name: known
+        if name == GLOBAL_ACCOUNT and keeps_streams
+        else with_default_domain(known, options.default_js_domain)
+        for name, known in found.items()
+    }
+
+
+def with_default_domain(account: Definition, domains: Mapping[str, str]) -> Definition:
+    """The account with requests to JetStream led to the domain that ``default_js_domain`` has for it."""
+    domain = domains.get(account.name, "")
+    if not domain:
+        return account
+    own = {mapping.source for mapping in account.mappings}
+    led = [
+        SubjectMapping(subject, (Destination(f"$JS.{domain}.API.{rest}"),))
+        for subject, rest in JETSTREAM_SUBJECTS.items()
+        if subject not in own
+    ]
+    return account._replace(mappings=(*account.mappings, *led))
 
 
 def definition(account: Account) -> Definition:

@@ -122,6 +122,13 @@ def merge(loaded: Loaded | None, flags: Mapping[tuple[str, ...], Any]) -> Option
     return Options(**fields, explicit=explicit)
 
 
+def as_options(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> Options:
+    """Options from a file's path or from a mapping with the file's keys."""
+    if isinstance(config, Mapping):
+        return merge(load_mapping(config), {})
+    return merge(load(config) if config else None, {})
+
+
 # --- reading structs ------------------------------------------------------------------------------
 
 

@@ -31,9 +31,11 @@ from phloem.shared.security.admission import Peer, account_of, admit, present
 from phloem.shared.security.claims import UserClaims
 from phloem.shared.security.nkeys import verify
 from phloem.shared.security.tokens import decode_as, decode_base64url, encode_base64url
+from phloem.shared.server.tls import mapped_types
 
 if TYPE_CHECKING:
     from phloem.shared.server.callout import Callout
+    from phloem.shared.server.options import Options
     from phloem.shared.server.options_auth import Account
     from phloem.shared.server.server import Server
     from phloem.shared.server.trusted_accounts import TrustedAccount, TrustedAccounts
@@ -118,12 +120,14 @@ class Login:
             from phloem.shared.server.callout import Callout  # noqa: PLC0415  (nor a callout)
 
             self.callout = Callout(self._server, configured)
+        if self.trusted is None:
+            self._server.members.limits.clear()
         for account in self._server.options.accounts:
             self._server.members.limits[account.name] = limits_of(account)
         if self.trusted is not None:
             self.trusted.use_pinned(self._server.options.resolver_pinned_accounts)
             if self._server.ready:
-                self.trusted.resolver.reload()
+                self.trusted.reload()
 
     async def stop(self) -> None:
         """Nobody comes in any more."""
@@ -160,7 +164,8 @@ class Login:
         if identity.proxy and identity.proxy not in self._proxies():
             return None
         if identity.admitted is not None:
-            return identity
+            pinned = self.trusted.pinned if self.trusted is not None else None
+            return identity if pinned is None or identity.account in pinned else None
         renewed = self._server.auth.renew(identity, connection_type)
         return renewed and renewed._replace(asks=identity.asks, proxy=identity.proxy)
 
@@ -182,6 +187,11 @@ class Login:
         task = self._server.spawn(self._later(visitor, outcome, done), f"login cid:{conn.cid}")
         self._waiting[conn.cid] = task
         task.add_done_callback(lambda _: self._over(conn, outcome))
+
+    @property
+    def waiting(self) -> int:
+        """How many logins take longer."""
+        return len(self._waiting)
 
     def _over(self, conn: Connection, outcome: Coroutine[Any, Any, Verdict]) -> None:
         self._waiting.pop(conn.cid, None)
@@ -353,6 +363,22 @@ class Login:
     @property
     def _timeout_ns(self) -> int:
         return self._server.options.authorization.timeout_ns
+
+
+def authenticator(o: "Options") -> Authenticator:
+    """Who is written down in the configuration."""
+    a = o.authorization
+    return Authenticator(
+        users=(*o.users, *o.nkeys),
+        user=a.user,
+        password=a.password,
+        token=a.token,
+        no_auth_user=o.no_auth_user,
+        permissions=a.default_permissions,
+        anonymous=o.anonymous,
+        proxy_required=a.proxy_required,
+        by_certificate=mapped_types(o),
+    )
 
 
 def limits_of(account: "Account") -> Limits:

@@ -42,13 +42,13 @@ class Peer(Protocol):
 
 
 class Member:
-    """One of them."""
+    """One of them, and what will end his stay."""
 
-    __slots__ = ("alarm", "peer")
+    __slots__ = ("alarms", "peer")
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
-        self.alarm: Alarm | None = None
+        self.alarms: list[Alarm] = []
 
 
 class Members:
@@ -59,6 +59,7 @@ class Members:
         self._accounts: dict[str, dict[int, Member]] = {}
         self._where: dict[int, str] = {}
         self._compiled: OrderedDict[Rules | None, Permissions] = OrderedDict()
+        self._by_id: dict[int, tuple[Rules, Permissions | None]] = {}
         self.limits: dict[str, Limits] = {}
 
     def of(self, account: str) -> Sequence[Peer]:
@@ -95,8 +96,8 @@ class Members:
             return False
         there = self._accounts[name]
         member = there.pop(conn.cid)
-        if member.alarm is not None:
-            member.alarm.cancel()
+        for alarm in member.alarms:
+            alarm.cancel()
         if not there:
             del self._accounts[name]
         return True
@@ -114,7 +115,7 @@ class Members:
             return
         due_ns = self._server.clock.monotonic_ns() + admitted.expires_ns
         leaves = Leaves(renewal.USER_EXPIRED, Reason.AUTHENTICATION_EXPIRED.text)
-        member.alarm = self._server.alarms.at(due_ns, lambda: self.close(member.peer, leaves))
+        member.alarms.append(self._server.alarms.at(due_ns, lambda: self.close(member.peer, leaves)))
         self._server.schedule()
 
     # --- what they may do --------------------------------------------------------------------------------
@@ -136,7 +137,7 @@ class Members:
     def permissions(self, identity: Identity) -> Permissions | None:
         """What somebody may do, compiled; equal rules are compiled once as long as they are in use."""
         if identity.admitted is None and not identity.asks:
-            return self._server.permissions(identity.permissions)
+            return self._configured(identity.permissions)
         rules = self.rules(identity)
         known = self._compiled.get(rules)
         if known is None:
@@ -149,6 +150,21 @@ class Members:
         self._compiled.move_to_end(rules)
         return known
 
+    def _configured(self, rules: Rules | None) -> Permissions | None:
+        """Users of the configuration share one compiled set as long as it lasts."""
+        if rules is None:
+            return None
+        known = self._by_id.get(id(rules))
+        if known is None:
+            lists = permission_lists(rules)
+            known = (rules, None if lists is None else Permissions(self._server.kernel, **lists))
+            self._by_id[id(rules)] = known
+        return known[1]
+
+    def forget_rules(self) -> None:
+        """There is another configuration."""
+        self._by_id.clear()
+
     def apply_limits(self, peer: Peer) -> None:
         """The limits of now; who has more subscriptions than he may have goes."""
         payload, subs = self.bounds(peer.identity)
@@ -158,11 +174,13 @@ class Members:
     def check_subscriptions(self, peer: Peer) -> None:
         """Whoever has as many subscriptions as he may have, or more, when limits are set, is told and closed."""
         _payload, most = self.bounds(peer.identity)
-        if most < 0 or peer.conn.closed or peer.conn.stats["subscriptions"] < most:
+        member = self._accounts.get(peer.identity.account, {}).get(peer.conn.cid)
+        if member is None or most < 0 or peer.conn.stats["subscriptions"] < most:
             return
         peer.conn.complain(TOO_MANY_SUBSCRIPTIONS)
         due_ns = self._server.clock.monotonic_ns() + GRACE_NS
-        self._server.alarms.at(due_ns, lambda: peer.conn.close(Reason.MAX_SUBSCRIPTIONS))
+        close = self._server.alarms.at(due_ns, lambda: peer.conn.close(Reason.MAX_SUBSCRIPTIONS))
+        member.alarms.append(close)
         self._server.schedule()
 
     # --- changes -------------------------------------------------------------------------------------------

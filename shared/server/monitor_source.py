@@ -148,6 +148,9 @@ class ServerSource:
         ended = self._ended.get(account.name) or Ended()
         return AccountRecord(
             name=account.name,
+            tag=definition.title
+            if (definition := self._server.crossings.definitions.get(account.name))
+            else "",
             stats=account.stats,
             ended_clients=ended.clients,
             ended_leafs=ended.leafs,
@@ -192,6 +195,7 @@ def _client(client: Client, *, stop_wall_ns: int = 0, stop_ns: int = 0, reason: 
         stats=client.conn.stats,
         subscriptions=client.conn.subscriptions,
         account=client.identity.account,
+        account_tag=client.identity.title,
         user=client.identity.name,
         name=connect.name if connect else "",
         lang=connect.lang if connect else "",
@@ -213,6 +217,7 @@ def _link(link: Link) -> ConnRecord:
         stats=link.conn.stats,
         subscriptions=link.conn.subscriptions,
         account=link.account,
+        account_tag=link.identity.title,
         user=link.user,
         name=link.name,
         version=link.version,

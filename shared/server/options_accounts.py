@@ -23,7 +23,12 @@ class Export(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tuple[str, ...], Kind.ARRAY, Opt("Who may import it; without it everybody.", reload=True)
     ] = ()
     account_token_position: Annotated[
-        int, Opt("Token of the subject, from 1, that has to be the importer's name; 0 for none.", reload=True)
+        int,
+        Opt(
+            "Token of the subject, from 1, that has to be the importer's name; 0 for none.",
+            least=0,
+            reload=True,
+        ),
     ] = 0
     response_type: Annotated[
         ResponseType,

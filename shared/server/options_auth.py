@@ -126,7 +126,6 @@ class Authorization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             "A service decides who may connect.",
             aliases="auth_hook",
             example='{ issuer: "A...", auth_users: [auth] }',
-            reload=True,
         ),
     ] = None
     proxy_required: Annotated[

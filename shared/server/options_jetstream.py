@@ -6,6 +6,8 @@ import msgspec
 
 from phloem.shared.server.declare import Duration, Kind, Opt, Size
 
+SINGLE_TIER = "R1"  # what limits by replicas call one copy
+
 
 class BatchLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Bounds of batches; 0 for the default."""
@@ -105,6 +107,9 @@ class AccountJetStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         Size, Opt("Bytes of one file stream.", aliases="store_max_stream_bytes")
     ] = -1
     max_ack_pending: Annotated[int, Opt("Most that a consumer may ask for.")] = -1
+    tiers: dict[
+        str, "AccountJetStream"
+    ] = {}  # a JWT's limits by replicas, if it has such; those of R1 are these here
 
     @property
     def on(self) -> bool:

@@ -53,21 +53,21 @@ class AuthCallout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     EXPECTED: ClassVar[str] = "Expected authorization callout to be a map/struct"
     UNKNOWN: ClassVar[str] = "parsing authorization callout"
 
-    issuer: Annotated[str, Opt("Public account key that signs its answers.", reload=True)] = ""
-    account: Annotated[
-        str, Opt("Account in which the service is.", aliases="acc", empty_is_default=True, reload=True)
-    ] = GLOBAL_ACCOUNT
+    issuer: Annotated[str, Opt("Public account key that signs its answers.")] = ""
+    account: Annotated[str, Opt("Account in which the service is.", aliases="acc", empty_is_default=True)] = (
+        GLOBAL_ACCOUNT
+    )
     auth_users: Annotated[
         tuple[str, ...],
         Kind.ARRAY,
-        Opt("Users, also by nkey, about whom it is not asked.", aliases="users", reload=True),
+        Opt("Users, also by nkey, about whom it is not asked.", aliases="users"),
     ] = ()
     xkey: Annotated[
         str,
-        Opt("Public curve key of the service; requests are encrypted for it.", aliases="key", reload=True),
+        Opt("Public curve key of the service; requests are encrypted for it.", aliases="key"),
     ] = ""
     allowed_accounts: Annotated[
-        tuple[str, ...], Kind.ARRAY, Opt("Accounts that it decides about; without it all.", reload=True)
+        tuple[str, ...], Kind.ARRAY, Opt("Accounts that it decides about; without it all.")
     ] = ()
 
 

@@ -5,13 +5,14 @@ for cannot be opened, nothing changes and the log says why. What can fail comes 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from phloem.shared.errors import ConfigError
 from phloem.shared.kernel import Reason
 from phloem.shared.server import log as logs
 from phloem.shared.server.definitions import definitions
+from phloem.shared.server.durations import format_duration
 from phloem.shared.server.files import write_pid_file
 from phloem.shared.server.options import Options
 from phloem.shared.server.reload_rules import differences
@@ -51,35 +52,47 @@ def reload(server: "Server", source: Callable[[], Options]) -> bool:
 
 def use(server: "Server", source: Callable[[], Options]) -> None:
     """As ``reload``, for whoever wants to know what is wrong: raises ConfigError and OSError."""
+    old = server.options
     try:
         new = source()
         validate(new)
-        changed = differences(server.options, new)
+        changed = differences(old, new)
         contexts = server.tls.prepare(new)
-        had_tls = server.options.tls is not None
         _change(server, new, set(changed), contexts)
     except (ConfigError, OSError) as error:
         log.error("Failed to reload server configuration: %s", error)
         raise
-    if had_tls or new.tls is not None:
+    if old.tls is not None or new.tls is not None:
         log.info("Reloaded: tls = %s", "enabled" if new.tls is not None else "disabled")
-    for text in dict.fromkeys(filter(None, (_told(server, name, new) for name in changed))):
+    for text in dict.fromkeys(text for name in changed for text in _told(name, old, new)):
         log.info("Reloaded: %s", text)
     log.info("Reloaded server configuration (%s)", new.config_digest)
 
 
-def _told(server: "Server", name: str, new: Options) -> str:
+def _told(name: str, old: Options, new: Options) -> list[str]:
     """What the log says of an option that has changed."""
+    before, after = getattr(old, name), getattr(new, name)
     match name:
         case "no_fast_producer_stall":
-            return f"fast producers will {'not ' if new.no_fast_producer_stall else ''}be stalled"
+            return [f"fast producers will {'not ' if after else ''}be stalled"]
         case "proxies":
-            return f"proxies trusted keys are {[proxy.key for proxy in new.proxies.trusted]}"
+            had, has = {proxy.key for proxy in before.trusted}, {proxy.key for proxy in after.trusted}
+            changes = ((had - has, "removed"), (has - had, "added"))
+            return [f"proxies trusted keys {_quoted(keys)} were {what}" for keys, what in changes if keys]
         case "tls":
-            return ""  # said whenever there is any
+            return []  # said whenever there is any
         case "jetstream":
-            return "JetStream" if server.jetstream is None else "JetStream limits"
-    return TOLD.get(name, f"{name.removesuffix('_ns')} = {getattr(new, name)}")
+            stays = all(block is not None and block.on for block in (before, after))
+            return ["JetStream limits" if stays else "JetStream"]
+        case _ if name.endswith("_ns"):
+            return [f"{name.removesuffix('_ns')} = {format_duration(after)}"]
+        case _ if isinstance(after, bool):
+            return [f"{name} = {str(after).lower()}"]
+    return [TOLD.get(name, f"{name} = {after}")]
+
+
+def _quoted(keys: Iterable[str]) -> str:
+    return "[" + " ".join(f'"{key}"' for key in sorted(keys)) + "]"
 
 
 def _change(server: "Server", new: Options, changed: set[str], contexts: Contexts) -> None:
@@ -130,7 +143,7 @@ def _apply(server: "Server", old: Options, changed: set[str]) -> None:
         if server.jetstream is not None:
             server.jetstream.reload_accounts()
     if {"accounts", "mappings"} & changed and server.login.trusted is None:
-        server.use_definitions(definitions(new))
+        server.crossings.define(definitions(new))
     server.clients.relimit()
     server.leafs.relimit()
     if {"tls", "leafnodes"} & changed:

@@ -18,6 +18,8 @@ from phloem.shared.security.nkeys import Prefix, is_public
 from phloem.shared.security.tokens import decode_as
 
 MISSING = "account missing"
+NOT_FOUND = "account jwt not found"
+NO_KEY = "will only fetch valid account keys"
 
 
 class Resolver(Protocol):
@@ -29,8 +31,8 @@ class Resolver(Protocol):
     async def fetch(self, name: str) -> str:
         """The JWT of an account. Raises InvalidJWT with nats-server's words for why there is none."""
 
-    def reload(self) -> None:
-        """Look again at what may have been changed by hand."""
+    def reload(self, preload: Mapping[str, str]) -> None:
+        """The configuration has these; look again at what may have been changed by hand."""
 
     async def stop(self) -> None:
         """No more fetching."""
@@ -49,7 +51,7 @@ def checked_preload(preload: Mapping[str, str]) -> dict[str, str]:
 def check_name(name: str) -> None:
     """Raises InvalidJWT for what is no account."""
     if not is_public(name, Prefix.ACCOUNT):
-        raise InvalidJWT("will only fetch valid account keys")
+        raise InvalidJWT(NO_KEY)
 
 
 class MemoryResolver:
@@ -68,8 +70,13 @@ class MemoryResolver:
         except KeyError:
             raise InvalidJWT(MISSING) from None
 
-    def reload(self) -> None:
-        """Nothing to do."""
+    def get(self, name: str) -> str | None:
+        """The JWT of an account, at once."""
+        return self._tokens.get(name)
+
+    def reload(self, preload: Mapping[str, str]) -> None:
+        """These and no others."""
+        self._tokens = checked_preload(preload)
 
     async def stop(self) -> None:
         """Nothing to do."""
@@ -139,7 +146,7 @@ class UrlResolver:
             return parts.geturl()
         return parts._replace(netloc=f"{parts.username}:xxxxx@{parts.netloc.rpartition('@')[2]}").geturl()
 
-    def reload(self) -> None:
+    def reload(self, preload: Mapping[str, str]) -> None:
         """Nothing to do."""
 
     async def stop(self) -> None:

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from phloem import __version__
@@ -137,6 +138,19 @@ def _greet(server: Server) -> None:
         log.warning("%s", warning)
     if options.config_file:
         log.info("Using configuration file: %s (%s)", options.config_file, options.config_digest)
+    if options.operators:
+        log.info("Trusted Operators")
+    for operator in options.operators:
+        claims = operator.claims
+        log.info('  System  : "%s"', claims.aud)
+        log.info('  Operator: "%s"', claims.name)
+        log.info("  Issued  : %s", _date(claims.iat))
+        log.info("  Expires : %s", _date(claims.exp) if claims.exp else "Never")
+
+
+def _date(seconds: int) -> str:
+    """As Go prints it, in local time."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %z %Z")
 
 
 def urls(server: Server) -> dict[str, list[str]]:

@@ -11,39 +11,37 @@ The loop watches the kernel's descriptor; ``schedule`` keeps one timer for whate
 import asyncio
 import logging
 import os
-import platform
 import random
 import socket
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from phloem.shared import limits
-from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT, Authenticator, Rules, permission_lists
-from phloem.shared.accounts.definition import Definition
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
 from phloem.shared.clock import Clock, SystemClock
 from phloem.shared.errors import ConfigError
-from phloem.shared.kernel import BUILD, KIND_LEAF, Account, Connection, Kernel, Permissions, Reason
+from phloem.shared.kernel import BUILD, KIND_LEAF, Account, Connection, Kernel, Reason
 from phloem.shared.net.listener import Listener
 from phloem.shared.security.nkeys import KEY_BYTES, KeyPair, Prefix, encode
 from phloem.shared.server.accounts import Accounts
 from phloem.shared.server.alarms import Alarms
 from phloem.shared.server.clients import Client, Clients
 from phloem.shared.server.definitions import definitions
+from phloem.shared.server.greeting import client_info
 from phloem.shared.server.lame_duck import LameDuck
 from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leafnodes import LeafLinks
-from phloem.shared.server.load import load, load_mapping, merge
-from phloem.shared.server.login import Login
+from phloem.shared.server.load import as_options
+from phloem.shared.server.login import Login, authenticator
 from phloem.shared.server.members import Members
 from phloem.shared.server.monitor_source import ServerSource
 from phloem.shared.server.options import Options
-from phloem.shared.server.options_jetstream import AccountJetStream
 from phloem.shared.server.system.no_events import NoEvents
 from phloem.shared.server.system.system import System
-from phloem.shared.server.tls import FIRST_ONLY, TlsState, mapped_types
+from phloem.shared.server.tls import FIRST_ONLY, TlsState
 from phloem.shared.server.validation import validate
-from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION, Info
+from phloem.shared.wire.info import Info
 
 if TYPE_CHECKING:
     from nats.aio.client import Client as NatsClient
@@ -53,13 +51,6 @@ if TYPE_CHECKING:
     from phloem.shared.server.monitor.pages import Monitor
 
 log = logging.getLogger("phloem.server")
-
-
-def as_options(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> Options:
-    """Options from a file's path or from a mapping with the file's keys."""
-    if isinstance(config, Mapping):
-        return merge(load_mapping(config), {})
-    return merge(load(config) if config else None, {})
 
 
 class Server:
@@ -107,14 +98,13 @@ class Server:
         self.system: System | None = None
         self.events = NoEvents()
         self.reload: Callable[[], None] | None = None  # set by a process that has a configuration file
-        self.auth = self._authenticator(self.options)
+        self.auth = authenticator(self.options)
         self.login = Login(self)
         self.members = Members(self)
         self.ldm: LameDuck | None = None
         self._listener: Listener | None = None
         self._unix: Listener | None = None
         self._leaf_listener: Listener | None = None
-        self._permissions: dict[int, tuple[Rules, Permissions | None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self.alarms = Alarms()
         self._cid = 0
@@ -155,11 +145,9 @@ class Server:
         for name in o.account_names:
             self.account(name)
         if self.login.trusted is None:
-            self.use_definitions(definitions(o))
+            self.crossings.define(definitions(o))
         self.use_jetstream()
-        if self.system_account:
-            self.system = System(self)
-            self.events = self.system.events
+        self._use_system()
         if o.http_port or o.https_port:
             from phloem.shared.server.monitor.pages import Monitor  # noqa: PLC0415  (nor for HTTP without a port)
 
@@ -301,32 +289,9 @@ class Server:
         scheme = "nats" if self.tls.clients is None else "tls"
         return f"{scheme}://{host}:{self.port}"
 
-    def client_info(self, *, tls_first: bool = False, port_used: int = 1, **fields: Any) -> Info:
-        """INFO for a client, with ``fields`` set as well; without a ``port_used`` it came from this machine, where
-        there is no TLS."""
-        o = self.options
-        host, port = o.host, self.port
-        if o.client_advertise:
-            advertised, _, number = o.client_advertise.rpartition(":")
-            host, port = (advertised, int(number)) if advertised else (number, port)
-        return Info(
-            server_id=self.server_id,
-            server_name=self.name,
-            version=PROTOCOL_VERSION,
-            proto=1,
-            go=f"python{platform.python_version()}",
-            host=host,
-            port=port,
-            headers=not o.no_header_support,
-            auth_required=self.login.required,
-            **self.tls.in_info(port_used, tls_first=tls_first),
-            max_payload=o.max_payload,
-            jetstream=self.jetstream is not None,
-            domain=o.jetstream.domain if self.jetstream is not None and o.jetstream is not None else "",
-            api_lvl=API_LEVEL,
-            xkey=self.curve.public_key,
-            **fields,
-        )
+    def client_info(self, **fields: Any) -> Info:
+        """INFO for a client, with ``fields`` set as well."""
+        return client_info(self, **fields)
 
     def next_cid(self) -> int:
         """A number for a new connection."""
@@ -345,20 +310,6 @@ class Server:
             self.crossings.added(name)
         return account
 
-    def use_definitions(self, definitions: Mapping[str, Definition]) -> None:
-        """What accounts are now, by name."""
-        self.crossings.define(definitions)
-
-    @property
-    def definitions(self) -> Mapping[str, Definition]:
-        """What accounts are, by name."""
-        return self.crossings.definitions
-
-    def use_account_jetstream(self, name: str, options: AccountJetStream | None) -> None:
-        """What an account of an operator may keep; ``None``: nothing."""
-        if self.jetstream is not None:
-            self.jetstream.use_account(name, options)
-
     @property
     def system_account(self) -> str:
         """The account's name; empty without one, which JetStream, as in nats-server, does not do without."""
@@ -369,17 +320,6 @@ class Server:
     def is_system(self, account: str) -> bool:
         """Whether this is the system account."""
         return account == self.system_account
-
-    def permissions(self, rules: Rules | None) -> Permissions | None:
-        """``rules`` compiled; users share one compiled set as long as the configuration lasts."""
-        if rules is None:
-            return None
-        known = self._permissions.get(id(rules))
-        if known is None:
-            lists = permission_lists(rules)
-            known = (rules, None if lists is None else Permissions(self.kernel, **lists))
-            self._permissions[id(rules)] = known
-        return known[1]
 
     def first_ping_ns(self, first_ns: int) -> int:
         """How long after CONNECT the first PING is due: soon, to learn the round trip, with 0 to 20 % jitter."""
@@ -395,25 +335,10 @@ class Server:
 
     # --- configuration -----------------------------------------------------------------------------
 
-    @staticmethod
-    def _authenticator(o: Options) -> Authenticator:
-        a = o.authorization
-        return Authenticator(
-            users=(*o.users, *o.nkeys),
-            user=a.user,
-            password=a.password,
-            token=a.token,
-            no_auth_user=o.no_auth_user,
-            permissions=a.default_permissions,
-            anonymous=o.anonymous,
-            proxy_required=a.proxy_required,
-            by_certificate=mapped_types(o),
-        )
-
     def use_authorization(self, new: Options) -> None:
         """Reload: clients whose credentials are no longer good are closed, the others get their new permissions."""
-        self.auth = self._authenticator(new)
-        self._permissions.clear()
+        self.auth = authenticator(new)
+        self.members.forget_rules()
         for name in new.account_names:
             self.account(name)
         self.login.reload()
@@ -431,11 +356,16 @@ class Server:
         elif self.jetstream is not None:
             self.jetstream.relimit(wanted)
         else:
-            from phloem.shared.server.jetstream.system import JetStream  # noqa: PLC0415  (only whoever keeps streams pays for it)
+            from phloem.shared.server.jetstream.system import opened  # noqa: PLC0415  (only whoever keeps streams pays for it)
 
-            jetstream = JetStream(self, wanted)
-            jetstream.start()
-            self.jetstream = jetstream
+            self.jetstream = opened(self)
+            self._use_system()
+
+    def _use_system(self) -> None:
+        """Answer in the system account, if there is one."""
+        if self.system_account and self.system is None:
+            self.system = System(self)
+            self.events = self.system.events
 
     def apply_limits(self) -> None:
         """Tell the kernel the limits of the current options."""
@@ -485,8 +415,6 @@ class Server:
             self._timer.cancel()
         self._timer_ns = due
         self._timer = self._loop.call_later(max(due - self.clock.monotonic_ns(), 0) / 1e9, self._sweep)
-
-    wake_sweep = schedule
 
     def _sweep(self) -> None:
         self._timer = None

@@ -51,12 +51,18 @@ def _where(server: "Server", peer: "Peer | None") -> dict[str, Any]:
     return {"server": name, "cluster": server.leafs.own_cluster}
 
 
-def _tail(peer: "Peer") -> dict[str, Any]:
+def _tail(server: "Server", peer: "Peer") -> dict[str, Any]:
     if isinstance(peer, Link):
-        return {"name_tag": peer.identity.account, "kind": "Leafnode"}
+        return {"name_tag": _title(server, peer), "kind": "Leafnode"}
     assert isinstance(peer, Client)
     jwt = peer.connect.jwt if peer.connect is not None else ""
-    return {"jwt": jwt, "name_tag": peer.identity.account, "kind": "Client", "client_type": "nats"}
+    return {"jwt": jwt, "name_tag": _title(server, peer), "kind": "Client", "client_type": "nats"}
+
+
+def _title(server: "Server", peer: "Peer") -> str:
+    """What people call the account, if that is something else."""
+    definition = server.crossings.definitions.get(peer.identity.account)
+    return definition.title if definition is not None and definition.title != definition.name else ""
 
 
 def _inner(document: Mapping[str, Any]) -> bytes:
@@ -66,7 +72,7 @@ def _inner(document: Mapping[str, Any]) -> bytes:
 
 def pieces(server: "Server", peer: "Peer") -> tuple[bytes, bytes, bytes, bytes]:
     """For ``Connection.set_identity``."""
-    middle, where, tail = _inner(_middle(peer)), _inner(_where(server, peer)), _inner(_tail(peer))
+    middle, where, tail = _inner(_middle(peer)), _inner(_where(server, peer)), _inner(_tail(server, peer))
     return (
         b"{" + _inner(_head(peer)),
         b"," + middle if middle else b"",
@@ -88,7 +94,7 @@ def _info(server: "Server", peer: "Peer | None", *, detailed: bool) -> dict[str,
     if not detailed:
         whole = {"acc": peer.identity.account, **rtt}
     else:
-        whole = {**_head(peer), **_middle(peer), **rtt, **_where(server, peer), **_tail(peer)}
+        whole = {**_head(peer), **_middle(peer), **rtt, **_where(server, peer), **_tail(server, peer)}
     return {name: value for name, value in whole.items() if value}
 
 

@@ -10,20 +10,32 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from phloem.shared import limits
-from phloem.shared.accounts.definition import Definition, Limits
+from phloem.shared.accounts.definition import Definition, Export, Import, Limits
 from phloem.shared.accounts.from_claims import definition
 from phloem.shared.errors import ConfigError, InvalidJWT
+from phloem.shared.kernel import Reason
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.security import trust as trusting
 from phloem.shared.security.account_rules import tiers
-from phloem.shared.security.claims import OPEN_LIMITS, AccountClaims, OperatorLimits
+from phloem.shared.security.claims import OPEN_LIMITS, AccountClaims, JetStreamLimits, OperatorLimits
 from phloem.shared.security.claims import Account as AccountBody
 from phloem.shared.security.nkeys import Prefix, is_public
-from phloem.shared.security.trust import Account, Trust, verify_account
-from phloem.shared.server.options_jetstream import AccountJetStream
+from phloem.shared.security.trust import Account, Trust, activates, verify_account
+from phloem.shared.server.definitions import with_default_domain
+from phloem.shared.server.options_jetstream import SINGLE_TIER, AccountJetStream
 from phloem.shared.server.options_trust import MEMORY, URL
-from phloem.shared.server.resolvers import MemoryResolver, Resolver, UrlResolver, check_name
+from phloem.shared.server.resolvers import (
+    MISSING,
+    NO_KEY,
+    NOT_FOUND,
+    MemoryResolver,
+    Resolver,
+    UrlResolver,
+    check_name,
+)
 
 if TYPE_CHECKING:
     from phloem.shared.server.alarms import Alarm
@@ -33,19 +45,21 @@ log = logging.getLogger("phloem.server")
 
 EXPIRED = "account expired"
 BOOTSTRAP_S = 1.0  # between attempts to find the system account
-SINGLE_TIER = "R1"
+NOT_THERE = (MISSING, NOT_FOUND, NO_KEY)
 NOTHING = Limits(connections=0, subscriptions=0, payload=0, leafnodes=0)
 
 
 class TrustedAccount:
     """One of them. ``token`` is the JWT that holds; ``expired``: nobody comes in, until there is a new one."""
 
-    __slots__ = ("account", "alarm", "definition", "expired", "token", "updated_ns")
+    __slots__ = ("account", "alarm", "definition", "expired", "imports", "token", "updated_ns")
 
     def __init__(self, account: Account, token: str) -> None:
         self.account = account
         self.token = token
         self.definition: Definition = definition(account.claims)
+        written = (entry for entry in account.claims.nats.imports if entry is not None)
+        self.imports = dict(zip(self.definition.imports, written, strict=True))
         self.alarm: Alarm | None = None
         self.expired = False
         self.updated_ns = 0
@@ -68,6 +82,8 @@ class TrustedAccounts:
         self.trust = trust
         self.resolver: Resolver = MemoryResolver({})
         self.pinned: frozenset[str] | None = None
+        self._activation: Alarm | None = None  # for the first activation that runs out
+        self._activation_ends_s = 0
         self._known: dict[str, TrustedAccount] = {}
         self._fetching: dict[str, asyncio.Task[TrustedAccount]] = {}
         self._room = asyncio.Semaphore(limits.ACCOUNT_FETCHES)
@@ -116,6 +132,30 @@ class TrustedAccounts:
         """The only accounts whose users may come in; the system account always may."""
         accounts = frozenset(pinned)
         self.pinned = accounts | {self._system} if accounts else None
+
+    def reload(self) -> None:
+        """The configuration may have other JWTs. What is gone from a resolver in memory is gone altogether."""
+        self.resolver.reload(self._server.options.resolver_preload)
+        if not isinstance(self.resolver, MemoryResolver):
+            return
+        for name in list(self._known):
+            token = self.resolver.get(name)
+            why = "removed"
+            if token is not None:
+                try:
+                    self.update(token, name)
+                except InvalidJWT:
+                    why = "bad claims"
+                else:
+                    continue
+            if not self._known[name].expired:
+                log.info('Reloaded: deleting account [%s]: "%s"', why, name)
+                self._turn_out(name)
+
+    def _turn_out(self, name: str) -> None:
+        for peer in self._server.members.of(name):
+            peer.conn.close(Reason.AUTHENTICATION_VIOLATION, b"Authorization Violation")
+        self.remove(name)
 
     # --- asking ------------------------------------------------------------------------------------------
 
@@ -169,7 +209,9 @@ class TrustedAccounts:
             async with self._room:
                 token = await self.resolver.fetch(name)
         except InvalidJWT as error:
-            log.warning("Account fetch failed: %s", error)
+            # peers choose which accounts are asked for; that one is not there is told with their failure
+            level = logging.DEBUG if str(error) in NOT_THERE else logging.WARNING
+            log.log(level, "Account fetch failed: %s", error)
             raise InvalidJWT(EXPIRED) from None if known is not None and known.expired else error
         self._server.do(lambda: self._apply(token, name))
         found = self._known[name]
@@ -226,7 +268,7 @@ class TrustedAccounts:
         known.definition = known.definition._replace(limits=NOTHING, exports=(), imports=(), mappings=())
         self._server.members.limits[name] = NOTHING
         self._server.members.expire(name)
-        self._server.use_account_jetstream(name, None)
+        self._use_jetstream(name, None)
         self._publish_definitions()
 
     def _apply(self, token: str, name: str) -> None:
@@ -249,7 +291,7 @@ class TrustedAccounts:
             server.members.renew(before.account, account)
         if now.expired:
             server.members.expire(name)
-        server.use_account_jetstream(name, jetstream_limits(claims.nats.limits))
+        self._use_jetstream(name, jetstream_limits(claims.nats.limits))
         self._publish_definitions()
 
     def _set_alarm(self, known: TrustedAccount, now_s: int) -> None:
@@ -274,6 +316,10 @@ class TrustedAccounts:
         ]
         return [(name, limits) for name, limits in found if limits is not None and name != self._system]
 
+    def _use_jetstream(self, name: str, options: AccountJetStream | None) -> None:
+        if self._server.jetstream is not None and name != self._system:
+            self._server.jetstream.use_account(name, options)
+
     @property
     def _system(self) -> str:
         return self._server.options.system_account
@@ -281,15 +327,48 @@ class TrustedAccounts:
     # --- imports ---------------------------------------------------------------------------------------------
 
     def _publish_definitions(self) -> None:
-        self._server.use_definitions({name: known.definition for name, known in self._known.items()})
+        """Tell what crosses between accounts now, and when that will change because an activation runs out."""
+        if self._activation is not None:
+            self._activation.cancel()
+        self._activation, self._activation_ends_s = None, 0
+        domains = self._server.options.default_js_domain
+        definitions = {
+            name: with_default_domain(known.definition, domains) for name, known in self._known.items()
+        }
+        self._server.crossings.define(definitions)
+        if self._activation_ends_s:
+            left_s = self._activation_ends_s - self._server.clock.wall_ns() // SECOND_NS
+            due_ns = self._server.clock.monotonic_ns() + max(left_s, 0) * SECOND_NS
+            self._activation = self._server.alarms.at(due_ns, self._publish_definitions)
+            self._server.schedule()
+
+    def activated(self, exporter: Definition, export: Export, importer: str, entry: Import) -> bool:
+        """Whether an account may have something that it needs an activation for (``crossings.Judge``)."""
+        known, asking = self._known.get(exporter.name), self._known.get(importer)
+        written = asking.imports.get(entry) if asking is not None else None
+        if known is None or written is None:
+            return False
+        now_s = self._server.clock.wall_ns() // SECOND_NS
+        found = activates(known.account, importer, written, now_s, export.revocations)
+        if found is None:
+            return False
+        if found.exp:
+            self._activation_ends_s = min(filter(None, (self._activation_ends_s, found.exp)))
+        return True
 
 
 def jetstream_limits(granted: OperatorLimits) -> AccountJetStream | None:
     """What an account may keep on this server; ``None``: nothing. Of tiers the one without replicas counts."""
-    by_tier = tiers(granted)
-    tier = by_tier.get("", by_tier.get(SINGLE_TIER))
-    if tier is None:
+    by_tier = {name: _keeping(tier) for name, tier in tiers(granted).items()}
+    if not by_tier:
         return None
+    if "" in by_tier:
+        return by_tier[""]
+    single = by_tier.get(SINGLE_TIER, AccountJetStream(max_memory=0, max_store=0))
+    return msgspec.structs.replace(single, tiers=by_tier)
+
+
+def _keeping(tier: JetStreamLimits) -> AccountJetStream:
     return AccountJetStream(
         max_memory=tier.mem_storage,
         max_store=tier.disk_storage,

@@ -15,6 +15,7 @@ enum { SID = 1 };
 static const char PROBE = '?', PROBES_END = '!', FILL = 'x';
 
 static const struct options *options;
+static struct options peer; /* the same for subscribers */
 static pthread_barrier_t start_line;
 static atomic_long probed; /* subscribers that have seen a probe */
 static long ahead;         /* messages published and not yet delivered, at most */
@@ -48,7 +49,7 @@ static struct pattern frames(bool is_publish, size_t bytes_min) {
     char header[512];
     size_t frame_bytes;
     const char *format = is_publish ? "PUB %s %ld\r\n" : "MSG %s 1 %ld\r\n";
-    snprintf(header, sizeof header, format, options->subject, options->size);
+    snprintf(header, sizeof header, format, is_publish ? options->subject : peer.subject, options->size);
     char *one = frame(header, &frame_bytes);
     struct pattern pattern = repeat_frame(one, frame_bytes, bytes_min);
     free(one);
@@ -85,8 +86,8 @@ static void probe_interest(void) {
 static void *receive(void *argument) {
     struct subscriber *subscriber = argument;
     struct connection *connection = &subscriber->connection;
-    open_connection(connection, options->subscribers, options);
-    send_text(connection, "SUB %s %s %d\r\n", options->subject, options->queue ? options->queue : "", SID);
+    open_connection(connection, options->subscribers, &peer);
+    send_text(connection, "SUB %s %s %d\r\n", peer.subject, options->queue ? options->queue : "", SID);
     struct pattern expected = frames(false, 16 * 1024);
     if (across_leaf())
         await_probes_end(subscriber);
@@ -98,7 +99,7 @@ static void *receive(void *argument) {
         if (count == 0) {
             struct message message;
             if (next_operation(connection, &message) == OPERATION_PONG) return NULL;
-            if (message.sid != SID || !text_equals(message.subject, options->subject) ||
+            if (message.sid != SID || !text_equals(message.subject, peer.subject) ||
                 !is_filled(message.payload, options->size, FILL))
                 fail(EXIT_BROKEN, "a message that nobody sent: %.*s, sid %ld, %zu bytes", (int)message.subject.length,
                      message.subject.bytes, message.sid, message.payload.length);
@@ -143,6 +144,7 @@ static void check_counts(const struct subscriber *subscribers, long count) {
 
 void run_flow(const struct options *given) {
     options = given;
+    peer = peer_options(given);
     long subscriber_count = strcmp(options->mode, "pub") == 0 ? 0 : options->subscriber_count;
     if (across_leaf() && options->queue)
         fail(EXIT_USAGE, "leaf probes every subscriber, so --queue cannot be used with it");

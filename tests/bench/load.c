@@ -14,7 +14,11 @@
  *   load js-push  --messages 1000000 [--max-ack-pending N] [--no-acks] [--flow-control] [--policy P] [--filter F]
  *   load js-filter --messages 10                                 so many consumers, each for one group of keys
  *
- * --tls is for all of them: INFO, a handshake, CONNECT (secure.c). --messages counts per publisher or per pair. Prints one JSON line. Exit codes: 1 the server or the count is wrong,
+ * --tls is for all of them: INFO, a handshake, CONNECT (secure.c).
+ * --peer-user: subscribers and responders are somebody else, in another account; --heard-subject: what they hear
+ * there.
+ *
+ * --messages counts per publisher or per pair. Prints one JSON line. Exit codes: 1 the server or the count is wrong,
  * 2 usage, 3 nothing moved for --stall seconds.
  *
  * The modes are in flow.c, round_trips.c, subjects.c and idle.c, those of JetStream in stream_window.c and
@@ -65,6 +69,13 @@ pthread_t start_thread(void *(*body)(void *), void *argument) {
     return thread;
 }
 
+struct options peer_options(const struct options *options) {
+    struct options peer = *options;
+    if (options->peer_user != NULL) peer.user = options->peer_user;
+    if (options->heard_subject != NULL) peer.subject = options->heard_subject;
+    return peer;
+}
+
 /* Thousands of connections need more descriptors than a shell usually grants. */
 static void raise_descriptor_limit(void) {
     struct rlimit limit;
@@ -94,7 +105,9 @@ static void parse(int count, char **words, struct options *o) {
         {"sub-host", &o->subscribers.host, NULL, 0},
         {"user", &o->user, NULL, 0},
         {"password", &o->password, NULL, 0},
+        {"peer-user", &o->peer_user, NULL, 0},
         {"subject", &o->subject, NULL, 0},
+        {"heard-subject", &o->heard_subject, NULL, 0},
         {"queue", &o->queue, NULL, 0},
         {"port", NULL, &port, 1},
         {"sub-port", NULL, &sub_port, 1},

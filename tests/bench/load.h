@@ -24,7 +24,9 @@ struct options {
     struct address server;      /* publishers, requesters and, unless told otherwise, everybody */
     struct address subscribers; /* the same as `server`, or the far end of a leaf link */
     const char *user, *password;
+    const char *peer_user;    /* subscribers and responders, in another account; NULL: the same */
     const char *subject;
+    const char *heard_subject; /* what subscribers hear instead; NULL: the same */
     const char *queue;  /* queue group of the subscribers; NULL: everybody gets everything */
     long messages;      /* per publisher or per pair */
     long size;          /* bytes of payload */
@@ -91,6 +93,9 @@ void await_deliveries(void);
 /* The JSON line of a run that publishes: from the first publish to the last expected delivery, or, where nothing is to
  * be delivered, to the last publisher's PONG. */
 void print_rates(const struct options *options, uint64_t start_ns, uint64_t published_ns);
+
+/* The options of subscribers and responders. */
+struct options peer_options(const struct options *options);
 
 /* The modes. Each prints one JSON line and returns; anything wrong ends the process. */
 void run_flow(const struct options *options);        /* pub, pubsub, leaf */

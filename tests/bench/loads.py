@@ -5,7 +5,7 @@ guesses: ``rounds.calibrate`` scales them to the server, so that a fast one also
 The loads of JetStream are in ``stream_loads``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from tests.bench.ratios import Goal, Unit
@@ -62,6 +62,7 @@ class Load:
     messages: int | None
     rows: tuple[Row, ...]
     leaf: bool = False
+    accounts: bool = False  # two of them, FAR and NEAR, which imports from the first
     kind: Kind = Kind.RUN
     scene: Scene | None = None
     messages_max: int | None = None
@@ -98,6 +99,35 @@ _ROUND_TRIP = Load(
         _latency("rtt-p50", "request-reply, median", "p50_us", 0.8),
         _latency("rtt-p99", "request-reply, p99", "p99_us", 0.8),
     ),
+)
+
+_IMPORT = "--subject bench.x --heard-subject far.bench.x --user far --peer-user near"
+_ACROSS_ACCOUNTS = tuple(
+    replace(load, accounts=True)
+    for load in (
+        _throughput("import-stream", "1:1, imported stream", f"pubsub {_IMPORT}", 300_000, 4.0),
+        Load(
+            "import-service",
+            ("rtt", "--pairs", "1", "--user", "near", "--peer-user", "far"),
+            2_000,
+            (_latency("import-service-p50", "imported service, median", "p50_us", 0.8),),
+        ),
+        _throughput(
+            "import-service-32",
+            "imported service, 32 pairs",
+            "rtt --pairs 32 --user near --peer-user far",
+            150,
+            1.3,
+            "requests_per_s",
+        ),
+        _throughput(
+            "mapped",
+            "1:1, mapped subject",
+            "pubsub --subject from.x --heard-subject to.x --user far",
+            300_000,
+            3.0,
+        ),
+    )
 )
 
 LOADS = (
@@ -140,6 +170,7 @@ LOADS = (
         Goal(at_most=1.0),
     ),
     _throughput("rtt-32", "request-reply, 32 pairs", "rtt --pairs 32", 150, 1.3, "requests_per_s"),
+    *_ACROSS_ACCOUNTS,
     _memory(
         "memory-idle",
         "memory after one connection",

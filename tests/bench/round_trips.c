@@ -40,7 +40,8 @@ static void *respond(void *argument) {
     struct pair *pair = argument;
     struct connection connection;
     char *frame = allocate(256 + (size_t)options->size), reply[SUBJECT_BYTES];
-    open_connection(&connection, options->server, options);
+    const struct options peer = peer_options(options);
+    open_connection(&connection, options->server, &peer);
     send_text(&connection, "SUB svc.%03ld 1\r\n", pair->number);
     confirm(&connection);
     pthread_barrier_wait(&start_line);

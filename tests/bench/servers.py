@@ -25,6 +25,21 @@ LEAF_USER, LEAF_PASSWORD = "edge", "kept-on-loopback-too"
 ALLOW = ("bench.>", "_INBOX.>", "svc.>", "s.>")
 ALLOW_JETSTREAM = ("$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>")
 DENY = ("bench.secret.>",)
+FAR, NEAR = "far", "near"  # users of two accounts: the second imports from the first
+ACCOUNTS = f"""
+  FAR {{
+    users: [ {{ user: "{FAR}", password: "{PASSWORD}" }} ]
+    exports: [ {{ stream: "bench.>" }}, {{ service: "svc.>" }} ]
+    mappings: {{ "from.*": "to.$1" }}
+  }}
+  NEAR {{
+    users: [ {{ user: "{NEAR}", password: "{PASSWORD}" }} ]
+    imports: [
+      {{ stream: {{ account: FAR, subject: "bench.>" }}, prefix: "far" }}
+      {{ service: {{ account: FAR, subject: "svc.>" }} }}
+    ]
+  }}
+"""
 STORES = Path(__file__).parent.parent.parent / "build" / "bench"
 POLL_SECONDS, POLLS_MAX = 0.01, 12_000  # how long a server may take to be ready, with a large store: 120 s
 STOP_SECONDS_MAX = 60
@@ -104,10 +119,11 @@ class Deployment:
 
     publishers: Server
     subscribers: Server
+    users: tuple[str, ...] = ("--user", USER)
 
     def arguments(self) -> tuple[str, ...]:
         """The generator's options that lead here."""
-        login = ("--user", USER, "--password", PASSWORD, "--port", str(self.publishers.port))
+        login = (*self.users, "--password", PASSWORD, "--port", str(self.publishers.port))
         if self.subscribers is self.publishers:
             return login
         return (*login, "--sub-port", str(self.subscribers.port))
@@ -117,15 +133,17 @@ class Deployment:
         return weights.resident_bytes(self.publishers.process.pid)
 
 
-def configuration(ports_file_dir: Path, leafnodes: str = "", jetstream: str = "", tls: str = "") -> str:
-    """A configuration file; ``leafnodes``, ``jetstream`` and ``tls`` are the bodies of those blocks, or empty."""
+def configuration(
+    ports_file_dir: Path, leafnodes: str = "", jetstream: str = "", accounts: str = "", tls: str = ""
+) -> str:
+    """A configuration file; ``leafnodes`` and so on are the bodies of those blocks, or empty."""
 
     def subjects(names: Sequence[str]) -> str:
         return "[" + ", ".join(f'"{name}"' for name in names) + "]"
 
     allowed = (*ALLOW, *ALLOW_JETSTREAM) if jetstream else ALLOW
     permission = f"{{ allow: {subjects(allowed)}, deny: {subjects(DENY)} }}"
-    blocks = {"leafnodes": leafnodes, "jetstream": jetstream, "tls": tls}
+    blocks = {"leafnodes": leafnodes, "jetstream": jetstream, "accounts": accounts, "tls": tls}
     return f"""\
 listen: "127.0.0.1:-1"
 ports_file_dir: "{ports_file_dir}"
@@ -170,14 +188,20 @@ def unused_port() -> int:
 
 @contextmanager
 def running(
-    product: Product, leafnodes: str = "", storage: Store | None = None, *, tls: bool = False
+    product: Product,
+    leafnodes: str = "",
+    storage: Store | None = None,
+    accounts: str = "",
+    *,
+    tls: bool = False,
 ) -> Iterator[Server]:
     """A fresh server for the length of the block, with JetStream if it has a store. Raises ServerFailed."""
     with tempfile.TemporaryDirectory(prefix="phloem-bench-") as name:
         directory = Path(name)
         config, log = directory / "server.conf", directory / "server.log"
         secured = Certificates(directory).server.block if tls else ""
-        config.write_text(configuration(directory, leafnodes, storage.block if storage else "", secured))
+        jetstream = storage.block if storage else ""
+        config.write_text(configuration(directory, leafnodes, jetstream, accounts, secured))
         with log.open("wb") as log_file:
             process = subprocess.Popen(
                 (*product.command, "-c", str(config)), stdout=log_file, stderr=subprocess.STDOUT
@@ -213,9 +237,16 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def deployed(product: Product, *, leaf: bool, tls: bool = False) -> Iterator[Deployment]:
-    """One server, or, with ``leaf``, an edge for publishers that is linked to a hub for subscribers."""
+def deployed(
+    product: Product, *, leaf: bool, accounts: bool = False, tls: bool = False
+) -> Iterator[Deployment]:
+    """One server, or, with ``leaf``, an edge for publishers that is linked to a hub for subscribers; with ``accounts``
+    there are two of them, and the load names its users."""
     with ExitStack() as stack:
+        if accounts:
+            server = stack.enter_context(running(product, accounts=ACCOUNTS))
+            yield Deployment(server, server, ())
+            return
         if not leaf:
             server = stack.enter_context(running(product, tls=tls))
             yield Deployment(server, server)

@@ -70,6 +70,7 @@ VERBS = (
     ),
     *("resume", "resume", "limit", "publish", "publish", "subscribe", "unsubscribe", "loop_subject", "sweep"),
     *("tick", "limits", "attach", "flood", "flood", "send", "complain"),
+    *("stream_imports", "stream_imports", "service_imports", "service_imports", "mappings"),
 )
 
 

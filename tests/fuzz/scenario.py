@@ -8,10 +8,16 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from phloem.shared.kernel import KIND_CLIENT, KIND_LEAF, Connection, Kernel, Permissions, Reason
+from phloem.shared.kernel.imports import Destination, Mapping, ServiceImport, StreamImport
+from phloem.shared.kernel.imports import Step as Made
 from tests.fuzz.frames import Nonsense, Received
 from tests.fuzz.steps import Step, Steps
+
+if TYPE_CHECKING:
+    from phloem.shared.kernel import Served
 
 MS = 1_000_000
 CONNECTIONS_MAX = 16
@@ -58,6 +64,34 @@ LIMITS: tuple[dict[str, int], ...] = (
     {"max_control_line": 65_000, "stall_bytes": 1, "max_pending": 1 << 30},
 )
 LOOP_SUBJECT = b"$LDS.mine"
+WILD = Made("wildcard", (1,))
+STREAMS: tuple[tuple[Any, ...], ...] = (
+    (b"a.>", b"a.>"),
+    (b"a.*", b"b.*", b"b.$1", [Made("literal", text=b"b"), WILD], [Made("literal", text=b"a"), WILD]),
+    (b">", b"c.>", b"c.>", [Made("literal", text=b"c"), Made("rest", (0,))], [Made("rest", (1,))]),
+    (b"c", b"a"),
+    (
+        *(b"*.*", b"*.*", b"$2.$1"),
+        [WILD, Made("wildcard", (0,))],
+        [WILD, Made("wildcard", (0,))],
+    ),
+    (b"b", b"b"),
+)
+SERVICES: tuple[tuple[Any, ...], ...] = (
+    (b"a.>", b"a.>"),
+    (b"b", b"c"),
+    (b"a.*", b"c.*", b"c.$1", [Made("literal", text=b"a"), WILD]),
+    (b"_R_.>", b"a.>", b"a.>", [Made("literal", text=b"_R_"), Made("rest", (1,))]),
+    (b"r.1", b"b"),
+    (b">", b">"),
+)
+MAPPINGS = (
+    Mapping(b"a.b", [Destination([Made("literal", text=b"c")], 100)]),
+    Mapping(b"a.*", [Destination([WILD, WILD, Made("slicefromleft", (1,), 1)], 30), Destination(None, 60)]),
+    Mapping(b"b", [Destination([Made("partition", (), 3), Made("random", (), 2)], 100)]),
+    Mapping(b">", [Destination([Made("split", (0,)), Made("rest", (0,))], 100)]),
+    Mapping(b"c", []),
+)
 HOARD: list[bytearray] = []
 
 
@@ -116,6 +150,7 @@ class Scenario:
         of_accounts = sum(account.stats["subscriptions"] for account in self.accounts)
         open_ones = self.kernel.connections()
         own = len(self.idents) + self.loops
+        own += sum(account.stats["shadows"] + account.stats["crossings"] for account in self.accounts)
         of_connections = sum(conn.stats["subscriptions"] for conn in open_ones) + own
         listed = sum(len(conn.subscriptions()) for conn in open_ones) + own
         if not total == of_accounts == of_connections == listed:
@@ -278,6 +313,39 @@ class Scenario:
             self.accounts[step.number % 3].set_loop_subject(LOOP_SUBJECT)
             self.loops += 1
 
+    def _stream_imports(self, step: Step) -> None:
+        """The lowest bits say whose, the others which."""
+        whose, which = step.number % 3, step.number // 3
+        streams = [
+            StreamImport(self.accounts[(whose + 1 + n % 2) % 3], *stream)
+            for n, stream in enumerate(STREAMS)
+            if which >> n & 1
+        ]
+        self.accounts[whose].set_stream_imports(streams)
+
+    def _service_imports(self, step: Step) -> None:
+        whose, which = step.number % 3, step.number // 3
+        services = [
+            ServiceImport(
+                self.accounts[(whose + 1 + n % 2) % 3],
+                *service,
+                reply_kind=which % 3,
+                threshold_ns=MS * (1 + which % 5),
+                share=bool(which & 4),
+                export_id=n % 3,
+                sampling=(-1, 0, 50, 100)[which % 4],
+            )
+            for n, service in enumerate(SERVICES)
+            if which >> n & 1
+        ]
+        self.accounts[whose].set_service_imports(services)
+        if conn := self._conn(step):
+            conn.set_identity(*((b'{"acc":"A"', b"", b"", b',"kind":"x"') if which & 1 else (None,)))
+
+    def _mappings(self, step: Step) -> None:
+        whose, which = step.number % 3, step.number // 3
+        self.accounts[whose].set_mappings([one for n, one in enumerate(MAPPINGS) if which >> n & 1])
+
     def _sweep(self, step: Step) -> None:
         self.now += step.number * MS
         self.kernel.sweep(self.now)
@@ -326,6 +394,10 @@ class Scenario:
             data = conn.output()
             self.outputs[conn.cid] += data
             self.received[conn.cid].add(data)
+
+    def on_served(self, served: "Served") -> None:
+        if served["status"] not in (200, 400, 408, 503, 504):
+            raise Nonsense(f"a status: {served}")
 
     def on_trace(self, conn: Connection, direction: str, data: bytes) -> None:
         if direction not in ("<<-", "->>", "MSG_PAYLOAD"):

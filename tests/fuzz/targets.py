@@ -9,7 +9,7 @@ from random import Random
 from typing import NamedTuple
 
 from phloem.shared.kernel.sublist import Trie
-from tests.fuzz import archives, asking, folder, making, served, snappy, stored
+from tests.fuzz import archives, asking, folder, logins, making, served, snappy, stored
 from tests.fuzz.frames import Nonsense
 from tests.fuzz.scenario import ATTACH_LEAF, ATTACH_PAIR, Scenario
 from tests.fuzz.steps import Step, Steps, corpus
@@ -205,6 +205,7 @@ TARGETS = {
         Target("journal", _varied("journal", stored.journal), folder.run, SLACK),
         Target("pages", _varied("pages", stored.pages), folder.run, SLACK),
         Target("values", _varied("values", stored.values), folder.run, SLACK),
+        Target("login", _varied("login", logins.make), logins.run, SLACK),
         Target("jetstream", _varied("jetstream", asking.make), served.run, SLACK),
     )
 }

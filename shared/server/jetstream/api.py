@@ -19,6 +19,8 @@ from phloem.shared.kernel import Account
 from phloem.shared.server.jetstream import api_backup, api_consumers, api_streams
 from phloem.shared.server.jetstream.api_system import PURGE, TYPE, system_answer
 from phloem.shared.server.jetstream.direct import level_is_known
+from phloem.shared.server.options_jetstream import SINGLE_TIER
+from phloem.shared.server.options_jetstream import AccountJetStream as AccountOptions
 from phloem.shared.store.log import Damaged
 from phloem.shared.wire.info import API_LEVEL
 
@@ -121,34 +123,53 @@ class Served:
 
 
 CLIENT = ("start", "host", "id", "acc", "user", "name", "lang", "ver", "rtt", "server", "kind", "client_type")
+NO_LIMITS = AccountOptions(
+    max_memory=0,
+    max_store=0,
+    max_streams=0,
+    max_consumers=0,
+    memory_max_stream_bytes=0,
+    disk_max_stream_bytes=0,
+    max_ack_pending=0,
+)  # what an account whose limits are tiered shows beside them
 PAGE = {"total": 0, "offset": 0, "limit": 0}
 CLUSTERED = ("STREAM.PEER.REMOVE", "STREAM.PEER.EVACUATE", "STREAM.LEADER.STEPDOWN", "STREAM.CANCEL_MOVE")
 
 
 def _account_info(request: Request) -> dict[str, Any]:
     account, options = request.account, request.account.options
-    answer: dict[str, Any] = {
+    used = {
         "memory": account.used("memory"),
         "storage": account.used("file"),
         "reserved_memory": account.reserved("memory"),
         "reserved_storage": account.reserved("file"),
         "streams": len(account.streams),
         "consumers": sum(len(stream.consumers) for stream in account.streams.values()),
-        "limits": {
-            "max_memory": options.max_memory,
-            "max_storage": options.max_store,
-            "max_streams": options.max_streams,
-            "max_consumers": options.max_consumers,
-            "max_ack_pending": options.max_ack_pending,
-            "memory_max_stream_bytes": options.memory_max_stream_bytes,
-            "storage_max_stream_bytes": options.disk_max_stream_bytes,
-            "max_bytes_required": options.max_bytes_required,
-        },
     }
+    answer: dict[str, Any] = {**used, "limits": _limits(NO_LIMITS if options.tiers else options)}
     if request.system.options.domain:
         answer["domain"] = request.system.options.domain
     answer["api"] = {"level": API_LEVEL, "total": account.api_total, "errors": account.api_errors}
+    if options.tiers:  # nothing is replicated here, so that all there is counts for the first
+        nothing = dict.fromkeys(used, 0)
+        answer["tiers"] = {
+            name: {**(used if name == SINGLE_TIER else nothing), "limits": _limits(tier)}
+            for name, tier in options.tiers.items()
+        }
     return answer
+
+
+def _limits(options: AccountOptions) -> dict[str, Any]:
+    return {
+        "max_memory": options.max_memory,
+        "max_storage": options.max_store,
+        "max_streams": options.max_streams,
+        "max_consumers": options.max_consumers,
+        "max_ack_pending": options.max_ack_pending,
+        "memory_max_stream_bytes": options.memory_max_stream_bytes,
+        "storage_max_stream_bytes": options.disk_max_stream_bytes,
+        "max_bytes_required": options.max_bytes_required,
+    }
 
 
 def _needs_cluster(_request: Request) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from phloem.shared.jetstream.times import parse_rfc3339, rfc3339
 from phloem.shared.limits import SEQUENCE_MAX
 from phloem.shared.server.jetstream.direct import GetRequest, NotThere, find
 from phloem.shared.server.jetstream.stream import Stream, StreamRecord
+from phloem.shared.server.options_jetstream import SINGLE_TIER
 from phloem.shared.wire.subjects import collide, matches
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ def _account_rules(account: "AccountJetStream", config: StreamConfig, *, new: bo
     options = account.options
     if account.system.out_of_space:
         raise error(10023)
+    if options.tiers and SINGLE_TIER not in options.tiers:
+        raise error(10120)
     if new and 0 <= options.max_streams <= len(account.streams):
         raise error(10027)
     if options.max_bytes_required and config.max_bytes <= 0:

@@ -104,7 +104,7 @@ def accountz(source: MonitorSource, query: Query) -> Accountz:
                 leafnode_connections=len(leafs),
                 client_connections=len(clients),
                 subscriptions=account.stats["subscriptions"],
-                name_tag=wanted,
+                name_tag=account.tag or wanted,
                 sublist_stats=sublist_stats([account]),
             )
             return page
@@ -154,7 +154,7 @@ def account_stat(account: AccountRecord, connections: Iterable[ConnRecord]) -> A
         everything.add(record.stats)
     return AccountStat(
         acc=account.name,
-        name=account.name,
+        name=account.tag or account.name,
         conns=len(clients),
         leafnodes=len(leafs),
         total_conns=len(clients) + len(leafs),

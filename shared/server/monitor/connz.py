@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from phloem.shared.jetstream.subjects import collide
 from phloem.shared.server.monitor.query import BadParameter, Query
 from phloem.shared.server.monitor.records import GLOBAL_ACCOUNT, ConnRecord, MonitorSource, PeerCertificate
 from phloem.shared.server.monitor.render import date, rtt, uptime
 from phloem.shared.server.monitor.subsz import SubDetail, details
+from phloem.shared.wire.subjects import collide
 
 LIMIT_DEFAULT = 1024
 _STATES = {"": "open", "open": "open", "closed": "closed", "any": "all", "all": "all"}
@@ -230,5 +230,7 @@ def _info(record: ConnRecord, wish: Wish, now_ns: int) -> ConnInfo:
         info.authorized_user = record.user
         info.account = "" if record.account == GLOBAL_ACCOUNT else record.account
         if info.account or not record.stop_wall_ns:
-            info.name_tag = record.account  # nats-server shows the name where an account has no tag
+            info.name_tag = (
+                record.account_tag or record.account
+            )  # nats-server shows the name where an account has no tag
     return info

@@ -42,6 +42,7 @@ class ConnRecord(msgspec.Struct, frozen=True, kw_only=True):
     stats: "ConnectionStats"
     subscriptions: "Callable[[], Sequence[Subscription]]"
     account: str = GLOBAL_ACCOUNT
+    account_tag: str = ""  # what people call the account, if that is not its name
     user: str = ""  # "[REDACTED]" for a token
     name: str = ""
     lang: str = ""
@@ -91,6 +92,7 @@ class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One account. ``ended_*`` is what connections carried that are gone; pages add those that are open."""
 
     name: str
+    tag: str = ""  # what people call it, if that is not its name
     stats: "AccountStats"
     ended_clients: Traffic
     ended_leafs: Traffic

@@ -103,7 +103,8 @@ def details(record: ConnRecord, *, account: bool = False) -> list[SubDetail]:
     return [
         SubDetail(
             account=name,
-            account_tag=name,  # nats-server shows the name where an account has no tag
+            account_tag=name
+            and (record.account_tag or name),  # nats-server shows the name where an account has no tag
             subject=subject.decode(errors="replace"),
             qgroup=(queue or b"").decode(errors="replace"),
             sid=sid.decode(errors="replace"),

@@ -5,9 +5,9 @@ import binascii
 import logging
 from typing import TYPE_CHECKING
 
-from phloem.shared.jetstream.subjects import is_literal, matches
 from phloem.shared.server.system.asked import BadRequest, Fields, read
 from phloem.shared.server.system.requests import Asked, Desk
+from phloem.shared.wire.subjects import is_literal, matches
 
 if TYPE_CHECKING:
     from phloem.shared.server.server import Server

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from phloem.shared.accounts.auth import Rules, SubjectRules, permission_lists
+from phloem.shared.accounts.auth import Identity, Rules, SubjectRules, permission_lists
+from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.system.requests import Asked, Desk
 
 if TYPE_CHECKING:
@@ -20,17 +21,14 @@ class UserInfo:
         """The body is not looked at."""
         server = self._server
         cid = server.kernel.source_cid
-        client, link = server.clients.open.get(cid), server.leafs.open.get(cid)
+        peer = server.clients.open.get(cid) or server.leafs.open.get(cid)
         data: dict[str, Any] = {"user": "", "account": ""}
-        rules: Rules | None = None
-        if client is not None:
-            data["user"], rules = client.identity.name, client.identity.permissions
-        elif link is not None:
-            data["user"], rules = link.user, link.identity.permissions
-        if client is not None or link is not None:
-            data["account"] = data["account_name"] = asked.account.name
-        if permission_lists(rules) is not None:
-            data["permissions"] = _shown(rules)
+        if peer is not None:
+            account = asked.account.name
+            data = {"user": peer.identity.name, "account": account, **_more(peer.identity, account)}
+            if (until_ns := _until_ns(peer.identity)) > 0:
+                left = (until_ns - server.clock.wall_ns()) // SECOND_NS
+                data["expires"] = max(left, 0) * SECOND_NS
         self._desk.answer(asked._replace(body=b"", header=b""), "UserInfo", {}, lambda _wish: data)
 
     def of_nobody(self, asked: Asked) -> None:
@@ -39,8 +37,23 @@ class UserInfo:
         self._desk.answer(asked._replace(body=b"", header=b""), "UserInfo", {}, lambda _wish: nobody)
 
 
-def _shown(rules: Rules | None) -> dict[str, Any]:
-    assert rules is not None
+def _more(identity: Identity, account: str) -> dict[str, Any]:
+    """What is left out where there is nothing to say: names for people, permissions."""
+    admitted, rules = identity.admitted, identity.permissions
+    more: dict[str, Any] = {"account_name": identity.title or account}
+    if admitted is not None and admitted.user.name and not identity.by_callout:
+        more["user_name"] = admitted.user.name
+    if rules is not None and permission_lists(rules) is not None:
+        more["permissions"] = _shown(rules)
+    return more
+
+
+def _until_ns(identity: Identity) -> int:
+    """When the claims that let somebody in run out; 0: never."""
+    return identity.admitted.user.exp * SECOND_NS if identity.admitted is not None else 0
+
+
+def _shown(rules: Rules) -> dict[str, Any]:
     shown: dict[str, Any] = {"publish": _lists(rules.publish), "subscribe": _lists(rules.subscribe)}
     if rules.allow_responses is not None:
         shown["responses"] = {"max": rules.allow_responses.max_msgs, "ttl": rules.allow_responses.ttl_ns}

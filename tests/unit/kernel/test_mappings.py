@@ -184,7 +184,7 @@ def test_a_source_is_no_receiver(rig: Rig) -> None:
 def test_traces(rig: Rig) -> None:
     rig.account.set_mappings([mapping(b"a", (b"b", 100))])
     voice = rig.client()
-    voice.conn.limit(max_payload=100, trace=True)
+    voice.conn.limit(max_payload=100, max_subs=-1, trace=True)
     voice.pub(b"a", b"1")
     assert ("<<-", b"MAPPING a -> b") in rig.events.traces
 

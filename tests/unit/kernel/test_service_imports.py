@@ -46,7 +46,8 @@ def test_request_and_reply(world: World) -> None:
         world.a.pub(b"svc.q", b"please", b"_I.%d" % number)
         text, reply = world.asked()
         assert text == (
-            b'HMSG svc.q 1 %b 44 50\r\nNATS/1.0\r\nNats-Request-Info: {"acc":"A"}\r\n\r\nplease\r\n' % reply
+            b'HMSG svc.q 1 %b 52 58\r\nNATS/1.0\r\nNats-Request-Info: {"acc":"A","rtt":1}\r\n\r\nplease\r\n'
+            % reply
         )
         assert world.B.stats["replies"] == world.A.stats["waiting"] == 1
         world.b.pub(reply, b"here")
@@ -76,7 +77,10 @@ def test_without_reply(world: World) -> None:
     world.imports(service(world.B, b"svc"))
     world.b.say(b"SUB svc 1\r\n")
     world.a.pub(b"svc", b"x")
-    assert world.b.take() == b'HMSG svc 1 44 45\r\nNATS/1.0\r\nNats-Request-Info: {"acc":"A"}\r\n\r\nx\r\n'
+    assert (
+        world.b.take()
+        == b'HMSG svc 1 52 53\r\nNATS/1.0\r\nNats-Request-Info: {"acc":"A","rtt":1}\r\n\r\nx\r\n'
+    )
     assert world.B.stats["replies"] == 0
 
 
@@ -86,7 +90,7 @@ def test_headers_are_kept_and_ours_is_ours(world: World) -> None:
     block = b'NATS/1.0\r\nA: b\r\nNats-Request-Info: {"acc":"$SYS"}\r\nNats-Request-Information: c\r\n\r\n'
     world.a.say(b"HPUB svc _I.1 %d %d\r\n%bZ\r\n" % (len(block), len(block) + 1, block))
     text, _ = world.asked()
-    assert INFO.findall(text) == [b'{"acc":"A"}']
+    assert INFO.findall(text) == [b'{"acc":"A","rtt":1}']
     assert b"NATS/1.0\r\nA: b\r\nNats-Request-Information: c\r\nNats-Request-Info: " in text
     assert text.endswith(b"}\r\n\r\nZ\r\n")
     sizes = re.search(rb" (\d+) (\d+)\r\n", text)
@@ -102,12 +106,12 @@ def test_round_trip_and_who_asks(world: World) -> None:
     world.a.pub(b"svc", b"")
     world.a.pub(b"open", b"")
     assert INFO.findall(world.b.take()) == [
-        b'{"acc":"A"}',
-        b'{"id":7,"acc":"A","name":"me","server":"s","kind":"Client"}',
+        b'{"acc":"A","rtt":1}',
+        b'{"id":7,"acc":"A","name":"me","rtt":1,"server":"s","kind":"Client"}',
     ]
     world.a.conn.set_identity(None)
     world.a.pub(b"open", b"")
-    assert INFO.findall(world.b.take()) == [b'{"acc":"A","server":"here","cluster":"many"}']
+    assert INFO.findall(world.b.take()) == [b'{"acc":"A","rtt":1,"server":"here","cluster":"many"}']
 
 
 def test_the_system_account_is_told_the_server(rig: Rig) -> None:
@@ -119,7 +123,7 @@ def test_the_system_account_is_told_the_server(rig: Rig) -> None:
     world.a.pub(b"$SYS.REQ.X", b"body", b"_I.1")
     [(subject, reply, header, body)] = heard
     assert (subject, body) == (b"$SYS.REQ.X", b"body")
-    assert INFO.findall(header) == [b'{"acc":"A","server":"here","cluster":"many"}']
+    assert INFO.findall(header) == [b'{"acc":"A","rtt":1,"server":"here","cluster":"many"}']
     rig.kernel.publish(system, reply, b"", b"", b"answer")
     assert world.a.take() == b"MSG _I.1 9 6\r\nanswer\r\n"
 
@@ -130,7 +134,7 @@ def test_names_of_accounts_are_escaped(rig: Rig) -> None:
     odd.set_service_imports([service(world.B, b"svc")])
     world.b.say(b"SUB svc 1\r\n")
     rig.client(account=odd).pub(b"svc", b"")
-    assert INFO.findall(world.b.take()) == ['{"acc":"\\"\\u003cä\\u003e\\\\"}'.encode()]
+    assert INFO.findall(world.b.take()) == ['{"acc":"\\"\\u003cä\\u003e\\\\","rtt":1}'.encode()]
 
 
 @pytest.mark.parametrize("listening", [False, True])
@@ -234,6 +238,23 @@ def test_who_guesses_gets_nothing(world: World, rig: Rig) -> None:
     assert world.B.stats["replies"] == 1
 
 
+def test_who_answers_is_not_told_that_nobody_waits(world: World, rig: Rig) -> None:
+    """nats-server does not say so either; a consumer of the server itself has to know."""
+    world.imports(service(world.B, b"svc", kind=STREAMED))
+    b = rig.client(account=world.B, no_responders=True)
+    b.say(b"SUB svc 1\r\nSUB back 2\r\n")
+    other = rig.client(account=world.A)
+    other.say(b"SUB in.1 1\r\n")
+    other.pub(b"svc", b"", b"in.1")
+    _, reply = world.asked(b)
+    b.pub(reply, b"1", b"back")
+    assert other.take().startswith(b"MSG in.1 1 _R_.")
+    other.conn.close(1)
+    b.pub(reply, b"2", b"back")
+    assert b.take() == b""
+    assert rig.kernel.publish(world.B, reply, b"", b"", b"3") == 0
+
+
 def test_chains_keep_the_first_who_asked(world: World, rig: Rig) -> None:
     world.imports(service(world.B, b"b.>", b"a.>", export_id=1))
     world.imports(service(world.C, b"c.>", b"b.>", export_id=2, share=True), account=world.B)
@@ -242,7 +263,7 @@ def test_chains_keep_the_first_who_asked(world: World, rig: Rig) -> None:
     world.a.pub(b"a.x", b"q", b"_I.1")
     text, reply = world.asked(c)
     assert text.startswith(b"HMSG c.x 1 ")
-    assert INFO.findall(text) == [b'{"acc":"A","svc":"B","server":"here","cluster":"many"}']
+    assert INFO.findall(text) == [b'{"acc":"A","svc":"B","rtt":1,"server":"here","cluster":"many"}']
     c.pub(reply, b"answer")
     assert world.a.take() == b"MSG _I.1 9 6\r\nanswer\r\n"
     for account in (world.A, world.B, world.C):

@@ -11,7 +11,13 @@ from phloem.shared.errors import ConfigError
 from phloem.shared.server.load import load, merge
 from phloem.shared.server.validation import validate
 from tests.unit.server.corpus_security import CHECKED, FILES, REFUSED_AT_START, SAME_TEXT, SAME_WORDS, STARTS
-from tests.unit.server.corpus_sharing import EXPORTS, SAME_TEXT_EXPORTS
+from tests.unit.server.corpus_sharing import (
+    EXPORTS,
+    IMPORTS,
+    MAPPINGS,
+    SAME_TEXT_BETWEEN,
+    SAME_TEXT_EXPORTS,
+)
 from tests.unit.server.test_differential import NATS_SERVER, digest_in, judged, our_verdict
 
 READY = "Server is ready"
@@ -27,13 +33,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_accepted_alike(folder: Path) -> None:
-    for text, name, verdict in judged(folder, [*CHECKED, *EXPORTS]):
+    for text, name, verdict in judged(folder, [*CHECKED, *EXPORTS, *IMPORTS, *MAPPINGS]):
         ours, said = our_verdict(name)
         assert ours == digest_in(verdict), (text, verdict, said)
 
 
 def test_wording(folder: Path) -> None:
-    for text, name, verdict in judged(folder, [*SAME_TEXT, *SAME_TEXT_EXPORTS]):
+    for text, name, verdict in judged(folder, [*SAME_TEXT, *SAME_TEXT_EXPORTS, *SAME_TEXT_BETWEEN]):
         assert our_verdict(name) == (None, verdict), text
     for text, name, verdict in judged(folder, SAME_WORDS):
         assert words(our_verdict(name)[1]) == words(verdict), text

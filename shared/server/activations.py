@@ -1,0 +1,57 @@
+"""Activations: whether an import of an account's JWT has the leave that its export asks for (security_ops 2.10.2).
+
+The decision is ``security.trust``'s. An activation runs out at a time of its own, and then imports are looked at again.
+"""
+
+from typing import TYPE_CHECKING
+
+from phloem.shared.accounts.definition import Definition, Export, Import
+from phloem.shared.limits import SECOND_NS
+from phloem.shared.security.trust import activates
+
+if TYPE_CHECKING:
+    from phloem.shared.server.alarms import Alarm
+    from phloem.shared.server.server import Server
+
+
+class Activations:
+    """The judge of a server with operators; without operators nobody can be given leave."""
+
+    def __init__(self, server: "Server") -> None:
+        self._server = server
+        self._alarm: Alarm | None = None
+        self._next_s = 0
+
+    def begin(self) -> None:
+        """All imports are about to be looked at: what ends next is found anew."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self._next_s = 0
+
+    def judge(self, exporter: Definition, export: Export, importer: str, import_: Import) -> bool:
+        """Whether the activation of ``import_`` is good now."""
+        trusted = self._server.login.trusted
+        if trusted is None:
+            return False
+        giver, taker = trusted.get(exporter.name), trusted.get(importer)
+        if giver is None or taker is None:
+            return False
+        now_s = self._server.clock.wall_ns() // SECOND_NS
+        for entry in taker.account.claims.nats.imports:
+            if entry is None or entry.token != import_.token or entry.type != import_.kind.value:
+                continue
+            given = activates(giver.account, importer, entry, now_s, export.revocations)
+            if given is not None:
+                self._ends(given.exp, now_s)
+                return True
+        return False
+
+    def _ends(self, exp_s: int, now_s: int) -> None:
+        if not exp_s or (self._next_s and self._next_s <= exp_s):
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._next_s = exp_s
+        due_ns = self._server.clock.monotonic_ns() + (exp_s - now_s) * SECOND_NS
+        self._alarm = self._server.alarms.at(due_ns, self._server.crossings.again)
