@@ -39,6 +39,27 @@ cdef bint _listed(Core* k, Sublist* s, const char* subject, size_t n, const char
     return False
 
 
+cdef bint _allowed(Core* k, Sublist* s, const char* subject, size_t n, const char* queue, size_t qn) noexcept nogil:
+    """Whether the allow list of subscriptions covers the pattern.
+
+    Where entries that cover it name queues, those are the only ones: ``foo`` beside ``foo v1`` lets one subscribe, and
+    join v1, not another group.
+    """
+    cdef uint32_t i
+    cdef bint plain = False, named = False
+    cdef Group* g
+    for i in range(sublist_match(k, s, subject, n, True)):
+        if k.matched[i].nlocal:
+            plain = True
+        g = k.matched[i].groups if qn else NULL
+        while g != NULL:
+            if pattern_matches(&g.name[0], g.name_len, queue, qn):
+                return True
+            named = True
+            g = g.next
+    return plain and not named
+
+
 cdef bint _pub_listed(Core* k, Permits* p, const char* subject, size_t n) noexcept nogil:
     if p.has_pub_allow and not _listed(k, &p.pub_allow, subject, n, b"", 0, False):
         return False
@@ -75,7 +96,7 @@ cdef bint may_subscribe(Core* k, Permits* p, const char* subject, size_t n, cons
         return True
     if leaf and has_wildcard(subject, n):
         return True
-    if p.has_sub_allow and not _listed(k, &p.sub_allow, subject, n, queue, qn, True):
+    if p.has_sub_allow and not _allowed(k, &p.sub_allow, subject, n, queue, qn):
         return False
     if p.has_sub_deny:
         if _listed(k, &p.sub_deny, subject, n, queue, qn, True):
@@ -90,9 +111,13 @@ cdef bint may_subscribe(Core* k, Permits* p, const char* subject, size_t n, cons
     return True
 
 
-cdef bint is_denied(Core* k, Permits* p, const char* subject, size_t n) noexcept nogil:
-    """Whether a deny entry keeps this literal subject from a subscription that was itself allowed."""
-    return p != NULL and p.has_sub_deny and _listed(k, &p.sub_deny, subject, n, b"", 0, False)
+cdef bint is_denied(Core* k, Permits* p, const char* subject, size_t n, Group* group) noexcept nogil:
+    """Whether a deny entry keeps this literal subject from a subscription that was itself allowed; ``group``: or NULL."""
+    if p == NULL or not p.has_sub_deny:
+        return False
+    if group == NULL:
+        return _listed(k, &p.sub_deny, subject, n, b"", 0, False)
+    return _listed(k, &p.sub_deny, subject, n, &group.name[0], group.name_len, False)
 
 
 cdef bint may_receive(Core* k, Permits* p, const char* subject, size_t n) noexcept nogil:

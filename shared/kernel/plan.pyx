@@ -269,7 +269,7 @@ cdef uint32_t _target(Core* k, Plan* p, Target* t, Sub* sub, bint texts, uint32_
         n = local_subject(k, t.shadow.via, subject, n, &subject)
     t.sub = NULL
     if sub.gone or sub.conn.flags & CLOSING or n == 0 \
-            or (sub.filtered and is_denied(k, sub.conn.permits, subject, n)):
+            or (sub.filtered and is_denied(k, sub.conn.permits, subject, n, sub.group)):
         return text
     t.sub = sub
     t.conn = sub.conn

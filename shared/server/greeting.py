@@ -9,9 +9,8 @@ if TYPE_CHECKING:
     from phloem.shared.server.server import Server
 
 
-def client_info(server: "Server", *, tls_first: bool = False, port_used: int = 1, **fields: Any) -> Info:
-    """INFO for a client, with ``fields`` set as well; without a ``port_used`` it came from this machine, where there is
-    no TLS."""
+def client_info(server: "Server", **fields: Any) -> Info:
+    """INFO for a client, with ``fields`` set as well."""
     o = server.options
     host, port = o.host, server.port
     if o.client_advertise:
@@ -27,7 +26,6 @@ def client_info(server: "Server", *, tls_first: bool = False, port_used: int = 1
         port=port,
         headers=not o.no_header_support,
         auth_required=server.login.required,
-        **server.tls.in_info(port_used, tls_first=tls_first),
         max_payload=o.max_payload,
         jetstream=server.jetstream is not None,
         domain=o.jetstream.domain if server.jetstream is not None and o.jetstream is not None else "",

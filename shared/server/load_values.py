@@ -215,6 +215,15 @@ def choice(reading: Reading, key: str, value: Value, option: Declared) -> str:
     return word
 
 
+def cipher(reading: Reading, key: str, value: Value, _option: Declared) -> str:
+    """Of what is stored; nats-server knows one of them by two names."""
+    word = string(reading, key, value)
+    known = {"chacha": "chacha", "chachapoly": "chacha", "aes": "aes"}.get(word.lower())
+    if known is None:
+        raise value.error(f'Unknown cipher type: "{word}"')
+    return known
+
+
 def file_mode(reading: Reading, key: str, value: Value, _option: Declared) -> int:
     """Permissions in octal; quoted, since a bare 0660 would be the decimal number."""
     text = string(reading, key, value)
@@ -338,5 +347,6 @@ CONVERTERS: dict[Kind, Converter] = {
     Kind.VERSION: version,
     Kind.FILE_MODE: file_mode,
     Kind.CHOICE: choice,
+    Kind.CIPHER: cipher,
     Kind.SYNC: sync,
 }

@@ -30,7 +30,11 @@ LEAF_NAMES = {
     "user": "Username",
     "timeout_ns": "AuthTimeout",
 }
-JETSTREAM_NAMES = {"sync_interval_ns": "SyncInterval", "domain": "JetStreamDomain"}
+JETSTREAM_NAMES = {
+    "sync_interval_ns": "SyncInterval",
+    "domain": "JetStreamDomain",
+    "prev_key": "JetStreamOldKey",
+}
 SECRET = {"operators", "password", "users", "key", "prev_key"}
 UNSUPPORTED = "config reload not supported for"
 

@@ -289,9 +289,10 @@ class Server:
         scheme = "nats" if self.tls.clients is None else "tls"
         return f"{scheme}://{host}:{self.port}"
 
-    def client_info(self, **fields: Any) -> Info:
-        """INFO for a client, with ``fields`` set as well."""
-        return client_info(self, **fields)
+    def client_info(self, *, tls_first: bool = False, port_used: int = 1, **fields: Any) -> Info:
+        """INFO for a client, with ``fields`` set as well; without a ``port_used`` it came from this machine, where
+        there is no TLS."""
+        return client_info(self, **self.tls.in_info(port_used, tls_first=tls_first), **fields)
 
     def next_cid(self) -> int:
         """A number for a new connection."""

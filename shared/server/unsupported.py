@@ -131,9 +131,6 @@ UNSUPPORTED: dict[type[msgspec.Struct], tuple[Unsupported, ...]] = {
     ),
     Account: (Unsupported("msg_trace trace_dest"),),
     JetStream: (
-        Unsupported("key ek encryption_key"),
-        Unsupported("prev_key prev_ek prev_encryption_key"),
-        Unsupported("cipher"),
         Unsupported("extension_hint"),
         Unsupported("tpm", _never, TPM),
         Unsupported("unique_tag"),

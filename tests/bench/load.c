@@ -18,6 +18,8 @@
  * --peer-user: subscribers and responders are somebody else, in another account; --heard-subject: what they hear
  * there.
  *
+ * --tls is for all of them: INFO, a handshake, CONNECT (secure.c).
+ *
  * --messages counts per publisher or per pair. Prints one JSON line. Exit codes: 1 the server or the count is wrong,
  * 2 usage, 3 nothing moved for --stall seconds.
  *

@@ -39,14 +39,15 @@ class Scene:
     """What is there before loads of JetStream run: streams, and messages in them.
 
     ``streams`` are configurations in JSON, ``fills`` options of the generator. ``sync_interval`` is the
-    baseline's alone: the candidate is measured as it comes. Loads of one scene follow each other on the
-    same two servers.
+    baseline's alone: the candidate is measured as it comes. ``cipher``: both encrypt what they store. Loads of
+    one scene follow each other on the same two servers.
     """
 
     name: str
     streams: tuple[str, ...]
     fills: tuple[str, ...] = ()
     sync_interval: str = ""
+    cipher: str = ""
 
 
 @dataclass(frozen=True)

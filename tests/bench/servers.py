@@ -25,6 +25,7 @@ LEAF_USER, LEAF_PASSWORD = "edge", "kept-on-loopback-too"
 ALLOW = ("bench.>", "_INBOX.>", "svc.>", "s.>")
 ALLOW_JETSTREAM = ("$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>")
 DENY = ("bench.secret.>",)
+STORE_KEY = "kept-on-this-disk"
 FAR, NEAR = "far", "near"  # users of two accounts: the second imports from the first
 ACCOUNTS = f"""
   FAR {{
@@ -85,24 +86,27 @@ PRODUCTS = {product.name: product for product in (_nats_server(), _phloem())}
 
 @dataclass(frozen=True)
 class Store:
-    """Where a server with JetStream keeps its streams, and how often it syncs them: empty for its default."""
+    """Where a server with JetStream keeps its streams, how often it syncs them (empty for its default), and the cipher
+    that it encrypts them with (empty: it does not)."""
 
     directory: Path
     sync_interval: str = ""
+    cipher: str = ""
 
     @property
     def block(self) -> str:
         """The body of the configuration's ``jetstream`` block."""
         sync = f", sync_interval: {self.sync_interval}" if self.sync_interval else ""
-        return f'store_dir: "{self.directory}"{sync}'
+        key = f', key: "{STORE_KEY}", cipher: {self.cipher}' if self.cipher else ""
+        return f'store_dir: "{self.directory}"{sync}{key}'
 
 
 @contextmanager
-def store(sync_interval: str = "") -> Iterator[Store]:
+def store(sync_interval: str = "", cipher: str = "") -> Iterator[Store]:
     """An empty store for the length of the block."""
     STORES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="store-", dir=STORES) as name:
-        yield Store(Path(name), sync_interval)
+        yield Store(Path(name), sync_interval, cipher)
 
 
 @dataclass(frozen=True)
@@ -200,8 +204,9 @@ def running(
         directory = Path(name)
         config, log = directory / "server.conf", directory / "server.log"
         secured = Certificates(directory).server.block if tls else ""
-        jetstream = storage.block if storage else ""
-        config.write_text(configuration(directory, leafnodes, jetstream, accounts, secured))
+        config.write_text(
+            configuration(directory, leafnodes, storage.block if storage else "", accounts, secured)
+        )
         with log.open("wb") as log_file:
             process = subprocess.Popen(
                 (*product.command, "-c", str(config)), stdout=log_file, stderr=subprocess.STDOUT

@@ -19,6 +19,7 @@ USERS = {
     "sub_both": 'permissions: { subscribe: { allow: "ok.>", deny: "ok.no.*" } }',
     "queue_allow": 'permissions: { subscribe: { allow: ["q.* grp", "v.1 v1.>", "d.1 *.dev", "free"] } }',
     "queue_deny": 'permissions: { subscribe: { deny: ["s.q dq", "t.q *.prod"] } }',
+    "queue_both": 'permissions: { subscribe: { allow: ["e.1", "e.1 v1", "e.1 v2.>", "e.*.x"] } }',
     "star": 'permissions: { subscribe: { allow: "one.*" } }',
     "responder": 'permissions: { subscribe: "svc.>", allow_responses: true }',
     "responder_3": 'permissions: { subscribe: "svc.>", allow_responses: { max: 3, expires: "1m" } }',
@@ -141,6 +142,11 @@ SUBSCRIBE = [
     ("queue_allow", "d.1", "a.prod", False),
     ("queue_allow", "free", "", True),
     ("queue_allow", "free", "any", True),
+    ("queue_both", "e.1", "", True),
+    ("queue_both", "e.1", "v1", True),
+    ("queue_both", "e.1", "v2.a", True),
+    ("queue_both", "e.1", "other", False),
+    ("queue_both", "e.1.x", "other", True),
     ("queue_deny", "s.q", "", True),
     ("queue_deny", "s.q", "dq", False),
     ("queue_deny", "s.q", "other", True),
@@ -194,6 +200,18 @@ async def test_deny_filters_what_a_wildcard_gets(broker: Brokers, subject: bytes
         )
         await admin.expect_silence_until_pong()
         await client.expect(b"MSG no.b 1 2\r\nyo\r\nMSG no.c 1 0\r\n\r\n")
+        await client.expect_silence_until_pong()
+
+
+async def test_a_denied_queue_is_filtered(broker: Brokers) -> None:
+    """What a wildcard of the group gets leaves out what the group is denied; other groups get it."""
+    shared = broker.shared(CONFIG)
+    async with await user(shared, "queue_deny") as client, await user(shared, "nothing") as admin:
+        client.send(b"SUB s.* dq 1\r\nSUB s.* other 2\r\n")
+        await client.expect_silence_until_pong()
+        admin.send(b"PUB s.q 2\r\nhi\r\nPUB s.r 2\r\nyo\r\n")
+        await client.expect(b"MSG s.q 2 2\r\nhi\r\n")
+        await client.expect_in_any_order(b"MSG s.r 1 2\r\nyo\r\n", b"MSG s.r 2 2\r\nyo\r\n")
         await client.expect_silence_until_pong()
 
 

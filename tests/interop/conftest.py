@@ -1,4 +1,4 @@
-"""One world of brokers for each test."""
+"""One world of brokers for each test. ``--peers``: how many hostile ones come by."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.interop.links import World, new_world
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--peers", type=int, default=0, help="hostile peers that come by")
 
 
 @pytest.fixture

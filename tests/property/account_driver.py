@@ -1,17 +1,19 @@
 """Servers with accounts, as the account model's test drives them: log in, send an operation, see what everybody got."""
 
 import json
+import re
+import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from tests.property.account_config import PASSWORD
 from tests.property.account_model import REPLY, Delivery, Error, Message, split_headers
-from tests.property.account_operations import PASSWORD, Script
+from tests.property.account_operations import Script
 from tests.property.broker_driver import TIMEOUT_S, frames
 from tests.property.kernel_driver import StillServer
-from tests.support.real_server import RealServer
-from tests.support.server_process import StartFailed
+from tests.support.server_process import ServerProcess, StartFailed
 
 from phloem.shared.errors import ConfigError
 
@@ -25,6 +27,10 @@ class AccountDriver(Protocol):
 
     def received(self) -> dict[int, bytes]:
         """What each client was sent since the last call."""
+        ...
+
+    def reload(self, config: str) -> None:
+        """Another configuration; Refused if it is none, and then nothing has changed."""
         ...
 
     def close(self) -> None: ...
@@ -48,12 +54,15 @@ class Refused(Exception):
     """The server does not take the configuration."""
 
 
-class RealAccounts:
-    """nats-server, over TCP: who sent something waits for its PONG, then everybody does."""
+class ProcessAccounts:
+    """A server over TCP: who sent something waits for its PONG, then everybody does."""
 
-    def __init__(self, config: str, script: Script, folder: Path) -> None:
+    def __init__(
+        self, start: Callable[[str, Path], ServerProcess], config: str, script: Script, folder: Path
+    ) -> None:
+        self._reloads = 0
         try:
-            self._server = RealServer(config, folder)
+            self._server = start(config, folder)
         except StartFailed as failed:
             raise Refused(str(failed)) from failed
         self._sockets = [self._log_in(connect(script, number)) for number in range(len(script.clients))]
@@ -76,6 +85,16 @@ class RealAccounts:
         client, data = self._early
         found[client] = data + found[client]
         return found
+
+    def reload(self, config: str) -> None:
+        self._reloads += 1
+        self._server.configure(config)
+        self._server.signal(signal.SIGHUP)
+        said = f"(?s)(?:(?:Reloaded server configuration|Failed to reload server configuration).*?){{{self._reloads}}}"
+        self._server.wait_for_log(said)
+        if "Failed" in re.findall("(?:Reloaded|Failed to reload) server configuration", self._server.log)[-1]:
+            raise Refused(self._server.log)
+        self._early = (0, b"")
 
     def _until_pong(self, connection: socket.socket) -> bytes:
         data = b""
@@ -110,6 +129,12 @@ class KernelAccounts:
     def send(self, client: int, data: bytes) -> None:
         self._clients[client].conn.feed(data)
 
+    def reload(self, config: str) -> None:
+        try:
+            self._server.become(config)
+        except ConfigError as refused:
+            raise Refused(str(refused)) from refused
+
     def received(self) -> dict[int, bytes]:
         return {number: client.conn.output() for number, client in enumerate(self._clients)}
 
@@ -132,6 +157,13 @@ class Names:
 
     def symbol(self, text: str) -> str:
         return REPLY.sub(lambda found: self._symbol.get(found[0], found[0]), text)
+
+    def told(self, delivery: Delivery) -> Delivery:
+        """The delivery with symbols, where they are known; a 503 names a subject in its headers."""
+        client, sid, subject, reply, message = delivery
+        if message.headers is not None:
+            message = message._replace(headers=self.symbol(message.headers.decode()).encode())
+        return Delivery(client, sid, self.symbol(subject), self.symbol(reply), message)
 
     def learn(self, symbol: str, real: str) -> None:
         self._real[symbol], self._symbol[real] = real, symbol

@@ -156,11 +156,15 @@ class Flow(NamedTuple):
 
 @dataclass
 class Expected:
-    """What has to come: each of ``plain``, one of each of ``groups``, and one of ``status`` if there are any."""
+    """What has to come: each of ``plain``, one of each of ``groups``, and one of ``status`` if there are any.
+
+    ``silent``: the 503 may be missing.
+    """
 
     plain: list[Delivery] = field(default_factory=list)
     groups: list[list[Delivery]] = field(default_factory=list)
     status: list[Delivery] = field(default_factory=list)
+    silent: bool = False
     errors: list[Error] = field(default_factory=list)
 
 
@@ -225,10 +229,19 @@ class Accounts:
         self.clients: dict[int, Client] = {}
         self.responses: dict[str, Response] = {}
         self._owners: dict[str, str] = {}  # of all reply subjects there have been
+        self._before: set[str] = set()  # requests that a reload has seen
         self._expected = Expected()
 
     def open(self, number: int, user: User, echo: bool = True, headers: bool = True) -> None:
         self.clients[number] = Client(number, user, echo, headers)
+
+    def reload(self, graph: Graph) -> None:
+        """Exports, imports and mappings are these from now on."""
+        self.graph = graph
+        self.accounts = {account.name: account for account in graph.accounts}
+        self._before.update(self.responses)
+        for client in self.clients.values():
+            client.owed = dict.fromkeys(client.owed, -1)
 
     def apply(self, number: int, operation: Operation) -> Expected:
         client = self.clients[number]
@@ -248,7 +261,7 @@ class Accounts:
             client = self.clients[delivery.client]
             if client.user.responds and delivery.reply and not self._may_publish(client, delivery.reply):
                 # of two copies nats-server lets the second take away what the first one allowed
-                client.owed[delivery.reply] = -1 if client.owed.get(delivery.reply) == 0 else 0
+                client.owed[delivery.reply] = -1 if client.owed.get(delivery.reply, 1) <= 0 else 0
             subscription = client.subscriptions.get(delivery.sid)
             if subscription is None:
                 raise Unspecified("more copies than a subscription was to have")
@@ -349,7 +362,7 @@ class Accounts:
         if given is None:
             return False
         if given < 0:
-            raise Unspecified("a reply to a request that arrived twice")
+            raise Unspecified("a reply to a request that arrived twice, or before a reload")
         client.owed[subject] += 1
         if given:
             del client.owed[subject]
@@ -368,7 +381,12 @@ class Accounts:
             self._expected.errors.append(Error(client.number, text))
             return
         flow = Flow(client, Message(operation.payload, *split_headers(operation.headers)))
-        if self._deliver(flow, client.account, subject, operation.reply):
+        delivered = self._deliver(flow, client.account, subject, operation.reply)
+        # nats-server takes a reply as delivered, whether anybody got it or not
+        is_reply = self._owners.get(subject) == client.account
+        unheard = not self._expected.plain and not self._expected.groups
+        self._expected.silent = is_reply and unheard
+        if delivered and not self._expected.silent:
             return
         own = [
             s for s in client.subscriptions.values() if not s.queue and matches(s.subject, operation.reply)
@@ -433,6 +451,8 @@ class Accounts:
 
     def _respond(self, flow: Flow, symbol: str, response: Response, reply: str) -> None:
         """A reply crosses back. One that asks for a reply itself gets a way back as well."""
+        if symbol in self._before:
+            raise Unspecified("a reply to a request from before a reload")
         if response.service in {passed for passed, _ in flow.path}:
             return
         again = (

@@ -99,7 +99,7 @@ def _service_cycle(importer: str, entry: Import, others: dict[str, list[Import]]
                     return True
                 visited.add(account)
                 theirs = placed(other)
-                if walk(other.account, theirs if covers(theirs, subject) else subject):
+                if walk(other.account, theirs if covers(subject, theirs) else subject):
                     return True
         return False
 
@@ -119,7 +119,7 @@ def _stream_cycle(
                 if other.account in visited:
                     return True
                 visited.add(account)
-                if walk(other.account, theirs if covers(theirs, subject) else subject, visited):
+                if walk(other.account, theirs if covers(subject, theirs) else subject, visited):
                     return True
         return False
 
@@ -129,8 +129,9 @@ def _stream_cycle(
 def _twice(entry: Import, others: Iterable[Import]) -> bool:
     if entry.kind is Kind.STREAM:
         return any(other[:3] == entry[:3] for other in others)
+    local = entry.to or entry.subject
     return any(
-        other.account == entry.account and (other.to or other.subject) == (entry.to or entry.subject)
+        other.account == entry.account and local in (other.to or other.subject, placed(other))
         for other in others
     )
 

@@ -4,6 +4,7 @@ from phloem.shared.clock import Clock
 from phloem.shared.kernel import Kernel
 from phloem.shared.server.clients import Client, Clients
 from phloem.shared.server.conf import parse_text
+from phloem.shared.server.definitions import definitions
 from phloem.shared.server.leafnodes import LeafLinks
 from phloem.shared.server.load import merge, read
 from phloem.shared.server.server import Server
@@ -17,8 +18,16 @@ class StillServer(Server):
         self.kernel = Kernel(self, seed=7)
         self.clients = Clients(self)
         self.leafs = LeafLinks(self)
+        self.crossings.begin()
         self.apply_limits()
-        self.account()
+        for name in self.options.account_names:
+            self.account(name)
+        self.crossings.define(definitions(self.options))
+
+    def become(self, config: str) -> None:
+        """Another configuration, as far as accounts and what crosses between them goes."""
+        self.options = merge(read(parse_text(config)), {})
+        self.crossings.define(definitions(self.options))
 
     def schedule(self) -> None:
         """Nothing is ever due: the test hands in no time."""

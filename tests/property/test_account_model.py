@@ -11,18 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import Phase, assume, event, given, settings
+from tests.property.account_config import config_for
 from tests.property.account_driver import (
     AccountDriver,
     KernelAccounts,
     Names,
-    RealAccounts,
+    ProcessAccounts,
     Refused,
     parse_all,
 )
 from tests.property.account_model import Accounts, Delivery, Error, Expected, Pub, Sub, Unspecified, Unsub
-from tests.property.account_operations import Answer, Script, config_for, scripts
+from tests.property.account_operations import Answer, Reload, Script, script
 from tests.property.account_rules import Verdict, verdict
+from tests.support.phloem_server import PhloemServer
+from tests.support.real_server import RealServer
+from tests.support.server_process import ServerProcess
 
 Start = Callable[[str, Script], AccountDriver]
 
@@ -59,8 +62,23 @@ class Run:
                 asked, reply = self._asked[-1 - step.which % len(self._asked)]
                 number = asked if step.elsewhere is None else step.elsewhere
                 self._apply(number, Pub(reply, step.reply, step.payload))
+            elif isinstance(step, Reload):
+                self._reload(step)
             else:
                 self._apply(*step)
+
+    def _reload(self, step: Reload) -> None:
+        said = verdict(step.graph.accounts)
+        if said is Verdict.UNSURE:
+            raise Unspecified("a reload that depends on the order of accounts")
+        try:
+            self._driver.reload(config_for(step.graph))
+        except Refused:
+            if said is Verdict.TAKEN:
+                raise AssertionError("the reload should have been taken") from None
+            return
+        assert said is Verdict.TAKEN, "the reload should have been refused"
+        self._model.reload(step.graph)
 
     def _apply(self, number: int, operation: Sub | Unsub | Pub) -> None:
         expected = self._model.apply(number, operation)
@@ -87,12 +105,10 @@ def explain(
     errors = Counter(Error(e.client, names.symbol(e.text)) for e in came if isinstance(e, Error))
     if errors != Counter(expected.errors):
         return None
-    messages = [
-        d._replace(subject=names.symbol(d.subject), reply=names.symbol(d.reply))
-        for d in came
-        if isinstance(d, Delivery)
-    ]
-    status: list[list[Delivery]] = [[d] for d in expected.status] or [[]]
+    messages = [names.told(d) for d in came if isinstance(d, Delivery)]
+    status: list[list[Delivery]] = [[d] for d in expected.status]
+    if not status or expected.silent:
+        status.append([])
     for chosen in itertools.product(*expected.groups):
         for extra in status:
             wanted = [*expected.plain, *chosen, *extra]
@@ -142,23 +158,24 @@ def _bind(wanted: list[Delivery], messages: list[Delivery], names: Names) -> lis
     return fits
 
 
-def run(start: Start, script: Script) -> None:
+def run(start: Start, script: Script) -> Verdict:
     said = verdict(script.graph.accounts)
-    assume(said is not Verdict.UNSURE)
+    if said is Verdict.UNSURE:
+        return said
     try:
         driver = start(config_for(script.graph), script)
-    except Refused:
-        assert said is Verdict.REFUSED, config_for(script.graph)
-        event("refused")
-        return
+    except Refused as why:
+        if said is Verdict.TAKEN:
+            raise AssertionError(f"this should have been taken: {why}") from why
+        return said
     try:
-        assert said is Verdict.TAKEN, config_for(script.graph)
-        event("taken")
+        assert said is Verdict.TAKEN, "this should have been refused"
         Run(driver, script).run()
-    except Unspecified as why:
-        event(f"ends early: {why}")
+    except Unspecified:
+        pass
     finally:
         driver.close()
+    return said
 
 
 def shorter(start: Start, script: Script) -> Script:
@@ -172,31 +189,27 @@ def shorter(start: Start, script: Script) -> Script:
     return script
 
 
-def look_at(start: Start, graphs: int) -> None:
-    """Scripts are shortened here: hypothesis would take minutes for it."""
-    failed: list[Script] = []
-
-    def attempt(script: Script) -> None:
+def look_at(start: Start, graphs: range) -> None:
+    said: Counter[Verdict] = Counter()
+    for number in graphs:
         try:
-            run(start, script)
+            said[run(start, script(number))] += 1
         except AssertionError:
-            failed.append(script)
-            raise
+            pytest.fail(f"graph {number}\n{explained(start, shorter(start, script(number)))}", pytrace=False)
+    assert said[Verdict.TAKEN] >= len(graphs) // 2
+    assert said[Verdict.REFUSED] >= len(graphs) // 20
 
-    search = settings(max_examples=graphs, phases=(Phase.explicit, Phase.generate))
+
+def explained(start: Start, script: Script) -> str:
+    """What to read when something goes wrong."""
+    clients = [
+        f"{n}: {user.name} {echo=} {headers=}" for n, (user, echo, headers) in enumerate(script.clients)
+    ]
     try:
-        search(given(script=scripts())(attempt))()
-    except AssertionError:
-        script = shorter(start, failed[-1])
-        clients = "\n".join(
-            f"{n}: {user.name} {echo=} {headers=}" for n, (user, echo, headers) in enumerate(script.clients)
-        )
-        steps = "\n".join(map(str, script.steps))
-        try:
-            run(start, script)
-        except AssertionError as why:
-            pytest.fail(f"{config_for(script.graph)}\n{clients}\n{steps}\n{why}", pytrace=False)
-        raise
+        run(start, script)
+    except AssertionError as why:
+        return "\n".join([config_for(script.graph), *clients, *map(str, script.steps), str(why)])
+    return "it does not happen again"
 
 
 @pytest.fixture
@@ -204,16 +217,32 @@ def graphs(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--graphs", default=0))
 
 
-@pytest.mark.timeout(7200)
-def test_the_account_model_is_nats_servers(tmp_path: Path, graphs: int) -> None:
+@pytest.fixture
+def processes(tmp_path: Path) -> Callable[[Callable[[str, Path], ServerProcess]], Start]:
+    """A way to start servers of a kind, each in a folder of its own."""
     numbers = itertools.count()
 
-    def start(config: str, script: Script) -> AccountDriver:
-        return RealAccounts(config, script, tmp_path / str(next(numbers)))
+    def of(kind: Callable[[str, Path], ServerProcess]) -> Start:
+        return lambda config, script: ProcessAccounts(kind, config, script, tmp_path / str(next(numbers)))
 
-    look_at(start, graphs or 25)
+    return of
+
+
+@pytest.mark.timeout(7200)
+def test_the_account_model_is_nats_servers(
+    processes: Callable[[Callable[[str, Path], ServerProcess]], Start], graphs: int
+) -> None:
+    look_at(processes(RealServer), range(graphs or 40))
 
 
 @pytest.mark.timeout(7200)
 def test_accounts_are_the_models(graphs: int) -> None:
-    look_at(KernelAccounts, graphs or 100)
+    look_at(KernelAccounts, range(graphs or 200))
+
+
+@pytest.mark.timeout(7200)
+def test_accounts_of_a_process_are_the_models(
+    processes: Callable[[Callable[[str, Path], ServerProcess]], Start], graphs: int
+) -> None:
+    """The whole server, with its own reload, which these two have in them."""
+    look_at(processes(PhloemServer), range(graphs) if graphs else range(2, 4))

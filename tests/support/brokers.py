@@ -7,7 +7,7 @@ for a test that changes or ends its server.
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.support.phloem_server import PhloemServer
@@ -16,7 +16,7 @@ from tests.support.rawleaf import RawLeaf
 from tests.support.real_server import RealServer
 from tests.support.server_process import ServerProcess
 
-IMPLEMENTATIONS: dict[str, Callable[[str, Path], ServerProcess]] = {
+IMPLEMENTATIONS: dict[str, Callable[..., ServerProcess]] = {
     "nats-server": RealServer,
     "phloem": PhloemServer,
 }
@@ -91,10 +91,10 @@ class Brokers:
         self._worlds = iter(_NUMBERS)
         self._taken = itertools.count()
 
-    def shared(self, config: str = "") -> Broker:
-        """The server with this configuration that the whole session shares."""
+    def shared(self, config: str = "", files: Mapping[str, bytes] | None = None) -> Broker:
+        """The server with this configuration that the whole session shares; ``files`` as for :meth:`own`."""
         if config not in self._shared:
-            self._shared[config] = self._start(config)
+            self._shared[config] = self._start(config, files)
         return self._shared[config]
 
     def world(self) -> World:
@@ -107,9 +107,11 @@ class Brokers:
         assert taken < below
         return taken
 
-    def own(self, config: str = "") -> Broker:
-        """A server for one test alone, ended after it."""
-        self._own.append(self._start(config))
+    def own(
+        self, config: str = "", files: Mapping[str, bytes] | None = None, flags: Sequence[str] = ()
+    ) -> Broker:
+        """A server for one test alone, ended after it; ``files`` lie in the folder that it runs in."""
+        self._own.append(self._start(config, files, flags))
         return self._own[-1]
 
     def stop_own(self) -> None:
@@ -123,5 +125,8 @@ class Brokers:
         for broker in self._shared.values():
             broker.process.stop()
 
-    def _start(self, config: str) -> Broker:
-        return Broker(self._start_process(config, self._folder / f"server{next(self._numbers)}"))
+    def _start(
+        self, config: str, files: Mapping[str, bytes] | None = None, flags: Sequence[str] = ()
+    ) -> Broker:
+        folder = self._folder / f"server{next(self._numbers)}"
+        return Broker(self._start_process(config, folder, files, flags))

@@ -2,19 +2,26 @@
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.support.server_process import ServerProcess
 
 
 class PhloemServer(ServerProcess):
-    """A phloem broker running ``config``.
+    """A phloem broker running ``config``, started with ``flags``.
 
     It starts from compiled modules, as an installed one does; they are kept beside the servers' folders, so that
     the next server finds them and the source tree stays as it is.
     """
 
-    def __init__(self, config: str, folder: Path) -> None:
+    def __init__(
+        self,
+        config: str,
+        folder: Path,
+        files: Mapping[str, bytes] | None = None,
+        flags: Sequence[str] = (),
+    ) -> None:
         env = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder.parent / "compiled")}
         env.pop("PYTHONDONTWRITEBYTECODE", None)
-        super().__init__([sys.executable, "-m", "phloem", "server"], config, folder, env)
+        super().__init__([sys.executable, "-m", "phloem", "server", *flags], config, folder, env, files)

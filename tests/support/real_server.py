@@ -1,6 +1,7 @@
 """nats-server itself, from the wheel in the test environment: the reference that answers what is right."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.support.server_process import ServerProcess
@@ -9,7 +10,13 @@ BINARY = Path(sys.executable).parent / "nats-server"
 
 
 class RealServer(ServerProcess):
-    """A nats-server running ``config``."""
+    """A nats-server running ``config``, started with ``flags``."""
 
-    def __init__(self, config: str, folder: Path) -> None:
-        super().__init__([str(BINARY)], config, folder)
+    def __init__(
+        self,
+        config: str,
+        folder: Path,
+        files: Mapping[str, bytes] | None = None,
+        flags: Sequence[str] = (),
+    ) -> None:
+        super().__init__([str(BINARY), *flags], config, folder, files=files)

@@ -27,16 +27,24 @@ class StartFailed(Exception):
 
 
 class ServerProcess:
-    """One server. ``argv`` is what runs it, without the configuration; ``folder`` takes its files.
+    """One server. ``argv`` is what runs it, with flags but without the configuration.
 
-    ``env`` is its environment, this process's own if there is none.
+    ``folder`` is where it runs and takes its files, those of ``files`` as well. ``env`` is its environment, this
+    process's own if there is none.
     """
 
     def __init__(
-        self, argv: list[str], config: str, folder: Path, env: Mapping[str, str] | None = None
+        self,
+        argv: list[str],
+        config: str,
+        folder: Path,
+        env: Mapping[str, str] | None = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        for name, content in (files or {}).items():
+            (folder / name).write_bytes(content)
         self.config_file = folder / "server.conf"
         self._lines: list[str] = []
         self._ended = False
@@ -50,6 +58,7 @@ class ServerProcess:
             text=True,
             errors="replace",
             env=env,
+            cwd=folder,
         )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()

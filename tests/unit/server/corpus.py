@@ -249,7 +249,7 @@ OPTIONS = [
     ),
 ]
 FEATURES = [
-    *("jetstream { key: x }", 'store_dir: "/x"', "cluster { port: 6222 }"),
+    *("jetstream { unique_tag: x }", 'store_dir: "/x"', "cluster { port: 6222 }"),
     *("accounts { A { msg_trace: x } }", "mqtt { port: 1883 }", "gateway { name: A, port: 7222 }"),
     *(
         "syslog: true",
