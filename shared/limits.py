@@ -22,6 +22,9 @@ FIRST_PING_CLIENT_NS = 2 * SECOND_NS  # measures the round trip soon after CONNE
 FIRST_PING_LEAF_NS = 1 * SECOND_NS
 WRITE_DEADLINE_NS = 10 * SECOND_NS
 AUTH_TIMEOUT_NS = 2 * SECOND_NS
+TLS_TIMEOUT_NS = 2 * SECOND_NS
+TLS_FIRST_FALLBACK_NS = 50 * SECOND_NS // 1000  # as nats-server: what "auto" waits for a ClientHello
+TLS_HANDSHAKES = 2048  # under way on one listener; each may cost some 60 KB until it is over
 RESOLVER_INTERVAL_NS = 60 * SECOND_NS  # between comparing stored JWTs with other servers
 RESOLVER_TIMEOUT_NS = 1900 * SECOND_NS // 1000  # below AUTH_TIMEOUT_NS, so that a client still hears of it
 

@@ -71,6 +71,7 @@ def new_server(
     Raises:
         ConfigError: The key cannot be read or is not the authority's, or a name is none.
     """
+    alternatives = [_general_name(name) for name in dict.fromkeys(names)]
     root = x509.load_pem_x509_certificate(authority)
     signer = _signer(root, authority_key)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -79,9 +80,7 @@ def new_server(
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage("digital_signature"), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(
-            x509.SubjectAlternativeName([_general_name(n) for n in dict.fromkeys(names)]), critical=False
-        )
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
         )
@@ -125,7 +124,8 @@ def _issued(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> I
 
 
 def _name(common: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common[:64])])
+    short = common.encode()[:64].decode(errors="ignore")  # X.509 allows no more
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, short)])
 
 
 def _usage(*wanted: str) -> x509.KeyUsage:

@@ -7,6 +7,7 @@ from phloem.shared.errors import ConfigError
 
 TLS_TIMEOUT_S = 10  # for a handshake; nats-server's 2 s are short for a modem
 DOMAIN = "hub"
+STORE_KEY = "PHLOEM_STORE_KEY"  # the variable of the environment
 
 _HUB = """\
 # The hub. Made by phloem init; phloem hub and nats-server both take it.
@@ -53,7 +54,7 @@ listen: "127.0.0.1:4222"    # for programs on this device
 jetstream {{
   store_dir: "{at}"
   domain: "{name}"    # at the hub: js = nc.jetstream(domain="{name}")
-}}
+{encryption}}}
 
 # What crosses: {name}.> both ways, answers below {mailbox} (a program that asks across the link sets this inbox
 # prefix), and the JetStream of this device: {stream}
@@ -65,6 +66,13 @@ leafnodes {{
     tls {{ ca_file: "{at}/ca.pem", timeout: {timeout} }}
   }} ]
 }}
+"""
+
+
+_ENCRYPTION = f"""\
+  # what is stored is encrypted with a key from the environment, which is not to be on the same disk
+  cipher: "chacha"
+  key: ${STORE_KEY}
 """
 
 
@@ -84,13 +92,19 @@ def hub_text(settings: HubSettings) -> str:
     return _HUB.format(**settings._asdict(), domain=DOMAIN, timeout=TLS_TIMEOUT_S)
 
 
-def edge_text(name: str, at: str, urls: list[str]) -> str:
-    """A device's configuration; ``at``: the folder with its files, on the device."""
+def edge_text(name: str, at: str, urls: list[str], *, encrypt: bool = False) -> str:
+    """A device's configuration; ``at``: the folder with its files, on the device; ``encrypt``: what it stores."""
     check_path(at)
     quoted = ", ".join(f'"{url}"' for url in urls)
     stream = f"a stream that the hub takes from is called {name}."
     return _EDGE.format(
-        name=name, at=at, urls=quoted, mailbox=mailbox(name), stream=stream, timeout=TLS_TIMEOUT_S
+        name=name,
+        at=at,
+        urls=quoted,
+        mailbox=mailbox(name),
+        stream=stream,
+        timeout=TLS_TIMEOUT_S,
+        encryption=_ENCRYPTION if encrypt else "",
     )
 
 

@@ -136,8 +136,14 @@ def _fill(path: Path, wishes: Wishes, keys: _Keys, now_s: int) -> Deployment:
         write_secret(path / file, seed)
         wipe(seed)
     _write_tokens(path, wishes, keys, now_s)
-    _write_credentials(path, files.ADMIN_CREDS, keys.account, keys.admin_signer, now_s)
-    _write_credentials(path, files.SYSTEM_CREDS, keys.system, keys.system_signer, now_s)
+    admins = {}
+    for file, account, signer in (
+        (files.ADMIN_CREDS, keys.account, keys.admin_signer),
+        (files.SYSTEM_CREDS, keys.system, keys.system_signer),
+    ):
+        with new_key(Prefix.USER) as user:
+            write_credentials(path / file, account.public_key, user, signer, now_s)
+        admins[account.public_key] = user.public_key
     _write_certificates(path, wishes, now_s)
     settings = HubSettings(
         wishes.at, keys.system.public_key, wishes.port, wishes.leaf_port, wishes.monitor_port
@@ -150,6 +156,7 @@ def _fill(path: Path, wishes: Wishes, keys: _Keys, now_s: int) -> Deployment:
         system=keys.system.public_key,
         account=keys.account.public_key,
         device_signer=keys.device_signer.public_key,
+        admins=admins,
         hubs=tuple(wishes.hubs),
         port=wishes.port,
         leaf_port=wishes.leaf_port,
@@ -188,11 +195,10 @@ def _everything(signer: KeyPair) -> UserScope:
     return new_scope(signer.public_key, ADMIN, Permissions(), "may do everything in this account")
 
 
-def _write_credentials(path: Path, file: str, account: KeyPair, signer: KeyPair, now_s: int) -> None:
-    with new_key(Prefix.USER) as user:
-        claims = scoped_user(user.public_key, account.public_key, Path(file).stem)
-        content = credentials(encode(claims, signer, now_s), user)
-    write_secret(path / file, content)
+def write_credentials(path: Path, account: str, user: KeyPair, signer: KeyPair, now_s: int) -> None:
+    """The file with which an administrator of ``account`` logs in, named like the file; it may be there already."""
+    content = credentials(encode(scoped_user(user.public_key, account, path.stem), signer, now_s), user)
+    write_secret(path, content, replace=True)
     wipe(content)
 
 

@@ -12,11 +12,12 @@ from rich.table import Table
 
 from phloem.hub.fleet import folder as files
 from phloem.hub.fleet.bundle_files import STDOUT, check_free, is_tar, place, write_out
-from phloem.hub.fleet.certificates import LOCAL, valid_until_s
-from phloem.hub.fleet.configurations import host_and_port
+from phloem.hub.fleet.certificates import valid_until_s
+from phloem.hub.fleet.configurations import STORE_KEY
 from phloem.hub.fleet.enrolment import (
     CONFIG,
     CREDS,
+    Bundle,
     active_keys,
     check_names,
     sign_account,
@@ -25,11 +26,9 @@ from phloem.hub.fleet.enrolment import enroll as enroll_device
 from phloem.hub.fleet.enrolment import revoke as revoke_keys
 from phloem.hub.fleet.folder import Folder, locked
 from phloem.hub.fleet.init_command import DEFAULT_FOLDER
-from phloem.hub.fleet.push import Access, NotReached, Refused
-from phloem.hub.fleet.push import push as push_tokens
 from phloem.hub.fleet.register import Device, keys_of, shown
+from phloem.hub.fleet.tell import Server, tell_hub
 from phloem.hub.fleet.words import NOT_TOLD, SETTINGS, now_s, one_line_errors
-from phloem.shared.errors import ConfigError, NKeyError
 
 STATE_FOLDER = "/var/lib/phloem"
 DAY_S = 86_400
@@ -49,17 +48,6 @@ Config = click.option(
     metavar="FOLDER",
     help="What phloem init has made.",
 )
-Server = click.option(
-    "--server",
-    "-s",
-    "servers",
-    multiple=True,
-    metavar="URL",
-    help="The hub, such as tls://hub.example.com:4222. [default: its names, then this machine]",
-)
-NOT_TOLD_TEXT = """\
-It is in {folder}/account.jwt. Until the hub knows, a revoked device may stay connected, and come in again.
-A hub that runs from {folder}/hub reads it when it starts; any hub that runs is told by: phloem push"""
 Names = click.argument("names", nargs=-1, required=True, metavar="NAME...")
 
 
@@ -93,6 +81,11 @@ def _length(_ctx: click.Context, _param: click.Parameter, text: str) -> int:
 )
 @click.option("--here", is_flag=True, help="They stay where they are written: to try it out on one machine.")
 @click.option(
+    "--encrypt",
+    is_flag=True,
+    help=f"What the device stores is encrypted, with a key from its environment: {STORE_KEY}.",
+)
+@click.option(
     "--expires",
     "valid_s",
     default="",
@@ -117,6 +110,7 @@ def enroll(
     out: str,
     at: str,
     here: bool,
+    encrypt: bool,
     valid_s: int,
     renew: bool,
     keep_old: bool,
@@ -131,11 +125,11 @@ def enroll(
       phloem enroll greenhouse-1                      # files in fleet/devices/greenhouse-1
       phloem enroll greenhouse-1 -o - | ssh greenhouse-1 sudo tar -x -C /var/lib/phloem
       phloem enroll pump-1 pump-2 pump-3 -o pumps     # pumps/pump-1 and so on
-      phloem enroll greenhouse-1 -o try --here        # on this machine: phloem edge -c try/edge.conf -p 4333
+      phloem enroll greenhouse-1 -o try --here        # here; phloem edge -c try/edge.conf -p 4333
 
     \b
     On the device
-      edge.conf       phloem edge -c /var/lib/phloem/edge.conf; serial ports and others are added there
+      edge.conf       phloem edge -c /var/lib/phloem/edge.conf; add serial ports and so on
       device.creds    the device's secret: delete other copies, phloem does not need them
       ca.pem          by this the device knows the hub
 
@@ -148,11 +142,13 @@ def enroll(
     """
     if keep_old and not renew:
         raise click.UsageError("--keep-old goes with --renew")
+    if keep_old and (encrypt or at or here):
+        raise click.UsageError("--keep-old writes credentials alone, no configuration that could say more")
     if here and (at or is_tar(out)):
         raise click.UsageError("--here goes with a folder, and without --at")
     if servers and (not renew or keep_old):
         raise click.UsageError("--server goes with --renew: without, the hub is not asked for anything")
-    show_config = not out and len(names) == 1
+    show_config = not out and len(names) == 1 and not keep_old
     out = out or str(path / "devices" / (names[0] if len(names) == 1 else ""))
     with one_line_errors("enroll"), locked(path) as folder:
         check_names(folder, names, renew=renew)
@@ -161,13 +157,15 @@ def enroll(
         places = {
             name: str(place(out, name, names).absolute()) if here else at or STATE_FOLDER for name in names
         }
-        config = _enroll(folder, places, out, valid_s, renew=renew, alone=keep_old)
+        now = now_s()
+        bundles = enroll_device(folder, places, now + valid_s if valid_s else 0, now, encrypt=encrypt)
+        _write(bundles, out, now, replace=renew, alone=keep_old)
         told = True
         if old and not keep_old:
             revoke_keys(folder, old, now_s())
-            told = _tell_hub(folder, servers)
+            told = tell_hub(folder, servers)
         if show_config:
-            click.echo(config, nl=False)
+            click.echo(bundles[0].config, nl=False)
         _say_enrolled(folder, places, out, old, keep_old=keep_old)
     if not told:
         sys.exit(NOT_TOLD)
@@ -197,7 +195,7 @@ def revoke(names: tuple[str, ...], path: Path, servers: tuple[str, ...], old: bo
         for name in names:
             count = sum(key.name == name for key in keys)
             click.echo(f"{name}: {_keys(count)} revoked" if count else f"{name}: nothing left to revoke")
-        told = _tell_hub(folder, servers)
+        told = tell_hub(folder, servers)
     if not told:
         sys.exit(NOT_TOLD)
 
@@ -215,7 +213,7 @@ def push(path: Path, servers: tuple[str, ...]) -> None:
     """
     with one_line_errors("push"), locked(path) as folder:
         sign_account(folder, (), now_s())
-        told = _tell_hub(folder, servers)
+        told = tell_hub(folder, servers)
     if not told:
         sys.exit(NOT_TOLD)
 
@@ -240,23 +238,17 @@ def devices(path: Path, as_json: bool) -> None:
             click.echo(line, err=True)
 
 
-def _enroll(
-    folder: Folder, places: dict[str, str], out: str, valid_s: int, *, renew: bool, alone: bool
-) -> bytes:
-    """Make and write the files of devices; the configuration of the first one.
+def _write(bundles: Sequence[Bundle], out: str, now: int, *, replace: bool, alone: bool) -> None:
+    """Write the files of devices, or the secrets ``alone``, and forget the secrets.
 
-    If writing fails, they are in the register nevertheless: somebody may have got a file.
+    If it fails, the devices are in the register nevertheless: somebody may have got a file.
     """
-    now = now_s()
-    bundles = enroll_device(folder, places, now + valid_s if valid_s else 0, now)
-    config = bundles[0].config
     try:
         written = [one._replace(config=b"") for one in bundles] if alone else bundles
-        write_out(out, written, now, replace=renew)
+        write_out(out, written, now, replace=replace)
     finally:
         for bundle in bundles:
             bundle.wipe()
-    return config
 
 
 def _say_enrolled(
@@ -272,26 +264,6 @@ def _say_enrolled(
     click.echo(f"  phloem edge -c {next(iter(places.values()))}/{CONFIG}", err=True)
     if folder.pending and not old:
         click.echo("There are revocations that the hub does not know of: phloem push", err=True)
-
-
-def _tell_hub(folder: Folder, servers: Sequence[str]) -> bool:
-    """Push the accounts; whether that worked, which is told in any case."""
-    deployment = folder.deployment
-    names = dict.fromkeys((*deployment.hubs, LOCAL[0]))
-    urls = servers or [f"tls://{host_and_port(name, deployment.port)}" for name in names]
-    access = Access(urls, folder.path / files.AUTHORITY, folder.path / files.SYSTEM_CREDS)
-    try:
-        server = push_tokens(access, folder.tokens().values())
-    except (NotReached, Refused, OSError, ConfigError, NKeyError) as problem:
-        refused = isinstance(problem, Refused)
-        click.echo("The hub refused it:" if refused else "The hub could not be told:", err=True)
-        for line in str(problem).splitlines():
-            click.echo(f"  {line}", err=True)
-        click.echo(NOT_TOLD_TEXT.format(folder=folder.path), err=True)
-        return False
-    folder.pushed()
-    click.echo(f"The hub has confirmed it ({server}).", err=True)
-    return True
 
 
 def _to_do(folder: Folder, known: Sequence[Device]) -> list[str]:

@@ -16,6 +16,7 @@ from phloem.hub.fleet.folder import Folder
 from phloem.hub.fleet.permissions import why_not_a_name
 from phloem.hub.fleet.register import Device, keys_of
 from phloem.shared.errors import ConfigError
+from phloem.shared.security.claims import AccountClaims
 from phloem.shared.security.creds import credentials
 from phloem.shared.security.issue import revoke as with_revocation
 from phloem.shared.security.issue import scoped_user
@@ -68,10 +69,12 @@ def check_names(folder: Folder, names: Sequence[str], *, renew: bool) -> None:
         raise ConfigError("a name is there twice")
 
 
-def enroll(folder: Folder, places: Mapping[str, str], expires_s: int, now_s: int) -> list[Bundle]:
+def enroll(
+    folder: Folder, places: Mapping[str, str], expires_s: int, now_s: int, *, encrypt: bool = False
+) -> list[Bundle]:
     """Give devices a key each, valid until ``expires_s`` (0: for ever); their files, which the caller wipes.
 
-    ``places``: by name, where these files will lie on the device.
+    ``places``: by name, where these files will lie on the device; ``encrypt``: what it stores is encrypted.
 
     Raises:
         ConfigError: A key to sign with is missing, or a place cannot be named in a configuration.
@@ -82,7 +85,7 @@ def enroll(folder: Folder, places: Mapping[str, str], expires_s: int, now_s: int
     bundles, given = list[Bundle](), list[Device]()
     with folder.key(files.DEVICE_SIGNER, deployment.device_signer) as signer:
         for name, place in places.items():
-            config = edge_text(name, place, urls).encode()
+            config = edge_text(name, place, urls, encrypt=encrypt).encode()
             with new_key(Prefix.USER) as user:
                 claims = scoped_user(user.public_key, deployment.account, name, exp_s=expires_s)
                 creds = credentials(encode(claims, signer, now_s), user)
@@ -119,19 +122,26 @@ def revoke(folder: Folder, keys: Sequence[Device], now_s: int) -> None:
 
 
 def sign_account(folder: Folder, keys: Sequence[Device], now_s: int) -> None:
-    """Issue the account anew, with ``keys`` taken back and all that the register says was.
+    """Issue the account of devices anew, with ``keys`` taken back and all that the register says was.
 
-    Servers keep the account that was issued last, so the time of issue moves on even if the clock was set back; and
-    a key is taken back from its own time of issue on, if that is later.
+    A key is taken back from its own time of issue on, if that is later: the clock may have been set back.
 
     Raises:
         ConfigError: The key to sign with is missing.
     """
     account = folder.account()
-    issued_s = max(now_s, account.iat + 1)
     for one in (*(device for device in folder.devices() if device.revoked_s), *keys):
         at_s = max(one.revoked_s or now_s, one.enrolled_s)
         if not is_revoked(account.nats.revocations, one.key, at_s):
             account = with_revocation(account, one.key, at_s)
+    sign(folder, account, now_s)
+
+
+def sign(folder: Folder, account: AccountClaims, now_s: int) -> None:
+    """Issue an account anew. Servers keep the one that was issued last: later than before, whatever the clock says.
+
+    Raises:
+        ConfigError: The key to sign with is missing.
+    """
     with folder.key(files.OPERATOR_SIGNER, folder.deployment.operator_signer) as signer:
-        folder.save_account(encode(account, signer, issued_s))
+        folder.save_account(account.sub, encode(account, signer, max(now_s, account.iat + 1)))

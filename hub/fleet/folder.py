@@ -60,6 +60,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     system: str
     account: str
     device_signer: str
+    admins: dict[str, str]  # by the name of an account, the key of its administrator
     hubs: tuple[str, ...]  # names and addresses, the first one first
     port: int
     leaf_port: int
@@ -87,28 +88,32 @@ class Folder:
         self.deployment = deployment
         self.write(DEPLOYMENT, deployment_text(deployment))
 
-    def account(self) -> AccountClaims:
-        """The account of devices. Raises ConfigError if it is not the operator's."""
-        path = self.path / ACCOUNT_TOKEN
+    def account(self, name: str = "") -> AccountClaims:
+        """The account of devices, or of this ``name``. Raises ConfigError if it is not the operator's."""
+        name = name or self.deployment.account
+        path = self.path / self._files[name]
         try:
             claims = decode_as(_text(path).strip(), AccountClaims)
         except InvalidJWT as error:
             raise ConfigError(f"{path}: {error}") from None
-        if claims.iss != self.deployment.operator_signer or claims.sub != self.deployment.account:
+        if claims.iss != self.deployment.operator_signer or claims.sub != name:
             raise ConfigError(f"{path}: not the account of this folder, signed by its operator")
         return claims
 
-    def save_account(self, token: str) -> None:
-        """Write the account, and where a hub that runs from this folder finds it; to be pushed from now on."""
-        self.write(PENDING, b"account.jwt is newer than what the hub has; phloem push tells it\n")
-        self.write(ACCOUNT_TOKEN, token.encode())
+    def save_account(self, name: str, token: str) -> None:
+        """Write an account, and where a hub that runs from this folder finds it; to be pushed from now on."""
+        self.write(PENDING, b"the accounts are newer than what the hub has; phloem push tells it\n")
+        self.write(self._files[name], token.encode())
         if (self.path / HUB_TOKENS).is_dir():
-            self.write(f"{HUB_TOKENS}/{self.deployment.account}.jwt", token.encode())
+            self.write(f"{HUB_TOKENS}/{name}.jwt", token.encode())
 
     def tokens(self) -> dict[str, str]:
         """The JWTs of all accounts by name, as they should be at the hub."""
-        files = {self.deployment.account: ACCOUNT_TOKEN, self.deployment.system: SYSTEM_TOKEN}
-        return {name: _text(self.path / file).strip() for name, file in files.items()}
+        return {name: _text(self.path / file).strip() for name, file in self._files.items()}
+
+    @property
+    def _files(self) -> dict[str, str]:
+        return {self.deployment.account: ACCOUNT_TOKEN, self.deployment.system: SYSTEM_TOKEN}
 
     @property
     def pending(self) -> bool:

@@ -1,24 +1,31 @@
 """The command ``phloem init``."""
 
 import socket
+import sys
 from pathlib import Path
 
 import click
 import msgspec
+from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
 from phloem.hub.fleet import folder as files
+from phloem.hub.fleet.administrators import renew_administrators
 from phloem.hub.fleet.creation import Wishes, create, renew_certificate
 from phloem.hub.fleet.folder import locked
 from phloem.hub.fleet.permissions import is_plain_subject
 from phloem.hub.fleet.register import shown
-from phloem.hub.fleet.words import SETTINGS, now_s, one_line_errors
+from phloem.hub.fleet.tell import Server, tell_hub
+from phloem.hub.fleet.words import NOT_TOLD, SETTINGS, now_s, one_line_errors
 from phloem.hub.profile import LEAF_PORT
 
 CLIENT_PORT, MONITOR_PORT = 4222, 8222
 DEFAULT_FOLDER = "fleet"
-RENEWAL = {"folder", "hubs", "renew", "ca_key"}  # what goes with --renew-certificate
+RENEWALS = {  # what goes with each
+    "renew_certificate": {"hubs", "ca_key"},
+    "renew_admin": {"servers"},
+}
 
 Port = click.IntRange(1, 65535)
 
@@ -65,7 +72,6 @@ def _inbox(_ctx: click.Context, _param: click.Parameter, text: str) -> str:
 )
 @click.option(
     "--renew-certificate",
-    "renew",
     is_flag=True,
     help="Give the hub of an existing FOLDER a new key and certificate, also for names given with --hub.",
 )
@@ -76,6 +82,12 @@ def _inbox(_ctx: click.Context, _param: click.Parameter, text: str) -> str:
     metavar="FILE",
     help="With --renew-certificate: the authority's key. [default: FOLDER/offline/ca.key]",
 )
+@click.option(
+    "--renew-admin",
+    is_flag=True,
+    help="New admin.creds and system.creds for an existing FOLDER; the old ones are revoked at the hub at once.",
+)
+@Server
 @click.pass_context
 def init(
     ctx: click.Context,
@@ -87,14 +99,16 @@ def init(
     leaf_port: int,
     monitor_port: int,
     reply_inbox: str,
-    renew: bool,
+    renew_certificate: bool,
     ca_key: Path | None,
+    renew_admin: bool,
+    servers: tuple[str, ...],
 ) -> None:
     """Make all that a hub and a fleet of devices need to trust each other, in the new folder FOLDER.
 
     \b
       an operator        vouches for accounts; the hub trusts it and keeps no secret of anybody
-      an account         for devices and programs, with a signing key that makes devices and nothing else
+      an account         for devices and programs, with a signing key that makes devices alone
       a system account   tells the hub of revoked devices
       certificates       an authority of your own, and the hub's certificate
       hub/               the hub's configuration and all files that it names
@@ -110,17 +124,19 @@ def init(
     what nobody needs from day to day (identities, the authority's key): move it to a medium that you lock away.
 
     \b
-      phloem init fleet --renew-certificate   # before it expires; phloem devices says when
+      phloem init --renew-certificate         # before it expires; phloem devices says when
+      phloem init --renew-admin               # somebody who had admin.creds has left
+
+    Exit status: 0 done, 1 failed, 2 wrong words, 3 done, but the hub was not told of what --renew-admin revoked.
     """
+    _check_words(ctx)
     with one_line_errors("init"):
-        if renew:
-            given = [name for name in ctx.params if ctx.get_parameter_source(name).name == "COMMANDLINE"]  # type: ignore[union-attr]
-            if extra := sorted(set(given) - RENEWAL):
-                raise click.UsageError(f"--{extra[0].replace('_', '-')} does not go with --renew-certificate")
-            _renew(folder, hubs, ca_key)
+        if renew_certificate:
+            _renew_certificate(folder, hubs, ca_key)
             return
-        if ca_key is not None:
-            raise click.UsageError("--ca-key goes with --renew-certificate")
+        if renew_admin:
+            _renew_admin(folder, servers)
+            return
         whole = folder.absolute()
         wishes = Wishes(
             name=operator or whole.name,
@@ -135,7 +151,31 @@ def init(
         _show(folder, wishes)
 
 
-def _renew(path: Path, hubs: tuple[str, ...], ca_key: Path | None) -> None:
+def _check_words(ctx: click.Context) -> None:
+    """Each renewal has its own options, and no others. Raises UsageError."""
+    given = {name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE} - {
+        "folder"
+    }
+    words = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
+    chosen = [name for name in RENEWALS if name in given]
+    for name in chosen:
+        if extra := sorted(given - {name} - RENEWALS[name]):
+            raise click.UsageError(f"{words[extra[0]]} does not go with {words[name]}")
+    for name, options in RENEWALS.items():
+        if not chosen and (extra := sorted((given & options) - {"hubs"})):
+            raise click.UsageError(f"{words[extra[0]]} goes with {words[name]}")
+
+
+def _renew_admin(path: Path, servers: tuple[str, ...]) -> None:
+    with locked(path) as folder:
+        renew_administrators(folder, now_s())
+        click.echo(f"{path}/{files.ADMIN_CREDS}, {path}/{files.SYSTEM_CREDS}: new; the old ones are revoked.")
+        told = tell_hub(folder, servers)
+    if not told:
+        sys.exit(NOT_TOLD)
+
+
+def _renew_certificate(path: Path, hubs: tuple[str, ...], ca_key: Path | None) -> None:
     with locked(path) as folder:
         names = tuple(dict.fromkeys((*folder.deployment.hubs, *hubs)))
         until_s = renew_certificate(folder, names, ca_key or path / files.AUTHORITY_KEY, now_s())

@@ -13,7 +13,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from phloem.shared.errors import PhloemError
-from phloem.shared.server.client_login import login_with
+from phloem.shared.server.client_login import login_with, once
 
 UPDATE = "$SYS.REQ.CLAIMS.UPDATE"
 CONNECT_S = 3  # for each name of the hub, with the handshake
@@ -70,9 +70,7 @@ async def _connect(access: Access) -> Client:
 
         try:
             async with asyncio.timeout(CONNECT_S):
-                return await nats.connect(
-                    url, tls=context, allow_reconnect=False, connect_timeout=CONNECT_S, error_cb=hear, **login
-                )
+                return await nats.connect(url, tls=context, error_cb=hear, **once(CONNECT_S), **login)
         except (OSError, TimeoutError, nats.errors.Error) as problem:
             why = heard[0] if heard else problem
             reasons.append(f"{url}: {str(why) or type(why).__name__}")

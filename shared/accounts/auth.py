@@ -213,12 +213,15 @@ class Authenticator:
         no_auth_user: str = "",
         permissions: Rules | None = None,
         anonymous: bool = False,
+        by_certificate: Sequence[str] = (),
         proxy_required: bool = False,
     ) -> None:
         """``user``/``password`` or ``token`` are the single secret; ``permissions`` are its holder's, and
         ``proxy_required``.
 
-        ``anonymous``: who shows nothing is let into ``$G``, although INFO asks for credentials.
+        ``anonymous``: who shows nothing is let into ``$G``, although INFO asks for credentials. ``by_certificate``:
+        connection types whose users a certificate may name; a user without a password who may come that way may not
+        come by name.
         """
         users = tuple(users)
         self._users = {entry.user: entry for entry in users if not entry.nkey}
@@ -228,6 +231,7 @@ class Authenticator:
         self._no_auth_user = no_auth_user
         self._permissions = permissions
         self._anonymous = anonymous
+        self._by_certificate = frozenset(by_certificate)
         self._proxy_required = proxy_required
         self._decoy = next((u.password for u in self._users.values() if _BCRYPT.match(u.password)), "")
 
@@ -304,7 +308,16 @@ class Authenticator:
         identity = Identity(entry.user, entry.account, entry.permissions, entry.password)
         refusal = PROXY_REQUIRED if entry.proxy_required and not proxied else ""
         allowed = _may_connect(entry, connection_type) and not refusal
+        if mapped is None and self._needs_certificate(entry):
+            allowed = False
         return Candidate(identity if allowed else None, entry.password, shown.password, refusal)
+
+    def _needs_certificate(self, entry: ConfiguredUser) -> bool:
+        return (
+            not entry.password
+            and entry.user != self._no_auth_user
+            and any(_may_connect(entry, kind) for kind in self._by_certificate)
+        )
 
     def _by_nkey(self, shown: Credentials, connection_type: str, nonce: bytes, proxied: bool) -> Identity:
         entry = self._nkeys.get(shown.nkey)

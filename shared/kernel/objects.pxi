@@ -174,16 +174,44 @@ cdef class Connection:
             link_up(&self.kernel.k, self.c)
             self.kernel._after()
 
-    def set_deadline(self, uint64_t deadline_ns):
+    def set_deadline(self, uint64_t deadline_ns, *, uint64_t ping_due_ns=0):
         if not self.closed:
             self.c.deadline_ns = deadline_ns
             due(&self.kernel.k, deadline_ns)
+            if ping_due_ns:
+                self.c.ping_due_ns = ping_due_ns
+                due(&self.kernel.k, ping_due_ns)
 
     def wait(self):
         """Parsing stands still until ``resume``."""
         if not self.closed:
             self.c.flags |= WAITING
             watch(&self.kernel.k, self.c)
+
+    def duplicate(self):
+        """A descriptor of the same socket, for whoever shakes hands on it; the caller closes it."""
+        cdef int fd
+        if self.closed:
+            raise ValueError("the connection is closed")
+        fd = fcntl(self.c.fd, F_DUPFD_CLOEXEC, 0)
+        if fd < 0:
+            raise OSError(errno, "dup")
+        return fd
+
+    def secure(self, session not None, size_t ssl, size_t into, size_t out_of):
+        """From now on this connection speaks TLS. It is waiting, and everything plain is out."""
+        cdef Conn* c = self.c
+        if self.closed:
+            return
+        if c.fd < 0 or c.tls != NULL or not c.flags & WAITING or c.pending or c.buf_len:
+            raise ValueError("TLS cannot begin here")
+        tls_begin(&self.kernel.k, c, ssl, into, out_of)
+        self.session = session
+
+    @property
+    def secured(self):
+        """Whether it speaks TLS."""
+        return self.session is not None
 
     def resume(self):
         if self.closed or not self.c.flags & WAITING:
@@ -566,8 +594,10 @@ cdef class Kernel:
             conn.c = NULL
             _forget_dirty(&self.k, c)
             free(c.first_info)
+            free(c.tls)
             free(c.identity)
             free(c)
+            conn.session = None
             try:
                 self.events.on_closed(conn, Reason(reason))
             except Exception as error:
@@ -723,13 +753,13 @@ cdef class Kernel:
     cdef _free_scratch(self):
         cdef Core* k = &self.k
         release_pools(k)
-        for pointer in (<size_t>k.scratch, <size_t>k.recv_buf, <size_t>k.tokens, <size_t>k.matched,
+        for pointer in (<size_t>k.scratch, <size_t>k.recv_buf, <size_t>k.seal_buf, <size_t>k.tokens, <size_t>k.matched,
                         <size_t>k.plan_nodes, <size_t>k.plan_buf, <size_t>k.seen, <size_t>k.picks, <size_t>k.dirty,
                         <size_t>k.events, <size_t>k.inbox, <size_t>k.expired, <size_t>k.stalled,
                         <size_t>k.crossings, <size_t>k.system_tail, <size_t>k.local_buf, <size_t>k.mapped_buf,
                         <size_t>k.made_buf):
             free(<void*><size_t>pointer)
-        k.scratch = k.recv_buf = NULL
+        k.scratch = k.recv_buf = k.seal_buf = NULL
         k.tokens = NULL
         k.matched = k.plan_nodes = NULL
         k.plan_buf = k.system_tail = k.local_buf = k.mapped_buf = k.made_buf = NULL

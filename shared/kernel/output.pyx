@@ -14,6 +14,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from .sublist cimport grow, must
+from .tls cimport BATCH, RECORD, tls_farewell, tls_forget, tls_seal, tls_send
 from .types cimport *
 
 
@@ -163,12 +164,17 @@ cdef void watch(Core* k, Conn* c) noexcept nogil:
 
 
 cdef void _sent(Core* k, Conn* c, size_t n) noexcept nogil:
-    cdef Chunk* t
-    cdef size_t size
+    """``n`` bytes more of what waited have left."""
     c.pending -= n
     if c.kind == LEAF:  # a slow link is kept as long as it moves; a client has to take each batch in time
         c.blocked_ns = k.now_ns
     c.blocked_left = c.blocked_left - n if c.blocked_left > n else 0
+
+
+cdef void _drop(Core* k, Conn* c, size_t n) noexcept nogil:
+    """The first ``n`` bytes of the Chunks are not needed any more."""
+    cdef Chunk* t
+    cdef size_t size
     while n:
         t = c.out_head
         size = t.end - t.start
@@ -182,15 +188,31 @@ cdef void _sent(Core* k, Conn* c, size_t n) noexcept nogil:
         _recycle(k, t)
 
 
-cdef void flush(Core* k, Conn* c) noexcept nogil:
-    """Hands the socket as much as it takes."""
+cdef void _full(Core* k, Conn* c) noexcept nogil:
+    """The socket takes no more: EPOLLOUT tells when it does."""
+    if not c.flags & ARMED:
+        c.flags |= ARMED
+        c.blocked_ns = k.now_ns
+        c.blocked_left = c.pending
+    elif c.blocked_left == 0:  # that batch is out, the next one's time begins
+        c.blocked_ns = k.now_ns
+        c.blocked_left = c.pending
+    due(k, write_deadline(k, c))
+    watch(k, c)
+
+
+cdef void _cannot_write(Core* k, Conn* c) noexcept nogil:
+    release_output(k, c)
+    doom(k, c, WRITE_ERROR)
+
+
+cdef bint _flush_plain(Core* k, Conn* c) noexcept nogil:
+    """Whether all is out."""
     cdef iovec iov[IOV_MAX_USED]
     cdef msghdr msg
     cdef Chunk* t
     cdef size_t n
     cdef ssize_t sent
-    if c.fd < 0:
-        return
     while c.pending:
         n = 0
         t = c.out_head
@@ -207,20 +229,70 @@ cdef void flush(Core* k, Conn* c) noexcept nogil:
             if errno == EINTR:
                 continue
             if errno == EAGAIN:
-                if not c.flags & ARMED:
-                    c.flags |= ARMED
-                    c.blocked_ns = k.now_ns
-                    c.blocked_left = c.pending
-                elif c.blocked_left == 0:  # that batch is out, the next one's time begins
-                    c.blocked_ns = k.now_ns
-                    c.blocked_left = c.pending
-                due(k, write_deadline(k, c))
-                watch(k, c)
-                return
-            release_output(k, c)
-            doom(k, c, WRITE_ERROR)
-            return
+                _full(k, c)
+            else:
+                _cannot_write(k, c)
+            return False
         _sent(k, c, <size_t>sent)
+        _drop(k, c, <size_t>sent)
+    return True
+
+
+cdef bint _seal(Core* k, Conn* c) noexcept nogil:
+    """Seals some of what waits. Records are filled: where a Chunk ends before one is full and more follows, the pieces
+    are put together."""
+    cdef Chunk* t
+    cdef const char* at
+    cdef size_t n
+    cdef size_t piece
+    while c.out_head != NULL and c.tls.carried < BATCH:
+        t = c.out_head
+        at = <char*>(t + 1) + t.start
+        n = t.end - t.start
+        if n > RECORD:
+            n = RECORD
+        elif n < RECORD and t.next != NULL:
+            n = 0
+            while t != NULL and n < RECORD:
+                piece = t.end - t.start
+                if piece > RECORD - n:
+                    piece = RECORD - n
+                memcpy(k.seal_buf + n, <char*>(t + 1) + t.start, piece)
+                n += piece
+                t = t.next
+            at = k.seal_buf
+        if n and not tls_seal(k, c, at, n):
+            return False
+        _drop(k, c, n)
+    return True
+
+
+cdef bint _flush_sealed(Core* k, Conn* c) noexcept nogil:
+    """Whether all is out."""
+    cdef ssize_t left
+    while c.tls.sealed or c.out_head != NULL:
+        if c.tls.sealed == 0 and not _seal(k, c):
+            _cannot_write(k, c)
+            return False
+        left = tls_send(k, c)
+        if left < 0:
+            if errno == EINTR:
+                continue
+            if errno == EAGAIN:
+                _full(k, c)
+            else:
+                _cannot_write(k, c)
+            return False
+        _sent(k, c, <size_t>left)
+    return True
+
+
+cdef void flush(Core* k, Conn* c) noexcept nogil:
+    """Hands the socket as much as it takes."""
+    if c.fd < 0:
+        return
+    if not (_flush_plain(k, c) if c.tls == NULL else _flush_sealed(k, c)):
+        return
     if c.flags & ARMED:
         c.flags &= ~<uint32_t>ARMED
         watch(k, c)
@@ -302,6 +374,8 @@ cdef void release_output(Core* k, Conn* c) noexcept nogil:
         _recycle(k, t)
     c.out_tail = NULL
     c.pending = 0
+    if c.tls != NULL:
+        tls_forget(c)
 
 
 cdef void finish(Core* k, Conn* c) noexcept nogil:
@@ -312,6 +386,8 @@ cdef void finish(Core* k, Conn* c) noexcept nogil:
     if c.fd >= 0:
         c.flags &= ~<uint32_t>ARMED
         watch(k, c)
+        if c.tls != NULL:
+            tls_farewell(k, c)
         shutdown(c.fd, SHUT_WR)
         while total < DRAIN_BEFORE_CLOSE:
             n = recv(c.fd, waste, sizeof(waste), MSG_DONTWAIT)

@@ -29,6 +29,7 @@ cdef class Connection:
     cdef public object owner
     cdef object final
     cdef bytes left
+    cdef object session  # keeps the SSL object alive; None: plain
 
 
 cdef class Kernel:

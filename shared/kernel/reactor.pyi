@@ -190,11 +190,22 @@ class Connection:
         the brace. Without it (None) there are the account and the round trip only."""
     def link_up(self) -> None:
         """Leaf link: joins the account's links and sends LS+ for all interest the peer should know."""
-    def set_deadline(self, deadline_ns: int) -> None:
-        """``-ERR 'Authentication Timeout'`` and the end at this time, unless ``configure`` comes first; 0: none."""
+    def set_deadline(self, deadline_ns: int, *, ping_due_ns: int = 0) -> None:
+        """``-ERR 'Authentication Timeout'`` and the end at this time, unless ``configure`` comes first; 0: none.
+        ``ping_due_ns``: when the first PING is due; 0 changes nothing."""
     def wait(self) -> None:
         """Parsing stands still until ``resume``."""
     def resume(self) -> None: ...
+    def duplicate(self) -> int:
+        """A descriptor of the same socket, for a handshake while the connection waits; the caller closes it. Raises
+        ValueError for a closed connection, OSError without descriptors."""
+    def secure(self, session: object, ssl: int, into: int, out_of: int) -> None:
+        """From now on the connection, which is waiting, speaks TLS: addresses of an SSL object that has shaken hands
+        and of its two memory BIOs, all kept alive by ``session``. ``resume`` serves what came behind the handshake.
+        Needs ``tls.use``. Raises ValueError if plain bytes are left in either direction."""
+    @property
+    def secured(self) -> bool:
+        """Whether it speaks TLS."""
     def feed(self, data: bytes) -> None:
         """Input of a connection without a socket."""
     def output(self) -> bytes:

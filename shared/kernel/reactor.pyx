@@ -7,7 +7,7 @@ a round, so that no publisher starves another. Time comes in as an argument; the
 timerfd that ends a publisher's stall.
 
 A connection without a socket (``fd=-1``) takes its input from ``Connection.feed`` and keeps its output for
-``Connection.output``: tests drive the whole kernel in memory through it, TLS will.
+``Connection.output``: tests drive the whole kernel in memory through it.
 """
 
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
@@ -22,7 +22,7 @@ from .deliver cimport deliver
 from .interest cimport sub_add, sub_find, sub_remove, subs_clear, subs_expire
 from .mapping cimport mapping_free, mappings_free, mappings_replace
 from .ops cimport parse
-from .output cimport complain, doom, due, fail, finish, flush, flush_dirty, out, release_output, release_pools, watch, write_deadline
+from .output cimport complain, doom, due, fail, finish, flush, flush_dirty, mark_dirty, out, release_output, release_pools, watch, write_deadline
 from .permits cimport forget_replies, may_subscribe, permits_add, permits_clear
 from .plan cimport plan_for, plans_clear
 from .replies cimport ServedEvent, replies_free, replies_sweep
@@ -31,6 +31,7 @@ from .shadow cimport stream_import_free, streams_free, streams_replace, streams_
 from .sublist cimport must, node_subject, sublist_clear, sublist_init, sublist_node
 from .telling cimport link_down, link_up
 from .text cimport has_wildcard, next_random, valid_subject
+from .tls cimport tls_begin, tls_receive, tls_shrink
 from .transform cimport *
 from .types cimport *
 
@@ -41,6 +42,10 @@ from phloem.shared.kernel.reasons import Reason
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int fd, void* buf, size_t n, int flags)
     int MSG_DONTWAIT
+
+cdef extern from "<fcntl.h>" nogil:
+    int fcntl(int fd, int command, ...)
+    int F_DUPFD_CLOEXEC
 
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
@@ -116,10 +121,21 @@ cdef void _keep(Conn* c, const char* p, size_t n) noexcept nogil:
 
 cdef void _parse_kept(Core* k, Conn* c) noexcept nogil:
     cdef const char* left
-    if c.buf_len == 0 or c.flags & (WAITING | STALLED | CLOSING):
+    if c.flags & (WAITING | STALLED | CLOSING):
         return
-    left = parse(k, c, c.buf, c.buf + c.buf_len)
-    _keep(c, left, c.buf + c.buf_len - left)
+    if c.buf_len:
+        left = parse(k, c, c.buf, c.buf + c.buf_len)
+        _keep(c, left, c.buf + c.buf_len - left)
+    if c.tls != NULL and c.tls.held and not c.flags & (WAITING | STALLED | CLOSING):
+        _receive(k, c)
+    else:
+        _end_of_input(k, c)
+
+
+cdef void _end_of_input(Core* k, Conn* c) noexcept nogil:
+    """TLS told the end together with what came before it: that is carried out first, however long it has to wait."""
+    if c.tls != NULL and c.tls.end and not c.flags & (WAITING | STALLED):
+        doom(k, c, c.tls.end)
 
 
 cdef size_t _receive(Core* k, Conn* c) noexcept nogil:
@@ -139,15 +155,25 @@ cdef size_t _receive(Core* k, Conn* c) noexcept nogil:
             c.buf = <char*>must(realloc(c.buf, c.buf_cap))
         at = c.buf + c.buf_len
         room = c.buf_cap - c.buf_len
-    n = recv(c.fd, at, room, MSG_DONTWAIT)
-    if n <= 0:
-        if n < 0 and (errno == EAGAIN or errno == EINTR):
+    if c.tls != NULL:
+        n = <ssize_t>tls_receive(k, c, at, room)
+        if c.tls.sealed:
+            mark_dirty(k, c)
+        if n == 0:
+            _end_of_input(k, c)
             return 0
-        doom(k, c, CLIENT_CLOSED if n == 0 else READ_ERROR)
-        return 0
+    else:
+        n = recv(c.fd, at, room, MSG_DONTWAIT)
+        if n <= 0:
+            if n < 0 and (errno == EAGAIN or errno == EINTR):
+                return 0
+            doom(k, c, CLIENT_CLOSED if n == 0 else READ_ERROR)
+            return 0
     at -= c.buf_len
     left = parse(k, c, at, at + c.buf_len + n)
     _keep(c, left, at + c.buf_len + n - left)
+    if c.tls != NULL:
+        _end_of_input(k, c)
     return <size_t>n
 
 
@@ -308,6 +334,8 @@ cdef void _ping_due(Core* k, Conn* c, uint64_t now) noexcept nogil:
     asked, once the round trip is known; a hub is always asked."""
     cdef uint64_t quiet = now - c.last_in_ns
     c.ping_due_ns = now + k.ping_interval_ns
+    if c.tls != NULL and quiet >= k.ping_interval_ns:
+        tls_shrink(c)
     if not c.flags & SPOKE and quiet < k.ping_interval_ns and c.rtt_ns:
         return
     if c.pings_out + 1 > k.ping_max:

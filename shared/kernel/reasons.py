@@ -9,6 +9,7 @@ class Reason(IntEnum):
     CLIENT_CLOSED = 1
     AUTHENTICATION_TIMEOUT = 2
     AUTHENTICATION_VIOLATION = 3
+    TLS_HANDSHAKE = 4
     SLOW_CONSUMER_PENDING = 5
     SLOW_CONSUMER_DEADLINE = 6
     WRITE_ERROR = 7
@@ -47,6 +48,7 @@ _TEXTS = {
     Reason.CLIENT_CLOSED: "Client Closed",
     Reason.AUTHENTICATION_TIMEOUT: "Authentication Timeout",
     Reason.AUTHENTICATION_VIOLATION: "Authentication Failure",
+    Reason.TLS_HANDSHAKE: "TLS Handshake Failure",
     Reason.SLOW_CONSUMER_PENDING: "Slow Consumer (Pending Bytes)",
     Reason.SLOW_CONSUMER_DEADLINE: "Slow Consumer (Write Deadline)",
     Reason.WRITE_ERROR: "Write Error",

@@ -264,6 +264,17 @@ cdef struct Response:  # a reply subject that a responder may publish to
     uint16_t length
     char subject[1]
 
+cdef struct Tls:  # of a connection after the handshake; the SSL object belongs to the Python Connection
+    void* ssl
+    void* into  # memory BIO: what the socket brought and OpenSSL has not taken
+    void* out_of  # memory BIO: what the socket has not taken
+    size_t sealed  # bytes in out_of
+    size_t carried  # plaintext in them that still counts as pending
+    uint32_t end  # a CloseReason: nothing more will be read; 0: it may
+    uint8_t held  # something came behind the handshake and has not been opened yet
+    uint8_t broken  # nothing can be sealed any more
+    uint8_t grown  # a BIO has become large
+
 cdef struct Identity:  # JSON in pieces, between which the service's account and the round trip come
     uint32_t head_len  # up to the account
     uint32_t middle_len
@@ -272,7 +283,7 @@ cdef struct Identity:  # JSON in pieces, between which the service's account and
     char text[1]
 
 cdef struct Conn:
-    int fd  # -1: no socket, bytes are handed in and taken out (tests, TLS)
+    int fd  # -1: no socket, bytes are handed in and taken out (tests)
     uint32_t epoll_events  # what the socket is registered for; 0: not at all
     uint8_t kind
     uint8_t scheduled  # in the doomed list
@@ -282,6 +293,7 @@ cdef struct Conn:
     AccountState* account
     Permits* permits
     void* owner  # the Python Connection, borrowed; it outlives this structure's use
+    Tls* tls  # NULL: plain
     Conn* prev
     Conn* next
     # input that could not be parsed yet
@@ -544,6 +556,7 @@ cdef struct Core:
     Msg express  # all zero but for the fields that the express lane sets
     char* scratch
     char* recv_buf
+    char* seal_buf  # scratch of tls.pyx; NULL until there is a connection with TLS
     int32_t* picks
     uint32_t pick_cap
     # pools

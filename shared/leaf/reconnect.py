@@ -4,6 +4,7 @@ The pause does not grow: after a lost link it is ``reconnect``, after a failed a
 as much again at random. A refusal that will not go away by itself adds a delay.
 """
 
+import ipaddress
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -42,6 +43,10 @@ class Redial:
             rng.shuffle(self._urls)
         self._current: HubURL | None = None
         self._penalty_ns = 0
+        self.tls = any(
+            url.tls for url in self._configured
+        )  # a hub that has asked for TLS is not dialled without
+        self.tls_name = next((url.host for url in self._configured if not _is_address(url.host)), "")
         self._been_up = False
         self.attempts = 0  # failed ones since the last connection
 
@@ -51,6 +56,11 @@ class Redial:
             self._urls.append(self._urls.pop(0))
         self._current = self._urls[0]
         return self._current
+
+    def name_in_certificate(self, url: HubURL) -> str:
+        """The name that the hub's certificate has to be for. A hub's INFO tells addresses: those stand for the name
+        that was configured."""
+        return self.tls_name if self.tls_name and _is_address(url.host) else url.host
 
     def discovered(self, urls: Iterable[str]) -> None:
         """The hub's cluster as its INFO has it: in front of the configured ones, which always stay.
@@ -98,3 +108,11 @@ class Redial:
         """Whether the failure just counted belongs in the log as an error: the first and every n-th."""
         every = reconnect_reports if self._been_up else connect_reports
         return self.attempts == 1 or (every > 0 and self.attempts % every == 0)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

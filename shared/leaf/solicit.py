@@ -1,6 +1,7 @@
 """The dialling side of a leaf link's handshake: what the hub says in, what to do out. Pure (wire 2.1, 2.2).
 
-    hub  INFO                 -> we CONNECT, and give the hub 2 s
+    hub  INFO                 -> TLS, if the hub or the configuration asks for it
+                              -> we CONNECT, and give the hub 2 s
     hub  INFO connect_info    -> the link is up, with the permissions it names
     hub  INFO                 -> the hub's cluster has changed: other addresses to dial next time
 
@@ -46,6 +47,11 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     deny_imports: tuple[str, ...] = ()
     deny_exports: tuple[str, ...] = ()
     request_isolation: bool = False
+    tls: bool = False  # whatever the hub says: who dials knows that it should be there
+
+
+class ShakeHands(NamedTuple):
+    """TLS has to begin now; ``Solicitor.on_secured`` says what follows."""
 
 
 class Close(NamedTuple):
@@ -79,7 +85,7 @@ class Discovered(NamedTuple):
     urls: tuple[str, ...]
 
 
-Step = Close | SendConnect | LinkUp | Discovered
+Step = ShakeHands | Close | SendConnect | LinkUp | Discovered
 
 
 class ErrVerdict(NamedTuple):
@@ -121,6 +127,8 @@ class Solicitor:
         self._prove = prove
         self._first: LeafInfo | None = None
         self._last: LeafInfo | None = None
+        self._held: LeafInfo | None = None  # what the hub said in plain, before TLS
+        self._secured = False
         self.up = False
 
     @property
@@ -134,12 +142,30 @@ class Solicitor:
             info = decode_leaf_info(body)
         except MalformedJSON:
             return [Close(Reason.PARSE_ERROR, "INFO is no JSON object that nats-server would send")]
-        steps: list[Step] = []
         if self._first is None:
+            if not self._secured and (info.tls_required or self._terms.tls):
+                self._held = info
+                return [ShakeHands()]
             refusal = _unusable(info)
             if refusal is not None:
                 return [refusal]
             self._first = info
+        return self._follow(info)
+
+    def on_secured(self) -> list[Step]:
+        """The link speaks TLS. If the hub has said INFO before, what to do about it."""
+        self._secured = True
+        held, self._held = self._held, None
+        if held is None:
+            return []
+        refusal = _unusable(held)
+        if refusal is not None:
+            return [refusal]
+        self._first = held
+        return self._follow(held)
+
+    def _follow(self, info: LeafInfo) -> list[Step]:
+        steps: list[Step] = []
         if info.leafnode_urls:
             steps.append(Discovered(info.leafnode_urls))
         if self.up:
@@ -228,8 +254,6 @@ def _unusable(info: LeafInfo) -> Close | None:
     """Whether a first INFO cannot lead to a link."""
     if not info.client_id or info.leafnode_urls is None:
         return Close(Reason.WRONG_PORT, "attempted to connect to wrong port")
-    if info.tls_required:
-        return Close(Reason.CLIENT_CLOSED, "the hub requires TLS, which is not in phloem yet")
     if " " in info.cluster:
         return Close(Reason.PROTOCOL_VIOLATION, "cluster name cannot contain spaces", wire=True)
     return None

@@ -34,10 +34,8 @@ async def dial(url: HubURL, timeout_ns: int) -> Dialled:
         timeout_ns: For resolving the name, and again for each address.
 
     Raises:
-        LinkError: Nobody answers there, or the URL asks for TLS.
+        LinkError: Nobody answers there.
     """
-    if url.tls:
-        raise LinkError("TLS is not in phloem yet")
     if url.scheme == "unix":
         return Dialled(await _connect(socket.AF_UNIX, url.host, timeout_ns), url.host, 0)
     problem = LinkError(f"{url.host} has no address")

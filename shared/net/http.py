@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import functools
 import socket
+import ssl
 from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
@@ -74,11 +75,14 @@ class HttpServer:
         *,
         timeouts: Timeouts | None = None,
         max_connections: int = MAX_CONNECTIONS,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
+        """``tls`` gives the context for each connection: certificates may change."""
         self.handler = handler
         self.clock = clock
         self.timeouts = timeouts or Timeouts()
         self._max_connections = max_connections
+        self._tls = tls
         self._listener: Listener | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -124,7 +128,10 @@ class HttpServer:
             )
 
     async def _serve(self, sock: socket.socket) -> None:
-        reader, writer = await asyncio.open_connection(sock=sock, limit=READ_BYTES)
+        try:
+            reader, writer = await self._streams(sock)
+        except (OSError, ssl.SSLError):  # no handshake
+            return
         try:
             with contextlib.suppress(OSError):  # TimeoutError is one
                 await _Exchanges(self, reader, writer).run()
@@ -132,6 +139,16 @@ class HttpServer:
             writer.transport.abort()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+    async def _streams(self, sock: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._tls is None:
+            return await asyncio.open_connection(sock=sock, limit=READ_BYTES)
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=READ_BYTES, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        async with asyncio.timeout(self.timeouts.request_s):
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock, ssl=self._tls())
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
 class _Refused(Exception):
@@ -218,7 +235,8 @@ class _Exchanges:
 
     async def _linger(self) -> None:
         """Reads on for a moment: closing with unread input resets the connection, and the answer is lost."""
-        self._writer.write_eof()
+        if self._writer.can_write_eof():  # TLS has no half of a connection
+            self._writer.write_eof()
         async with asyncio.timeout(self._server.timeouts.linger_s):
             while await self._reader.read(READ_BYTES):
                 pass

@@ -1,16 +1,26 @@
-"""Logging in to a server as a client, with a credentials file: what ``nats.connect`` needs beside the URL.
+"""A command as a client of a server: what ``nats.connect`` needs beside the URL.
 
-nats-py reads such files by itself, but only with the package ``nkeys``; this is the same with phloem's own keys.
+nats-py reads credentials files by itself, but only with the package ``nkeys``; this is the same with phloem's own keys.
 """
 
 import base64
 import os
 from collections.abc import Callable
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from phloem.shared.security.creds import token_in, user_key_in
 from phloem.shared.security.nkeys import wipe
 from phloem.shared.server.secret_files import read_secret
+
+
+def once(timeout_s: int) -> dict[str, Any]:
+    """For a command that is to say soon that nobody answers: nats-py would try for minutes."""
+    return {
+        "allow_reconnect": False,
+        "max_reconnect_attempts": 1,
+        "reconnect_time_wait": 0,
+        "connect_timeout": timeout_s,
+    }
 
 
 class Login(TypedDict):

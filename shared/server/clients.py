@@ -5,6 +5,7 @@ What a client publishes and subscribes to is the kernel's business; here is deci
 
 import logging
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 from phloem.shared import limits
@@ -19,6 +20,7 @@ from phloem.shared.errors import (
 )
 from phloem.shared.kernel import KIND_CLIENT, Connection, Permissions, Reason
 from phloem.shared.server.login import Verdict, Visitor
+from phloem.shared.server.tls import Secured, Welcome, mapping, pem
 from phloem.shared.wire.connect import Connect, decode_connect
 from phloem.shared.wire.info import encode_info
 
@@ -47,6 +49,7 @@ class Client:
         "kind",
         "nonce",
         "port",
+        "secured",
         "shown",
         "start_wall_ns",
     )
@@ -58,6 +61,7 @@ class Client:
         self.kind = kind
         self.start_wall_ns = start_wall_ns
         self.connect: Connect | None = None
+        self.secured: Secured | None = None  # what speaks TLS has it
         self.identity = Identity()
         self.nonce = ""  # that of INFO, for whoever has to sign it
         self.shown = Credentials()  # what CONNECT showed, without secrets
@@ -90,20 +94,17 @@ class Clients:
     def attach(self, fd: int, ip: str, port: int, kind: str) -> Client:
         """A new client on ``fd`` (-1: none, see ``Kernel.attach``); ``kind`` is its connection type."""
         server, options = self._server, self._server.options
-        now = server.clock.monotonic_ns()
-        stand_in, required = server.login.stand_in(kind), server.login.configured
+        entrance = server.tls.clients if kind == STANDARD and port else None
         conn = server.kernel.attach(
             fd,
             KIND_CLIENT,
             server.next_cid(),
             server.account(),
-            now,
-            must_auth=required and stand_in is None,
-            deadline_ns=now + options.authorization.timeout_ns if required else 0,
+            server.clock.monotonic_ns(),
+            must_auth=server.login.configured and server.login.stand_in(kind) is None,
             max_payload=options.max_payload,
             max_subs=options.max_subscriptions or -1,
             trace=options.trace,
-            ping_due_ns=0 if required else now + server.first_ping_ns(limits.FIRST_PING_CLIENT_NS),
         )
         client = Client(conn, ip, port, kind, server.clock.wall_ns())
         conn.owner = client
@@ -112,16 +113,41 @@ class Clients:
         if server.login.challenges:
             client.nonce = server.login.nonce()
         log.debug("%s - Client connection created", client)
-        greeting = server.client_info(client_id=conn.cid, client_ip=ip if port else "", nonce=client.nonce)
-        conn.send(encode_info(greeting))
-        if stand_in is not None:
-            self._prepare(client, stand_in)
-        elif not required:
-            server.members.enter(client)
         if 0 < options.max_connections < len(self.open):
+            if entrance is None or not entrance.block.handshake_first:
+                self._greet(client)
             self._refuse(client, MaxConnectionsExceeded())
+        elif entrance is None:
+            self._greet(client)
+            self._begin(client)
+        else:
+            entrance.admit(client, Welcome(partial(self._greet, client), partial(self._begin, client)))
         server.schedule()
         return client
+
+    def _greet(self, client: Client, tls_first: bool = False) -> None:
+        """The first INFO."""
+        greeting = self._server.client_info(
+            tls_first=tls_first,
+            port_used=client.port,
+            client_id=client.conn.cid,
+            client_ip=client.ip if client.port else "",
+            nonce=client.nonce,
+        )
+        client.conn.send(encode_info(greeting))
+
+    def _begin(self, client: Client) -> None:
+        """From now on it may speak, and has to log in within its time."""
+        server = self._server
+        now, stand_in = server.clock.monotonic_ns(), server.login.stand_in(client.kind)
+        if server.login.configured:
+            client.conn.set_deadline(now + server.options.auth_timeout_ns)
+        else:
+            client.conn.set_deadline(0, ping_due_ns=now + server.first_ping_ns(limits.FIRST_PING_CLIENT_NS))
+        if stand_in is not None:
+            self._prepare(client, stand_in)
+        elif not server.login.configured:
+            server.members.enter(client)
 
     def _prepare(self, client: Client, stand_in: Identity) -> None:
         """CONNECT may be left out: whoever speaks without it is the user that stands in for those without a name."""
@@ -185,6 +211,8 @@ class Clients:
             lang=c.lang,
             version=c.version,
             protocol=c.protocol,
+            mapped=mapping(client, self._server.tls.clients if client.port else None),
+            certificates=pem(client.secured),
         )
         self._server.login.begin(visitor, lambda verdict: self._decide(client, verdict))
 
@@ -227,6 +255,7 @@ class Clients:
         if c.protocol >= 1:
             first_info = encode_info(
                 server.client_info(
+                    port_used=client.port,
                     client_id=client.conn.cid,
                     client_ip=client.ip if client.port else "",
                     connect_info=True,
@@ -265,7 +294,8 @@ class Clients:
         """INFO to every client that understands it (``protocol`` 1) and has had its first PONG."""
         for client in self.open.values():
             if client.connect is not None and client.connect.protocol >= 1:
-                client.conn.send(encode_info(self._server.client_info(client_id=client.conn.cid, ldm=ldm)))
+                info = self._server.client_info(port_used=client.port, client_id=client.conn.cid, ldm=ldm)
+                client.conn.send(encode_info(info))
 
     def recheck(self) -> None:
         """The users have changed (reload): who is no longer known goes, the others get their permissions of now."""

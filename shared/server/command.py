@@ -13,6 +13,7 @@ import click
 
 import phloem
 from phloem.shared.errors import ConfigError
+from phloem.shared.server import load_tls
 from phloem.shared.server.flags import Flags, UsageError, parse_flags
 from phloem.shared.server.load import Loaded, load, merge
 from phloem.shared.server.options import Options
@@ -102,6 +103,9 @@ def execute(product: Product, args: Sequence[str]) -> int:
     if ask == "help":
         click.echo(product.usage)
         return 0
+    if ask == "help_tls":
+        click.echo(load_tls.usage(), nl=False)
+        return 0
     try:
         return _act(product, flags)
     except ConfigError as error:
@@ -119,7 +123,7 @@ def run(options: Options, reload_source: Callable[[], Options], make: Make | Non
 
 def _asked(flags: Flags) -> str:
     """help or version, asked for by a flag or by the first word."""
-    for ask in ("version", "help"):
+    for ask in ("version", "help", "help_tls"):
         if ask in flags.asks:
             return ask
     word = flags.words[0].lower() if flags.words else ""
@@ -133,8 +137,7 @@ def _version(called: str) -> str:
 
 
 def _act(product: Product, flags: Flags) -> int:
-    missing = [*flags.missing, *([("-help_tls", "TLS")] if "help_tls" in flags.asks else [])]
-    for flag, feature in missing:
+    for flag, feature in flags.missing:
         raise ConfigError(f"{flag}: {feature} is not in phloem {phloem.__version__} yet")
     if flags.words:
         raise ConfigError(f'unrecognized command: "{flags.words[0]}"')
@@ -157,7 +160,7 @@ def _act(product: Product, flags: Flags) -> int:
 
 
 def _finish(loaded: Loaded | None, flags: Flags, adjust: Adjust) -> Options:
-    options = adjust(merge(loaded, flags.values))
+    options = adjust(load_tls.override(merge(loaded, flags.values), flags.tls))
     validate(options)
     return options
 

@@ -14,7 +14,7 @@ import msgspec
 
 from phloem.shared.server.declare import Declared, Kind, declared
 from phloem.shared.server.durations import short_duration
-from phloem.shared.server.options import LeafAuthorization, Options, Remote
+from phloem.shared.server.options import LeafAuthorization, LeafNodes, Options, Remote
 from phloem.shared.server.options_accounts import Export, Import
 from phloem.shared.server.options_auth import Account, Authorization, User
 from phloem.shared.server.unsupported import UNSUPPORTED
@@ -24,14 +24,16 @@ ALTERNATIVES: dict[type[msgspec.Struct], tuple[str, ...]] = {
     Options: (
         *("operators", "trusted_keys", "resolver", "resolver_preload", "resolver_pinned_accounts"),
         *("default_sentinel", "no_system_account", "proxies"),
+        *("tls", "https_port"),  # their files are not there, and http_port is shown
     ),
+    LeafNodes: ("tls",),
     Authorization: ("user", "password", "token", "auth_callout"),
     User: ("nkey",),
     Account: ("nkey", "imports"),
     Export: ("service", "response_type", "response_threshold_ns", "latency", "allow_trace", "accounts"),
     Import: ("service", "prefix", "share"),
     LeafAuthorization: ("user", "password", "nkey"),
-    Remote: ("nkey",),
+    Remote: ("nkey", "tls"),
 }
 SIZES = ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB"))
 TAILS = {

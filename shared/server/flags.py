@@ -30,6 +30,7 @@ _ASKS = {
     "t": "test",
 }
 _TAKES = {"c": "config", "config": "config", "sl": "signal", "signal": "signal"}
+_TLS = {"tls": bool, "tlsverify": bool, "tlscert": str, "tlskey": str, "tlscacert": str}
 OPTION_FLAGS: dict[str, tuple[Path, Declared]] = {
     name: (path, option) for path, option in walk(Options) for name in option.opt.flags.split()
 }
@@ -51,6 +52,7 @@ class Flags(NamedTuple):
     signal: str
     missing: tuple[tuple[str, str], ...]  # flag as written and the feature it would need
     words: tuple[str, ...]
+    tls: dict[str, Any]  # --tls and its kind, which make a whole block
 
 
 def parse_flags(args: Sequence[str]) -> Flags:
@@ -63,6 +65,7 @@ def parse_flags(args: Sequence[str]) -> Flags:
     asks: dict[str, bool] = {}
     texts = {"config": "", "signal": ""}
     missing: list[tuple[str, str]] = []
+    tls: dict[str, Any] = {}
     rest = list(args)
     while rest:
         split = _split(rest)
@@ -73,6 +76,8 @@ def parse_flags(args: Sequence[str]) -> Flags:
             asks[_ASKS[name]] = _bool(name, inline)
         elif name in _TAKES:
             texts[_TAKES[name]] = _argument(name, inline, rest)
+        elif name in _TLS:
+            tls[name] = _bool(name, inline) if _TLS[name] is bool else _argument(name, inline, rest)
         elif name in _TRACING:
             values |= dict.fromkeys(_TRACING[name], _bool(name, inline))
         elif name in OPTION_FLAGS:
@@ -84,7 +89,7 @@ def parse_flags(args: Sequence[str]) -> Flags:
         else:
             raise UsageError(f"flag provided but not defined: -{name}")
     on = frozenset(ask for ask, wanted in asks.items() if wanted)
-    return Flags(values, on, texts["config"], texts["signal"], tuple(missing), tuple(rest))
+    return Flags(values, on, texts["config"], texts["signal"], tuple(missing), tuple(rest), tls)
 
 
 def _split(rest: list[str]) -> tuple[str, str | None] | None:

@@ -8,6 +8,7 @@ from phloem.shared.kernel import Connection, Permissions, Reason
 if TYPE_CHECKING:
     from phloem.shared.leaf.accept import LinkKey
     from phloem.shared.server.leaf_remotes import Outgoing
+    from phloem.shared.server.tls import Secured
 
 NO_COMPRESSION = "not supported"  # nats-server's word for a link whose ends have not agreed on any
 
@@ -30,6 +31,7 @@ class Link:
         "outgoing",
         "port",
         "reached",
+        "secured",
         "shown",
         "spoke",
         "start_wall_ns",
@@ -42,6 +44,7 @@ class Link:
         self.ip = ip
         self.port = port
         self.start_wall_ns = start_wall_ns
+        self.secured: Secured | None = None  # what speaks TLS has it
         self.reached = ""  # our own address, as the peer reached it
         self.greeted = False  # the peer's CONNECT was read
         self.identity = Identity(account=account)  # the account that is linked, and whom a peer logged in as

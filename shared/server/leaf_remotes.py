@@ -7,17 +7,28 @@ holds the timer for the INFO that has to come next.
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
 from phloem.shared.errors import ConfigError, LinkError
 from phloem.shared.kernel import Permissions, Reason
 from phloem.shared.leaf.reconnect import Redial
-from phloem.shared.leaf.solicit import Close, Discovered, LinkUp, SendConnect, Solicitor, Terms
+from phloem.shared.leaf.solicit import (
+    Close,
+    Discovered,
+    LinkUp,
+    SendConnect,
+    ShakeHands,
+    Solicitor,
+    Step,
+    Terms,
+)
 from phloem.shared.leaf.urls import HubURL
 from phloem.shared.net.dialer import dial
+from phloem.shared.net.tls_words import HandshakeFailed
 from phloem.shared.server.leaf_credentials import check, prover
+from phloem.shared.server.tls import failed, place
 from phloem.shared.wire.info import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
@@ -32,8 +43,18 @@ log = logging.getLogger("phloem.leaf")
 class Outgoing:
     """The handshake of one link that this side dialled, and its end."""
 
-    def __init__(self, links: "LeafLinks", link: "Link", solicitor: Solicitor, redial: Redial) -> None:
+    def __init__(
+        self,
+        links: "LeafLinks",
+        link: "Link",
+        solicitor: Solicitor,
+        redial: Redial,
+        secure: "Callable[[Link], Awaitable[None]]",
+    ) -> None:
+        """``secure`` shakes hands over TLS."""
         self._links = links
+        self._secure = secure
+        self._shaking: asyncio.Task[None] | None = None
         self._link = link
         self._solicitor = solicitor
         self._timer: asyncio.TimerHandle | None = None
@@ -51,10 +72,47 @@ class Outgoing:
         self._timer = None
         self._close(self._solicitor.on_timeout())
 
+    def shake_hands(self, then_info_within_ns: int = 0) -> None:
+        """TLS, while the connection waits; after it, INFO has to come (0: it has)."""
+        self.expect_info(0)
+        self._link.conn.wait()
+        self._shaking = self._links.spawn(
+            self._shake_hands(then_info_within_ns), f"TLS handshake of {self._link}"
+        )
+
+    async def _shake_hands(self, then_info_within_ns: int) -> None:
+        link = self._link
+        try:
+            await self._secure(link)
+        except HandshakeFailed as error:
+            failed(link, "leafnode ", error)
+            return
+        except OSError as error:
+            failed(link, "leafnode ", HandshakeFailed((error.strerror or str(error)).lower()))
+            return
+        if link.conn.closed:
+            return
+        if then_info_within_ns:
+            self.expect_info(then_info_within_ns)
+        self._carry_out(self._solicitor.on_secured())
+        link.conn.resume()
+        self._links.settle()
+
     def on_info(self, body: bytes) -> None:
         """INFO from the hub."""
-        for step in self._solicitor.on_info(body):
+        self._carry_out(self._solicitor.on_info(body))
+
+    @property
+    def is_shaking_hands(self) -> bool:
+        """Whether a handshake is under way."""
+        return self._shaking is not None and not self._shaking.done()
+
+    def _carry_out(self, steps: "list[Step]") -> None:
+        for step in steps:
             match step:
+                case ShakeHands():
+                    self.redial.tls = True
+                    self.shake_hands()
                 case Close():
                     self._close(step)
                 case Discovered(urls):
@@ -88,6 +146,8 @@ class Outgoing:
     def on_closed(self) -> None:
         """The link is over."""
         self.expect_info(0)
+        if self._shaking is not None:
+            self._shaking.cancel()
         self.ended.set()
 
 
@@ -106,7 +166,7 @@ class Remotes:
         Raises:
             ConfigError: A URL that cannot be used; nothing has changed then.
         """
-        wanted = {remote: self._redial(remote) for remote in remotes if not remote.disabled}
+        wanted = {place(remote): self._redial(remote) for remote in remotes if not remote.disabled}
         for remote in list(self._tasks):
             if remote not in wanted:
                 self._tasks.pop(remote).cancel()
@@ -121,7 +181,7 @@ class Remotes:
 
     def is_up(self, remote: "Remote") -> bool:
         """Whether the link to this remote is up."""
-        link = self._current.get(remote)
+        link = self._current.get(place(remote))
         return link is not None and link.up
 
     async def stop(self) -> None:
@@ -181,12 +241,28 @@ class Remotes:
         link.isolated = server.options.leafnodes.isolate or remote.isolate
         nothing = Permissions(server.kernel, pub_allow=(), sub_allow=())
         link.conn.configure(permissions=nothing, echo=False, spoke=True)
-        outgoing = Outgoing(self._links, link, Solicitor(self._terms(remote), url, prover(remote)), redial)
+        solicitor = Solicitor(
+            self._terms(remote, tls=redial.tls or remote.tls is not None), url, prover(remote)
+        )
+
+        async def secure(link: "Link") -> None:
+            name = redial.name_in_certificate(url)
+            try:
+                await server.tls.dial(link, remote, name)
+            except HandshakeFailed as error:
+                if error.wrong_name and name != url.host:
+                    redial.tls_name = ""
+                raise
+
+        outgoing = Outgoing(self._links, link, solicitor, redial, secure)
         link.outgoing = outgoing
-        outgoing.expect_info(remote.first_info_timeout_ns)
+        if remote.tls is not None and remote.tls.handshake_first:
+            outgoing.shake_hands(remote.first_info_timeout_ns)
+        else:
+            outgoing.expect_info(remote.first_info_timeout_ns)
         return outgoing
 
-    def _terms(self, remote: "Remote") -> Terms:
+    def _terms(self, remote: "Remote", *, tls: bool) -> Terms:
         server = self._server
         account = remote.account or GLOBAL_ACCOUNT
         return Terms(
@@ -201,4 +277,5 @@ class Remotes:
             deny_imports=remote.deny_imports,
             deny_exports=remote.deny_exports,
             request_isolation=remote.request_isolation,
+            tls=tls,
         )

@@ -7,8 +7,9 @@ behind the INFO that a real leaf waits for. What this server dials is in ``leaf_
 
 import logging
 import socket
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Coroutine, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -30,6 +31,7 @@ from phloem.shared.leaf.names import Origins
 from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leaf_remotes import Remotes
 from phloem.shared.server.login import Verdict, Visitor
+from phloem.shared.server.tls import Welcome, mapping, pem
 from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION
 from phloem.shared.wire.leaf import (
     LEAF_PROTOCOL,
@@ -40,8 +42,11 @@ from phloem.shared.wire.leaf import (
 )
 
 if TYPE_CHECKING:
+    from asyncio import Task
+
     from phloem.shared.server.options import LeafAuthorization, LeafNodes
     from phloem.shared.server.server import Server
+    from phloem.shared.server.tls import Entrance
 
 log = logging.getLogger("phloem.leaf")
 
@@ -118,6 +123,14 @@ class LeafLinks:
             if link.by_server and self._server.login.renew(link.identity) != link.identity:
                 link.conn.close(Reason.AUTHENTICATION_VIOLATION, b"Authorization Violation")
 
+    def spawn(self, work: "Coroutine[Any, Any, None]", name: str) -> "Task[None]":
+        """A task that ends with the server."""
+        return self._server.spawn(work, name)
+
+    def settle(self) -> None:
+        """What was caused outside of the kernel's events takes effect."""
+        self._server.schedule()
+
     async def stop(self) -> None:
         """No more dialling; the kernel ends the links."""
         await self.remotes.stop()
@@ -138,18 +151,32 @@ class LeafLinks:
     def accept(self, sock: socket.socket, ip: str, port: int) -> None:
         """A connection from the listener for leafnodes."""
         reached = sock.getsockname()[0].removeprefix("::ffff:") if port else ""
-        now = self._server.clock.monotonic_ns()
-        deadline_ns = now + self._server.options.leafnodes.authorization.timeout_ns
-        link = self.attach(sock, ip, port, GLOBAL_ACCOUNT, deadline_ns=deadline_ns)
+        link = self.attach(sock, ip, port, GLOBAL_ACCOUNT, must_connect=True)
         link.reached = reached
         log.info("%s - Leafnode connection created", link)
+        entrance = self._server.tls.leafs
+        if entrance is None:
+            self._begin(link)
+            self._greet(link)
+        else:
+            entrance.admit(link, Welcome(partial(self._greet, link), partial(self._begin, link)))
+        self._server.schedule()
+
+    def _greet(self, link: Link, _tls_first: bool = False) -> None:
+        """The first INFO."""
         # also where nobody has a key: a leaf that logs in with one would not know what else to sign
         link.nonce = self._server.login.nonce()
         link.conn.send(encode_leaf_info(msgspec.structs.replace(self._info(link), nonce=link.nonce)))
-        self._server.schedule()
 
-    def attach(self, sock: socket.socket, ip: str, port: int, account: str, *, deadline_ns: int = 0) -> Link:
-        """Hand the socket to the kernel; with a deadline, CONNECT has to come first and by then."""
+    def _begin(self, link: Link) -> None:
+        """From now on it may speak, and has to log in within its time."""
+        now = self._server.clock.monotonic_ns()
+        link.conn.set_deadline(now + self._server.options.leafnodes.auth_timeout_ns)
+
+    def attach(
+        self, sock: socket.socket, ip: str, port: int, account: str, *, must_connect: bool = False
+    ) -> Link:
+        """Hand the socket to the kernel; with ``must_connect``, CONNECT has to come first."""
         server, options = self._server, self._server.options
         conn = server.kernel.attach(
             sock.detach(),
@@ -157,8 +184,7 @@ class LeafLinks:
             server.next_cid(),
             server.account(account),
             server.clock.monotonic_ns(),
-            must_auth=deadline_ns > 0,
-            deadline_ns=deadline_ns,
+            must_auth=must_connect,
             max_payload=options.max_payload,
             max_subs=options.max_subscriptions or -1,
             trace=options.trace,
@@ -246,6 +272,8 @@ class LeafLinks:
             port=port,
             headers=not o.no_header_support,
             auth_required=True,
+            tls_required=server.tls.leafs is not None,
+            tls_verify=server.tls.leafs is not None and server.tls.leafs.verify,
             max_payload=o.max_payload,
             ip=where,
             client_id=link.conn.cid,
@@ -281,6 +309,8 @@ class LeafLinks:
             name=c.name,
             version=c.version,
             protocol=c.protocol,
+            mapped=mapping(link, self._mapping_entrance, by_name_only=self._logins.configured),
+            certificates=pem(link.secured),
         )
         among = self._logins.authenticator if self._logins.configured else None
         link.by_server = among is None
@@ -289,6 +319,12 @@ class LeafLinks:
             self._decide(link, c, Verdict(Identity(account=account)))
             return
         self._server.login.begin(visitor, lambda verdict: self._decide(link, c, verdict), among)
+
+    @property
+    def _mapping_entrance(self) -> "Entrance | None":
+        """TLS of the listener, unless there is a single user, whom no certificate names."""
+        own = self._server.options.leafnodes.authorization
+        return None if own.user or own.nkey else self._server.tls.leafs
 
     def label(self, conn: Connection) -> str:
         """Whom somebody claimed to be, for the log."""
@@ -348,6 +384,8 @@ class LeafLinks:
         link = _link(conn)
         if link.outgoing is not None:
             link.outgoing.on_info(body)
+            if link.outgoing.is_shaking_hands:
+                return
         conn.resume()
 
     def on_err(self, conn: Connection, text: bytes) -> None:

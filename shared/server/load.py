@@ -12,7 +12,7 @@ import msgspec
 
 from phloem.shared import limits
 from phloem.shared.errors import ConfigError
-from phloem.shared.server import load_accounts, load_auth, load_crossings, load_trust
+from phloem.shared.server import load_accounts, load_auth, load_crossings, load_tls, load_trust
 from phloem.shared.server.conf import Value, config_digest, from_plain, parse_file
 from phloem.shared.server.declare import Declared, Kind, declared
 from phloem.shared.server.durations import format_duration
@@ -30,6 +30,7 @@ from phloem.shared.server.options_accounts import Export, Import
 from phloem.shared.server.options_auth import Account, Authorization, Permissions, User
 from phloem.shared.server.options_jetstream import JetStream
 from phloem.shared.server.options_phloem import Serial
+from phloem.shared.server.options_tls import TLS
 from phloem.shared.server.options_trust import AuthCallout, Proxy, Resolver
 from phloem.shared.server.unsupported import UNSUPPORTED, Unsupported, check
 
@@ -198,8 +199,10 @@ def _struct_of(option: Declared) -> type[msgspec.Struct]:
     return option.struct
 
 
-def _read_block(reading: Reading, key: str, value: Value, option: Declared) -> msgspec.Struct:
+def _read_block(reading: Reading, key: str, value: Value, option: Declared) -> msgspec.Struct | None:
     struct = _struct_of(option)
+    if struct is TLS:
+        return load_tls.read(reading, key, value)
     if not isinstance(value.data, dict):
         what = getattr(struct, "EXPECTED", f"Expected map to define {key}")
         raise value.error(f"{what}, got {go_type(value.data)}")

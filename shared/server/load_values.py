@@ -21,8 +21,8 @@ CONNECTION_TYPES = ("STANDARD", "WEBSOCKET", "LEAFNODE", "LEAFNODE_WS", "MQTT", 
 S2_LEVELS = ("auto", "fast", "better", "best")
 COMPRESSION_MODES = {"on", "enabled", "true", "off", "disabled", "false", "accept", "not_supported"}
 COMPRESSION_MODES |= {*S2_LEVELS, *(f"s2_{level}" for level in S2_LEVELS), "s2_uncompressed"}
-LINK_SCHEMES = ("nats", "nats-leaf", "leaf")
-LINK_SCHEMES_MISSING = ("tls", "ws", "wss")
+LINK_SCHEMES = ("nats", "nats-leaf", "leaf", "tls")
+LINK_SCHEMES_MISSING = ("ws", "wss")
 STRINGS_CALLED = {  # how nats-server calls them when they are no strings
     "trusted_keys": "trusted",
     "resolver_pinned_accounts": "resolver_pinned_accounts",
@@ -215,6 +215,15 @@ def choice(reading: Reading, key: str, value: Value, option: Declared) -> str:
     return word
 
 
+def cipher(reading: Reading, key: str, value: Value, _option: Declared) -> str:
+    """Of what is stored; nats-server knows one of them by two names."""
+    word = string(reading, key, value)
+    known = {"chacha": "chacha", "chachapoly": "chacha", "aes": "aes"}.get(word.lower())
+    if known is None:
+        raise value.error(f'Unknown cipher type: "{word}"')
+    return known
+
+
 def file_mode(reading: Reading, key: str, value: Value, _option: Declared) -> int:
     """Permissions in octal; quoted, since a bare 0660 would be the decimal number."""
     text = string(reading, key, value)
@@ -338,5 +347,6 @@ CONVERTERS: dict[Kind, Converter] = {
     Kind.VERSION: version,
     Kind.FILE_MODE: file_mode,
     Kind.CHOICE: choice,
+    Kind.CIPHER: cipher,
     Kind.SYNC: sync,
 }

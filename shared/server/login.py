@@ -31,6 +31,7 @@ from phloem.shared.security.admission import Peer, account_of, admit, present
 from phloem.shared.security.claims import UserClaims
 from phloem.shared.security.nkeys import verify
 from phloem.shared.security.tokens import decode_as, decode_base64url, encode_base64url
+from phloem.shared.server.tls import mapped_types
 
 if TYPE_CHECKING:
     from phloem.shared.server.callout import Callout
@@ -376,6 +377,7 @@ def authenticator(o: "Options") -> Authenticator:
         permissions=a.default_permissions,
         anonymous=o.anonymous,
         proxy_required=a.proxy_required,
+        by_certificate=mapped_types(o),
     )
 
 

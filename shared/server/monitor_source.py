@@ -3,9 +3,10 @@
 import platform
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from phloem import __version__
+from phloem.shared import limits
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
 from phloem.shared.clock import Clock
 from phloem.shared.kernel import KIND_LEAF, Account, Connection, Reason
@@ -23,12 +24,14 @@ from phloem.shared.server.monitor.records import (
     Settings,
     Traffic,
 )
+from phloem.shared.server.monitor.render import date, number
 from phloem.shared.wire.info import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
     from phloem.shared.kernel.reactor import Totals
     from phloem.shared.server.options import LeafNodes
     from phloem.shared.server.server import Server
+    from phloem.shared.server.tls import Secured
 
 SLOW = (Reason.SLOW_CONSUMER_PENDING, Reason.SLOW_CONSUMER_DEADLINE)
 
@@ -84,14 +87,19 @@ class ServerSource:
             host=o.host,
             port=s.port,
             auth_required=s.auth.required,
+            tls_required=s.tls.clients is not None and not s.tls.clients.plain_too,
+            tls_verify=s.tls.clients is not None and s.tls.clients.verify,
+            tls_timeout_ns=o.tls.timeout_ns if o.tls else limits.TLS_TIMEOUT_NS,
+            tls_not_after_s=o.tls.not_after_s if o.tls else 0,
             max_connections=o.max_connections,
             max_subscriptions=max(o.max_subscriptions, 0),
             ping_interval_ns=o.ping_interval_ns,
             ping_max=o.ping_max,
             http_host=o.http_host or o.host,
-            http_port=s.monitor.port if s.monitor else 0,
+            http_port=s.monitor.port if s.monitor and not o.https_port else 0,
+            https_port=s.monitor.port if s.monitor and o.https_port else 0,
             http_base_path=o.http_base_path,
-            auth_timeout_ns=o.authorization.timeout_ns,
+            auth_timeout_ns=o.auth_timeout_ns,
             max_control_line=o.max_control_line,
             max_payload=o.max_payload,
             max_pending=o.max_pending,
@@ -195,6 +203,7 @@ def _client(client: Client, *, stop_wall_ns: int = 0, stop_ns: int = 0, reason: 
         stop_wall_ns=stop_wall_ns,
         stop_ns=stop_ns,
         reason=reason,
+        **_tls(client.secured),
     )
 
 
@@ -215,7 +224,19 @@ def _link(link: Link) -> ConnRecord:
         is_spoke=link.spoke,
         is_isolated=link.isolated,
         compression=NO_COMPRESSION,
+        **_tls(link.secured),
     )
+
+
+def _tls(secured: "Secured | None") -> dict[str, Any]:
+    if secured is None:
+        return {}
+    return {
+        "tls_version": secured.version,
+        "tls_suite": secured.suite,
+        "tls_first": secured.first,
+        "tls_certificates": lambda: secured.peer_certificates,
+    }
 
 
 def _host_port(url: str) -> str:
@@ -228,10 +249,15 @@ def _leaf_options(o: "LeafNodes", port: int) -> LeafOptions:
     return LeafOptions(
         host=o.host if port else "",
         port=port,
-        auth_timeout=o.authorization.timeout_ns / 1e9 if port else 0,
+        auth_timeout=number(o.auth_timeout_ns / 1e9) if port else 0,
+        tls_timeout=number((o.tls.timeout_ns if o.tls else limits.TLS_TIMEOUT_NS) / 1e9) if port else 0,
+        tls_required=o.tls is not None and port > 0,
+        tls_verify=o.tls is not None and port > 0 and (o.tls.verify or o.tls.verify_and_map),
+        tls_cert_not_after=date(o.tls.not_after_s * limits.SECOND_NS) if o.tls and o.tls.not_after_s else "",
         remotes=tuple(
             RemoteOptions(
                 local_account=remote.account or GLOBAL_ACCOUNT,
+                tls_timeout=number(remote.tls.timeout_ns / 1e9) if remote.tls else 0,
                 urls=tuple(map(_host_port, remote.urls)),
                 deny=DenyRules(exports=remote.deny_exports, imports=remote.deny_imports)
                 if remote.deny_exports or remote.deny_imports

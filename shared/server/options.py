@@ -17,6 +17,7 @@ from phloem.shared.server.declare import Duration, Kind, Opt, Seconds, Size
 from phloem.shared.server.options_auth import Account, Authorization, User
 from phloem.shared.server.options_jetstream import JetStream
 from phloem.shared.server.options_phloem import PhloemOptions, Serial
+from phloem.shared.server.options_tls import REMOTE_TLS_EXAMPLE, TLS, TLS_EXAMPLE, auth_timeout_ns
 from phloem.shared.server.options_trust import Operator, Proxies, Resolver
 
 if TYPE_CHECKING:
@@ -42,9 +43,12 @@ class LeafAuthorization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     nkey: Annotated[str, Opt("Public user key, instead of name and password.")] = ""
     account: Annotated[str, Opt("Account that links are bound to; $G when empty.")] = ""
     proxy_required: Annotated[bool, Opt("Only through a proxy that is trusted.")] = False
-    timeout_ns: Annotated[Seconds, Opt("Time for a leafnode to send CONNECT.", empty_is_default=True)] = (
-        limits.AUTH_TIMEOUT_NS
-    )
+    timeout_ns: Annotated[
+        Seconds,
+        Opt(
+            "Time for a leafnode to send CONNECT; 0 for 2 s, with TLS 1 s more than its timeout.", example="2"
+        ),
+    ] = 0
     users: Annotated[tuple[LeafUser, ...], Opt("Users instead of the only user.")] = ()
 
 
@@ -80,6 +84,10 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Opt("Keep this side's other leafnodes' interest from the hub.", aliases="isolate_leafnode_interest"),
     ] = False
     request_isolation: Annotated[bool, Opt("Ask the hub to isolate this link.")] = False
+    tls: Annotated[
+        TLS | None,
+        Opt("TLS of this link; also asked for by tls:// and by the hub.", example=REMOTE_TLS_EXAMPLE),
+    ] = None
     compression: Annotated[
         str,
         Kind.COMPRESSION,
@@ -144,7 +152,13 @@ class LeafNodes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             reload=True,
         ),
     ] = ""
+    tls: Annotated[TLS | None, Opt("TLS for leafnodes.", example=TLS_EXAMPLE, reload=True)] = None
     remotes: Annotated[tuple[Remote, ...], Opt("Hubs to link to.", reload=True)] = ()
+
+    @property
+    def auth_timeout_ns(self) -> int:
+        """Time for a leafnode to log in."""
+        return auth_timeout_ns(self.authorization.timeout_ns, self.tls)
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -153,6 +167,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ADDRESSES: ClassVar[dict[str, tuple[str, str]]] = {
         "listen": ("host", "port"),
         "http": ("http_host", "http_port"),
+        "https": ("http_host", "https_port"),
     }
 
     # listening
@@ -318,7 +333,20 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             value="port",
         ),
     ] = 0
+    https_port: Annotated[
+        int,
+        Opt(
+            "Port for monitoring over TLS, with the certificate of tls; 0 for none, -1 for any.",
+            flags="ms https_port",
+            example="8443",
+            value="port",
+        ),
+    ] = 0
     http_base_path: Annotated[str, Opt("Path before /varz and the others.")] = ""
+
+    # TLS
+    tls: Annotated[TLS | None, Opt("TLS for clients.", example=TLS_EXAMPLE, reload=True)] = None
+    allow_non_tls: Annotated[bool, Opt("Serve clients without TLS as well.")] = False
 
     # who may connect
     authorization: Annotated[Authorization, Opt("Who may connect.", reload=True)] = Authorization()
@@ -399,6 +427,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     config_file: str = ""
     config_digest: str = ""  # "sha256:..." of the parsed file, as nats-server computes it
     explicit: frozenset[str] = frozenset()  # top-level fields that the file or a flag set
+
+    @property
+    def auth_timeout_ns(self) -> int:
+        """Time for a client to log in."""
+        return auth_timeout_ns(self.authorization.timeout_ns, self.tls)
 
     @property
     def users(self) -> tuple[User, ...]:

@@ -104,8 +104,13 @@ class Authorization(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         str, Opt("Token instead of user and password.", flags="auth", reload=True, value="token")
     ] = ""
     timeout_ns: Annotated[
-        Seconds, Opt("Time for a client to send CONNECT.", empty_is_default=True, reload=True)
-    ] = limits.AUTH_TIMEOUT_NS
+        Seconds,
+        Opt(
+            "Time for a client to send CONNECT; 0 for 2 s, with TLS 1 s more than its timeout.",
+            example="2",
+            reload=True,
+        ),
+    ] = 0
     users: Annotated[tuple[User, ...], Opt("Users with their permissions.", reload=True)] = ()
     default_permissions: Annotated[
         Permissions | None,

@@ -6,6 +6,7 @@ import msgspec
 
 from phloem.shared.server.declare import Duration, Kind, Opt, Size
 
+HIDDEN = "[REDACTED]"
 SINGLE_TIER = "R1"  # what limits by replicas call one copy
 
 
@@ -80,12 +81,38 @@ class JetStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         ),
     ] = 0
     strict: Annotated[bool, Opt("Refuse requests with unknown fields.")] = True
+    key: Annotated[
+        str,
+        Opt(
+            "Encrypts what is stored. A long random text, best as `$NAME` from the environment or in a file: "
+            "`phloem { store_key_file }`.",
+            aliases="ek encryption_key",
+            example='"a long random text"',
+        ),
+    ] = ""
+    prev_key: Annotated[
+        str,
+        Opt(
+            "The key before this one, until the server has started once.",
+            aliases="prev_ek prev_encryption_key",
+        ),
+    ] = ""
+    cipher: Annotated[
+        str,
+        Kind.CIPHER,
+        Opt("ChaCha20-Poly1305, or AES-256-GCM for processors with instructions for it."),
+    ] = "chacha"
     limits: Annotated[JetStreamLimits, Opt("Bounds for everybody.", reload=True)] = JetStreamLimits()
 
     @property
     def on(self) -> bool:
         """Whether streams are kept."""
         return self.enabled and not self.disabled
+
+    def __repr__(self) -> str:
+        """Without keys: it is logged when it changes."""
+        shown = msgspec.structs.replace(self, key=self.key and HIDDEN, prev_key=self.prev_key and HIDDEN)
+        return super(JetStream, shown).__repr__()
 
 
 class AccountJetStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

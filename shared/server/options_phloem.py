@@ -57,3 +57,12 @@ class PhloemOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             value="format",
         ),
     ] = "auto"
+    store_key_file: Annotated[
+        str,
+        Opt(
+            "File with the key of jetstream, instead of `key` there; a name without a slash is a credential of "
+            "systemd (`LoadCredential=`).",
+            example='"store-key"',
+        ),
+    ] = ""
+    store_prev_key_file: Annotated[str, Opt("The same for `prev_key`.")] = ""

@@ -16,6 +16,7 @@ from phloem.shared.server.durations import format_duration
 from phloem.shared.server.files import write_pid_file
 from phloem.shared.server.options import Options
 from phloem.shared.server.reload_rules import differences
+from phloem.shared.server.tls import Contexts, recheck_pinned
 from phloem.shared.server.validation import validate
 
 if TYPE_CHECKING:
@@ -56,10 +57,13 @@ def use(server: "Server", source: Callable[[], Options]) -> None:
         new = source()
         validate(new)
         changed = differences(old, new)
-        _change(server, new, set(changed))
+        contexts = server.tls.prepare(new)
+        _change(server, new, set(changed), contexts)
     except (ConfigError, OSError) as error:
         log.error("Failed to reload server configuration: %s", error)
         raise
+    if old.tls is not None or new.tls is not None:
+        log.info("Reloaded: tls = %s", "enabled" if new.tls is not None else "disabled")
     for text in dict.fromkeys(text for name in changed for text in _told(name, old, new)):
         log.info("Reloaded: %s", text)
     log.info("Reloaded server configuration (%s)", new.config_digest)
@@ -75,6 +79,8 @@ def _told(name: str, old: Options, new: Options) -> list[str]:
             had, has = {proxy.key for proxy in before.trusted}, {proxy.key for proxy in after.trusted}
             changes = ((had - has, "removed"), (has - had, "added"))
             return [f"proxies trusted keys {_quoted(keys)} were {what}" for keys, what in changes if keys]
+        case "tls":
+            return []  # said whenever there is any
         case "jetstream":
             stays = all(block is not None and block.on for block in (before, after))
             return ["JetStream limits" if stays else "JetStream"]
@@ -89,16 +95,19 @@ def _quoted(keys: Iterable[str]) -> str:
     return "[" + " ".join(f'"{key}"' for key in sorted(keys)) + "]"
 
 
-def _change(server: "Server", new: Options, changed: set[str]) -> None:
+def _change(server: "Server", new: Options, changed: set[str], contexts: Contexts) -> None:
     """From here on the server has the options ``new``, or, when something cannot be done, still its own."""
     old = server.options
     if LOGGING & changed:
         logs.configure(new)
     server.options = new
+    before = server.tls.contexts
+    server.tls.use(contexts)
     try:
         _open(server, old, changed)
     except (ConfigError, OSError):
         server.options = old
+        server.tls.use(before)
         if LOGGING & changed:
             logs.configure(old)
         raise
@@ -137,6 +146,8 @@ def _apply(server: "Server", old: Options, changed: set[str]) -> None:
         server.crossings.define(definitions(new))
     server.clients.relimit()
     server.leafs.relimit()
+    if {"tls", "leafnodes"} & changed:
+        recheck_pinned(server, old)
     if "client_advertise" in changed:
         server.clients.push_info()
     if "max_connections" in changed and new.max_connections > 0:

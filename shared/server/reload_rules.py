@@ -30,7 +30,11 @@ LEAF_NAMES = {
     "user": "Username",
     "timeout_ns": "AuthTimeout",
 }
-JETSTREAM_NAMES = {"sync_interval_ns": "SyncInterval", "domain": "JetStreamDomain"}
+JETSTREAM_NAMES = {
+    "sync_interval_ns": "SyncInterval",
+    "domain": "JetStreamDomain",
+    "prev_key": "JetStreamOldKey",
+}
 SECRET = {"operators", "password", "users", "key", "prev_key"}
 UNSUPPORTED = "config reload not supported for"
 
@@ -56,6 +60,9 @@ def _check(field: str, old: Options, new: Options, *, may_change: bool) -> None:
     match field:
         case "authorization" if before.auth_callout != after.auth_callout:
             raise _refusal("AuthCallout", before.auth_callout, after.auth_callout)
+        case "tls" if before is not None and after is not None:
+            if before.connection_rate_limit != after.connection_rate_limit:
+                raise _refusal("TLSRateLimit", before.connection_rate_limit, after.connection_rate_limit)
         case "no_auth_user":
             _check_no_auth_user(before, after, new)
         case "resolver":

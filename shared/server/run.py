@@ -159,5 +159,6 @@ def urls(server: Server) -> dict[str, list[str]]:
     if server.leaf_port:
         found["leafnodes"] = [f"nats-leaf://127.0.0.1:{server.leaf_port}"]
     if server.monitor is not None:
-        found["monitoring"] = [f"http://127.0.0.1:{server.monitor.port}"]
+        scheme = "https" if server.options.https_port else "http"
+        found["monitoring"] = [f"{scheme}://127.0.0.1:{server.monitor.port}"]
     return found

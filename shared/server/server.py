@@ -39,6 +39,7 @@ from phloem.shared.server.monitor_source import ServerSource
 from phloem.shared.server.options import Options
 from phloem.shared.server.system.no_events import NoEvents
 from phloem.shared.server.system.system import System
+from phloem.shared.server.tls import FIRST_ONLY, TlsState
 from phloem.shared.server.validation import validate
 from phloem.shared.wire.info import Info
 
@@ -90,6 +91,7 @@ class Server:
         self.kernel: Kernel
         self.clients: Clients
         self.leafs: LeafLinks
+        self.tls = TlsState(self)
         self.source = ServerSource(self)
         self.monitor: Monitor | None = None
         self.jetstream: JetStream | None = None
@@ -138,6 +140,7 @@ class Server:
 
     async def _open(self) -> None:
         o = self.options
+        self.tls.use(self.tls.prepare(o))
         await self.login.start()
         for name in o.account_names:
             self.account(name)
@@ -145,12 +148,13 @@ class Server:
             self.crossings.define(definitions(o))
         self.use_jetstream()
         self._use_system()
-        if o.http_port:
+        if o.http_port or o.https_port:
             from phloem.shared.server.monitor.pages import Monitor  # noqa: PLC0415  (nor for HTTP without a port)
 
-            self.monitor = Monitor(self.source)
-            await self.monitor.start(o.http_host or o.host, max(o.http_port, 0))
-            log.info("Starting http monitor on %s:%d", o.http_host or o.host, self.monitor.port)
+            scheme = "https" if o.https_port else "http"
+            self.monitor = Monitor(self.source, tls=self.tls.monitoring if o.https_port else None)
+            await self.monitor.start(o.http_host or o.host, max(o.http_port or o.https_port, 0))
+            log.info("Starting %s monitor on %s:%d", scheme, o.http_host or o.host, self.monitor.port)
         if self._stopped.is_set():  # stopped while it was starting
             return
         if o.leafnodes.port:
@@ -164,6 +168,13 @@ class Server:
         self._listener = Listener(self.clients.accept)
         self._listener.listen_tcp(o.host, o.port)
         log.info("Listening for client connections on %s:%d", o.host, self.port)
+        if self.tls.clients is not None:
+            first = self.tls.clients.first_only
+            log.info(
+                "TLS %s for client connections", "available" if o.allow_non_tls and not first else "required"
+            )
+            if first:
+                log.warning("%s", FIRST_ONLY)
         self.leafs.start()
         self.ready = True
         log.info("Server is ready")
@@ -275,11 +286,13 @@ class Server:
         """What a client on this machine connects to."""
         host = self.options.host
         host = "127.0.0.1" if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-        return f"nats://{host}:{self.port}"
+        scheme = "nats" if self.tls.clients is None else "tls"
+        return f"{scheme}://{host}:{self.port}"
 
-    def client_info(self, **fields: Any) -> Info:
-        """INFO for a client, with ``fields`` set as well."""
-        return client_info(self, **fields)
+    def client_info(self, *, tls_first: bool = False, port_used: int = 1, **fields: Any) -> Info:
+        """INFO for a client, with ``fields`` set as well; without a ``port_used`` it came from this machine, where
+        there is no TLS."""
+        return client_info(self, **self.tls.in_info(port_used, tls_first=tls_first), **fields)
 
     def next_cid(self) -> int:
         """A number for a new connection."""
@@ -445,6 +458,7 @@ class Server:
 
     def on_closed(self, conn: Connection, reason: Reason) -> None:
         """The end of a connection."""
+        self.tls.gone(conn)
         peer = conn.owner
         self.source.ended(conn, reason)
         self._events(conn).on_closed(conn, reason)

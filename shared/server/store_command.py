@@ -12,8 +12,12 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from phloem.shared.errors import ConfigError
+from phloem.shared.server.load import load, merge
+from phloem.shared.server.store_keys import ENVIRONMENT, keys_of, keys_of_command
 from phloem.shared.store.check import check as check_store
 from phloem.shared.store.compact import compact as compact_store
+from phloem.shared.store.keyring import Keys
 from phloem.shared.store.repair import repair as repair_store
 from phloem.shared.store.store import StoreError
 from phloem.shared.store.survey import Finding, Survey
@@ -23,6 +27,36 @@ SHOWN = 50  # findings; --all shows the others
 
 Folder = click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 All = click.option("--all", "everything", is_flag=True, help="List every finding, not the first 50.")
+KEY_OPTIONS = (
+    click.option(
+        "--config",
+        "-c",
+        default="",
+        type=click.Path(dir_okay=False),
+        help="Configuration of the server, for the key of an encrypted store.",
+    ),
+    click.option(
+        "--key-file",
+        default="",
+        type=click.Path(dir_okay=False),
+        help=f"File with that key; without both options it is taken from the environment [{ENVIRONMENT}].",
+    ),
+)
+
+
+def with_keys(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say where the key of an encrypted store is."""
+    for option in reversed(KEY_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _keys(config: str, key_file: str) -> Keys | None:
+    try:
+        return keys_of(merge(load(config), {})) if config else keys_of_command(key_file)
+    except (ConfigError, OSError) as error:
+        click.echo(f"phloem: {error}", err=True)
+        raise SystemExit(2) from error
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,9 +67,11 @@ def store() -> None:
 @store.command()
 @Folder
 @All
-def check(folder: Path, everything: bool) -> None:
+@with_keys
+def check(folder: Path, everything: bool, config: str, key_file: str) -> None:
     """Look at every message and index of a store. The server must not be running; nothing is changed."""
-    survey = _with_bar(lambda tell: check_store(folder, tell))
+    keys = _keys(config, key_file)
+    survey = _with_bar(lambda tell: check_store(folder, tell, keys))
     _totals(survey)
     _list(survey.findings, survey.unlisted, everything)
     if survey.findings:
@@ -47,9 +83,11 @@ def check(folder: Path, everything: bool) -> None:
 @store.command()
 @Folder
 @All
-def repair(folder: Path, everything: bool) -> None:
+@with_keys
+def repair(folder: Path, everything: bool, config: str, key_file: str) -> None:
     """Make a sound store of a damaged one. The damaged one is kept beside it, as FOLDER.damaged-N."""
-    done = _with_bar(lambda tell: repair_store(folder, tell))
+    keys = _keys(config, key_file)
+    done = _with_bar(lambda tell: repair_store(folder, tell, keys))
     if done.kept is None:
         _totals(done.found)
         click.echo("all is well; nothing was changed")
@@ -66,12 +104,15 @@ def repair(folder: Path, everything: bool) -> None:
 
 @store.command()
 @Folder
-def compact(folder: Path) -> None:
+@with_keys
+def compact(folder: Path, config: str, key_file: str) -> None:
     """Give unused space of a store back to the file system. The server must not be running.
 
+    An encrypted store gets a new data key, under the same key of yours: what was known of the old one is worth nothing.
     Needs as much free space as what is stored takes, until it is done; whatever stops it leaves the store as it was.
     """
-    done = _with_bar(lambda tell: compact_store(folder, tell))
+    keys = _keys(config, key_file)
+    done = _with_bar(lambda tell: compact_store(folder, tell, keys))
     click.echo(f"{folder}/data.mdb: {done.before} bytes before, {done.after} now")
 
 

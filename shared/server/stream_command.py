@@ -4,6 +4,7 @@ Everything that is asked of the server is in stream_backup.py; this file reads w
 """
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from phloem.shared.errors import PhloemError
 from phloem.shared.server import stream_backup
+from phloem.shared.server.client_login import login_with, once
 from phloem.shared.server.stream_backup import BackupError, JetStreamApi
 
+CONNECT_S = 5
 Work = Callable[[JetStreamApi], Awaitable[None]]
 SERVER_OPTIONS = (
     click.option(
@@ -36,6 +40,9 @@ SERVER_OPTIONS = (
     click.option("--password", default="", envvar="NATS_PASSWORD", help="Password [env: NATS_PASSWORD]."),
     click.option("--token", default="", help="Token."),
     click.option("--creds", default="", type=click.Path(dir_okay=False), help="Credentials file."),
+    click.option(
+        "--tlsca", default="", type=click.Path(dir_okay=False), help="Certificate of the server's authority."
+    ),
     click.option("--domain", default="", help="JetStream domain behind the server."),
 )
 
@@ -49,21 +56,24 @@ def with_server(command: Callable[..., Any]) -> Callable[..., Any]:
 
 async def _connected(options: dict[str, str]) -> Client:
     given: dict[str, Any] = {
-        name: options[key]
-        for key, name in (("password", "password"), ("token", "token"), ("creds", "user_credentials"))
-        if options[key]
+        name: options[key] for key, name in (("password", "password"), ("token", "token")) if options[key]
     }
     if options["user"]:
         given["user" if options["password"] else "token"] = options["user"]
+    try:
+        if options["creds"]:
+            given |= login_with(options["creds"])
+        if options["tlsca"]:
+            given["tls"] = ssl.create_default_context(cafile=options["tlsca"])
+    except (OSError, PhloemError) as problem:
+        raise BackupError(str(problem)) from None
     heard: list[Exception] = []
 
     async def hear(problem: Exception) -> None:
         heard.append(problem)
 
     try:
-        return await nats.connect(
-            options["server"], allow_reconnect=False, connect_timeout=5, error_cb=hear, **given
-        )
+        return await nats.connect(options["server"], error_cb=hear, **once(CONNECT_S), **given)
     except (OSError, nats.errors.Error) as problem:
         why = heard[0] if heard else problem
         raise BackupError(f"cannot connect to {options['server']}: {why}") from None

@@ -112,13 +112,10 @@ MQTT = _block(
 
 UNSUPPORTED: dict[type[msgspec.Struct], tuple[Unsupported, ...]] = {
     Options: (
-        Unsupported("allow_non_tls"),
         Unsupported("cluster", _no_listener, CLUSTER),
         Unsupported("disable_sublist_cache no_sublist_cache"),
         Unsupported("feature_flags"),
         Unsupported("gateway", _no_listener, GATEWAY),
-        Unsupported("https"),
-        Unsupported("https_port"),
         Unsupported("mqtt", _no_listener, MQTT),
         Unsupported("ocsp"),
         Unsupported("ocsp_cache"),
@@ -129,15 +126,11 @@ UNSUPPORTED: dict[type[msgspec.Struct], tuple[Unsupported, ...]] = {
         Unsupported("resolver_tls", _never, TLS),
         Unsupported("store_dir storedir"),
         Unsupported("syslog"),
-        Unsupported("tls", _never, TLS),
         Unsupported("websocket ws", _no_listener, WEBSOCKET),
         Unsupported("write_timeout", _word("default", "close")),  # what clients get anyway
     ),
     Account: (Unsupported("msg_trace trace_dest"),),
     JetStream: (
-        Unsupported("key ek encryption_key"),
-        Unsupported("prev_key prev_ek prev_encryption_key"),
-        Unsupported("cipher"),
         Unsupported("extension_hint"),
         Unsupported("tpm", _never, TPM),
         Unsupported("unique_tag"),
@@ -154,11 +147,9 @@ UNSUPPORTED: dict[type[msgspec.Struct], tuple[Unsupported, ...]] = {
     JetStreamLimits: (Unsupported("default_max_consumers"),),
     AccountJetStream: (Unsupported("cluster_traffic", _word("system")),),
     LeafNodes: (
-        Unsupported("tls", _never, TLS),
         Unsupported("write_timeout", _word("default", "retry")),  # what links get anyway
     ),
     Remote: (
-        Unsupported("tls", _never, TLS),
         Unsupported("ws_compression ws_compress websocket_compress websocket_compression"),
         Unsupported("ws_no_masking websocket_no_masking"),
         Unsupported("jetstream_cluster_migrate js_cluster_migrate", _empty, _block("leader_migrate_delay")),
@@ -176,12 +167,6 @@ class UnsupportedFlag(NamedTuple):
 
 
 UNSUPPORTED_FLAGS = (
-    UnsupportedFlag("ms https_port", True, "TLS"),
-    UnsupportedFlag("tls", False, "TLS"),
-    UnsupportedFlag("tlsverify", False, "TLS"),
-    UnsupportedFlag("tlscert", True, "TLS"),
-    UnsupportedFlag("tlskey", True, "TLS"),
-    UnsupportedFlag("tlscacert", True, "TLS"),
     UnsupportedFlag("s syslog", False, "syslog"),
     UnsupportedFlag("r remote_syslog", True, "syslog"),
     UnsupportedFlag("profile", True, "profiling"),

@@ -14,6 +14,7 @@ GROUPS = {
     ),
     "Streams (JetStream)": ("jetstream", "store_dir"),
     "Who may connect": ("user", "password", "token"),
+    "TLS": ("https_port",),
 }
 CONTROL = (
     ("-c, --config <file>", "Configuration file; every option is in docs/configuration.md"),
@@ -26,6 +27,14 @@ TRACING = (
     ("-VV", "Trace the system account, too"),
     ("-DVV", "Debug and trace the system account, too"),
 )
+TLS = (
+    ("--tls", "Clients use TLS; needs --tlscert and --tlskey"),
+    ("--tlscert <file>", "Certificate, and those that lead to its root, as PEM"),
+    ("--tlskey <file>", "Its key, as PEM"),
+    ("--tlsverify", "Clients have to show a certificate"),
+    ("--tlscacert <file>", "Roots that vouch for clients' certificates"),
+    ("--help_tls", "Show suites and curves"),
+)
 COMMON = (("-h, --help", "Show this"), ("-v, --version", "Show the version"))
 
 
@@ -35,7 +44,7 @@ def usage(program: str, about: str) -> str:
     parts = [f"Usage: {program} [options]\n\n{textwrap.fill(about, WIDTH)}\n"]
     for title, fields in GROUPS.items():
         rows = [_row(options[field]) for field in fields]
-        extra = {"Server": CONTROL, "Logging": TRACING}.get(title, ())
+        extra = {"Server": CONTROL, "Logging": TRACING, "TLS": TLS}.get(title, ())
         parts.append(_section(title, [*rows, *extra]))
     parts.append(_section("Common", list(COMMON)))
     parts.append(_examples(program))

@@ -7,7 +7,7 @@ from phloem.shared import limits
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
 from phloem.shared.errors import ConfigError, InvalidJWT
 from phloem.shared.security.nkeys import Prefix, is_public
-from phloem.shared.server import load_auth
+from phloem.shared.server import load_auth, load_tls
 from phloem.shared.server.durations import format_duration
 from phloem.shared.server.options import Options
 from phloem.shared.server.options_trust import CACHE, FULL, URL
@@ -42,6 +42,7 @@ def validate(options: Options) -> None:
         raise ConfigError("server name cannot contain spaces")
     _check_operators(options)
     _check_leafnodes(options)
+    load_tls.validate(options)
     _check_users(options)
     for proxy in options.proxies.trusted:
         if not is_public(proxy.key):
@@ -62,6 +63,7 @@ def start_warnings(options: Options) -> tuple[str, ...]:
         warnings.append(
             "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance"
         )
+    warnings += load_tls.warnings(options)
     if options.default_js_domain:
         text = "is a temporary backwards compatibility measure and will be removed"
         warnings.append(f"The option `default_js_domain` {text}")
@@ -87,6 +89,7 @@ def _check_numbers(options: Options) -> None:
     for name, port in (
         ("", options.port),
         ("http ", options.http_port),
+        ("https ", options.https_port),
         ("leafnodes ", options.leafnodes.port),
     ):
         if not -1 <= port <= 65535:

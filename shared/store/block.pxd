@@ -3,10 +3,12 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from .types cimport *
+from .vault cimport Opener, Sealed, Vault
 
 cdef enum:
     BLOCK_HEAD = 48
     BLOCK_FULL = 65520  # sixteen pages of LMDB without the head of the first
+    BLOCK_SHUT = 64460  # as many when they are encrypted
     BLOCK_ZSTD = 1
     HEAD_SEED = 0x626C6B31
 
@@ -22,8 +24,10 @@ cdef struct Block:  # one that is being read; points into the map of LMDB or int
     uint32_t count
     uint32_t flags
     bint disordered  # the list of sequences is damaged; what is good is found all the same
+    Sealed* sealed  # it is encrypted, and ``data`` is what of it is opened; NULL: it is not
 
 cdef struct BlockWriter:
+    size_t full  # bytes of a block; 0: BLOCK_FULL
     Buffer data  # head and records
     uint16_t* offsets
     uint32_t* deltas
@@ -37,6 +41,11 @@ cdef struct BlockWriter:
     Buffer whole  # the finished value
 
 cdef bint block_open(Block* b, const char* data, size_t size) noexcept nogil
+cdef bint block_open_sealed(Block* b, Sealed* sealed, Opener* o, const char* key, const char* data,
+                            size_t size) noexcept nogil
+cdef size_t block_shut_size(const char* block, size_t size) noexcept nogil
+cdef void block_shut(Vault* v, const char* key, const char* block, size_t size, char* to) noexcept nogil
+cdef bint block_whole(Block* b) noexcept nogil
 cdef uint64_t block_seq(Block* b, uint32_t index) noexcept nogil
 cdef uint32_t block_find(Block* b, uint64_t seq) noexcept nogil
 cdef uint32_t block_after(Block* b, uint32_t index) noexcept nogil

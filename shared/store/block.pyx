@@ -6,6 +6,9 @@ record is its checksum, time, subject, the distance to the previous message on t
 subject is written out once in a block, later records point back to it. All in all 12 to 16 bytes over the message.
 
 Reading trusts nothing: every offset and length is held against the block's end, and the checksum against the message.
+
+Of an encrypted block head, offsets and sequences are one part, which is opened first, and the rest is opened a chunk at
+a time, as far as somebody looks. A message that touches a damaged chunk is damaged.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -18,11 +21,13 @@ from phloem.shared.kernel.text cimport hash_bytes
 from .log cimport record_check
 from .types cimport *
 from .varint cimport get_varint, put_varint, unzigzag, zigzag
+from .vault cimport Opener, Sealed, Vault, sealed_begin, sealed_need, sealed_put, sealed_size
 
 cdef enum:
     FORMAT = 1
     SEEN = 1024
     RECORD_MAX = 64  # bytes of a record beside subject and body
+    VARINT_MAX = 10
 
 
 cdef inline uint32_t _head_check(const char* head) noexcept nogil:
@@ -31,6 +36,50 @@ cdef inline uint32_t _head_check(const char* head) noexcept nogil:
 
 cdef bint block_open(Block* b, const char* data, size_t size) noexcept nogil:
     """Whether it is a block whose parts are all there."""
+    b.sealed = NULL
+    return _open(b, data, size)
+
+
+cdef bint block_open_sealed(Block* b, Sealed* sealed, Opener* o, const char* key, const char* data,
+                            size_t size) noexcept nogil:
+    """The same for one that is encrypted, under its key; ``sealed`` is there as long as the block is read."""
+    b.sealed = sealed
+    return sealed_begin(sealed, o, key, data, size, BLOCK_HEAD) and _open(b, sealed.plain.data, sealed.plain.length)
+
+
+cdef size_t _tail_of(const char* block) noexcept nogil:
+    """Bytes at the end that say where messages are: offsets and sequences, of a compressed one only these."""
+    cdef uint32_t count
+    cdef uint64_t first, last
+    memcpy(&count, block + 4, 4)
+    memcpy(&first, block + 8, 8)
+    memcpy(&last, block + 16, 8)
+    return <size_t>count * ((0 if block[1] & BLOCK_ZSTD else 2) + (4 if last - first + 1 != count else 0))
+
+
+cdef size_t block_shut_size(const char* block, size_t size) noexcept nogil:
+    """Bytes of a sound block when it is encrypted."""
+    return sealed_size(BLOCK_HEAD, _tail_of(block), size)
+
+
+cdef void block_shut(Vault* v, const char* key, const char* block, size_t size, char* to) noexcept nogil:
+    sealed_put(v, key, block, BLOCK_HEAD, _tail_of(block), size, to)
+
+
+cdef bint block_whole(Block* b) noexcept nogil:
+    """Opens all of an encrypted block; False: some of it is damaged."""
+    return b.sealed == NULL or sealed_need(b.sealed, 0, b.size)
+
+
+cdef inline bint _near(Block* b, size_t start, size_t n) noexcept nogil:
+    """Whether these bytes can be looked at, as far as they are inside the block."""
+    cdef size_t end = b.offsets - b.data
+    if b.sealed == NULL:
+        return True
+    return sealed_need(b.sealed, start, start + n if start + n < end else end)
+
+
+cdef bint _open(Block* b, const char* data, size_t size) noexcept nogil:
     cdef uint32_t check
     cdef size_t tail
     if size < BLOCK_HEAD or data[0] != FORMAT:
@@ -48,12 +97,15 @@ cdef bint block_open(Block* b, const char* data, size_t size) noexcept nogil:
     if b.count == 0 or b.last < b.first or b.last > SEQ_MAX or b.last - b.first + 1 < b.count:
         return False
     if b.flags & BLOCK_ZSTD:
-        return True
+        tail = _tail_of(data)
+        return size >= BLOCK_HEAD + tail and (b.sealed == NULL or b.sealed.tail == tail)
     tail = <size_t>b.count * 2
     b.deltas = NULL
     if b.last - b.first + 1 != b.count:
         tail += <size_t>b.count * 4
     if size < BLOCK_HEAD + tail:
+        return False
+    if b.sealed != NULL and b.sealed.tail != tail:
         return False
     b.offsets = data + size - tail
     if b.last - b.first + 1 != b.count:
@@ -130,7 +182,7 @@ cdef int block_read(Block* b, uint32_t index, Record* r, uint64_t* previous) noe
     memcpy(&offset, b.offsets + <size_t>index * 2, 2)
     r.seq = block_seq(b, index)
     p = b.data + offset
-    if offset < BLOCK_HEAD or end - p < 8:
+    if offset < BLOCK_HEAD or end - p < 8 or not _near(b, offset, _length(b, index, offset)):
         return DAMAGED
     p = get_varint(p + 4, end, &ts)
     p = get_varint(p, end, &back)
@@ -143,10 +195,10 @@ cdef int block_read(Block* b, uint32_t index, Record* r, uint64_t* previous) noe
         text = p
         p += length
     else:
-        if back < BLOCK_HEAD or back >= offset:
+        if back < BLOCK_HEAD or back >= offset or not _near(b, back, VARINT_MAX):
             return DAMAGED
         text = get_varint(b.data + back, end, &length)
-        if text == NULL or length > <uint64_t>(end - text):
+        if text == NULL or length > <uint64_t>(end - text) or not _near(b, text - b.data, length):
             return DAMAGED
     p = get_varint(p, end, &distance)
     p = get_varint(p, end, &header_len)
@@ -158,6 +210,16 @@ cdef int block_read(Block* b, uint32_t index, Record* r, uint64_t* previous) noe
     r.body, r.header_len, r.size = p, <uint32_t>header_len, <uint32_t>size
     previous[0] = r.seq - distance if distance else 0
     return FOUND
+
+
+cdef inline size_t _length(Block* b, uint32_t index, uint16_t offset) noexcept nogil:
+    """Of a record: they stand one behind the other."""
+    cdef uint16_t following
+    cdef size_t end = b.offsets - b.data
+    if index + 1 < b.count:
+        memcpy(&following, b.offsets + <size_t>(index + 1) * 2, 2)
+        end = following
+    return end - offset if end > offset else 0
 
 
 cdef int block_verified(Block* b, uint32_t index, Record* r) noexcept nogil:
@@ -200,7 +262,7 @@ cdef bint block_add(BlockWriter* w, uint64_t seq, int64_t ts, const char* subjec
     cdef uint32_t offset
     cdef const char* known
     cdef uint64_t length
-    if w.count and (w.data.length + most + _tail(w, seq) > BLOCK_FULL or seq - w.first > <uint64_t>0xFFFFFFFF):
+    if w.count and (w.data.length + most + _tail(w, seq) > (w.full if w.full else BLOCK_FULL) or seq - w.first > <uint64_t>0xFFFFFFFF):
         return False
     if w.count == 0:
         w.data.length = BLOCK_HEAD

@@ -3,6 +3,9 @@
 Every entry is copied into a new file, in order and without gaps. It is read without LMDB, which trusts what it reads,
 so that a damaged file is noticed and left alone. The new file is on the disk before it takes the old one's name, which
 is one step: a power cut leaves the one or the other.
+
+A store that is encrypted is written again with a new data key (``encrypt.py``), so that what anybody knew of the old
+one is worth nothing any more.
 """
 
 import contextlib
@@ -17,11 +20,12 @@ from pathlib import Path
 import lmdb
 
 from phloem.shared.limits import STORE_COMPACT_MOVE_BYTES
-from phloem.shared.store.check import _quiet, held
+from phloem.shared.store import keyring
+from phloem.shared.store.encrypt import renewed
 from phloem.shared.store.folder import sync_folder
+from phloem.shared.store.held import Progress, held, quiet
 from phloem.shared.store.inspect import DATABASES, Inspector
 from phloem.shared.store.store import StoreError
-from phloem.shared.store.survey import Progress
 
 SPARE = 64 << 20  # address space beside what the old file has
 
@@ -34,9 +38,11 @@ class Compacted:
     after: int
 
 
-def compact(folder: Path, progress: Progress = _quiet) -> Compacted:
+def compact(folder: Path, progress: Progress = quiet, keys: keyring.Keys | None = None) -> Compacted:
     """Raises StoreError; then everything is as it was."""
     path, new = folder / "data.mdb", folder / "data.mdb.compact"
+    if keyring.has_keys(str(folder)):
+        return _with_new_key(folder, progress, keys)
     with held(folder):
         if not path.exists():
             raise StoreError(f"{folder} has no data.mdb")
@@ -54,6 +60,24 @@ def compact(folder: Path, progress: Progress = _quiet) -> Compacted:
             what = getattr(error, "strerror", None) or str(error)
             raise StoreError(f"{path} was not changed: {what}") from error
         return Compacted(before, path.stat().st_size)
+
+
+def _with_new_key(folder: Path, progress: Progress, keys: keyring.Keys | None) -> Compacted:
+    path = folder / "data.mdb"
+    with held(folder):
+        ring = keyring.read(str(folder), keys)
+        if ring is not None and ring.by_previous:
+            raise StoreError(
+                f"{folder} has been encrypted with prev_key: start the server with the new one first"
+            )
+        before = path.stat().st_size if path.exists() else 0
+    assert keys is not None
+    try:
+        renewed(folder, keys, progress)
+    except (OSError, lmdb.Error) as error:
+        what = getattr(error, "strerror", None) or str(error)
+        raise StoreError(f"{path} was not changed: {what}") from error
+    return Compacted(before, path.stat().st_size)
 
 
 def _copy(data: mmap.mmap, new: Path, progress: Progress) -> None:

@@ -5,11 +5,13 @@ from libc.stdint cimport uint32_t, uint64_t
 from .disk cimport Disk
 from .log cimport Log_
 from .types cimport *
+from .vault cimport Vault_
 
 cdef class Contents:
     cdef Journal j
     cdef Disk disk
     cdef readonly str folder
+    cdef readonly Vault_ vault  # None: nothing is encrypted
     cdef uint64_t seed
     cdef dict logs  # ident -> Log
     cdef dict marks  # ident -> what LMDB says of a log of which something was lost, and what this run found out
@@ -26,3 +28,4 @@ cdef class Contents:
     cdef forget(self, uint32_t ident)
     cdef read_marks(self)
     cdef keep_notes(self)
+    cdef _scan_disk(self, bytes prefix, dict found)

@@ -14,8 +14,8 @@ from phloem.shared.kernel.sublist cimport grow
 
 from .disk cimport disk_log, disk_state
 from .journal cimport journal_dropped, journal_note, journal_pair, journal_sync
-from .keys cimport META_KEY, SEAL_META, SEAL_PAIRS, LogState, unseal
-from .lmdb cimport MDB_NEXT, MDB_SET_RANGE, MDB_val, lmdb
+from .keys cimport ANY_KEY, META_KEY, SEAL_META, LogState, pair_key, pair_prefix, unseal, unseal_pair
+from .lmdb cimport MDB_FIRST, MDB_NEXT, MDB_SET_RANGE, MDB_val, lmdb
 from .log cimport Log_, log_new, log_touch
 
 STATE, NOTES = b"\x01state", b"\x01notes"  # keys of an owner's state and of notes that are newer
@@ -140,7 +140,7 @@ cdef class Contents:
         error = lmdb.cursor_get(cursor, &k, &v, MDB_SET_RANGE)
         sound = True
         while error == 0:
-            sound = sound and unseal(SEAL_META, &k, &v)
+            sound = sound and unseal(&self.disk.opener, SEAL_META, &k, &v)
             if sound and k.mv_size == META_KEY and memcmp(k.mv_data, b"bad:", 4) == 0 and v.mv_size >= <size_t>MARK.size:
                 memcpy(&ident, <char*>k.mv_data + 4, 4)
                 self.marks[ident] = PyBytes_FromStringAndSize(<char*>v.mv_data, v.mv_size)
@@ -163,14 +163,18 @@ cdef class Contents:
     # --- pairs and notes -------------------------------------------------------------------------
 
     def get(self, bytes key not None):
-        cdef MDB_val k, v
+        cdef char stored[ANY_KEY]
+        cdef MDB_val k, v, its
         for changed in (self.fresh, self.frozen_pairs):
             if key in changed:
                 return changed[key]
-        k.mv_data, k.mv_size = PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)
+        if PyBytes_GET_SIZE(key) > ANY_KEY:
+            return None
+        k.mv_size = pair_key(self.disk.vault, stored, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        k.mv_data = stored
         if lmdb.get(self.disk.reader, self.disk.pairs, &k, &v) != 0:
             return None
-        if not unseal(SEAL_PAIRS, &k, &v):
+        if not unseal_pair(&self.disk.opener, &k, &v, &its):
             self._damaged_pair(key)
             return None
         return PyBytes_FromStringAndSize(<char*>v.mv_data, v.mv_size)
@@ -190,27 +194,33 @@ cdef class Contents:
         self.fresh[key] = None
 
     def scan(self, bytes prefix not None):
-        cdef void* cursor = NULL
-        cdef MDB_val k, v
-        cdef int error
         found = {}
-        if lmdb.cursor_open(self.disk.reader, self.disk.pairs, &cursor) == 0:
-            k.mv_data, k.mv_size = PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix)
-            error = lmdb.cursor_get(cursor, &k, &v, MDB_SET_RANGE)
-            while error == 0 and k.mv_size >= <size_t>len(prefix) \
-                    and memcmp(k.mv_data, <const char*>prefix, len(prefix)) == 0:
-                key = PyBytes_FromStringAndSize(<char*>k.mv_data, k.mv_size)
-                if unseal(SEAL_PAIRS, &k, &v):
-                    found[key] = PyBytes_FromStringAndSize(<char*>v.mv_data, v.mv_size)
-                else:
-                    self._damaged_pair(key)
-                error = lmdb.cursor_get(cursor, &k, &v, MDB_NEXT)
-            lmdb.cursor_close(cursor)
+        if PyBytes_GET_SIZE(prefix) <= ANY_KEY:
+            self._scan_disk(prefix, found)
         for changed in (self.frozen_pairs, self.fresh):
             for key, value in changed.items():
                 if key.startswith(prefix):
                     found[key] = value
         return iter(sorted((key, value) for key, value in found.items() if value is not None))
+
+    cdef _scan_disk(self, bytes prefix, dict found):
+        cdef void* cursor = NULL
+        cdef char beginning[ANY_KEY]
+        cdef size_t n = pair_prefix(self.disk.vault, beginning, PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix))
+        cdef MDB_val k, v, its
+        cdef unsigned int step = MDB_SET_RANGE if n else MDB_FIRST
+        if lmdb.cursor_open(self.disk.reader, self.disk.pairs, &cursor) != 0:
+            return
+        k.mv_data, k.mv_size = beginning, n
+        while lmdb.cursor_get(cursor, &k, &v, step) == 0 and k.mv_size >= n and memcmp(k.mv_data, beginning, n) == 0:
+            step = MDB_NEXT
+            if not unseal_pair(&self.disk.opener, &k, &v, &its):
+                self._damaged_pair(PyBytes_FromStringAndSize(<char*>k.mv_data, k.mv_size))
+                continue
+            key = PyBytes_FromStringAndSize(<char*>its.mv_data, its.mv_size)
+            if key.startswith(prefix):
+                found[key] = PyBytes_FromStringAndSize(<char*>v.mv_data, v.mv_size)
+        lmdb.cursor_close(cursor)
 
     def note(self, uint32_t owner, bytes data not None):
         journal_note(&self.j, owner, data, <uint32_t>len(data))

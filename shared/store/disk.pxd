@@ -8,8 +8,8 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from .block cimport Block
 from .keys cimport LogState, Place
-from .lmdb cimport MDB_val
 from .types cimport *
+from .vault cimport Opener, Sealed, Vault
 
 cdef struct Disk:
     void* env
@@ -29,6 +29,8 @@ cdef struct Disk:
     uint32_t damaged_ident  # of the last one; 0: none
     uint64_t damaged_seq  # 0: something other than a message
     int error  # of LMDB, the last one while reading
+    Vault* vault  # NULL: nothing is encrypted
+    Opener opener  # of the loop's thread
 
 cdef struct DiskLog:  # one log on disk, and the block that its reader is in
     Disk* disk
@@ -37,12 +39,10 @@ cdef struct DiskLog:  # one log on disk, and the block that its reader is in
     const char* bits  # messages of the block that are dead; NULL: none
     char* expanded
     size_t expanded_cap
+    Opener opener  # of this log's blocks and their bits
+    Sealed sealed
     uint32_t lost  # live messages of the block that cannot be read; 1 where nobody knows
 
-cdef int disk_open(Disk* d, const char* path, bint read_only) noexcept nogil
-cdef void disk_close(Disk* d) noexcept nogil
-cdef int disk_refresh(Disk* d) noexcept nogil
-cdef bint disk_value_sound(Disk* d, const MDB_val* v) noexcept nogil
 cdef DiskLog* disk_log(Disk* d) noexcept nogil
 cdef void disk_log_free(void* disk) noexcept nogil
 cdef int disk_state(Disk* d, uint32_t ident, LogState* s) noexcept nogil

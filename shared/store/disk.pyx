@@ -11,167 +11,43 @@ flush.
 """
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, qsort, realloc
+from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from phloem.shared.kernel.sublist cimport grow, must
 from phloem.shared.kernel.text cimport pattern_matches
 
 from .block cimport (
-    BLOCK_HEAD, BLOCK_ZSTD, Block, block_after, block_find, block_open, block_read, block_seq, block_verified,
+    BLOCK_HEAD, BLOCK_ZSTD, Block, block_after, block_find, block_open, block_open_sealed, block_read, block_seq,
+    block_verified,
 )
 from .keys cimport (
-    ANY_KEY, KEY, META_KEY, SEAL_DEAD, SEAL_META, SEAL_SUBJECTS, SUBJECT_KEY, LogState, Place, key_seq, meta_key, put_key,
-    subject_key, subject_value, unseal,
+    ANY_KEY, HIDDEN_SUBJECT, KEY, META_KEY, SEAL_DEAD, SEAL_META, SEAL_SUBJECTS, SUBJECT_KEY, LogState, Place, key_seq,
+    meta_key, put_key, subject_key, subject_prefix, subject_value, unseal,
 )
-from .lmdb cimport (
-    MDB_CREATE, MDB_NOMEMINIT, MDB_NORDAHEAD, MDB_NOSUBDIR, MDB_NOTFOUND, MDB_NOTLS, MDB_FIRST, MDB_NEXT, MDB_RDONLY,
-    MDB_SET_RANGE, MDB_val, lmdb,
-)
+from .lmdb cimport MDB_FIRST, MDB_NEXT, MDB_NOTFOUND, MDB_SET_RANGE, MDB_val, lmdb
 from .log cimport filter_matches
 from .packing cimport packed_size, unpack
 from .table cimport dead_has
 from .types cimport *
+from .vault cimport Opener, Vault, opener_free, sealed_free
 
 cdef enum:
     GATHER_SHARE = 8  # a filter that matches less than an eighth of what is there gathers, others look at everything
     GATHER_MAX = 2_000_000  # sequences kept for one filter: 16 MB
     CHAIN_MAX = 1024  # a subject with more messages than this is looked for forwards
-    DATABASES = 8
-    PAGE = 4096
-    PAGE_HEAD = 16  # of LMDB: number, padding, flags, and of a large value how many pages it has
-    OVERFLOW_PAGE = 4
-
-cdef extern from "<unistd.h>" nogil:
-    long sysconf(int name)
-    int _SC_PAGESIZE
-
-cdef extern from *:
-    """
-    #include <stdint.h>
-    static const size_t phloem_map_most = sizeof(void*) > 4 ? (size_t)1 << 40 : (size_t)1 << 30;
-    """
-    const size_t phloem_map_most "phloem_map_most"
-
-
-# --- the environment -------------------------------------------------------------------------------
-
-
-cdef int _databases(Disk* d, bint read_only) noexcept nogil:
-    cdef void* txn = NULL
-    cdef unsigned int flags = 0 if read_only else MDB_CREATE
-    cdef int error = lmdb.txn_begin(d.env, NULL, MDB_RDONLY if read_only else 0, &txn)
-    if error:
-        return error
-    error = lmdb.dbi_open(txn, b"meta", flags, &d.meta)
-    if not error:
-        error = lmdb.dbi_open(txn, b"blocks", flags, &d.blocks)
-    if not error:
-        error = lmdb.dbi_open(txn, b"subjects", flags, &d.subjects)
-    if not error:
-        error = lmdb.dbi_open(txn, b"dead", flags, &d.dead)
-    if not error:
-        error = lmdb.dbi_open(txn, b"pairs", flags, &d.pairs)
-    if error:
-        lmdb.txn_abort(txn)
-        return error
-    return lmdb.txn_commit(txn)
-
-
-cdef int disk_open(Disk* d, const char* path, bint read_only) noexcept nogil:
-    """Opens the file, made if it is not there. The map is address space, not memory: as much as can be had."""
-    cdef size_t size = phloem_map_most
-    cdef int error
-    memset(d, 0, sizeof(Disk))
-    while True:
-        error = lmdb.env_create(&d.env)
-        if error:
-            return error
-        lmdb.env_set_maxdbs(d.env, DATABASES)
-        lmdb.env_set_mapsize(d.env, size)
-        error = lmdb.env_open(d.env, path, MDB_NOSUBDIR | MDB_NOTLS | MDB_NORDAHEAD | MDB_NOMEMINIT
-                              | (MDB_RDONLY if read_only else 0), 0o600)
-        if error == 0 or size <= (<size_t>1 << 28) or error != 12:  # ENOMEM: less address space than that
-            break
-        lmdb.env_close(d.env)
-        size //= 4
-    if error == 0:
-        error = _databases(d, read_only)
-    if error == 0:
-        error = lmdb.txn_begin(d.env, NULL, MDB_RDONLY, &d.reader)
-    if error == 0:
-        error = lmdb.cursor_open(d.reader, d.blocks, &d.cursor)
-    d.serial = 1
-    if error == 0:
-        _find_map(d)
-    if error:
-        lmdb.env_close(d.env)
-        d.env = NULL
-    return error
-
-
-cdef void _find_map(Disk* d) noexcept nogil:
-    """From a page that says which one it is, where pages are those of the system; a new file has none yet."""
-    cdef MDB_val k, v
-    cdef uint64_t number
-    cdef const char* page
-    k.mv_data, k.mv_size = <char*>b"generation", 10
-    if sysconf(_SC_PAGESIZE) != PAGE or lmdb.get(d.reader, d.meta, &k, &v) != 0:
-        return
-    page = <const char*>(<size_t>v.mv_data & ~<size_t>(PAGE - 1))
-    memcpy(&number, page, 8)
-    d.map = page - number * PAGE
-
-
-cdef bint disk_value_sound(Disk* d, const MDB_val* v) noexcept nogil:
-    """Whether the first page of a large value says how many there are. LMDB believes it when they are left: a wrong
-    number there would give pages away that others use. Not looked at when the file is opened: every block has one."""
-    cdef const char* page = <const char*>v.mv_data - PAGE_HEAD
-    cdef uint64_t number
-    cdef uint32_t count
-    cdef uint16_t flags
-    if d.map == NULL or page < d.map or page >= d.map + phloem_map_most or <size_t>page & (PAGE - 1):
-        return True  # a small value, or one that this transaction has written
-    memcpy(&number, page, 8)
-    memcpy(&flags, page + 10, 2)
-    memcpy(&count, page + 12, 4)
-    return number == <uint64_t>(page - d.map) // PAGE and flags == OVERFLOW_PAGE \
-        and count == (PAGE_HEAD - 1 + v.mv_size) // PAGE + 1
-
-
-cdef void disk_close(Disk* d) noexcept nogil:
-    if d.env == NULL:
-        return
-    if d.cursor != NULL:
-        lmdb.cursor_close(d.cursor)
-    if d.reader != NULL:
-        lmdb.txn_abort(d.reader)
-    lmdb.env_close(d.env)
-    memset(d, 0, sizeof(Disk))
-
-
-cdef int disk_refresh(Disk* d) noexcept nogil:
-    """Sees what has been committed since; nothing that points into the map holds any more."""
-    cdef int error
-    if d.cursor != NULL:
-        lmdb.cursor_close(d.cursor)
-    d.cursor = NULL  # until there is another: LMDB answers with an error then
-    lmdb.txn_reset(d.reader)
-    error = lmdb.txn_renew(d.reader)
-    d.serial += 1
-    if error == 0:
-        error = lmdb.cursor_open(d.reader, d.blocks, &d.cursor)
-    return error
 
 
 cdef DiskLog* disk_log(Disk* d) noexcept nogil:
     cdef DiskLog* k = <DiskLog*>must(calloc(1, sizeof(DiskLog)))
-    k.disk = d
+    k.disk, k.opener.vault = d, d.vault
     return k
 
 
 cdef void disk_log_free(void* disk) noexcept nogil:
     if disk != NULL:
+        opener_free(&(<DiskLog*>disk).opener)
+        sealed_free(&(<DiskLog*>disk).sealed)
         free((<DiskLog*>disk).expanded)
         free(disk)
 
@@ -194,7 +70,7 @@ cdef int disk_state(Disk* d, uint32_t ident, LogState* s) noexcept nogil:
     k.mv_data, k.mv_size = key, META_KEY
     if lmdb.get(d.reader, d.meta, &k, &v) != 0:
         return MISSING
-    if not unseal(SEAL_META, &k, &v) or v.mv_size != sizeof(LogState):
+    if not unseal(&d.opener, SEAL_META, &k, &v) or v.mv_size != sizeof(LogState):
         return DAMAGED
     memcpy(s, v.mv_data, sizeof(LogState))
     return FOUND if s.last_seq <= SEQ_MAX and s.first_seq <= s.last_seq + 1 else DAMAGED
@@ -207,7 +83,7 @@ cdef int disk_place(Disk* d, Place* place) noexcept nogil:
     k.mv_data, k.mv_size = <char*>b"generation", 10
     if lmdb.get(d.reader, d.meta, &k, &v) != 0:
         return MISSING
-    if not unseal(SEAL_META, &k, &v) or (v.mv_size != sizeof(Place) and v.mv_size != 8):
+    if not unseal(&d.opener, SEAL_META, &k, &v) or (v.mv_size != sizeof(Place) and v.mv_size != 8):
         return DAMAGED
     memcpy(place, v.mv_data, v.mv_size)
     return FOUND if place.generation <= SEQ_MAX else DAMAGED
@@ -225,6 +101,12 @@ cdef bint _expand(DiskLog* k) noexcept nogil:
         k.expanded = <char*>must(realloc(k.expanded, size))
         k.expanded_cap = size
     return unpack(k.disk.expand, &k.block, k.expanded, size) and block_open(&k.block, k.expanded, size)
+
+
+cdef bint _opened(DiskLog* k, const char* key, MDB_val* v) noexcept nogil:
+    if k.opener.vault == NULL:
+        return block_open(&k.block, <const char*>v.mv_data, v.mv_size)
+    return block_open_sealed(&k.block, &k.sealed, &k.opener, key, <const char*>v.mv_data, v.mv_size)
 
 
 cdef int _enter(Log* l, uint64_t seq) noexcept nogil:
@@ -251,13 +133,13 @@ cdef int _enter(Log* l, uint64_t seq) noexcept nogil:
     if at.mv_size != KEY or memcmp(at.mv_data, key, 4) != 0:
         return MISSING
     memcpy(key, at.mv_data, KEY)
-    if not block_open(&k.block, <const char*>v.mv_data, v.mv_size) or k.block.last != key_seq(key):
+    if not _opened(k, key, &v) or k.block.last != key_seq(key):
         k.block.count = 1
         return _unreadable(l, k, seq, key_seq(key))
     k.bits = NULL
     at.mv_data, at.mv_size = key, KEY
     if lmdb.get(d.reader, d.dead, &at, &v) == 0:
-        if not unseal(SEAL_DEAD, &at, &v) or v.mv_size != 4 + (k.block.count + 7) // 8:
+        if not unseal(&k.opener, SEAL_DEAD, &at, &v) or v.mv_size != 4 + (k.block.count + 7) // 8:
             return _unreadable(l, k, seq, key_seq(key))
         k.bits = <const char*>v.mv_data + 4
     if k.block.flags & BLOCK_ZSTD and not _expand(k):
@@ -465,10 +347,10 @@ cdef bint disk_subject(Log* l, const char* subject, uint32_t n, SubjectState* s)
     cdef MDB_val at, v
     cdef const char* text
     cdef uint32_t length
-    at.mv_data, at.mv_size = key, subject_key(key, l.ident, subject, n)
+    at.mv_data, at.mv_size = key, subject_key(d.vault, key, l.ident, subject, n)
     if lmdb.get(d.reader, d.subjects, &at, &v) != 0:
         return False
-    if unseal(SEAL_SUBJECTS, &at, &v) and subject_value(<const char*>v.mv_data, v.mv_size, s, &text, &length):
+    if unseal(&d.opener, SEAL_SUBJECTS, &at, &v) and subject_value(<const char*>v.mv_data, v.mv_size, s, &text, &length):
         return True
     return _recount(l, subject, n, s)
 
@@ -552,14 +434,15 @@ cdef void _each_subject(Log* l, Filter* f, uint32_t which, subject_fn each, void
     cdef uint32_t length
     cdef size_t prefix
     cdef bint mine
+    cdef Opener opener  # ``each`` may ask for other subjects while it has this one
+    cdef char* found = NULL
+    cdef const char* beginning = b""
+    memset(&opener, 0, sizeof(Opener))
+    opener.vault = d.vault
     if f != NULL and f.count:
         n = _beginning(f.patterns[which], f.lengths[which])
-        if n > SUBJECT_KEY:
-            n = SUBJECT_KEY
-    put_key(key, l.ident, 0)
-    if n:
-        memcpy(&key[0] + 4, f.patterns[which], n)
-    prefix = 4 + n
+        beginning = f.patterns[which]
+    prefix = subject_prefix(d.vault, key, l.ident, beginning, n)
     if lmdb.cursor_open(d.reader, d.subjects, &cursor) != 0:
         return
     at.mv_data, at.mv_size = key, prefix
@@ -568,10 +451,18 @@ cdef void _each_subject(Log* l, Filter* f, uint32_t which, subject_fn each, void
         i = MDB_NEXT
         if at.mv_size < prefix or memcmp(at.mv_data, key, prefix) != 0:
             break
-        if not unseal(SEAL_SUBJECTS, &at, &v) \
+        if not unseal(&opener, SEAL_SUBJECTS, &at, &v) \
                 or not subject_value(<const char*>v.mv_data, v.mv_size, &s, &text, &length):
             length = 0
-            if at.mv_size > 4 + SUBJECT_KEY or not _recount(l, <const char*>at.mv_data + 4,
+            if d.vault != NULL:
+                free(found)
+                found = _whose(l, &at, &length)
+                if found == NULL or not _recount(l, found, length, &s):
+                    _damage(l, 0)
+                    length = 0
+                    continue
+                text = found
+            elif at.mv_size > 4 + SUBJECT_KEY or not _recount(l, <const char*>at.mv_data + 4,
                                                             <uint32_t>(at.mv_size - 4), &s):
                 _damage(l, 0)
                 continue
@@ -582,7 +473,32 @@ cdef void _each_subject(Log* l, Filter* f, uint32_t which, subject_fn each, void
             on[0] = each(context, text, length, &s)
             if not on[0]:
                 break
+    free(found)
+    opener_free(&opener)
     lmdb.cursor_close(cursor)
+
+
+cdef char* _whose(Log* l, const MDB_val* key, uint32_t* length) noexcept nogil:
+    """The subject whose hidden key this is, out of the messages: slow, and right. The caller frees it; NULL: none has
+    it any more."""
+    cdef Vault* vault = (<DiskLog*>l.disk).disk.vault
+    cdef Record r
+    cdef char its[ANY_KEY]
+    cdef char* text
+    cdef uint64_t at = 0
+    cdef int found
+    while True:
+        found = _look(l, NULL, at, l.disk_last, &r)
+        if found == MISSING:
+            return NULL
+        at = r.seq + 1
+        if found == FOUND:
+            subject_key(vault, its, l.ident, r.subject, r.subject_len)
+            if key.mv_size == HIDDEN_SUBJECT and memcmp(its, key.mv_data, HIDDEN_SUBJECT) == 0:
+                text = <char*>must(malloc(r.subject_len))
+                memcpy(text, r.subject, r.subject_len)
+                length[0] = r.subject_len
+                return text
 
 
 cdef inline uint32_t _first_pattern(Filter* f, const char* subject, uint32_t n) noexcept nogil:

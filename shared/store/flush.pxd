@@ -5,11 +5,13 @@ from libc.stdint cimport uint32_t, uint64_t
 from .disk cimport Disk
 from .keys cimport Place
 from .types cimport *
+from .vault cimport Opener
 
 cdef struct Flush:  # one under way; belongs to the mover's thread
     Disk* disk
     void* txn
     void* blocks  # cursor
+    Opener opener
     uint64_t messages
     uint64_t bytes
     uint64_t thinned  # bytes of blocks that were read to be made smaller

@@ -16,13 +16,14 @@ from libc.string cimport memcmp, memcpy, memset
 from phloem.shared.kernel.sublist cimport must
 
 from .block cimport (
-    BLOCK_FULL, BLOCK_HEAD, BLOCK_ZSTD, Block, BlockWriter, block_add, block_find, block_finish, block_free, block_open,
-    block_read, block_restart, block_resume, block_seq,
+    BLOCK_HEAD, BLOCK_SHUT, BLOCK_ZSTD, Block, BlockWriter, block_add, block_find, block_finish, block_free, block_open,
+    block_open_sealed, block_read, block_restart, block_resume, block_seq, block_shut, block_shut_size, block_whole,
 )
-from .disk cimport Disk, disk_value_sound
+from .disk cimport Disk
+from .environment cimport disk_value_sound
 from .keys cimport (
-    ANY_KEY, KEY, META_KEY, SEAL, SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, SUBJECT_KEY, LogState, Place, key_seq,
-    meta_key, put_key, seal_of, subject_key, subject_value, unseal,
+    ANY_KEY, KEY, META_KEY, SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, SUBJECT_KEY, LogState, Place, key_seq, meta_key,
+    pair_key, put_key, seal, seal_size, subject_key, subject_value, unseal,
 )
 from .lmdb cimport MDB_LAST, MDB_NEXT, MDB_NOTFOUND, MDB_PREV, MDB_RESERVE, MDB_SET_RANGE, MDB_val, lmdb
 from .log cimport record_check
@@ -30,6 +31,7 @@ from .packing cimport packed, packed_size, unpack
 from .table cimport table_next
 from .types cimport *
 from .varint cimport put_varint
+from .vault cimport Sealed, opener_free, sealed_free
 
 cdef enum:
     RESUME_MAX = 32768  # a last block of less than this is gone on with
@@ -41,7 +43,7 @@ cdef enum:
 cdef int flush_begin(Flush* f, Disk* d) noexcept nogil:
     cdef int error
     memset(f, 0, sizeof(Flush))
-    f.disk = d
+    f.disk, f.opener.vault = d, d.vault
     error = lmdb.txn_begin(d.env, NULL, 0, &f.txn)
     if error:
         return error
@@ -52,12 +54,14 @@ cdef int flush_begin(Flush* f, Disk* d) noexcept nogil:
 
 
 cdef void flush_abort(Flush* f) noexcept nogil:
+    opener_free(&f.opener)
     lmdb.cursor_close(f.blocks)
     lmdb.txn_abort(f.txn)
 
 
 cdef int flush_commit(Flush* f, const Place* place) noexcept nogil:
     cdef int error = _place(f, place)
+    opener_free(&f.opener)
     lmdb.cursor_close(f.blocks)
     if error:
         lmdb.txn_abort(f.txn)
@@ -86,28 +90,28 @@ cdef int _place(Flush* f, const Place* place) noexcept nogil:
     return flush_meta(f, b"generation", 10, <const char*>place, sizeof(Place))
 
 
-cdef int _put(Flush* f, unsigned int db, const void* key, size_t kn, const void* value, size_t vn) noexcept nogil:
+cdef int _put_block(Flush* f, const char* key, const void* value, size_t vn) noexcept nogil:
     cdef MDB_val k, v
-    k.mv_data, k.mv_size = <void*>key, kn
-    v.mv_data, v.mv_size = <void*>value, vn
-    f.bytes += vn
-    return lmdb.put(f.txn, db, &k, &v, 0)
+    cdef int error
+    k.mv_data, k.mv_size = <void*>key, KEY
+    v.mv_data, v.mv_size = <void*>value, vn if f.disk.vault == NULL else block_shut_size(<const char*>value, vn)
+    f.bytes += v.mv_size
+    error = lmdb.put(f.txn, f.disk.blocks, &k, &v, 0 if f.disk.vault == NULL else MDB_RESERVE)
+    if error == 0 and f.disk.vault != NULL:
+        block_shut(f.disk.vault, key, <const char*>value, vn, <char*>v.mv_data)
+    return error
 
 
 cdef int _put_sealed(Flush* f, unsigned int db, int which, const void* key, size_t kn, const void* value,
                      size_t vn) noexcept nogil:
-    """With a checksum behind it."""
     cdef MDB_val k, v
-    cdef uint32_t seal
     cdef int error
     k.mv_data, k.mv_size = <void*>key, kn
-    seal = seal_of(which, &k, value, vn)
-    v.mv_data, v.mv_size = NULL, vn + SEAL
-    f.bytes += vn + SEAL
+    v.mv_data, v.mv_size = NULL, vn + seal_size(f.disk.vault)
+    f.bytes += v.mv_size
     error = lmdb.put(f.txn, db, &k, &v, MDB_RESERVE)
     if error == 0:
-        memcpy(v.mv_data, value, vn)
-        memcpy(<char*>v.mv_data + vn, &seal, SEAL)
+        seal(f.disk.vault, which, &k, value, vn, <char*>v.mv_data)
     return error
 
 
@@ -117,7 +121,7 @@ cdef int _dead_bits(Flush* f, const char* key, size_t size, MDB_val* v) noexcept
     cdef int error
     k.mv_data, k.mv_size = <void*>key, KEY
     error = lmdb.get(f.txn, f.disk.dead, &k, v)
-    if error == 0 and (not unseal(SEAL_DEAD, &k, v) or v.mv_size != size):
+    if error == 0 and (not unseal(&f.opener, SEAL_DEAD, &k, v) or v.mv_size != size):
         return DAMAGED_BLOCK
     return error
 
@@ -148,9 +152,22 @@ cdef int flush_meta(Flush* f, const char* key, size_t kn, const char* value, siz
 
 
 cdef int flush_pair(Flush* f, const char* key, size_t kn, const char* value, size_t vn, bint deleted) noexcept nogil:
+    cdef char stored[ANY_KEY]
+    cdef uint16_t length = <uint16_t>kn
+    cdef size_t n = pair_key(f.disk.vault, stored, key, kn)
+    cdef char* whole
+    cdef int error
     if deleted:
-        return _delete(f, f.disk.pairs, key, kn)
-    return _put_sealed(f, f.disk.pairs, SEAL_PAIRS, key, kn, value, vn)
+        return _delete(f, f.disk.pairs, stored, n)
+    if f.disk.vault == NULL:
+        return _put_sealed(f, f.disk.pairs, SEAL_PAIRS, stored, n, value, vn)
+    whole = <char*>must(malloc(2 + kn + vn))
+    memcpy(whole, &length, 2)
+    memcpy(whole + 2, key, kn)
+    memcpy(whole + 2 + kn, value, vn)
+    error = _put_sealed(f, f.disk.pairs, SEAL_PAIRS, stored, n, whole, 2 + kn + vn)
+    free(whole)
+    return error
 
 
 cdef int _drop_all(Flush* f, unsigned int db, uint32_t ident) noexcept nogil:
@@ -213,6 +230,7 @@ cdef struct Grave:  # the block whose bits are being set
     size_t size
     size_t cap
     Block block
+    Sealed sealed  # what of an encrypted one is opened
     bint changed
 
 
@@ -232,11 +250,11 @@ cdef bint _links(Flush* f, uint32_t ident, Record* r) noexcept nogil:
     cdef const char* text
     cdef uint32_t n
     cdef int error
-    k.mv_data, k.mv_size = key, subject_key(key, ident, r.subject, r.subject_len)
+    k.mv_data, k.mv_size = key, subject_key(f.disk.vault, key, ident, r.subject, r.subject_len)
     error = lmdb.get(f.txn, f.disk.subjects, &k, &v)
     if error:
         return error != MDB_NOTFOUND
-    return not unseal(SEAL_SUBJECTS, &k, &v) or not subject_value(<const char*>v.mv_data, v.mv_size, &s, &text, &n) \
+    return not unseal(&f.opener, SEAL_SUBJECTS, &k, &v) or not subject_value(<const char*>v.mv_data, v.mv_size, &s, &text, &n) \
         or r.seq > s.first
 
 
@@ -283,10 +301,11 @@ cdef int _thin(Flush* f, uint32_t ident, Grave* g) noexcept nogil:
     if v.mv_size < THIN_LEAST or not disk_value_sound(f.disk, &v):
         return DAMAGED_BLOCK
     f.thinned += v.mv_size
-    copy = _plain_copy(f, &v, &b, &compressed)
+    copy = _plain_copy(f, key, &v, &b, &compressed)
     if copy == NULL:
         return DAMAGED_BLOCK
     memset(&w, 0, sizeof(BlockWriter))
+    w.full = _full(f)
     bits = <uint8_t*>must(calloc(1, g.size))
     error = _thin_into(f, ident, g, &b, &w, bits) if b.count == g.count else DAMAGED_BLOCK
     if error == 0:
@@ -302,17 +321,35 @@ cdef int _thin(Flush* f, uint32_t ident, Grave* g) noexcept nogil:
     return error
 
 
-cdef char* _plain_copy(Flush* f, MDB_val* v, Block* b, bint* compressed) noexcept nogil:
+cdef inline size_t _full(Flush* f) noexcept nogil:
+    return BLOCK_SHUT if f.disk.vault != NULL else 0
+
+
+cdef bint _opened(Flush* f, Sealed* s, const char* key, const MDB_val* v, Block* b) noexcept nogil:
+    """A block of which nobody knows more than its key; ``s`` has what is opened of an encrypted one."""
+    if f.disk.vault == NULL:
+        return block_open(b, <const char*>v.mv_data, v.mv_size)
+    return block_open_sealed(b, s, &f.opener, key, <const char*>v.mv_data, v.mv_size)
+
+
+cdef char* _plain_copy(Flush* f, const char* key, MDB_val* v, Block* b, bint* compressed) noexcept nogil:
     """A block outside the map, because what points into it does not outlive a put, and expanded; NULL: it is damaged."""
+    cdef Sealed s
+    cdef char* copy
+    memset(&s, 0, sizeof(Sealed))
+    copy = _expanded_copy(f, b, compressed) if _opened(f, &s, key, v, b) and block_whole(b) else NULL
+    sealed_free(&s)
+    return copy
+
+
+cdef char* _expanded_copy(Flush* f, Block* b, bint* compressed) noexcept nogil:
     cdef uint32_t size
     cdef char* copy
-    if not block_open(b, <const char*>v.mv_data, v.mv_size):
-        return NULL
     compressed[0] = b.flags & BLOCK_ZSTD != 0
     if not compressed[0]:
-        copy = <char*>must(malloc(v.mv_size))
-        memcpy(copy, v.mv_data, v.mv_size)
-        block_open(b, copy, v.mv_size)
+        copy = <char*>must(malloc(b.size))
+        memcpy(copy, b.data, b.size)
+        block_open(b, copy, b.size)
         return copy
     size = packed_size(b)
     if size == 0:
@@ -360,7 +397,7 @@ cdef int _open_grave(Flush* f, uint32_t ident, uint64_t seq, Grave* g) noexcept 
     if at.mv_size != KEY or memcmp(at.mv_data, key, 4) != 0:
         return MDB_NOTFOUND
     memcpy(key, at.mv_data, KEY)
-    if not block_open(&g.block, <const char*>v.mv_data, v.mv_size) or g.block.last != key_seq(key):
+    if not _opened(f, &g.sealed, key, &v, &g.block) or g.block.last != key_seq(key):
         return _bury_block(f, key, seq)
     g.first, g.last, g.count = g.block.first, key_seq(key), g.block.count
     g.size = 4 + (g.count + 7) // 8
@@ -467,6 +504,7 @@ cdef int _bury_all(Flush* f, FrozenLog* l) noexcept nogil:
     if error == 0:
         error = _close_grave(f, l.ident, &g)
     free(g.bits)
+    sealed_free(&g.sealed)
     free(pages)
     return error
 
@@ -480,7 +518,7 @@ cdef int _write_block(Flush* f, uint32_t ident, BlockWriter* w, bint compress) n
     block_finish(w)
     put_key(key, ident, w.last)
     if not compress:
-        return _put(f, f.disk.blocks, key, KEY, w.whole.data, w.whole.length)
+        return _put_block(f, key, w.whole.data, w.whole.length)
     with gil:
         error = _put_packed(f, key, w)
     return error
@@ -492,7 +530,7 @@ cdef int _put_packed(Flush* f, const char* key, BlockWriter* w) noexcept:
         whole = packed(f.disk.squeeze, w)
     except MemoryError:
         return ENOMEM
-    return _put(f, f.disk.blocks, key, KEY, PyBytes_AS_STRING(whole), PyBytes_GET_SIZE(whole))
+    return _put_block(f, key, PyBytes_AS_STRING(whole), PyBytes_GET_SIZE(whole))
 
 
 cdef int _resume(Flush* f, FrozenLog* l, BlockWriter* w, Grave* g) noexcept nogil:
@@ -513,16 +551,16 @@ cdef int _resume(Flush* f, FrozenLog* l, BlockWriter* w, Grave* g) noexcept nogi
     put_key(key, l.ident, 0)
     if at.mv_size != KEY or memcmp(at.mv_data, key, 4) != 0 or v.mv_size >= RESUME_MAX:
         return 0
-    if not block_open(&b, <const char*>v.mv_data, v.mv_size) or b.flags & BLOCK_ZSTD \
-            or not disk_value_sound(f.disk, &v):
+    memcpy(key, at.mv_data, KEY)
+    if not _opened(f, &g.sealed, key, &v, &b) or b.flags & BLOCK_ZSTD or not disk_value_sound(f.disk, &v):
         return 0
-    if b.last != key_seq(at.mv_data):
+    if b.last != key_seq(key) or not block_whole(&b):
         return 0
-    put_key(key, l.ident, b.last)
     block_resume(w, &b)
     error = _dead_bits(f, key, 4 + (b.count + 7) // 8, &v)
     if error == DAMAGED_BLOCK:
         block_free(w)
+        w.full = _full(f)
         return 0
     if error == 0:
         g.count = b.count
@@ -566,6 +604,7 @@ cdef int _append(Flush* f, FrozenLog* l) noexcept nogil:
         return 0
     memset(&w, 0, sizeof(BlockWriter))
     memset(&g, 0, sizeof(Grave))
+    w.full = _full(f)
     error = _resume(f, l, &w, &g)
     while e != NULL and error == 0:
         if not block_add(&w, e.seq, e.ts, &e.topic.text[0], e.topic.length, &e.body[0], e.header_len, e.size, e.check,
@@ -579,6 +618,7 @@ cdef int _append(Flush* f, FrozenLog* l) noexcept nogil:
         error = _bits_of_resumed(f, l, &w, &g) or _write_block(f, l.ident, &w, l.compress)
     block_free(&w)
     free(g.bits)
+    sealed_free(&g.sealed)
     return error
 
 
@@ -594,7 +634,7 @@ cdef int _put_subject(Flush* f, uint32_t ident, Topic* p) noexcept nogil:
     cdef char value[32]
     cdef char* at
     cdef char* whole
-    cdef size_t kn = subject_key(key, ident, &p.text[0], p.length)
+    cdef size_t kn = subject_key(f.disk.vault, key, ident, &p.text[0], p.length)
     cdef size_t n
     cdef int error
     if p.count == 0:
@@ -603,7 +643,7 @@ cdef int _put_subject(Flush* f, uint32_t ident, Topic* p) noexcept nogil:
     at = put_varint(at, p.last)
     at = put_varint(at, p.last - p.first if p.first <= p.last else 0)
     n = at - &value[0]
-    if p.length <= SUBJECT_KEY:
+    if p.length <= SUBJECT_KEY and f.disk.vault == NULL:
         return _put_sealed(f, f.disk.subjects, SEAL_SUBJECTS, key, kn, value, n)
     whole = <char*>must(malloc(n + p.length))
     memcpy(whole, value, n)
@@ -614,7 +654,7 @@ cdef int _put_subject(Flush* f, uint32_t ident, Topic* p) noexcept nogil:
 
 
 cdef int _subjects(Flush* f, FrozenLog* l) noexcept nogil:
-    """In their order, so that neighbours are written together."""
+    """In their order, so that neighbours are written together; hidden ones are it less."""
     cdef Table* t = l.table
     cdef Topic** all
     cdef Topic* p

@@ -39,6 +39,17 @@ def left_beside(folder: str) -> list[str]:
     ]
 
 
+def refusal(folder: str) -> str:
+    """Why a folder that is not there must not be made: something of a repair is beside it; "": it may be made."""
+    beside = left_beside(folder)
+    if not beside:
+        return ""
+    return (
+        f"{folder} is not there, but {' and '.join(beside)} is, of a repair: give the one that shall be used the name "
+        f"{folder}, or move all of them away to begin with nothing"
+    )
+
+
 def make_file(path: str, size: int) -> int:
     """A new file that has its space; its descriptor. Raises OSError, then there is none."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -77,3 +88,25 @@ def written_by_this_thread() -> int:
     except OSError:
         return 0
     return int(counted["wchar"])
+
+
+WIPE_BYTES = 1 << 20
+
+
+def wipe_file(path: str) -> None:
+    """Writes over a file that is there, then deletes it. What a flash card keeps in cells that it has set aside is out
+    of anybody's reach but a laboratory's; file systems that never write in place keep more. Raises OSError."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return
+    try:
+        noise = os.urandom(WIPE_BYTES)
+        left = os.fstat(fd).st_size
+        while left > 0:
+            left -= os.write(fd, noise[: min(left, WIPE_BYTES)])
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.unlink(path)
+    sync_folder(os.path.dirname(os.path.abspath(path)))

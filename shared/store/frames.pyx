@@ -11,18 +11,19 @@ of batches that a later frame calls safe is damage; others may have been on thei
 
 import os
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from .journal cimport FRAME, R_DROPPED, R_MESSAGE, R_NOTE, R_PAIR, R_REMOVED, R_SKIPPED, frame_at
+from .journal cimport FRAME, R_DROPPED, R_MESSAGE, R_NOTE, R_PAIR, R_REMOVED, R_SKIPPED, frame_at, frame_plain
 from .types cimport SEQ_MAX
 from .varint cimport get_varint
+from .vault cimport Opener, Vault_, opener_free
 
 cdef enum:
     PAIR_KEY_MAX = 500  # what Store.put takes and LMDB's keys have room for
 
-MARK = b"PHL1"  # what a frame begins with
+MARK, MARK_SHUT = b"PHL1", b"PHL2"  # what a frame begins with, and an encrypted one
 
 
 def generations_in(folder):
@@ -30,7 +31,7 @@ def generations_in(folder):
     return sorted(int(name) for name in names if name.isdigit())
 
 
-cdef long _following(bytes data, size_t at, uint64_t generation, uint64_t batch):
+cdef long _following(Opener* o, bytes data, size_t at, uint64_t generation, uint64_t batch):
     """A valid later frame behind a broken one; -1: there is none.
 
     A payload may look like a frame, but does not know the numbers of this store's batches. Where none is known yet, only
@@ -41,17 +42,18 @@ cdef long _following(bytes data, size_t at, uint64_t generation, uint64_t batch)
     cdef uint64_t number = 0
     cdef uint32_t length
     cdef long found
+    cdef bytes mark = MARK if o.vault == NULL else MARK_SHUT
     if batch == 0:
-        if size < FRAME or at > size - FRAME or not data.startswith(MARK, at):
+        if size < FRAME or at > size - FRAME or not data.startswith(mark, at):
             return -1
         memcpy(&length, p + at + 4, 4)
         found = at + FRAME + length
-        return found if frame_at(p, size, found, generation, &number) else -1
-    found = data.find(MARK, at)
+        return found if frame_at(o, p, size, found, generation, &number) else -1
+    found = data.find(mark, at)
     while found >= 0:
-        if frame_at(p, size, found, generation, &number) and batch < number <= batch + size // FRAME:
+        if frame_at(o, p, size, found, generation, &number) and batch < number <= batch + size // FRAME:
             return found
-        found = data.find(MARK, found + 1)
+        found = data.find(mark, found + 1)
     return -1
 
 
@@ -60,10 +62,29 @@ cdef class Journals:
     cdef readonly uint64_t unsynced
     cdef uint64_t safe  # the last batch of which a frame says that it was on the disk
     cdef list missing
+    cdef object vault  # kept, because ``opener`` names it
+    cdef Opener opener
 
-    def __init__(self, uint64_t batch):
+    def __init__(self, uint64_t batch, Vault_ vault=None):
         self.batch = self.safe = batch
         self.missing = []
+        self.vault = vault
+        self.opener.vault = &vault.v if vault is not None else NULL
+
+    def __dealloc__(self):
+        opener_free(&self.opener)
+
+    def plain(self, bytes data not None, size_t at):
+        cdef const char* p = PyBytes_AS_STRING(data) + at
+        cdef uint32_t length
+        cdef bytes whole
+        cdef size_t n
+        if self.opener.vault == NULL:
+            return data, at
+        memcpy(&length, p + 4, 4)
+        whole = PyBytes_FromStringAndSize(NULL, FRAME + length)
+        n = frame_plain(&self.opener, p, PyBytes_AS_STRING(whole))
+        return whole[:n], 0
 
     def read(self, name, bytes data not None, uint64_t generation):
         cdef const char* p = PyBytes_AS_STRING(data)
@@ -74,7 +95,7 @@ cdef class Journals:
         cdef uint64_t number = 0
         places = []
         while True:
-            n = frame_at(p, size, at, generation, &number)
+            n = frame_at(&self.opener, p, size, at, generation, &number)
             if n and (at == 0 or self.batch == 0 or number == self.batch + 1):
                 if self.batch and number > self.batch + 1:
                     self.missing.append((name, 0, 0, self.batch, number))
@@ -82,10 +103,10 @@ cdef class Journals:
                 self._believe(p + at, number)
                 at += n
                 continue
-            following = _following(data, at, generation, self.batch)
+            following = _following(&self.opener, data, at, generation, self.batch)
             if following < 0:
                 return places
-            frame_at(p, size, following, generation, &number)
+            frame_at(&self.opener, p, size, following, generation, &number)
             self.missing.append((name, at, following, self.batch, number))
             at, self.batch = following, number - 1
 

@@ -20,7 +20,8 @@ from phloem.shared.store.folder import make_file, sync_name, written_by_this_thr
 from .contents import StoreError
 
 from .contents cimport Contents
-from .disk cimport disk_log_free, disk_refresh
+from .disk cimport disk_log_free
+from .environment cimport disk_refresh
 from .flush cimport Flush, flush_abort, flush_begin, flush_commit, flush_drop, flush_log, flush_meta, flush_pair, flush_step
 from .journal cimport BEHIND_MAX, journal_freeze
 from .keys cimport Place

@@ -5,6 +5,7 @@ from mmap import mmap
 from typing import NamedTuple
 
 from phloem.shared.store.store import Store
+from phloem.shared.store.vault import Vault
 
 DATABASES: tuple[str, ...]
 
@@ -54,20 +55,35 @@ class Inspector:
         """Pages and what is wrong with them."""
     def close(self) -> None: ...
 
-def unsealed(name: str, key: bytes, value: bytes) -> bytes | None:
-    """The value of an entry of ``meta``, ``subjects``, ``dead`` or ``pairs``, if its checksum is right."""
+class Reader:
+    """Takes the seals off entries; None for those that are not what was written."""
+
+    vault: Vault | None
+    def __init__(self, vault: Vault | None = None) -> None: ...
+    def unsealed(self, name: str, key: bytes, value: bytes) -> bytes | None:
+        """The value of an entry of ``meta``, ``subjects`` or ``dead``."""
+    def pair(self, key: bytes, value: bytes) -> tuple[bytes, bytes] | None:
+        """Key and value of an entry of ``pairs``."""
+    def block(self, key: bytes, value: bytes) -> bytes | None:
+        """A whole block as it is without encryption."""
+    def is_block(self, key: bytes, value: bytes) -> bool | None:
+        """Whether an entry proves itself by its head to be a block: then whether it is compressed; else None."""
+    def resealed(self, name: str, key: bytes, value: bytes, into: Vault | None) -> tuple[bytes, bytes] | None:
+        """An entry of any database as a store with another vault has it: key and value."""
 
 def place_of(value: bytes) -> tuple[int, int] | None:
     """The last generation of the journal that LMDB has, and its last batch (0: unknown)."""
 
 def state_of(value: bytes) -> State | None: ...
-def subject_of(key: bytes, value: bytes) -> tuple[bytes, int, int, int] | None:
+def subject_of(key: bytes, value: bytes, vault: Vault | None = None) -> tuple[bytes, int, int, int] | None:
     """Subject, count, first and last of an unsealed entry of ``subjects``."""
 
 class Tally:
     """One log: its blocks in order, then its index."""
 
-    def __init__(self, ident: int, expand: Callable[[bytes, int], bytes]) -> None: ...
+    def __init__(
+        self, ident: int, expand: Callable[[bytes, int], bytes], vault: Vault | None = None
+    ) -> None: ...
     messages: int
     bytes: int
     first: int
@@ -94,8 +110,8 @@ def finish(store: Store, ident: int, last_seq: int) -> None:
     """No sequence up to ``last_seq`` is given out again."""
 
 def put(store: Store, key: bytes, value: bytes) -> None: ...
-def apply(store: Store, data: bytes, places: list[int]) -> None:
-    """Batches of a journal."""
+def apply(store: Store, batches: list[tuple[bytes, int]]) -> None:
+    """Batches of a journal, as ``Journals.plain`` gives them."""
 
 def move(store: Store) -> None:
     """What is in memory goes to the disk."""

@@ -16,9 +16,13 @@ from libc.string cimport memcmp, memcpy, memset
 
 import os
 
-from .block cimport BLOCK_ZSTD, Block as BlockView, block_open, block_read, block_seq, block_verified
+from .block cimport (
+    BLOCK_ZSTD, Block as BlockView, block_open, block_open_sealed, block_read, block_seq, block_shut, block_shut_size,
+    block_verified, block_whole,
+)
 from .keys cimport (
-    SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, LogState, Place, key_seq, subject_key, subject_value, unseal,
+    ANY_KEY, KEY, SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, SUBJECT_KEY, LogState, Place, key_seq, pair_key, seal,
+    seal_size, subject_key, subject_value, unseal, unseal_pair,
 )
 from .lmdb cimport MDB_val
 from .log cimport Log_, log_append, log_skip, record_bytes
@@ -31,6 +35,7 @@ from .replay cimport apply_batch
 from .store cimport Store
 from .table cimport table_free, table_new, topic_find, topic_make
 from .types cimport *
+from .vault cimport Opener, Sealed, Vault, Vault_, opener_free, sealed_free
 
 cdef extern from "<unistd.h>" nogil:
     long syscall(long number, int a, const char* b, int c, const char* d, unsigned int e)
@@ -156,11 +161,112 @@ cdef class Inspector:
 # --- entries ---------------------------------------------------------------------------------------
 
 
-def unsealed(name, bytes key not None, bytes value not None):
-    cdef MDB_val k, v
-    k.mv_data, k.mv_size = PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)
-    v.mv_data, v.mv_size = PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
-    return PyBytes_FromStringAndSize(<char*>v.mv_data, v.mv_size) if unseal(SEALS[name], &k, &v) else None
+cdef class Reader:
+    """Takes seals off. What it gives is Python's, whatever its opener does next."""
+
+    cdef Opener opener
+    cdef readonly Vault_ vault
+
+    def __init__(self, Vault_ vault=None):
+        self.vault = vault
+        self.opener.vault = &vault.v if vault is not None else NULL
+
+    def __dealloc__(self):
+        opener_free(&self.opener)
+
+    def unsealed(self, name, bytes key not None, bytes value not None):
+        cdef MDB_val k, v
+        k.mv_data, k.mv_size = PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)
+        v.mv_data, v.mv_size = PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
+        if not unseal(&self.opener, SEALS[name], &k, &v):
+            return None
+        return PyBytes_FromStringAndSize(<char*>v.mv_data, v.mv_size)
+
+    def pair(self, bytes key not None, bytes value not None):
+        cdef MDB_val k, v, its
+        k.mv_data, k.mv_size = PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)
+        v.mv_data, v.mv_size = PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
+        if not unseal_pair(&self.opener, &k, &v, &its):
+            return None
+        return (PyBytes_FromStringAndSize(<char*>its.mv_data, its.mv_size),
+                PyBytes_FromStringAndSize(<char*>v.mv_data, v.mv_size))
+
+    def block(self, bytes key not None, bytes value not None):
+        """The block as it is without encryption; None: not all of it is what was written."""
+        cdef Sealed s
+        cdef bytes whole = None
+        cdef BlockView b
+        if self.opener.vault == NULL:
+            return value if block_open(&b, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)) else None
+        memset(&s, 0, sizeof(Sealed))
+        if PyBytes_GET_SIZE(key) == KEY \
+                and block_open_sealed(&b, &s, &self.opener, PyBytes_AS_STRING(key), PyBytes_AS_STRING(value),
+                                      PyBytes_GET_SIZE(value)) and block_whole(&b):
+            whole = PyBytes_FromStringAndSize(s.plain.data, s.plain.length)
+        sealed_free(&s)
+        return whole
+
+    def is_block(self, bytes key not None, bytes value not None):
+        """Whether it proves itself by its head, and how it is compressed: None, or whether it is."""
+        cdef Sealed s
+        cdef BlockView b
+        cdef bint sound
+        if PyBytes_GET_SIZE(key) != KEY:
+            return None
+        memset(&s, 0, sizeof(Sealed))
+        if self.opener.vault == NULL:
+            sound = block_open(&b, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+        else:
+            sound = block_open_sealed(&b, &s, &self.opener, PyBytes_AS_STRING(key), PyBytes_AS_STRING(value),
+                                      PyBytes_GET_SIZE(value))
+        sealed_free(&s)
+        return b.flags & BLOCK_ZSTD != 0 if sound and b.last == key_seq(PyBytes_AS_STRING(key)) else None
+
+    def resealed(self, name, bytes key not None, bytes value not None, Vault_ into):
+        """An entry as it is with another vault: key and value; None: it is damaged."""
+        cdef Vault* v = &into.v if into is not None else NULL
+        cdef char stored[ANY_KEY]
+        cdef size_t n = PyBytes_GET_SIZE(key)
+        cdef bytes plain, whole
+        if name == "blocks":
+            plain = self.block(key, value)
+            if plain is None or v == NULL:
+                return None if plain is None else (key, plain)
+            whole = PyBytes_FromStringAndSize(NULL, block_shut_size(PyBytes_AS_STRING(plain), PyBytes_GET_SIZE(plain)))
+            block_shut(v, PyBytes_AS_STRING(key), PyBytes_AS_STRING(plain), PyBytes_GET_SIZE(plain), PyBytes_AS_STRING(whole))
+            return key, whole
+        if name == "pairs":
+            pair = self.pair(key, value)
+            if pair is None:
+                return None
+            key, plain = pair
+            n = pair_key(v, stored, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+            if v != NULL:
+                plain = len(key).to_bytes(2, "little") + key + plain
+        else:
+            plain = self.unsealed(name, key, value)
+            if plain is None:
+                return None
+            memcpy(stored, PyBytes_AS_STRING(key), n)
+            if name == "subjects":
+                subject = _subject_parts(key, plain, &self.vault.v if self.vault is not None else NULL)
+                if subject is None:
+                    return None
+                plain = subject[4] + (subject[0] if v != NULL or len(subject[0]) > SUBJECT_KEY else b"")
+                n = _subject_key(v, stored, int.from_bytes(key[:4]), subject[0])
+        return PyBytes_FromStringAndSize(stored, n), _sealed(v, SEALS[name], stored, n, plain)
+
+
+cdef size_t _subject_key(Vault* v, char* stored, uint32_t ident, bytes text) except 0:
+    return subject_key(v, stored, ident, text, <uint32_t>len(text))
+
+
+cdef bytes _sealed(Vault* v, int which, char* stored, size_t n, bytes plain):
+    cdef bytes whole = PyBytes_FromStringAndSize(NULL, PyBytes_GET_SIZE(plain) + seal_size(v))
+    cdef MDB_val k
+    k.mv_data, k.mv_size = stored, n
+    seal(v, which, &k, PyBytes_AS_STRING(plain), PyBytes_GET_SIZE(plain), PyBytes_AS_STRING(whole))
+    return whole
 
 
 def place_of(bytes value not None):
@@ -181,20 +287,26 @@ def state_of(bytes value not None):
     return State(s.first_seq, s.last_seq, s.messages, s.bytes, s.subjects, s.last_ts)
 
 
-def subject_of(bytes key not None, bytes value not None):
+def subject_of(bytes key not None, bytes value not None, Vault_ vault=None):
+    parts = _subject_parts(key, value, &vault.v if vault is not None else NULL)
+    return parts[:4] if parts is not None else None
+
+
+cdef _subject_parts(bytes key, bytes value, Vault* v):
     cdef SubjectState s
     cdef const char* text
     cdef uint32_t n
-    cdef char whole[511]
-    if not 4 < PyBytes_GET_SIZE(key) <= 511 \
+    cdef char whole[ANY_KEY]
+    if not 4 < PyBytes_GET_SIZE(key) <= ANY_KEY \
             or not subject_value(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), &s, &text, &n):
         return None
+    numbers = value[:PyBytes_GET_SIZE(value) - n]
     if n == 0:
         text, n = PyBytes_AS_STRING(key) + 4, <uint32_t>(PyBytes_GET_SIZE(key) - 4)
-    if subject_key(whole, 0, text, n) != <size_t>PyBytes_GET_SIZE(key) \
-            or memcmp(&whole[4], PyBytes_AS_STRING(key) + 4, PyBytes_GET_SIZE(key) - 4) != 0:
+    if subject_key(v, whole, int.from_bytes(key[:4]), text, n) != <size_t>PyBytes_GET_SIZE(key) \
+            or memcmp(whole, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)) != 0:
         return None
-    return PyBytes_FromStringAndSize(text, n), s.count, s.first, s.last
+    return PyBytes_FromStringAndSize(text, n), s.count, s.first, s.last, numbers
 
 
 # --- one log ---------------------------------------------------------------------------------------
@@ -212,9 +324,13 @@ cdef class Tally:
     cdef readonly uint64_t last  # of everything that blocks have, removed or not
     cdef readonly int64_t last_ts
     cdef readonly bint compressed
+    cdef object vault
+    cdef Opener opener
+    cdef Sealed sealed
 
-    def __cinit__(self, uint32_t ident, expand):
-        self.ident, self.expand = ident, expand
+    def __cinit__(self, uint32_t ident, expand, Vault_ vault=None):
+        self.ident, self.expand, self.vault = ident, expand, vault
+        self.opener.vault = &vault.v if vault is not None else NULL
         self.table = table_new(0)
         memset(&self.counting, 0, sizeof(Log))
 
@@ -224,6 +340,8 @@ cdef class Tally:
 
     def __dealloc__(self):
         table_free(self.table)
+        opener_free(&self.opener)
+        sealed_free(&self.sealed)
 
     @property
     def subjects(self):
@@ -238,11 +356,17 @@ cdef class Tally:
         self.compressed = True
         return whole
 
+    cdef bint _opened(self, BlockView* b, bytes key, bytes value):
+        if self.opener.vault == NULL:
+            return block_open(b, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+        return PyBytes_GET_SIZE(key) == KEY and block_open_sealed(
+            b, &self.sealed, &self.opener, PyBytes_AS_STRING(key), PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+
     def block(self, bytes key not None, bytes value not None, bits, Store into=None):
         cdef BlockView b
         cdef uint64_t last = key_seq(PyBytes_AS_STRING(key))
         cdef const uint8_t* dead = NULL
-        if not block_open(&b, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)):
+        if not self._opened(&b, key, value):
             return Block(self.ident, self.last + 1, last, 1, 0, [], [], "its head is damaged")
         if b.last != last or b.first <= self.last:
             return Block(self.ident, b.first, last, b.count, 0, [], [], "it does not belong where it is")
@@ -351,8 +475,8 @@ def put(Store store not None, bytes key not None, bytes value not None):
     store.fresh[key] = value
 
 
-def apply(Store store not None, bytes data not None, places):
-    for at in places:
+def apply(Store store not None, batches):
+    for data, at in batches:
         apply_batch(store, data, at)
     store.keep_notes()
 

@@ -7,6 +7,7 @@ A batch is written in one piece and synced once; it is durable as a whole or not
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from .types cimport *
+from .vault cimport Opener, Vault
 
 cdef enum RecordType:
     R_MESSAGE = 1  # ident, seq, ts, subject length, header length, size, check, previous, subject, body
@@ -20,6 +21,7 @@ cdef enum RecordType:
 cdef enum:
     BEHIND_MAX = 1 << 30  # bytes of a generation that waits for the mover, above which nothing new is taken
     FRAME = 48  # bytes of a batch's head: magic, length, generation, batch, base_ts, durable, check
+    SHUT_TAIL = 24  # behind an encrypted batch's records: base_ts, which is encrypted with them, and the tag
 
 cdef void journal_message(Journal* j, Log* l, uint64_t seq, int64_t ts, const char* subject, uint32_t n,
                           const char* body, uint32_t header_len, uint32_t size, uint32_t check) noexcept nogil
@@ -47,6 +49,7 @@ cdef struct Writer:
     uint8_t sync
     uint8_t stop
     uint8_t full  # the batch waits for space
+    Vault* vault  # NULL: nothing is encrypted
     int error
     char* data
     size_t length
@@ -62,5 +65,7 @@ cdef Writer* writer_new(int event_fd) noexcept nogil
 cdef void writer_stop(Writer* w) noexcept nogil
 cdef void writer_free(Writer* w) noexcept nogil
 cdef uint64_t frame_check(const char* head, const char* payload, size_t n) noexcept nogil
-cdef size_t frame_at(const char* data, size_t size, size_t at, uint64_t generation, uint64_t* batch) noexcept nogil
+cdef size_t frame_at(Opener* o, const char* data, size_t size, size_t at, uint64_t generation,
+                     uint64_t* batch) noexcept nogil
+cdef size_t frame_plain(Opener* o, const char* frame, char* to) noexcept nogil
 cdef void journal_freeze(Journal* j) noexcept nogil

@@ -8,6 +8,9 @@ batches go on from one generation to the next and from one run to the next.
 
 Records have a type and varints: ``R_MESSAGE`` costs 16 to 20 bytes over subject, header and payload.
 
+In an encrypted store the head stands for everybody to read but for the time, which is encrypted with the records: its
+place and the checksum's have the nonce instead. The writing thread encrypts.
+
 The writing thread holds no lock of Python's. It owns ``Writer.data`` while ``state`` is WORK, and nothing else.
 """
 
@@ -22,6 +25,7 @@ from phloem.shared.kernel.text cimport hash_bytes
 from .log cimport log_freeze
 from .types cimport *
 from .varint cimport put_varint, zigzag
+from .vault cimport TAG, Opener, Vault, frame_open, frame_shut, opener_room
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_mutex_t:
@@ -71,6 +75,7 @@ cdef enum WriterState:
 
 cdef enum:
     MAGIC = 0x314C4850  # "PHL1"
+    MAGIC_SHUT = 0x324C4850  # "PHL2": an encrypted one
     BATCH_MIN = 1 << 16
     GATHER_BYTES = 16384  # a batch of this size is not made to wait: its pages are full
     GATHER_NS = 1_200_000  # a publisher that sends every millisecond is heard once more
@@ -217,7 +222,8 @@ cdef uint64_t frame_check(const char* head, const char* payload, size_t n) noexc
     return (<uint64_t>high << 32) | low
 
 
-cdef size_t frame_at(const char* data, size_t size, size_t at, uint64_t generation, uint64_t* batch) noexcept nogil:
+cdef size_t frame_at(Opener* o, const char* data, size_t size, size_t at, uint64_t generation,
+                     uint64_t* batch) noexcept nogil:
     """Bytes of the generation's frame at ``at``, and its batch; 0: there is no valid one."""
     cdef const char* p = data + at
     cdef uint32_t magic, length
@@ -229,17 +235,44 @@ cdef size_t frame_at(const char* data, size_t size, size_t at, uint64_t generati
     memcpy(&length, p + 4, 4)
     memcpy(&its, p + 8, 8)
     memcpy(&check, p + FRAME - 8, 8)
-    if magic != MAGIC or its != generation or length > size - at - FRAME or check != frame_check(p, p + FRAME, length):
+    if its != generation or length > size - at - FRAME:
+        return 0
+    if o.vault != NULL:
+        if magic != MAGIC_SHUT or length < SHUT_TAIL \
+                or not frame_open(o, p, FRAME, length - TAG, opener_room(o, length)):
+            return 0
+    elif magic != MAGIC or check != frame_check(p, p + FRAME, length):
         return 0
     memcpy(batch, p + 16, 8)
     return FRAME + <size_t>length
 
 
+cdef size_t frame_plain(Opener* o, const char* frame, char* to) noexcept nogil:
+    """An encrypted frame that was found to be valid, as it would be without encryption but for its checksum; ``to`` has
+    as many bytes as the frame. How many it is; 0: it is not valid."""
+    cdef uint32_t length, plain
+    memcpy(&length, frame + 4, 4)
+    if length < SHUT_TAIL or not frame_open(o, frame, FRAME, length - TAG, to + FRAME):
+        return 0
+    plain = length - SHUT_TAIL
+    memcpy(to, frame, FRAME)
+    memcpy(to + 4, &plain, 4)
+    memcpy(to + 24, to + FRAME + plain, 8)
+    memset(to + FRAME - 8, 0, 8)
+    return FRAME + plain
+
+
 cdef void _close_frame(Journal* j) noexcept nogil:
-    cdef char* head = j.filling.data
-    cdef uint32_t magic = MAGIC
-    cdef uint32_t length = <uint32_t>(j.filling.length - FRAME)
+    cdef char* head
+    cdef uint32_t magic = MAGIC_SHUT if j.frame_tail else MAGIC
+    cdef uint32_t length
     cdef uint64_t check
+    if j.frame_tail:
+        head = _room(j, j.frame_tail)
+        memcpy(head, &j.base_ts, 8)
+        _used(j, head + j.frame_tail)
+    head = j.filling.data
+    length = <uint32_t>(j.filling.length - FRAME)
     memset(head, 0, FRAME)
     memcpy(head, &magic, 4)
     memcpy(head + 4, &length, 4)
@@ -247,6 +280,8 @@ cdef void _close_frame(Journal* j) noexcept nogil:
     memcpy(head + 16, &j.batch, 8)
     memcpy(head + 24, &j.base_ts, 8)
     memcpy(head + 32, &j.durable, 8)
+    if j.frame_tail:
+        return  # the writing thread does the rest
     check = frame_check(head, head + FRAME, length)
     memcpy(head + FRAME - 8, &check, 8)
 
@@ -448,6 +483,8 @@ cdef int _carry_out(Writer* w) noexcept nogil:
     cdef size_t done = 0
     cdef ssize_t n
     cdef uint64_t begin
+    if w.vault != NULL:
+        frame_shut(w.vault, w.data, FRAME, w.length - FRAME - TAG)
     while done < w.length:
         n = w.pwrite_fn(w.fd, w.data + done, w.length - done, <long>(w.offset + done))
         if n < 0:

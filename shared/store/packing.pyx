@@ -10,7 +10,7 @@ from libc.string cimport memcpy, memset
 
 from phloem.shared.kernel.text cimport hash_bytes
 
-from .block cimport BLOCK_HEAD, BLOCK_ZSTD, HEAD_SEED, Block, BlockWriter
+from .block cimport BLOCK_HEAD, BLOCK_ZSTD, HEAD_SEED, Block, BlockWriter, block_whole
 
 cdef enum:
     EXPANDED_MAX = 128 << 20  # a block that claims to be larger is damaged
@@ -26,6 +26,8 @@ cdef uint32_t packed_size(Block* b) noexcept nogil:
 cdef bint unpack(void* expand, Block* b, char* to, uint32_t size) noexcept nogil:
     """The block as it was before, ``packed_size`` bytes of it; False: it is not what was written."""
     cdef uint32_t check
+    if not block_whole(b):
+        return False
     with gil:
         if not _expanded(<object>expand, b, to, size):
             return False

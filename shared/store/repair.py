@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phloem.shared.limits import STORE_DAMAGED_MAX
-from phloem.shared.store import inspect
-from phloem.shared.store.check import _quiet, held
+from phloem.shared.store import inspect, keyring
+from phloem.shared.store.encrypt import secret_of
 from phloem.shared.store.folder import sync_folder
+from phloem.shared.store.held import Progress, held, quiet
+from phloem.shared.store.keyring import Keys, Secret
 from phloem.shared.store.store import Store, StoreError
-from phloem.shared.store.survey import Finding, Progress, Survey
+from phloem.shared.store.survey import Finding, Survey
 
 UNFINISHED = "unfinished"  # a file in the store that is being made; without it the folder may be anything
 GENERATION_BYTES = 1 << 20  # nothing goes through this journal
@@ -43,27 +45,28 @@ class Repaired:
         )
 
 
-def repair(folder: Path, progress: Progress = _quiet) -> Repaired:
+def repair(folder: Path, progress: Progress = quiet, keys: Keys | None = None) -> Repaired:
     """Repair, if there is something to repair. Raises StoreError; then everything is as it was."""
-    return _repair(folder, progress, marks=False)
+    return _repair(folder, progress, keys, marks=False)
 
 
-def mend(folder: Path, progress: Progress = _quiet) -> Repaired:
+def mend(folder: Path, progress: Progress = quiet, keys: Keys | None = None) -> Repaired:
     """The same, and logs of which something was lost say so (``Store.lost``). Raises StoreError."""
-    return _repair(folder, progress, marks=True)
+    return _repair(folder, progress, keys, marks=True)
 
 
-def _repair(folder: Path, progress: Progress, *, marks: bool) -> Repaired:
+def _repair(folder: Path, progress: Progress, keys: Keys | None, *, marks: bool) -> Repaired:
     folder = folder.resolve()
     with held(folder):
-        found = Survey(folder, progress).run()
+        secret = secret_of(folder, keys)
+        found = Survey(folder, progress, vault=secret.vault()).run()
         if not found.findings:
             return Repaired(found, None, None)
         made = folder.with_name(folder.name + ".repair")
         try:
             _room_for(folder, found.totals.bytes)
             _clear(folder, made)
-            kept = _make(folder, made, found, progress, marks=marks)
+            kept = _make(folder, made, found, progress, secret, marks=marks)
             _like(folder, made)
             damaged = _exchange(folder, made)
         except OSError as error:
@@ -80,20 +83,31 @@ def _room_for(folder: Path, size: int) -> None:
         raise OSError(errno.ENOSPC, text)
 
 
-def _make(folder: Path, made: Path, found: Survey, progress: Progress, *, marks: bool) -> Survey:
+def _make(
+    folder: Path, made: Path, found: Survey, progress: Progress, secret: Secret, *, marks: bool
+) -> Survey:
     made.mkdir(mode=0o700)
     (made / UNFINISHED).touch()
-    store = Store(str(made), seed=secrets.randbits(64), generation_bytes=GENERATION_BYTES)
+    if keyring.has_keys(str(folder)):
+        shutil.copyfile(folder / keyring.FILE, made / keyring.FILE)
+    store = Store(
+        str(made),
+        seed=secrets.randbits(64),
+        generation_bytes=GENERATION_BYTES,
+        vault=secret.vault(),
+        converts=True,
+    )
     store.open()
     try:
-        kept = Survey(folder, progress, store).run(found.orphans)
+        kept = Survey(folder, progress, store, secret.vault()).run(found.orphans)
         if marks:
             _mark(store, kept.findings)
             inspect.move(store)  # marks have no records in the journal
     finally:
         store.close()
     with held(made):
-        left = [f for f in Survey(made, progress).run().findings if f.kind != "mark"]
+        look = Survey(made, progress, vault=secret.vault())
+        left = [f for f in look.run().findings if f.kind != "mark"]
     if left:
         raise OSError(errno.EIO, f"what was written to {made} is not what is read there: {left[0]}")
     return kept

@@ -1,6 +1,7 @@
 """The store's Python class for other compiled modules (store.pyx); its typed contract is store.pyi."""
 
 from .generations cimport Generations
+from .vault cimport Vault
 
 
 cdef class Store(Generations):
@@ -9,3 +10,6 @@ cdef class Store(Generations):
     cdef object functions  # of zstandard
     cdef list damage
     cdef bint opened
+    cdef bint converts
+
+    cdef Vault* _vault(self)

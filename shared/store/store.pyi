@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from phloem.shared.store.log import Log
+from phloem.shared.store.vault import Vault
 
 class StoreError(Exception):
     """The folder cannot be used, or the disk refused something; says what to do."""
@@ -31,9 +32,13 @@ class Store:
         generation_bytes: int,
         on_freeze: Callable[[], None] | None = None,
         on_problem: Callable[[str], None] | None = None,
+        vault: Vault | None = None,
+        converts: bool = False,
     ) -> None:
         """``on_freeze`` is called when a generation ends, to ``put`` what notes had said so far; ``on_problem`` is told
-        what an operator has to know."""
+        what an operator has to know. ``vault``: what the folder is encrypted with (``encrypt.prepare``); ``converts``:
+        a folder with keys is not encrypted yet, and that is meant.
+        """
     def open(self) -> list[str]:
         """Takes the folder, replays the journal; what was found damaged, in words. Raises StoreError.
 

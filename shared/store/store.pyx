@@ -17,20 +17,23 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
-from phloem.shared.store.folder import left_beside, make_folder, reserve, sync_folder
+from phloem.shared.store.folder import make_folder, refusal, reserve, sync_folder
 from phloem.shared.store.frames import Journals, generations_in, open_batch
+from phloem.shared.store.keyring import has_keys, no_key
 from phloem.shared.store.pages import file_sound
 
 from .contents import StoreDamaged, StoreError, mark_of
 
-from .disk cimport disk_close, disk_log_free, disk_open, disk_place
+from .disk cimport disk_log_free, disk_place
+from .environment cimport disk_close, disk_open
 from .flush cimport flush_step
-from .journal cimport journal_reap, journal_submit, writer_free, writer_loop, writer_new, writer_stop
+from .journal cimport SHUT_TAIL, journal_reap, journal_submit, writer_free, writer_loop, writer_new, writer_stop
 from .keys cimport Place
 from .lmdb cimport lmdb
 from .log cimport Log_, log_free
 from .replay cimport apply_batch
 from .types cimport *
+from .vault cimport Vault, Vault_
 
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd(unsigned int initval, int flags)
@@ -50,8 +53,10 @@ cdef void _attend(void* owner) noexcept nogil:
 
 
 cdef class Store(Generations):
-    def __init__(self, str folder not None, *, uint64_t seed, uint64_t generation_bytes, on_freeze=None, on_problem=None):
+    def __init__(self, str folder not None, *, uint64_t seed, uint64_t generation_bytes, on_freeze=None, on_problem=None,
+                 Vault_ vault=None, bint converts=False):
         Generations.__init__(self, folder, seed, generation_bytes, on_freeze, on_problem)
+        self.vault, self.converts = vault, converts
         self.damage = []
         self.lock_fd = -1
 
@@ -69,6 +74,8 @@ cdef class Store(Generations):
         self.j.timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
         self.w = writer_new(self.event_fd)
         self.j.writer = self.w
+        self.w.vault = self._vault()
+        self.j.frame_tail = SHUT_TAIL if self.vault is not None else 0
         self.j.attend, self.j.owner = _attend, <void*>self
         self.opened = True
         try:
@@ -85,10 +92,11 @@ cdef class Store(Generations):
 
     def _take_folder(self):
         try:
-            if beside := left_beside(self.folder):
-                raise StoreError(f"{self.folder} is not there, but {' and '.join(beside)} is, of a repair: give the one that "
-                                 f"shall be used the name {self.folder}, or move all of them away to begin with nothing")
+            if why_not := refusal(self.folder):
+                raise StoreError(why_not)
             make_folder(self.folder)
+            if self.vault is None and not self.converts and has_keys(self.folder):
+                raise StoreError(no_key(self.folder))
             self.lock_fd = os.open(os.path.join(self.folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -115,10 +123,13 @@ cdef class Store(Generations):
             raise StoreError(f"{self.folder} cannot be used: {problem.strerror}") from problem
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path + b".compact")  # of a compaction that was broken off
-        error = self._create(path) or disk_open(&self.disk, path, False)
+        error = self._create(path) or disk_open(&self.disk, path, False, self._vault())
         if error:
             raise StoreError(f"{self.folder}/data.mdb cannot be opened: {lmdb.strerror_fn(error).decode()}; "
                              f"try: phloem store check {self.folder}")
+
+    cdef Vault* _vault(self):
+        return &self.vault.v if self.vault is not None else NULL
 
     def _create(self, bytes path):
         """A new data.mdb is complete before it has its name: a power cut leaves none or a whole one."""
@@ -130,7 +141,7 @@ cdef class Store(Generations):
         if os.path.exists(new):
             os.unlink(new)
         place.generation, place.batch = 0, self._first_batch()
-        error = disk_open(&self.disk, new, False) or flush_step(&self.disk, &place)
+        error = disk_open(&self.disk, new, False, self._vault()) or flush_step(&self.disk, &place)
         disk_close(&self.disk)
         if error:
             return error
@@ -171,7 +182,7 @@ cdef class Store(Generations):
         if place.generation == 0 and found and found[0] > 1:
             raise StoreError(f"{self.folder}/data.mdb is empty, and the journal goes on from what should be there; put it "
                              f"back, or keep what the journal has: phloem store repair {self.folder}")
-        journals = Journals(place.batch)
+        journals = Journals(place.batch, self.vault)
         last = place.generation
         for generation in found:
             if generation > last:
@@ -195,10 +206,11 @@ cdef class Store(Generations):
                 raise StoreError(f"{path} is larger than can be read ({size} bytes); nothing was changed")
             data = file.read(size)
         for at in journals.read(path, data, generation):
-            if not open_batch(data, at):
+            batch, begin = journals.plain(data, at)
+            if not open_batch(batch, begin):
                 raise StoreError(f"{path}: the batch at {at} is whole, but this version cannot read it; nothing was "
                                  f"changed. To go on without it: phloem store repair {self.folder}")
-            apply_batch(self, data, at)
+            apply_batch(self, batch, begin)
 
     def _settle_in(self, last, batch, moves):
         """LMDB gets what the journal had. If it cannot, what is there is read, and it is tried again."""

@@ -7,7 +7,7 @@ subject's count): each place says what it sees, because that is what a repair is
 
 import json
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import merge
 from pathlib import Path
@@ -21,11 +21,12 @@ from phloem.shared.limits import (
 )
 from phloem.shared.store import inspect
 from phloem.shared.store.frames import Journals, generations_in, open_batch
-from phloem.shared.store.inspect import Inspector, State, Tally
+from phloem.shared.store.held import Progress
+from phloem.shared.store.inspect import Inspector, Reader, State, Tally
 from phloem.shared.store.store import Store, mark_of
+from phloem.shared.store.vault import Vault
 
 MARK_KEY = b"bad:"
-Progress = Callable[[str, int, int], None]  # what, done, of how much
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,13 @@ def _expand(data: bytes, size: int) -> bytes:
 class Survey:
     """One look at a folder that is not in use."""
 
-    def __init__(self, folder: Path, progress: Progress, into: Store | None = None) -> None:
+    def __init__(
+        self, folder: Path, progress: Progress, into: Store | None = None, vault: Vault | None = None
+    ) -> None:
         self.folder = folder
         self.into = into
+        self._vault = vault
+        self._reader = Reader(vault)
         self.totals = Totals()
         self.findings: list[Finding] = []
         self.unlisted = 0  # findings beyond the bound
@@ -96,7 +101,7 @@ class Survey:
         self.streams: dict[int, str] = {}
         self._progress = progress
         self._generation = 0
-        self._read = Journals(0)
+        self._read = Journals(0, vault)
         self._marks: list[tuple[int, bytes]] = []
         self._gaps: dict[int, list[tuple[int, int]]] = {}
         self._states: dict[int, State] = {}
@@ -144,7 +149,7 @@ class Survey:
         self._meta([*inspector.walk("meta"), *extra.meta.items()])
         self._pairs(inspector.walk("pairs"), extra)
         for key, value in [*inspector.walk("dead"), *extra.dead.items()]:
-            self._dead[key] = inspect.unsealed("dead", key, value)
+            self._dead[key] = self._reader.unsealed("dead", key, value)
         for ident, mark in self._marks:
             first, last, text = mark_of(mark)
             self._find("mark", text, ident, first=first, last=last)
@@ -161,11 +166,11 @@ class Survey:
 
     def _meta(self, entries: list[tuple[bytes, bytes]]) -> None:
         for key, sealed in entries:
-            value = inspect.unsealed("meta", key, sealed)
+            value = self._reader.unsealed("meta", key, sealed)
             place = inspect.place_of(value) if value is not None and key == b"generation" else None
             if place is not None:
                 self._generation, batch = place
-                self._read = Journals(batch)
+                self._read = Journals(batch, self._vault)
                 continue
             if value is not None and key[:4] == MARK_KEY:
                 self._marks.append((int.from_bytes(key[4:], "little"), value))
@@ -183,10 +188,11 @@ class Survey:
             self._pair(key, sealed)
 
     def _pair(self, key: bytes, sealed: bytes) -> None:
-        value = inspect.unsealed("pairs", key, sealed)
-        if value is None:
+        pair = self._reader.pair(key, sealed)
+        if pair is None:
             self._find("pair", f"what is kept under {key!r} is damaged", bytes=len(sealed))
             return
+        key, value = pair
         self.totals.pairs += 1
         if key.startswith(b"s/") and value.startswith(b"{"):
             self._name(key, value)
@@ -217,7 +223,7 @@ class Survey:
     def _tally(self, ident: int) -> Tally:
         tally = self._tallies.get(ident)
         if tally is None:
-            tally = self._tallies[ident] = Tally(ident, _expand)
+            tally = self._tallies[ident] = Tally(ident, _expand, self._vault)
             self.totals.logs += 1
         return tally
 
@@ -233,7 +239,7 @@ class Survey:
                 first=tally.last + 1, last=int.from_bytes(key[4:])
             )  # fmt: skip
         if self.into is not None:
-            self._make_room(ident, value)
+            self._make_room(ident, key, value)
         before = tally.last
         found = tally.block(key, value, bits or None, self.into)
         self._gap(ident, before + 1, found.first - 1)
@@ -268,20 +274,20 @@ class Survey:
         if first <= last:
             self._gaps.setdefault(ident, []).append((first, last))
 
-    def _make_room(self, ident: int, value: bytes) -> None:
+    def _make_room(self, ident: int, key: bytes, value: bytes) -> None:
         """The store that is being made takes this block's messages into memory; before that, what it has may go."""
         assert self.into is not None
         self._unmoved += len(value)
         if self._unmoved > STORE_REPAIR_MOVE_BYTES:
             inspect.move(self.into)
             self._unmoved = 0
-        inspect.begin(self.into, ident, compress=value[1:2] == b"\x01")
+        inspect.begin(self.into, ident, compress=bool(self._reader.is_block(key, value)))
 
     def _subjects(self, entries: Iterator[tuple[bytes, bytes]]) -> None:
         wrong: dict[int, int] = {}
         for key, sealed in entries:
-            value = inspect.unsealed("subjects", key, sealed)
-            parts = inspect.subject_of(key, value) if value is not None else None
+            value = self._reader.unsealed("subjects", key, sealed)
+            parts = inspect.subject_of(key, value, self._vault) if value is not None else None
             ident = int.from_bytes(key[:4])
             self.totals.subjects += 1
             if parts is None:
@@ -337,12 +343,17 @@ class Survey:
                 ("pairs", self.orphans.pairs),
                 ("meta", self.orphans.meta),
             ):
-                if inspect.unsealed(name, key, value) is not None:
+                if self._reader.unsealed(name, key, value) is not None:
                     kept[key] = value
-            if (
-                len(key) == 12 and len(value) > 48 and value[16:24] == key[:3:-1]
-            ):  # its last sequence is its key
+            if self._could_be_block(key, value):
                 self.orphans.blocks.append((key, value))
+
+    def _could_be_block(self, key: bytes, value: bytes) -> bool:
+        if self._vault is not None:
+            return self._reader.is_block(key, value) is not None
+        return (
+            len(key) == 12 and len(value) > 48 and value[16:24] == key[:3:-1]
+        )  # its last sequence is its key
 
     # --- the journal ---------------------------------------------------------------------------------
 
@@ -364,10 +375,10 @@ class Survey:
             data = file.read(min(size, STORE_JOURNAL_BYTES_MAX))
         places = self._read.read(path.name, data, number)
         self._progress(path.name, len(data), len(data))
-        good = [at for at in places if open_batch(data, at)]
+        good = [batch for at in places if open_batch(*(batch := self._read.plain(data, at)))]
         if len(good) < len(places):
             self._find("journal", f"{path.name}: {len(places) - len(good)} batches cannot be read")
         self.totals.batches += len(good)
         if self.into is not None:
-            inspect.apply(self.into, data, good)
+            inspect.apply(self.into, good)
             inspect.move(self.into)

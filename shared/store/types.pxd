@@ -216,6 +216,7 @@ cdef struct Journal:  # the part of it that the loop's thread sees; ``writer`` i
     void (*attend)(void* context) noexcept nogil  # calls the Store: a generation ends, is to be moved, has been moved
     void* owner  # the Python Store, borrowed
     void* writer
+    size_t frame_tail  # bytes behind the records of a frame; 0: it is not encrypted
     # figures
     uint64_t messages
     uint64_t batches

@@ -19,6 +19,9 @@ class Info(msgspec.Struct, kw_only=True, omit_defaults=True):
     port: int
     headers: bool
     auth_required: bool = False
+    tls_required: bool = False
+    tls_verify: bool = False
+    tls_available: bool = False
     max_payload: int
     jetstream: bool = False
     client_id: int = 0

@@ -38,6 +38,7 @@ class LeafInfo(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     headers: bool = False
     auth_required: bool = False
     tls_required: bool = False
+    tls_verify: bool = False
     max_payload: _Int32 = 0
     jetstream: bool = False
     ip: str = ""

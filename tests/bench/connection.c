@@ -33,7 +33,8 @@ bool text_equals(struct text text, const char *word) {
 
 void send_bytes(struct connection *connection, const char *bytes, size_t length) {
     while (length > 0) {
-        ssize_t sent = send(connection->fd, bytes, length, MSG_NOSIGNAL);
+        ssize_t sent = connection->secure ? send_secure(connection->secure, connection->fd, bytes, length)
+                                          : send(connection->fd, bytes, length, MSG_NOSIGNAL);
         if (sent < 0) {
             if (errno == EINTR) continue;
             /* The reason is often on its way to us already: an -ERR says more than a broken pipe. */
@@ -70,8 +71,10 @@ static void make_room(struct connection *connection) {
 static bool receive_some(struct connection *connection, int flags) {
     make_room(connection);
     for (;;) {
-        ssize_t got =
-            recv(connection->fd, connection->buffer + connection->end, RECEIVE_BYTES - connection->end, flags);
+        char *at = connection->buffer + connection->end;
+        size_t room = RECEIVE_BYTES - connection->end;
+        ssize_t got = connection->secure ? receive_secure(connection->secure, connection->fd, at, room, flags)
+                                         : recv(connection->fd, at, room, flags);
         if (got > 0) {
             connection->end += (size_t)got;
             atomic_fetch_add_explicit(&tally.progress, 1, memory_order_relaxed);
@@ -196,6 +199,7 @@ void open_connection(struct connection *connection, struct address address, cons
     int on = 1;
     setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     connection->buffer = allocate(RECEIVE_BYTES);
+    if (options->tls) connection->secure = begin_secure(connection->fd);
     send_text(connection,
               "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true,\"protocol\":1,"
               "\"lang\":\"c\",\"version\":\"1\",\"name\":\"load\",\"user\":\"%s\",\"pass\":\"%s\"}\r\n",
@@ -204,6 +208,7 @@ void open_connection(struct connection *connection, struct address address, cons
 }
 
 void close_connection(struct connection *connection) {
+    if (connection->secure) end_secure(connection->secure);
     close(connection->fd);
     free(connection->buffer);
 }

@@ -3,11 +3,13 @@
 #define CONNECTION_H
 
 #include "load.h"
+#include "secure.h"
 
 enum { RECEIVE_BYTES = 256 * 1024, BATCH_BYTES = 256 * 1024 };
 
 struct connection {
     int fd;
+    struct secure *secure; /* NULL: plain */
     char *buffer;
     size_t start, end; /* what was received and not yet taken */
 };

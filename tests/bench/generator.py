@@ -35,7 +35,7 @@ def compiled(build: Path = BUILD) -> Path:
     with tempfile.TemporaryDirectory(dir=build) as scratch:
         output = Path(scratch) / "load"
         flags = ("-O2", "-pthread", "-Wall", "-Wextra", "-o", str(output))
-        command = (os.environ.get("CC", "cc"), *flags, *map(str, sources))
+        command = (os.environ.get("CC", "cc"), *flags, *map(str, sources), "-ldl")
         subprocess.run(command, check=True)
         output.replace(target)
     return target

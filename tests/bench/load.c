@@ -6,6 +6,7 @@
  *   load rtt      --messages 20000 [--pairs 32] [--fixed-inbox]  request-reply, one in flight per pair
  *   load subjects --messages 1000000 [--subjects N] [--wildcards W] [--seed X]
  *   load idle     [--connections C] [--subscriptions K]          holds until standard input closes
+ *   load handshakes --messages 100 [--publishers P]              connects and leaves, again and again
  *   load request  --subject S --body JSON                        one request; prints the answer
  *   load js-pub   --messages 1000000 --window 1000 [--keys K [--random]] [--ids] [--rate R [--seconds S]]
  *   load js-get   --messages 1000000 --window 32 --keys K        direct gets of random keys
@@ -15,6 +16,8 @@
  *
  * --peer-user: subscribers and responders are somebody else, in another account; --heard-subject: what they hear
  * there.
+ *
+ * --tls is for all of them: INFO, a handshake, CONNECT (secure.c).
  *
  * --messages counts per publisher or per pair. Prints one JSON line. Exit codes: 1 the server or the count is wrong,
  * 2 usage, 3 nothing moved for --stall seconds.
@@ -141,6 +144,7 @@ static void parse(int count, char **words, struct options *o) {
         {"no-acks", &o->no_acks},
         {"flow-control", &o->flow_control},
         {"ids", &o->ids},
+        {"tls", &o->tls},
     };
     enum { SETTINGS = sizeof settings / sizeof *settings, FLAGS = sizeof flags / sizeof *flags, CODE = 256 };
     struct option longs[SETTINGS + FLAGS + 1] = {{0}};
@@ -157,7 +161,7 @@ static void parse(int count, char **words, struct options *o) {
         else
             *settings[i].number = number(settings[i].name, optarg, settings[i].least);
     }
-    if (optind != count - 1) fail(EXIT_USAGE, "want one mode: pub, pubsub, leaf, rtt, subjects, idle, request or js-...");
+    if (optind != count - 1) fail(EXIT_USAGE, "want one mode: pub, pubsub, leaf, rtt, subjects, idle, handshakes, request or js-...");
     if (port == 0) fail(EXIT_USAGE, "--port is missing");
     o->mode = words[optind];
     o->server.port = (int)port;
@@ -178,7 +182,7 @@ int main(int count, char **words) {
         const char *name;
         void (*run)(const struct options *);
     } modes[] = {{"pub", run_flow},        {"pubsub", run_flow}, {"leaf", run_flow}, {"rtt", run_round_trips},
-                 {"subjects", run_subjects}, {"idle", run_idle}, {"request", run_request}, {"js-pub", run_window},
+                 {"subjects", run_subjects}, {"idle", run_idle}, {"handshakes", run_handshakes}, {"request", run_request}, {"js-pub", run_window},
                  {"js-get", run_window}, {"js-pull", run_consumer}, {"js-push", run_consumer},
                  {"js-filter", run_consumer}};
     raise_descriptor_limit();

@@ -44,6 +44,7 @@ struct options {
     long batch, max_ack_pending;
     bool random_keys, no_acks, flow_control;
     bool ids;           /* js-pub: every message has an id */
+    bool tls;
     long stall_s;
 };
 
@@ -101,6 +102,7 @@ void run_flow(const struct options *options);        /* pub, pubsub, leaf */
 void run_round_trips(const struct options *options); /* rtt */
 void run_subjects(const struct options *options);    /* subjects */
 void run_idle(const struct options *options);        /* idle */
+void run_handshakes(const struct options *options);  /* handshakes */
 void run_request(const struct options *options);     /* request */
 void run_window(const struct options *options);      /* js-pub, js-get */
 void run_consumer(const struct options *options);    /* js-pull, js-push, js-filter */

@@ -39,14 +39,15 @@ class Scene:
     """What is there before loads of JetStream run: streams, and messages in them.
 
     ``streams`` are configurations in JSON, ``fills`` options of the generator. ``sync_interval`` is the
-    baseline's alone: the candidate is measured as it comes. Loads of one scene follow each other on the
-    same two servers.
+    baseline's alone: the candidate is measured as it comes. ``cipher``: both encrypt what they store. Loads of
+    one scene follow each other on the same two servers.
     """
 
     name: str
     streams: tuple[str, ...]
     fills: tuple[str, ...] = ()
     sync_interval: str = ""
+    cipher: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,11 @@ class Load:
     scene: Scene | None = None
     messages_max: int | None = None
     is_long: bool = False
+
+    @property
+    def tls(self) -> bool:
+        """Whether the servers ask for TLS."""
+        return "--tls" in self.arguments
 
 
 def _throughput(
@@ -141,6 +147,29 @@ LOADS = (
         2.0,
     ),
     _ROUND_TRIP,
+    _throughput("tls-pub", "TLS: publish only, 16 B", "pub --tls", 1_000_000, 2.0, "published_per_s"),
+    _throughput("tls-pubsub", "TLS: 1:1, 16 B", "pubsub --tls", 300_000, 3.0),
+    _throughput("tls-pubsub-1k", "TLS: 1:1, 1 KB", "pubsub --tls --size 1024", 100_000, 1.2),
+    Load(
+        "tls-rtt",
+        ("rtt", "--tls", "--pairs", "1"),
+        2_000,
+        (_latency("tls-rtt-p50", "TLS: request-reply, median", "p50_us", 0.9),),
+    ),
+    _throughput(
+        "tls-handshakes",
+        "TLS: handshakes, 4 at once",
+        "handshakes --tls --publishers 4",
+        100,
+        0.3,
+        "connections_per_s",
+    ),
+    _memory(
+        "tls-memory-1000",
+        "TLS: memory, 1,000",
+        "idle --tls --connections 1000 --subscriptions 10",
+        Goal(at_most=1.0),
+    ),
     _throughput("rtt-32", "request-reply, 32 pairs", "rtt --pairs 32", 150, 1.3, "requests_per_s"),
     *_ACROSS_ACCOUNTS,
     _memory(

@@ -57,7 +57,7 @@ def _sample(load: Load, deployment: Deployment, messages: int) -> Figures:
 def _resident(load: Load, product: Product) -> Figures:
     """Memory belongs to a server that has done nothing before: a fresh one for every sample."""
     with (
-        deployed(product, leaf=load.leaf, accounts=load.accounts) as deployment,
+        deployed(product, leaf=load.leaf, accounts=load.accounts, tls=load.tls) as deployment,
         held((*load.arguments, *deployment.arguments())),
     ):
         return {RESIDENT_MB: deployment.resident_bytes() / 1e6}
@@ -69,7 +69,7 @@ def ready(load: Load, product: Product, run_seconds: float) -> Iterator[Turn]:
     if load.messages is None:
         yield lambda: _resident(load, product)
         return
-    with deployed(product, leaf=load.leaf, accounts=load.accounts) as deployment:
+    with deployed(product, leaf=load.leaf, accounts=load.accounts, tls=load.tls) as deployment:
         messages = calibrate(
             lambda count: _sample(load, deployment, count)["seconds"], load.messages, run_seconds
         )

@@ -18,12 +18,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.bench import weights
+from tests.support.certificates import Certificates
 
 USER, PASSWORD = "bench", "kept-on-loopback"
 LEAF_USER, LEAF_PASSWORD = "edge", "kept-on-loopback-too"
 ALLOW = ("bench.>", "_INBOX.>", "svc.>", "s.>")
 ALLOW_JETSTREAM = ("$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$KV.>")
 DENY = ("bench.secret.>",)
+STORE_KEY = "kept-on-this-disk"
 FAR, NEAR = "far", "near"  # users of two accounts: the second imports from the first
 ACCOUNTS = f"""
   FAR {{
@@ -84,24 +86,27 @@ PRODUCTS = {product.name: product for product in (_nats_server(), _phloem())}
 
 @dataclass(frozen=True)
 class Store:
-    """Where a server with JetStream keeps its streams, and how often it syncs them: empty for its default."""
+    """Where a server with JetStream keeps its streams, how often it syncs them (empty for its default), and the cipher
+    that it encrypts them with (empty: it does not)."""
 
     directory: Path
     sync_interval: str = ""
+    cipher: str = ""
 
     @property
     def block(self) -> str:
         """The body of the configuration's ``jetstream`` block."""
         sync = f", sync_interval: {self.sync_interval}" if self.sync_interval else ""
-        return f'store_dir: "{self.directory}"{sync}'
+        key = f', key: "{STORE_KEY}", cipher: {self.cipher}' if self.cipher else ""
+        return f'store_dir: "{self.directory}"{sync}{key}'
 
 
 @contextmanager
-def store(sync_interval: str = "") -> Iterator[Store]:
+def store(sync_interval: str = "", cipher: str = "") -> Iterator[Store]:
     """An empty store for the length of the block."""
     STORES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="store-", dir=STORES) as name:
-        yield Store(Path(name), sync_interval)
+        yield Store(Path(name), sync_interval, cipher)
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,9 @@ class Deployment:
         return weights.resident_bytes(self.publishers.process.pid)
 
 
-def configuration(ports_file_dir: Path, leafnodes: str = "", jetstream: str = "", accounts: str = "") -> str:
+def configuration(
+    ports_file_dir: Path, leafnodes: str = "", jetstream: str = "", accounts: str = "", tls: str = ""
+) -> str:
     """A configuration file; ``leafnodes`` and so on are the bodies of those blocks, or empty."""
 
     def subjects(names: Sequence[str]) -> str:
@@ -140,7 +147,7 @@ def configuration(ports_file_dir: Path, leafnodes: str = "", jetstream: str = ""
 
     allowed = (*ALLOW, *ALLOW_JETSTREAM) if jetstream else ALLOW
     permission = f"{{ allow: {subjects(allowed)}, deny: {subjects(DENY)} }}"
-    blocks = {"leafnodes": leafnodes, "jetstream": jetstream, "accounts": accounts}
+    blocks = {"leafnodes": leafnodes, "jetstream": jetstream, "accounts": accounts, "tls": tls}
     return f"""\
 listen: "127.0.0.1:-1"
 ports_file_dir: "{ports_file_dir}"
@@ -185,13 +192,21 @@ def unused_port() -> int:
 
 @contextmanager
 def running(
-    product: Product, leafnodes: str = "", storage: Store | None = None, accounts: str = ""
+    product: Product,
+    leafnodes: str = "",
+    storage: Store | None = None,
+    accounts: str = "",
+    *,
+    tls: bool = False,
 ) -> Iterator[Server]:
     """A fresh server for the length of the block, with JetStream if it has a store. Raises ServerFailed."""
     with tempfile.TemporaryDirectory(prefix="phloem-bench-") as name:
         directory = Path(name)
         config, log = directory / "server.conf", directory / "server.log"
-        config.write_text(configuration(directory, leafnodes, storage.block if storage else "", accounts))
+        secured = Certificates(directory).server.block if tls else ""
+        config.write_text(
+            configuration(directory, leafnodes, storage.block if storage else "", accounts, secured)
+        )
         with log.open("wb") as log_file:
             process = subprocess.Popen(
                 (*product.command, "-c", str(config)), stdout=log_file, stderr=subprocess.STDOUT
@@ -227,7 +242,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def deployed(product: Product, *, leaf: bool, accounts: bool = False) -> Iterator[Deployment]:
+def deployed(
+    product: Product, *, leaf: bool, accounts: bool = False, tls: bool = False
+) -> Iterator[Deployment]:
     """One server, or, with ``leaf``, an edge for publishers that is linked to a hub for subscribers; with ``accounts``
     there are two of them, and the load names its users."""
     with ExitStack() as stack:
@@ -236,7 +253,7 @@ def deployed(product: Product, *, leaf: bool, accounts: bool = False) -> Iterato
             yield Deployment(server, server, ())
             return
         if not leaf:
-            server = stack.enter_context(running(product))
+            server = stack.enter_context(running(product, tls=tls))
             yield Deployment(server, server)
             return
         port = unused_port()

@@ -55,7 +55,7 @@ def make_streams(stage: Stage, scene: Scene) -> None:
 @contextmanager
 def staged(scene: Scene, product: Product, sync_interval: str, advance: Advance = silent) -> Iterator[Stage]:
     """A fresh server, its streams made and filled."""
-    with store(sync_interval) as storage, running(product, storage=storage) as server:
+    with store(sync_interval, scene.cipher) as storage, running(product, storage=storage) as server:
         stage = Stage(server, storage)
         make_streams(stage, scene)
         for fill in scene.fills:

@@ -39,13 +39,16 @@ PUBLISH_MEMORY = Scene("publish-memory", (_stream("bench", "bench.>", storage="m
 CONSUME = Scene("consume", (BENCH,), (f"{FILL} {SIZE}",))
 BUCKET_FULL = Scene("kv", (BUCKET,), (f"{FILL} {KEYED}",))
 LARGE = Scene("large", (BENCH,))
+ENCRYPTED = Scene("encrypted", (BENCH,), cipher="chacha")
+CONSUME_ENCRYPTED = Scene("consume-encrypted", (BENCH,), (f"{FILL} {SIZE}",), cipher="chacha")
+BUCKET_ENCRYPTED = Scene("kv-encrypted", (BUCKET,), (f"{FILL} {KEYED}",), cipher="chacha")
 
 
 def _rate(
     name: str, title: str, arguments: str, messages: int, goal: float, figure: str, scene: Scene
 ) -> Load:
     row = Row(name, title, figure, Unit.PER_SECOND, Goal(at_least=goal))
-    is_bounded = scene is CONSUME
+    is_bounded = scene in (CONSUME, CONSUME_ENCRYPTED)
     return Load(
         name,
         tuple(arguments.split()),
@@ -177,6 +180,42 @@ STREAM_LOADS = (
         1.5,
         "delivered_per_s",
         BUCKET_FULL,
+    ),
+    _publish("js-pub-chacha", "publish, 1,000, encrypted", f"--window 1000 {SIZE}", 20_000, 1.3, ENCRYPTED),
+    _rate(
+        "js-pull-chacha",
+        "pull 500, encrypted",
+        f"js-pull --batch 500 {SIZE}",
+        30_000,
+        1.5,
+        "delivered_per_s",
+        CONSUME_ENCRYPTED,
+    ),
+    _publish(
+        "js-kv-put-chacha",
+        "KV put, 1 M keys, encrypted",
+        f"--window 1000 --random {KEYED}",
+        10_000,
+        1.5,
+        BUCKET_ENCRYPTED,
+    ),
+    _rate(
+        "js-kv-get-chacha",
+        "KV get, 32, encrypted",
+        f"js-get --window 32 --random {KEYED}",
+        10_000,
+        1.5,
+        "requests_per_s",
+        BUCKET_ENCRYPTED,
+    ),
+    _rate(
+        "js-filter-chacha",
+        "filter 1 in 1,000, encrypted",
+        f"js-filter --no-acks --flow-control {KEYED}",
+        1,
+        1.5,
+        "delivered_per_s",
+        BUCKET_ENCRYPTED,
     ),
     _paced(1, 30, 8 * 1024),
     _paced(10_000, 10, 3 * PAYLOAD_BYTES),

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 
 import pytest
 from tests.support.brokers import Brokers
+from tests.support.certificates import Certificates
 from tests.support.jetstream import JsClient, JsWorld, js_world
 
 IMPLEMENTATIONS = ("nats-server", "phloem")
@@ -38,6 +39,12 @@ def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     brokers = Brokers(request.param, tmp_path_factory.mktemp(request.param))
     yield brokers
     brokers.stop()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """An authority and what it has made."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(autouse=True)

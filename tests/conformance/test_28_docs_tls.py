@@ -9,7 +9,7 @@ import ssl
 
 import pytest
 from tests.support.brokers import Broker, Brokers
-from tests.support.certificates import Certificates
+from tests.support.documented_certificates import Certificates
 from tests.support.logins import greeted, let_in, send_connect, turned_away
 from tests.support.rawclient import ACCEPTED, RawClient
 

@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from tests.support.brokers import Broker, Brokers
-from tests.support.certificates import Certificates
+from tests.support.documented_certificates import Certificates
 
 from phloem.shared.security.creds import credentials_in
 

@@ -15,8 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from phloem.shared.store.encrypt import prepare
 from phloem.shared.store.log import Log, Message
 from phloem.shared.store.store import Store, StoreError
+from phloem.shared.store.vault import CIPHERS, Vault
+from tests.durability.encrypting import KEYS
 from tests.durability.trace import Marker
 
 GENERATION_BYTES = 20_000  # small: it ends every few steps
@@ -41,9 +44,22 @@ def parts(data: bytes) -> tuple[int, int, int]:
 
 
 def open_store(folder: Path, **more: Any) -> tuple[Store, list[str], list[str]]:
-    """An open store, what it found damaged, and a list that its problems will be in."""
+    """An open store, what it found damaged, and a list that its problems will be in. ``PHLOEM_TEST_CIPHER`` in the
+    environment says whether it is encrypted, or "prepare" that it shall be."""
     problems: list[str] = []
-    store = Store(str(folder), seed=5, generation_bytes=GENERATION_BYTES, on_problem=problems.append, **more)
+    cipher = os.environ.get("PHLOEM_TEST_CIPHER", "")
+    vault = Vault(cipher, bytes(range(32))) if cipher in CIPHERS else None
+    if cipher == "prepare":  # with the keys of ``encrypting``
+        vault = prepare(folder, KEYS, problems.append)
+        problems.clear()
+    store = Store(
+        str(folder),
+        seed=5,
+        generation_bytes=GENERATION_BYTES,
+        on_problem=problems.append,
+        vault=vault,
+        **more,
+    )
     return store, store.open(), problems
 
 

@@ -31,8 +31,10 @@ def bad(outcomes: dict[str, Any]) -> dict[str, Any]:
     return {kind: flips for kind, flips in outcomes.items() if kind not in ("served", "named", "refused")}
 
 
+@pytest.mark.parametrize("cipher", ["", "chacha"])
 @pytest.mark.parametrize("ending", ["close", "leave"])
-def test_flipped_bits(ending: str, tmp_path: Path) -> None:
+def test_flipped_bits(ending: str, cipher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHLOEM_TEST_CIPHER", cipher)
     outcomes = flipped(tmp_path, ending, 12, 3)
     assert not bad(outcomes)
     assert outcomes["named"]

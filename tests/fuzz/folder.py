@@ -17,7 +17,9 @@ from pathlib import Path
 import lmdb
 import zstandard
 
+from phloem.shared.store import inspect, keyring
 from phloem.shared.store.check import check
+from phloem.shared.store.keyring import Keys, Ring, Secret
 from phloem.shared.store.log import Damaged, Log, Message
 from phloem.shared.store.repair import repair
 from phloem.shared.store.store import Store, StoreError
@@ -25,13 +27,17 @@ from tests.fuzz import seals
 from tests.fuzz.frames import Nonsense
 from tests.fuzz.steps import Step, Steps
 
+KEYS = Keys("of every store that is fuzzed")
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 GENERATION = 48 << 10
-SHAPES = 4
+SHAPES = 8  # the second half encrypted
 READ_MAX = 2_000
 DATABASES = ("meta", "pairs", "dead", "blocks", "subjects")
 LONG = b"long." + b"y" * 600
+SECRET = Secret("chacha", seals.DATA_KEY)
 Ever = dict[tuple[int, int], Message]
+
+keyring.COST = 1  # guessing keys costs nothing here
 
 _made: dict[int, tuple[Path, Ever]] = {}
 
@@ -63,28 +69,41 @@ def _write(store: Store, rng: random.Random, count: int, ever: Ever) -> None:
     store.wait()
 
 
+def _encrypted(folder: Path) -> bool:
+    return keyring.has_keys(str(folder))
+
+
+def _store(folder: Path, seed: int, generation_bytes: int) -> Store:
+    vault = SECRET.vault() if _encrypted(folder) else None
+    return Store(str(folder), seed=seed, generation_bytes=generation_bytes, vault=vault)
+
+
 def made(shape: int) -> tuple[Path, Ever]:
     """A sound folder and all that was ever stored in it. 0: moved to LMDB; 1: only in the journal; 2: both, and a log
-    that is gone; 3: with little in it."""
+    that is gone; 3: with little in it; 4 to 7: the same, encrypted."""
     if not _made:
         atexit.register(lambda: [shutil.rmtree(path.parent) for path, _ in _made.values()])
     if shape not in _made:
         folder, ever, rng = _temporary() / "store", Ever(), random.Random(shape)
-        store = Store(str(folder), seed=3, generation_bytes=1 << 20 if shape == 0 else GENERATION)
+        encrypted, shape_of = shape >= SHAPES // 2, shape % (SHAPES // 2)
+        if encrypted:
+            folder.mkdir()
+            keyring.write(str(folder), KEYS, Ring(SECRET))
+        store = _store(folder, 3, 1 << 20 if shape_of == 0 else GENERATION)
         store.open()
-        _write(store, rng, (600, 200, 400, 4)[shape], ever)
-        if shape == 2:
+        _write(store, rng, (600, 200, 400, 4)[shape_of], ever)
+        if shape_of == 2:
             store.close()
-            store = Store(str(folder), seed=4, generation_bytes=GENERATION)
+            store = _store(folder, 4, GENERATION)
             store.open()
             _write(store, rng, 60, ever)
             store.drop_log(3)
             store.wait()
         left = folder.with_name("left")
-        if shape in (1, 2):
+        if shape_of in (1, 2):
             shutil.copytree(folder, left)
         store.close()
-        if shape in (1, 2):
+        if shape_of in (1, 2):
             folder = left
         _made[shape] = folder, ever
     return _made[shape]
@@ -98,6 +117,8 @@ class Folder:
         self.path = self.root / "store"
         self.honest = True
         self.ever = Ever()
+        self.numbers = 0
+        self.vault = SECRET.vault()
 
     def run(self, steps: Steps) -> None:
         try:
@@ -165,10 +186,14 @@ class Folder:
         path = self.path / f"journal-{number:08d}"
         data = path.read_bytes() if path.exists() else b""
         at, batch = 0, 700
-        while len(data) - at >= seals.FRAME and data[at : at + 4] == b"PHL1":
+        while len(data) - at >= seals.FRAME and data[at : at + 3] == b"PHL":
             batch = int.from_bytes(data[at + 16 : at + 24], "little")
             at += seals.FRAME + int.from_bytes(data[at + 4 : at + 8], "little")
-        frame = seals.frame(number, batch + (step.number & 3 or 1), step.number >> 2, step.data)
+        numbers = number, batch + (step.number & 3 or 1), step.number >> 2
+        if _encrypted(self.path):
+            frame = seals.frame_shut(*numbers, step.data, self._number())
+        else:
+            frame = seals.frame(*numbers, step.data)
         path.write_bytes(data[:at] + frame)
 
     def _reseal(self, step: Step) -> None:
@@ -190,6 +215,8 @@ class Folder:
         name = DATABASES[step.who % len(DATABASES)]
         if name == "blocks" and step.number & 6:
             value = seals.block_sealed(value, squeeze=bool(step.number & 4))
+        if _encrypted(self.path):
+            key, value = self._shut(name, key, value, bool(step.number & 7))
         elif name != "blocks" and step.number & 1:
             value = seals.sealed(name, key, value)
         with (
@@ -200,6 +227,26 @@ class Folder:
             env.begin(env.open_db(name.encode()), write=True) as txn,
         ):
             txn.put(key[:511], value)
+
+    def _number(self) -> int:
+        self.numbers += 1000
+        return self.numbers
+
+    def _shut(self, name: str, key: bytes, value: bytes, sealed: bool) -> tuple[bytes, bytes]:
+        """As somebody who has the key writes it, under a name that may be hidden and mostly is."""
+        if not sealed:
+            return key, value
+        if name == "blocks":
+            whole = len(value) >= seals.BLOCK_HEAD
+            tail = min(seals.tail_of(value), len(value)) if whole else 0
+            return key, seals.block_shut(key, value, tail, self._number())
+        plain = seals.sealed(name, key, value)
+        entry = (
+            inspect.Reader().resealed(name, key, plain, self.vault) if name in ("subjects", "pairs") else None
+        )
+        if entry is not None:
+            return entry
+        return key, seals.value_shut(name, key, value, self._number())
 
     def _bomb(self, step: Step) -> None:
         """A block that is zeros when it is expanded; what it says of its size may be wrong."""
@@ -219,19 +266,19 @@ class Folder:
         if any(self.path.iterdir()):
             self._use_it(self.path, self.honest)  # as the first run left it
         try:
-            before = check(other)
-            done = repair(other)
+            before = check(other, keys=KEYS)
+            done = repair(other, keys=KEYS)
         except StoreError:
             return
         if (done.kept is None) != (not before.findings):
             raise Nonsense(f"check and repair do not agree: {before.findings[:3]}")
-        if left := check(other).findings:
+        if left := check(other, keys=KEYS).findings:
             raise Nonsense(f"a repaired store has findings: {[str(f) for f in left[:3]]}")
         if not self._use_it(other, self.honest):
             raise Nonsense("a repaired store cannot be opened")
 
     def _use_it(self, folder: Path, honest: bool) -> bool:
-        store = Store(str(folder), seed=5, generation_bytes=GENERATION)
+        store = _store(folder, 5, GENERATION)
         try:
             store.open()
         except StoreError:

@@ -1,12 +1,15 @@
 """The store's checksums and formats in Python: damage that carries a good checksum reaches the code behind the check.
 
-Specification: shared/store/journal.pyx, block.pyx, disk.pyx, log.pyx.
+Specification: shared/store/journal.pyx, block.pyx, disk.pyx, log.pyx; of an encrypted store vault.pyx.
 """
 
 import struct
 from collections.abc import Sequence
 
 import zstandard
+from nacl.bindings import crypto_aead_chacha20poly1305_ietf_encrypt as shut
+from nacl.encoding import RawEncoder
+from nacl.hash import blake2b
 
 MASK = (1 << 64) - 1
 MAGIC = 0x314C4850
@@ -88,3 +91,55 @@ def block(messages: Sequence[Stored]) -> bytes:
     latest = max(m[1] for m in messages)
     data[:BLOCK_HEAD] = struct.pack("<BB2xIQQqqII", 1, 0, len(messages), first, last, base, latest, 0, 0)
     return block_sealed(bytes(data))
+
+
+# --- the same of an encrypted store ----------------------------------------------------------------
+
+DATA_KEY = bytes(range(32))
+RUN = b"fuzzed run"
+VALUES, FRAMES = 1, 2
+CHUNK, TAG = 1024, 16
+BLOCKS = 0x626C636B
+
+
+def _shut(label: int, number: int, context: bytes, data: bytes) -> bytes:
+    key = blake2b(bytes([label]) + RUN, 32, key=DATA_KEY, encoder=RawEncoder)
+    return shut(data, context, number.to_bytes(6, "little") + bytes(6), key)
+
+
+def nonce(number: int) -> bytes:
+    return RUN + number.to_bytes(6, "little")
+
+
+def value_shut(database: str, key: bytes, value: bytes, number: int) -> bytes:
+    """An entry of any database but ``blocks``; of ``pairs`` the value begins with the key's length and the key."""
+    context = struct.pack("<I", SEALS[database]) + key
+    return nonce(number) + _shut(VALUES, number, context, value)
+
+
+def block_shut(key: bytes, block: bytes, tail: int, number: int) -> bytes:
+    """A block under its key of 12 bytes, whose last ``tail`` bytes are its offsets, or whatever is there."""
+    tail = min(tail, max(len(block) - BLOCK_HEAD, 0))
+    middle = block[BLOCK_HEAD : len(block) - tail]
+    parts = [block[:BLOCK_HEAD] + (block[-tail:] if tail else b"")]
+    parts += [middle[at : at + CHUNK] for at in range(0, len(middle), CHUNK)]
+    out = nonce(number) + struct.pack("<I", tail)
+    for index, part in enumerate(parts):
+        context = struct.pack("<I", BLOCKS) + key + struct.pack("<IIQ", index, tail, len(block))
+        out += _shut(VALUES, number + index, context, part)
+    return out
+
+
+def tail_of(block: bytes) -> int:
+    """Of a sound block."""
+    count, first, last = struct.unpack_from("<4xIQQ", block)
+    return int(count * ((0 if block[1] & ZSTD else 2) + (4 if last - first + 1 != count else 0)))
+
+
+def frame_shut(generation: int, batch: int, base_ts: int, payload: bytes, number: int) -> bytes:
+    """A frame of the journal."""
+    whole = payload + struct.pack("<q", base_ts)
+    its = nonce(number)
+    head = struct.pack("<IIQQ", 0x324C4850, len(whole) + TAG, generation, batch & MASK)
+    durable = bytes(8)
+    return head + its[:8] + durable + its[8:] + _shut(FRAMES, number, head + durable, whole)

@@ -67,13 +67,13 @@ def damage(r: Random, files: int) -> Step:
         "put",
         who,
         r.getrandbits(24),
-        r.choice((bytes(512), b"\xff" * 64, b"PHL1", r.randbytes(8), bytes(4096))),
+        r.choice((bytes(512), b"\xff" * 64, b"PHL1", b"PHL2", r.randbytes(8), bytes(4096))),
     )
 
 
 def journal(r: Random) -> Steps:
     """Damaged bytes of a real journal, or batches that no store has written."""
-    steps = [Step("use", 0, r.choice((1, 1, 2, 3)))]
+    steps = [Step("use", 0, r.choice((1, 1, 2, 3, 5, 6)))]
     if r.random() < 0.5:
         for _ in range(r.randint(1, 6)):
             records = b"".join(record(r) for _ in range(r.randint(1, 12)))
@@ -95,7 +95,7 @@ def journal(r: Random) -> Steps:
 
 def pages(r: Random) -> Steps:
     """Damaged pages of data.mdb."""
-    steps = [Step("use", 0, r.choice((0, 0, 2, 3)))]
+    steps = [Step("use", 0, r.choice((0, 0, 2, 3, 4, 6)))]
     for _ in range(r.choice((1, 1, 2, 5, 40))):
         if r.random() < 0.4:
             at = r.choice(PAGE_FIELDS) if r.random() < 0.7 else r.randrange(4096)

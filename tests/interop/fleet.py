@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from phloem.shared.security.creds import credentials_in
 from phloem.shared.security.tokens import encode_base64url
 from phloem.shared.server.client_login import login_with
+from phloem.shared.server.secret_files import read_secret
 from tests.support.real_server import BINARY
 from tests.support.server_process import ServerProcess
 
@@ -118,11 +119,26 @@ class Fleet:
         """A client on a device."""
         return await self._keep(await nats.connect(f"nats://127.0.0.1:{edge.port()}", **options))
 
-    async def thief(self, folder: Path) -> "Thief":
+    async def thief(self, folder: Path) -> "Wire":
         """A leaf link with a device's credentials and a program that keeps to no rule."""
-        thief = await Thief.connect(self, folder)
-        self._stack.callback(thief.close)
-        return thief
+        wire = await self._wire(folder / "device.creds", self.leaf_port)
+        assert await wire.until(b"PONG")
+        return wire
+
+    async def is_refused(self, creds: Path) -> bool:
+        """Whether the hub does not let a client in with these credentials."""
+        assert self.hub is not None
+        wire = await self._wire(creds, self.hub.port())
+        *_, last = await wire.until(b"PONG", b"-ERR")
+        if last.startswith(b"-ERR"):
+            assert last == b"-ERR 'Authorization Violation'\r\n"
+            await wire.until(b"closed")
+        return last.startswith(b"-ERR")
+
+    async def _wire(self, creds: Path, port: int) -> "Wire":
+        wire = await Wire.connect(creds, port, self.folder / "ca.pem")
+        self._stack.callback(wire.close)
+        return wire
 
     @property
     def leaf_port(self) -> int:
@@ -140,35 +156,42 @@ class Fleet:
         return server
 
 
-class Thief:
-    """The wire protocol of a leaf, by hand."""
+class Wire:
+    """A connection whose protocol a test speaks by hand, after it has logged in."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
 
     @classmethod
-    async def connect(cls, fleet: Fleet, folder: Path) -> "Thief":
-        reader, writer = await asyncio.open_connection("localhost", fleet.leaf_port)
+    async def connect(cls, creds: Path, port: int, authority: Path) -> "Wire":
+        """INFO, TLS, CONNECT and PING; what the server says to that is not read yet."""
+        reader, writer = await asyncio.open_connection("localhost", port)
         info = json.loads((await reader.readline()).removeprefix(b"INFO "))
-        context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+        context = ssl.create_default_context(cafile=str(authority))
         await writer.start_tls(context, server_hostname="localhost")
-        token, pair = credentials_in((folder / "device.creds").read_bytes())
+        token, pair = credentials_in(read_secret(creds))
         signature = encode_base64url(pair.sign(info["nonce"].encode()))
-        connect = {"jwt": token, "sig": signature, "name": "thief", "headers": True, "version": "2.15.1"}
-        thief = cls(reader, writer)
-        thief.send(f"CONNECT {json.dumps(connect)}\r\nPING\r\n")
-        await thief.until(b"PONG")
-        return thief
+        connect = {
+            "jwt": token,
+            "sig": signature,
+            "name": "wire",
+            "headers": True,
+            "version": "2.15.1",
+            "verbose": False,
+        }
+        wire = cls(reader, writer)
+        wire.send(f"CONNECT {json.dumps(connect)}\r\nPING\r\n")
+        return wire
 
     def send(self, text: str) -> None:
         self._writer.write(text.encode())
 
-    async def until(self, word: bytes) -> list[bytes]:
-        """Lines before the one that begins with ``word``; the link's end counts as a line ``closed``."""
+    async def until(self, *words: bytes) -> list[bytes]:
+        """Lines up to the first that begins with one of ``words``; the connection's end is a line ``closed``."""
         lines: list[bytes] = []
         async with asyncio.timeout(TIMEOUT_S):
-            while not (line := await self._line()).startswith(word):
-                lines.append(line)
+            while not lines or not lines[-1].startswith(words):
+                lines.append(await self._line())
         return lines
 
     async def _line(self) -> bytes:

@@ -86,6 +86,10 @@ class World:
         config = {"listen": "127.0.0.1:-1", "server_name": name, "leafnodes": block, **more}
         return await self._stack.enter_async_context(Server(config))
 
+    async def run(self, server: Server) -> Server:
+        """Another phloem server, which ends with the world."""
+        return await self._stack.enter_async_context(server)
+
     async def client(self, server: RealServer | Server, **options: Any) -> Client:
         url = server.client_url if isinstance(server, Server) else f"nats://127.0.0.1:{server.port()}"
         client = await nats.connect(url, **options)

@@ -18,7 +18,7 @@ import pytest
 
 from phloem.shared.security.creds import credentials_in
 from tests.support.brokers import Broker
-from tests.support.certificates import Certificates
+from tests.support.documented_certificates import Certificates
 from tests.support.logins import let_in
 from tests.support.phloem_server import PhloemServer
 from tests.support.rawclient import RawClient

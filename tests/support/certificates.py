@@ -1,131 +1,126 @@
-"""Certificates for tests: an authority, a server's, and clients' that differ in who they say they are.
+"""Certificates made when a test session begins: an authority, servers, clients, and some that nobody should trust.
 
-They are made once for each run and are good for an hour. The files are called what NATS's documentation calls them.
+ECDSA on P-256 throughout, because making and using such keys takes a millisecond.
 """
 
 import datetime
+import hashlib
 import ipaddress
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-Key = ec.EllipticCurvePrivateKey
-Name = Sequence[tuple[x509.ObjectIdentifier, str]]
-NOW = datetime.datetime.now(datetime.UTC)
+DAY = datetime.timedelta(days=1)
 LOCAL: tuple[x509.GeneralName, ...] = (
     x509.DNSName("localhost"),
     x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
 )
-MAPPED: tuple[x509.GeneralName, ...] = (
-    x509.DNSName("localhost"),
-    x509.IPAddress(ipaddress.ip_address("::1")),
-    x509.RFC822Name("email@localhost"),
-)
-# what the documentation's example certificate says of its owner, in its order
-MKCERT: Name = (
-    (NameOID.ORGANIZATION_NAME, "mkcert development certificate"),
-    (NameOID.ORGANIZATIONAL_UNIT_NAME, "testuser@MacBook-Pro.local (Test User)"),
-)
 
 
-def _pem_key(key: Key) -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+class Made(NamedTuple):
+    """A certificate and its key, in memory and in files."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+    cert_file: Path
+    key_file: Path
+
+    @property
+    def block(self) -> str:
+        """The two lines of a ``tls`` block."""
+        return f'cert_file: "{self.cert_file}"\n  key_file: "{self.key_file}"'
+
+    @property
+    def pin(self) -> str:
+        """SHA-256 of the public key, as ``pinned_certs`` has it."""
+        key = self.certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return hashlib.sha256(key).hexdigest()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the certificate."""
+        return hashlib.sha256(self.certificate.public_bytes(Encoding.DER)).hexdigest()
 
 
-def _tampered(certificate: bytes) -> bytes:
-    """The certificate with another bit in its signature, or rather in the last number of it."""
-    der = bytearray(x509.load_pem_x509_certificate(certificate).public_bytes(Encoding.DER))
-    der[-1] ^= 1
-    return ssl.DER_cert_to_PEM_cert(bytes(der)).encode()
-
-
-class Authority:
-    """Signs certificates; ``pem`` is its own."""
-
-    def __init__(self, name: str) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        made = (
-            self._builder(self._name, self._key)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(self._key, hashes.SHA256())
-        )
-        self.pem = made.public_bytes(Encoding.PEM)
-
-    def issue(
-        self,
-        name: Name,
-        also: Sequence[x509.GeneralName],
-        usage: x509.ObjectIdentifier,
-        valid: tuple[float, float] = (-1, 1),
-    ) -> tuple[bytes, bytes]:
-        """A certificate and its key, as PEM; ``valid`` in hours from now."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(kind, value) for kind, value in name])
-        builder = (
-            self._builder(subject, key, valid)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        )
-        if also:
-            builder = builder.add_extension(x509.SubjectAlternativeName(also), critical=False)
-        made = builder.sign(self._key, hashes.SHA256())
-        return made.public_bytes(Encoding.PEM), _pem_key(key)
-
-    def _builder(
-        self, subject: x509.Name, key: Key, valid: tuple[float, float] = (-1, 1)
-    ) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(NOW + datetime.timedelta(hours=valid[0]))
-            .not_valid_after(NOW + datetime.timedelta(hours=valid[1]))
-        )
-
-
-def _files() -> dict[str, bytes]:
-    authority, stranger = Authority("phloem tests"), Authority("somebody else")
-    cn = NameOID.COMMON_NAME
-    server, client = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
-    made = {
-        "server": authority.issue([(cn, "localhost")], LOCAL, server),
-        "client": authority.issue([(cn, "client")], MAPPED, client),
-        "subject": authority.issue(MKCERT, (), client),
-        "other": authority.issue([(cn, "nobody we know")], (), client),
-        "stranger": stranger.issue([(cn, "client")], MAPPED, client),
-        "expired": authority.issue([(cn, "client")], MAPPED, client, (-2, -1)),
-        "future": authority.issue([(cn, "client")], MAPPED, client, (1, 2)),
-        "usage": authority.issue([(cn, "client")], MAPPED, server),
+def name(**parts: str) -> x509.Name:
+    """A subject from ``CN=...``, ``OU=...`` and so on, in the order given."""
+    kinds = {
+        "CN": NameOID.COMMON_NAME,
+        "OU": NameOID.ORGANIZATIONAL_UNIT_NAME,
+        "O": NameOID.ORGANIZATION_NAME,
+        "C": NameOID.COUNTRY_NAME,
+        "L": NameOID.LOCALITY_NAME,
+        "DC": NameOID.DOMAIN_COMPONENT,
+        "SN": NameOID.SURNAME,
     }
-    certificate, key = made["client"]
-    made["tampered"] = _tampered(certificate), key
-    found = {"rootCA.pem": authority.pem}
-    for name, (certificate, key) in made.items():
-        found[f"{name}-cert.pem"], found[f"{name}-key.pem"] = certificate, key
-    return found
+    return x509.Name([x509.NameAttribute(kinds[kind], value) for kind, value in parts.items()])
 
 
 class Certificates:
-    """``files``: what lies beside a server's configuration; ``folder`` has them for clients."""
+    """An authority with a folder for what it makes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.files: Mapping[str, bytes] = _files()
-        for name, content in self.files.items():
-            (folder / name).write_bytes(content)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.ca = self._authority("ca")
+        self.stranger = self._authority("stranger")
+        self.server = self.make("server", names=LOCAL)
+        self.client = self.make("client", subject=name(CN="device", OU="Fields", O="Farm"))
 
-    def client(self, name: str = "") -> ssl.SSLContext:
-        """What a client uses that trusts the authority and shows the certificate ``name``, if any."""
-        context = ssl.create_default_context(cafile=str(self.folder / "rootCA.pem"))
-        if name:
-            context.load_cert_chain(self.folder / f"{name}-cert.pem", self.folder / f"{name}-key.pem")
+    @property
+    def ca_file(self) -> Path:
+        return self.ca.cert_file
+
+    def _authority(self, stem: str) -> Made:
+        return self.make(stem, subject=name(CN=f"Test {stem}"), authority=True)
+
+    def context(self, client: Made | None = None, *, trusts: Path | None = None) -> ssl.SSLContext:
+        """A client's context: it trusts the authority, and shows ``client``."""
+        context = ssl.create_default_context(cafile=str(trusts or self.ca_file))
+        if client is not None:
+            context.load_cert_chain(client.cert_file, client.key_file)
         return context
+
+    def make(
+        self,
+        stem: str,
+        *,
+        subject: x509.Name | None = None,
+        names: Sequence[x509.GeneralName] = (),
+        issuer: Made | None = None,
+        authority: bool = False,
+        days: tuple[int, int] = (-1, 365),
+        use: x509.ObjectIdentifier | None = None,
+    ) -> Made:
+        """A new certificate of the authority (or of ``issuer``), good from and until so many days from now."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = name(CN=stem) if subject is None else subject
+        signer = issuer or (None if authority else self.ca)
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(signer.certificate.subject if signer else subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now + days[0] * DAY)
+            .not_valid_after(now + days[1] * DAY)
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        )
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(list(names)), critical=False)
+        uses = [use] if use else [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        if not authority:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(uses), critical=False)
+        certificate = builder.sign(signer.key if signer else key, hashes.SHA256())
+        made = Made(certificate, key, self.folder / f"{stem}.pem", self.folder / f"{stem}-key.pem")
+        made.cert_file.write_bytes(certificate.public_bytes(Encoding.PEM))
+        made.key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return made

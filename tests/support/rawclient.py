@@ -15,6 +15,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.tls import Tls
+
 TIMEOUT_S = 10.0
 INFO = re.compile(rb"INFO (\{.*?\}) ?\r\n")
 BARRIER = b"PING\r\n"
@@ -31,6 +33,7 @@ class Incoming(asyncio.Protocol):
         self.closed = False
         self.news = asyncio.Event()
         self.transport: asyncio.Transport | None = None
+        self.tls: Tls | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -39,11 +42,21 @@ class Incoming(asyncio.Protocol):
             self._opened(self)
 
     def data_received(self, data: bytes) -> None:
+        if self.tls is not None:
+            try:
+                data, answer = self.tls.received(data)
+            except ssl.SSLError:  # an alert: the end
+                self.closed = True
+                answer = data = b""
+            if self.transport is not None and not self.transport.is_closing():
+                self.transport.write(answer)
         self.data += data
         self.news.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        if self.tls is not None:
+            self.tls.failed(ConnectionResetError("the peer left"))
         self.news.set()
 
 
@@ -74,6 +87,16 @@ class RawClient:
                 _, incoming = await loop.create_connection(Incoming, host, port)
         return cls(incoming)
 
+    async def start_tls(self, context: ssl.SSLContext, name: str = "localhost") -> Tls:
+        """Shake hands; ssl.SSLError or OSError if nothing comes of it. What is sent from then on is sealed."""
+        self._in.tls = tls = Tls(context, name)
+        self._transport.write(tls.start())
+        if self._in.closed:
+            raise ConnectionResetError("the peer left")
+        async with asyncio.timeout(TIMEOUT_S):
+            await tls.done
+        return tls
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -100,21 +123,14 @@ class RawClient:
 
     def send(self, data: bytes | str) -> None:
         """Send bytes as they are; a str is for protocol lines and goes out as UTF-8."""
-        self._transport.write(data.encode() if isinstance(data, str) else data)
+        data = data.encode() if isinstance(data, str) else data
+        self._transport.write(self._in.tls.sealed(data) if self._in.tls is not None else data)
 
     async def send_bytewise(self, data: bytes) -> None:
         """Send one byte at a time, each in a write of its own."""
         for at in range(len(data)):
             self._transport.write(data[at : at + 1])
             await asyncio.sleep(0)
-
-    async def start_tls(self, context: ssl.SSLContext) -> None:
-        """Speak TLS from here on; a refusal is an ``ssl.SSLError`` or a ``ConnectionError``."""
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(TIMEOUT_S):
-            self._in.transport = await loop.start_tls(
-                self._transport, self._in, context, server_hostname="localhost"
-            )
 
     async def handshake(self, connect: str) -> None:
         """Read INFO, send CONNECT (the JSON is ``connect``), and see that it was accepted, ``+OK`` or not."""

@@ -23,6 +23,9 @@ from phloem.shared.server.jetstream.steady_date import SteadyDate
 from phloem.shared.server.options_jetstream import AccountJetStream as AccountOptions
 from phloem.shared.server.options_jetstream import BatchLimits
 from phloem.shared.server.options_jetstream import JetStream as JetStreamOptions
+from phloem.shared.server.store_keys import keys_of
+from phloem.shared.store.encrypt import prepare
+from phloem.shared.store.keyring import TITLES, Keys
 from phloem.shared.store.repair import mend
 from phloem.shared.store.store import Store, StoreDamaged, StoreError
 
@@ -74,6 +77,7 @@ class JetStream:
         self.batch_load = BatchLoad(options.limits.batch)
         self.stopping = False
         self.damage: list[str] = []  # what was found at this start
+        self.encryption = ""  # the cipher, as nats-server names it
 
     def start(self) -> None:
         """Open the store and bring everything back."""
@@ -97,27 +101,31 @@ class JetStream:
 
     def _open(self) -> None:
         """Raises StoreError. A damaged file is set aside; what is good in it is kept (store/repair.py)."""
-        self.store = self._store()
+        keys = keys_of(self.server.options)
+        self.encryption = TITLES[keys.cipher] if keys is not None and keys.key else ""
         try:
-            self.damage = self.store.open()
+            self.damage = self._opened(keys)
         except StoreDamaged as error:
             log.error("%s; what is readable is kept now, this may take a while", error)
-            done = mend(self.folder)
+            done = mend(self.folder, keys=keys)
             self.damage = [str(finding) for finding in done.lost] or [str(error)]
             log.error("the damaged store is in %s", done.damaged)
-            self.store = self._store()
-            self.damage += self.store.open()
+            self.damage += self._opened(keys)
         for damage in self.damage:
             log.error("%s", damage)
 
-    def _store(self) -> Store:
-        return Store(
+    def _opened(self, keys: Keys | None) -> list[str]:
+        """What was found damaged. Long work, as encrypting what is there, is told of."""
+        vault = prepare(self.folder, keys, lambda text: log.info("%s", text))
+        self.store = Store(
             str(self.folder),
             seed=self.server.rng.getrandbits(64),
             generation_bytes=self.server.generation_bytes,
             on_freeze=self._freeze,
             on_problem=lambda text: log.error("%s", text),
+            vault=vault,
         )
+        return self.store.open()
 
     def _tell_losses(self) -> None:
         for account in self.accounts.values():
@@ -149,6 +157,8 @@ class JetStream:
         )
         log.info("Starting JetStream")
         log.info("  Store Directory: %s (sync: %s)", self.folder, sync)
+        if self.encryption:
+            log.info("  Encryption:      %s", self.encryption)
         streams = sum(len(account.streams) for account in self.accounts.values())
         log.info("  Streams: %d, restored in %d accounts", streams, len(self.accounts))
 

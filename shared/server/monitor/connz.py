@@ -5,12 +5,12 @@ links among closed connections only. One is not: for an account that does not ex
 ``null``, and the server has its id.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from phloem.shared.server.monitor.query import BadParameter, Query
-from phloem.shared.server.monitor.records import GLOBAL_ACCOUNT, ConnRecord, MonitorSource
+from phloem.shared.server.monitor.records import GLOBAL_ACCOUNT, ConnRecord, MonitorSource, PeerCertificate
 from phloem.shared.server.monitor.render import date, rtt, uptime
 from phloem.shared.server.monitor.subsz import SubDetail, details
 from phloem.shared.wire.subjects import collide
@@ -63,6 +63,10 @@ class ConnInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     name: str = ""
     lang: str = ""
     version: str = ""
+    tls_version: str = ""
+    tls_cipher_suite: str = ""
+    tls_peer_certs: Sequence[PeerCertificate] = ()
+    tls_first: bool = False
     authorized_user: str = ""
     account: str = ""
     subscriptions_list: list[str] = []
@@ -213,11 +217,16 @@ def _info(record: ConnRecord, wish: Wish, now_ns: int) -> ConnInfo:
         lang=record.lang,
         version=record.version,
     )
+    if not record.stop_wall_ns:  # of one that is gone nats-server has forgotten it
+        info.tls_version, info.tls_cipher_suite = record.tls_version, record.tls_suite
+        info.tls_first = record.tls_first
     if wish.detail:
         info.subscriptions_list_detail = details(record)
     elif wish.subs:
         info.subscriptions_list = [sub.subject for sub in details(record)]
     if wish.auth:
+        if not record.stop_wall_ns:
+            info.tls_peer_certs = record.tls_certificates()
         info.authorized_user = record.user
         info.account = "" if record.account == GLOBAL_ACCOUNT else record.account
         if info.account or not record.stop_wall_ns:

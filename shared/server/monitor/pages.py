@@ -7,6 +7,7 @@ is one consistent moment. Paths are below ``http_base_path``.
 import html
 import logging
 import posixpath
+import ssl
 from collections import Counter
 from collections.abc import Callable
 
@@ -69,13 +70,18 @@ _PAGE = """<!DOCTYPE html>
 class Monitor:
     """The monitoring port. ``process`` is handed in by tests."""
 
-    def __init__(self, source: MonitorSource, process: Process | None = None) -> None:
+    def __init__(
+        self,
+        source: MonitorSource,
+        process: Process | None = None,
+        tls: "Callable[[], ssl.SSLContext] | None" = None,
+    ) -> None:
         self._source = source
         self._process = process or LinuxProcess()
         self._cpu = CpuMeter(self._process, source.clock)
         self.requests: Counter[str] = Counter()
         self._base = posixpath.normpath("/" + source.settings().http_base_path.strip("/"))
-        self._http = HttpServer(self.answer, source.clock)
+        self._http = HttpServer(self.answer, source.clock, tls=tls)
 
     async def start(self, host: str, port: int) -> None:
         """Listen; port 0 is any free one.

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 GLOBAL_ACCOUNT = "$G"
 
 
+class PeerCertificate(msgspec.Struct, frozen=True):
+    """A certificate that a peer has shown."""
+
+    subject: str
+    spki_sha256: str
+    cert_sha256: str
+
+
 class ConnRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One connection, open or closed.
 
@@ -45,6 +53,10 @@ class ConnRecord(msgspec.Struct, frozen=True, kw_only=True):
     is_spoke: bool = False  # leaf links: the other end is the hub
     is_isolated: bool = False
     compression: str = ""
+    tls_version: str = ""  # "1.3"; empty: plain
+    tls_suite: str = ""
+    tls_first: bool = False
+    tls_certificates: "Callable[[], Sequence[PeerCertificate]]" = tuple  # made when a page lists them
 
     def last_wall_ns(self) -> int:
         """The date of the last activity."""
@@ -106,6 +118,7 @@ class RemoteOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """``leaf.remotes[]`` of /varz; URLs as ``host:port``."""
 
     local_account: str = ""
+    tls_timeout: int | float = 0  # seconds
     urls: tuple[str, ...] = ()
     deny: DenyRules | None = None
 
@@ -116,7 +129,11 @@ class LeafOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     host: str = ""
     port: int = 0
     auth_timeout: int | float = 0  # seconds
+    tls_timeout: int | float = 0  # seconds
+    tls_required: bool = False
+    tls_verify: bool = False
     remotes: tuple[RemoteOptions, ...] = ()
+    tls_cert_not_after: str = ""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,12 +147,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int  # the one that was bound
     auth_required: bool
+    tls_required: bool = False
+    tls_verify: bool = False
+    tls_timeout_ns: int = 2_000_000_000
+    tls_not_after_s: int = 0  # seconds since 1970; 0: no certificate
     max_connections: int
     max_subscriptions: int  # 0: no bound
     ping_interval_ns: int
     ping_max: int
     http_host: str
     http_port: int  # the one that was bound
+    https_port: int = 0  # likewise
     http_base_path: str
     auth_timeout_ns: int
     max_control_line: int

@@ -48,6 +48,8 @@ class Varz(msgspec.Struct, kw_only=True, omit_defaults=True):
     host: str
     port: int
     auth_required: bool = False
+    tls_required: bool = False
+    tls_verify: bool = False
     max_connections: int
     max_subscriptions: int = 0
     ping_interval: int
@@ -101,6 +103,7 @@ class Varz(msgspec.Struct, kw_only=True, omit_defaults=True):
     slow_consumer_stats: ByKind
     stale_connection_stats: ByKind
     disk_io_wait_stats: DiskWaits
+    tls_cert_not_after: str = ""
 
 
 def varz(source: MonitorSource, process: Process, cpu: CpuMeter, requests: Mapping[str, int]) -> Varz:
@@ -130,6 +133,7 @@ def varz(source: MonitorSource, process: Process, cpu: CpuMeter, requests: Mappi
         metadata=dict(sorted(s.metadata.items())),
         system_account=s.system_account,
         disk_io_wait_stats=DiskWaits(),
+        tls_cert_not_after=date(s.tls_not_after_s * SECOND_NS) if s.tls_not_after_s else "",
     )
 
 
@@ -145,8 +149,10 @@ def _identity(s: Settings) -> dict[str, Any]:
         "http_host": s.http_host,
         "http_port": s.http_port,
         "http_base_path": s.http_base_path,
-        "https_port": 0,
-        "tls_timeout": 0,
+        "https_port": s.https_port,
+        "tls_timeout": number(s.tls_timeout_ns / SECOND_NS),
+        "tls_required": s.tls_required,
+        "tls_verify": s.tls_verify,
     }
 
 

@@ -81,11 +81,6 @@ async def test_unknown_name() -> None:
         await dial(parse_url("nats-leaf://hub.invalid"), TIMEOUT_NS)
 
 
-async def test_tls_is_said_to_be_missing() -> None:
-    with pytest.raises(LinkError, match="TLS is not in phloem yet"):
-        await dial(parse_url("tls://127.0.0.1"), TIMEOUT_NS)
-
-
 def full_listener() -> tuple[socket.socket, list[socket.socket]]:
     """A listener whose queue is full: the next connection hangs."""
     listener = socket.socket()

@@ -141,7 +141,6 @@ def test_the_hubs_cluster_is_the_origin() -> None:
         ({"client_id": 0}, Reason.WRONG_PORT, False),
         ({"leafnode_urls": None}, Reason.WRONG_PORT, False),
         ({"cluster": "a b"}, Reason.PROTOCOL_VIOLATION, True),
-        ({"tls_required": True}, Reason.CLIENT_CLOSED, False),
         ({"port": "4222"}, Reason.PARSE_ERROR, False),
     ],
 )

@@ -238,17 +238,25 @@ OPTIONS = [
     'jetstream { store_dir: "/x", domain: d, sync_interval: always }',
     'jetstream { sync_interval: "2s", strict: false, limits { max_ack_pending: 10 } }',
     *("accounts { A { jetstream: enabled } }", "accounts { A { jetstream { max_mem: 1, max_streams: 2 } } }"),
-    *("https_port: 0", "prof_port: 0", "no_system_account: false", "write_timeout: close"),
+    *(
+        "http: 8222\nhttps: 8223",
+        "allow_non_tls: true",
+        "https: 8223",
+        "https_port: 0",
+        "prof_port: 0",
+        "no_system_account: false",
+        "write_timeout: close",
+    ),
 ]
 FEATURES = [
-    *("jetstream { key: x }", 'store_dir: "/x"', "cluster { port: 6222 }"),
+    *("jetstream { unique_tag: x }", 'store_dir: "/x"', "cluster { port: 6222 }"),
     *("accounts { A { msg_trace: x } }", "mqtt { port: 1883 }", "gateway { name: A, port: 7222 }"),
     *(
         "syslog: true",
         "proxy_protocol: true",
         "write_timeout: retry",
     ),
-    *("websocket { port: 8080, no_tls: true }", "http: 8222\nhttps: 8223", "prof_port: 6060"),
+    *("websocket { port: 8080, no_tls: true }", "prof_port: 6060"),
     'leafnodes { remotes: [ {url: "nats://h:1", ws_compression: true} ] }',
 ]
 # Where the wording of nats-server is the one that people search for: phloem's is the same.

@@ -72,9 +72,7 @@ def test_asks() -> None:
 @pytest.mark.parametrize(
     ("words", "missing"),
     [
-        ("-tls", (("-tls", "TLS"),)),
-        ("--tls=true --tlscert /x", (("-tls", "TLS"), ("-tlscert", "TLS"))),
-        ("--profile 0 --routes= --tls=0", ()),
+        ("--profile 0 --routes=", ()),
         ("--cluster nats://x:1", (("-cluster", "clustering"),)),
     ],
 )

@@ -6,20 +6,30 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from phloem.shared.store.encrypt import prepare
+from phloem.shared.store.keyring import Keys, has_keys
 from phloem.shared.store.log import Damaged, Message
 from phloem.shared.store.store import Store, StoreError
 
 LONG = b"long." + b"y" * 600
 
 
+KEYS = Keys("only a test")  # of every store here that is encrypted
+
+
 def open_store(folder: Path, problems: list[str] | None = None, generation_bytes: int = 40_000) -> Store:
     told = problems.append if problems is not None else None
-    return Store(str(folder), seed=3, generation_bytes=generation_bytes, on_problem=told)
+    vault = prepare(folder, KEYS if has_keys(str(folder)) else None, print)
+    return Store(str(folder), seed=3, generation_bytes=generation_bytes, on_problem=told, vault=vault)
 
 
-def fill(folder: Path, seed: int = 1, count: int = 1500) -> dict[int, dict[int, Message]]:
+def fill(
+    folder: Path, seed: int = 1, count: int = 1500, *, encrypted: bool = False
+) -> dict[int, dict[int, Message]]:
     """Two logs, one of them compressed, after appending, removing and purging; what they hold."""
     rng = random.Random(seed)
+    if encrypted:
+        prepare(folder, KEYS, print)
     kept: dict[int, dict[int, Message]] = {1: {}, 2: {}}
     store = open_store(folder)
     assert store.open() == []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from phloem.shared.store.log import Log, Message
 from phloem.shared.store.store import Store
+from phloem.shared.store.vault import Vault
 
 
 def covers(pattern: bytes, subject: bytes) -> bool:
@@ -96,6 +97,7 @@ class FileDriver:
 
     generation_bytes = 3000
     compress = False
+    cipher = ""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -108,6 +110,7 @@ class FileDriver:
             seed=11,
             generation_bytes=self.generation_bytes,
             on_problem=self.problems.append,
+            vault=Vault(self.cipher, bytes(range(32))) if self.cipher else None,
         )
         assert self.store.open() == []
         self.log = self.store.open_log(1, compress=self.compress)
@@ -130,11 +133,21 @@ class CompressedDriver(FileDriver):
     compress = True
 
 
+class EncryptedDriver(FileDriver):
+    cipher = "chacha"
+
+
+class EncryptedCompressedDriver(CompressedDriver):
+    cipher = "aes"
+
+
 Driver = MemoryDriver | FileDriver
 DRIVERS: dict[str, Callable[[Path], Driver]] = {
     "memory": MemoryDriver,
     "file": FileDriver,
     "compressed": CompressedDriver,
+    "encrypted": EncryptedDriver,
+    "encrypted and compressed": EncryptedCompressedDriver,
 }
 LONG = b"long." + b"x" * 600
 SUBJECTS = [b"a.b", b"a.c", b"b.a.c", b"k.%d", LONG]

@@ -2,25 +2,33 @@
 
 import random
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from phloem.shared.server.store_command import store as command
+from phloem.shared.store import keyring
 from phloem.shared.store.check import check
+from phloem.shared.store.inspect import Inspector
 from phloem.shared.store.log import Message
 from phloem.shared.store.repair import repair
 from phloem.shared.store.store import StoreError
-from tests.unit.store.damage import fill, nothing_invented, open_store
+from tests.unit.store.damage import KEYS, fill, nothing_invented, open_store
 
 Kept = dict[int, dict[int, Message]]
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Kept]:
+@pytest.fixture(scope="module", params=["plain", "encrypted"])
+def made(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, Kept]]:
     folder = tmp_path_factory.mktemp("made") / "store"
-    return folder, fill(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keyring, "COST", 4)
+        patch.setenv("PHLOEM_STORE_KEY", KEYS.key)
+        yield folder, fill(folder, encrypted=request.param == "encrypted")
 
 
 def contents(folder: Path) -> dict[int, dict[int, Message]]:
@@ -41,11 +49,11 @@ def contents(folder: Path) -> dict[int, dict[int, Message]]:
 
 def test_a_sound_store_has_no_findings(made: tuple[Path, Kept], tmp_path: Path) -> None:
     folder, kept = made
-    survey = check(folder)
+    survey = check(folder, keys=KEYS)
     assert [str(finding) for finding in survey.findings] == []
     assert survey.totals.messages == sum(len(messages) for messages in kept.values())
     assert survey.streams == {1: "A/ORDERS"}
-    assert repair(folder).kept is None
+    assert repair(folder, keys=KEYS).kept is None
     assert not list(folder.parent.glob("*.damaged-*"))
 
 
@@ -60,16 +68,18 @@ def test_a_store_that_was_left_with_a_journal(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     with pytest.raises(StoreError, match="in use"):
-        check(folder)
+        check(folder, keys=KEYS)
     store.close()
-    survey = check(copy)
+    survey = check(copy, keys=KEYS)
     assert survey.findings == []
     assert survey.totals.batches > 0
     journal = copy / "journal-00000001"
     data = bytearray(journal.read_bytes())
     data[100] ^= 4
     journal.write_bytes(data)
-    assert check(copy).totals.batches == 0  # its only batch is gone, as if it had never been finished
+    assert (
+        check(copy, keys=KEYS).totals.batches == 0
+    )  # its only batch is gone, as if it had never been finished
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -86,9 +96,9 @@ def test_flipped_bits(made: tuple[Path, Kept], tmp_path: Path, seed: int) -> Non
     second = tmp_path / "second"
     shutil.copytree(copy, second)
     nothing_invented(second, kept)
-    before = check(copy)
+    before = check(copy, keys=KEYS)
     try:
-        done = repair(copy)
+        done = repair(copy, keys=KEYS)
     except StoreError:
         assert before.findings
         assert path.read_bytes() == bytes(data)
@@ -96,7 +106,7 @@ def test_flipped_bits(made: tuple[Path, Kept], tmp_path: Path, seed: int) -> Non
     if not before.findings:  # the flips were in pages that nobody uses
         assert contents(copy) == kept
         return
-    assert check(copy).findings == []
+    assert check(copy, keys=KEYS).findings == []
     assert done.damaged is not None
     assert (done.damaged / "data.mdb").read_bytes() == bytes(data)
     found = contents(copy)
@@ -117,20 +127,22 @@ def test_a_truncated_file(made: tuple[Path, Kept], tmp_path: Path, size: int) ->
     shutil.copytree(folder, copy)
     with (copy / "data.mdb").open("r+b") as file:
         file.truncate(size)
-    assert check(copy).findings
+    assert check(copy, keys=KEYS).findings
     nothing_invented(copy, kept)
 
 
 def test_the_command(made: tuple[Path, Kept], tmp_path: Path) -> None:
-    folder, kept = made
+    folder, _ = made
     copy = tmp_path / "store"
     shutil.copytree(folder, copy)
     run = CliRunner().invoke
     result = run(command, ["check", str(copy)])
     assert (result.exit_code, result.output.splitlines()[-1]) == (0, "all is well")
     data = bytearray((copy / "data.mdb").read_bytes())
-    at = data.rfind(next(iter(kept[1].values())).payload)
-    data[at] ^= 1
+    inspector = Inspector(bytes(data))
+    block = next(value for key, value in inspector.walk("blocks") if key[:4] == (1).to_bytes(4))
+    inspector.close()
+    data[data.index(block) + len(block) // 2] ^= 1
     (copy / "data.mdb").write_bytes(data)
     result = run(command, ["check", str(copy)])
     assert result.exit_code == 1
@@ -156,6 +168,6 @@ def test_an_emptied_file_is_not_a_new_one(tmp_path: Path) -> None:
     (copy / "data.mdb").write_bytes(b"")
     with pytest.raises(StoreError, match="is damaged"):
         open_store(copy).open()
-    assert {finding.kind for finding in check(copy).findings} == {"page"}
-    repair(copy)
-    assert check(copy).findings == []
+    assert {finding.kind for finding in check(copy, keys=KEYS).findings} == {"page"}
+    repair(copy, keys=KEYS)
+    assert check(copy, keys=KEYS).findings == []

@@ -6,19 +6,27 @@ from pathlib import Path
 
 import pytest
 
+from phloem.shared.store import keyring
 from phloem.shared.store.check import check
 from phloem.shared.store.repair import mend, repair
 from phloem.shared.store.store import StoreDamaged, StoreError
-from tests.unit.store.damage import break_leaf, fill, leaf_nodes, open_store
+from tests.unit.store.damage import KEYS, break_leaf, fill, leaf_nodes, open_store
 
 
-def test_a_damaged_leaf_costs_one_log_one_block(tmp_path: Path) -> None:
+@pytest.fixture(params=[False, True], ids=["plain", "encrypted"])
+def encrypted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the store is."""
+    monkeypatch.setattr(keyring, "COST", 4)
+    return bool(request.param)
+
+
+def test_a_damaged_leaf_costs_one_log_one_block(tmp_path: Path, encrypted: bool) -> None:
     folder = tmp_path / "store"
-    kept = fill(folder)
+    kept = fill(folder, encrypted=encrypted)
     break_leaf(folder / "data.mdb", 1)
     with pytest.raises(StoreDamaged, match="phloem store repair"):
         open_store(folder).open()
-    done = mend(folder)
+    done = mend(folder, keys=KEYS)
     assert done.damaged is not None
     store = open_store(folder)
     assert store.open() == []
@@ -37,14 +45,14 @@ def test_a_damaged_leaf_costs_one_log_one_block(tmp_path: Path) -> None:
     assert one.last_seq == 750
     store.close()
     # the mark stays, and check tells of it, until somebody says that this is how it is
-    assert {finding.kind for finding in check(folder).findings} == {"mark"}
+    assert {finding.kind for finding in check(folder, keys=KEYS).findings} == {"mark"}
     store = open_store(folder)
     store.open()
     store.open_log(1)
     assert store.lost(1) == lost
     store.close()
-    repair(folder)
-    assert check(folder).findings == []
+    repair(folder, keys=KEYS)
+    assert check(folder, keys=KEYS).findings == []
     store = open_store(folder)
     store.open()
     assert store.open_log(1).messages == len(kept[1]) - len(missing)
@@ -53,9 +61,9 @@ def test_a_damaged_leaf_costs_one_log_one_block(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("crash", [False, True])
-def test_a_purge_or_a_drop_ends_the_mark(tmp_path: Path, crash: bool) -> None:
+def test_a_purge_or_a_drop_ends_the_mark(tmp_path: Path, crash: bool, encrypted: bool) -> None:
     folder = tmp_path / "store"
-    fill(folder)
+    fill(folder, encrypted=encrypted)
     store = open_store(folder, generation_bytes=1 << 20)
     store.open()
     for ident in (1, 2):
@@ -82,13 +90,13 @@ def test_a_purge_or_a_drop_ends_the_mark(tmp_path: Path, crash: bool) -> None:
         store.open_log(2)
         assert store.lost(1) is store.lost(2) is None
         store.close()
-    assert check(folder).findings == []
+    assert check(folder, keys=KEYS).findings == []
 
 
-def test_damaged_counters(tmp_path: Path) -> None:
+def test_damaged_counters(tmp_path: Path, encrypted: bool) -> None:
     """LMDB's pages are sound, what one of them says is not: counted anew, and the log says so."""
     folder = tmp_path / "store"
-    kept = fill(folder)
+    kept = fill(folder, encrypted=encrypted)
     path = folder / "data.mdb"
     data = bytearray(path.read_bytes())
     for at, key in leaf_nodes(bytes(data)):
@@ -97,7 +105,7 @@ def test_damaged_counters(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(StoreDamaged):
         open_store(folder).open()
-    mend(folder)
+    mend(folder, keys=KEYS)
     store = open_store(folder)
     assert store.open() == []
     assert store.open_log(1).messages == len(kept[1])
@@ -107,10 +115,10 @@ def test_damaged_counters(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_block_that_says_it_has_more_pages_takes_none_from_others(tmp_path: Path) -> None:
+def test_a_block_that_says_it_has_more_pages_takes_none_from_others(tmp_path: Path, encrypted: bool) -> None:
     """LMDB believes it; its pages are given up instead, and nothing else is touched."""
     folder = tmp_path / "store"
-    kept = fill(folder)
+    kept = fill(folder, encrypted=encrypted)
     path = folder / "data.mdb"
     data = bytearray(path.read_bytes())
     pages = {
@@ -144,7 +152,7 @@ def test_a_block_that_says_it_has_more_pages_takes_none_from_others(tmp_path: Pa
     assert two.messages == len(kept[2]) + 3000
     assert store.open_log(1).next() is None
     store.close()
-    assert {finding.ident for finding in check(folder).findings} <= {0, 1}
+    assert {finding.ident for finding in check(folder, keys=KEYS).findings} <= {0, 1}
 
 
 def _damaged(tmp_path: Path) -> tuple[Path, int]:
@@ -159,13 +167,13 @@ def test_what_may_be_the_original_is_never_removed(tmp_path: Path) -> None:
     folder, _ = _damaged(tmp_path)
     left, unfinished = tmp_path / "store.repair", tmp_path / "store.repair" / "unfinished"
     shutil.copytree(folder, left)
-    done = repair(folder)
+    done = repair(folder, keys=KEYS)
     assert done.damaged == tmp_path / "store.damaged-2"
     assert (tmp_path / "store.damaged-1" / "data.mdb").exists()
     break_leaf(folder / "data.mdb", 2)
     left.mkdir()
     unfinished.touch()
-    assert repair(folder).damaged == tmp_path / "store.damaged-3"
+    assert repair(folder, keys=KEYS).damaged == tmp_path / "store.damaged-3"
     assert not left.exists()
     assert not (folder / "unfinished").exists()
 
@@ -188,13 +196,13 @@ def test_a_repair_that_fails_at_its_end(
 
     monkeypatch.setattr(Path, "rename", renamed)
     if exchanges:
-        assert repair(folder).damaged == tmp_path / "store.repair"
+        assert repair(folder, keys=KEYS).damaged == tmp_path / "store.repair"
         assert (tmp_path / "store.repair" / "data.mdb").stat().st_size == size
-        assert check(folder).findings == []
+        assert check(folder, keys=KEYS).findings == []
         return
     monkeypatch.setattr("phloem.shared.store.inspect.exchange", exchange)
     with pytest.raises(StoreError, match="was not changed"):
-        repair(folder)
+        repair(folder, keys=KEYS)
     assert (folder / "data.mdb").stat().st_size == size
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
