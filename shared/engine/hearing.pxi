@@ -144,19 +144,6 @@ cdef bint _parse(Engine* g, AccountState* a, const char* s, uint32_t n, uint32_t
     return out.consumer != NULL
 
 
-cdef void _nobody(Engine* g, Conn* src, Msg* m) noexcept nogil:
-    """What the sender would get if nobody listened to the subject."""
-    cdef char text[HEAD_MAX + 64]
-    cdef uint32_t at = 28
-    if m.reply_len == 0 or not src.flags & NO_RESPONDERS or m.subject_len > HEAD_MAX:
-        return
-    memcpy(text, b"NATS/1.0 503\r\nNats-Subject: ", at)
-    memcpy(&text[0] + at, m.subject, m.subject_len)
-    at += m.subject_len
-    memcpy(&text[0] + at, b"\r\n\r\n", 4)
-    answer_message(g, NULL, src.account, m.reply, m.client_reply_len, text, at + 4, NULL, 0)
-
-
 cdef bint ack_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     """The sink of ``$JS.ACK.>``. Kinds with an argument are for Python."""
     cdef Engine* g = <Engine*>context
@@ -165,7 +152,7 @@ cdef bint ack_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     cdef const char* body = m.body + m.header_len
     cdef uint32_t n = m.size - m.header_len
     if not _parse(g, src.account, m.subject, m.subject_len, 9, &a) or a.consumer.ack_policy in (ACK_NONE, ACK_FLOW):
-        _nobody(g, src, m)
+        k.unheard = 1  # perhaps somebody behind a link knows the consumer
         return True
     if n == 0 or equals(body, n, b"+ACK", 4) or equals(body, n, b"+OK", 3):
         consumer_ack(a.consumer, a.seq, False)
@@ -195,7 +182,7 @@ cdef bint flow_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     cdef char asked[HEAD_MAX]
     cdef uint32_t n
     if not _parse(g, src.account, m.subject, m.subject_len, 5, &a) or not a.consumer.flow_control:
-        _nobody(g, src, m)
+        k.unheard = 1  # perhaps somebody behind a link knows the consumer
         return True
     c = a.consumer
     if c.question == 0:

@@ -126,6 +126,9 @@ cdef bint _to_server(Core* k, Conn* src, Plan* p, Target* t, Msg* m) noexcept no
         m = &local
     if sub.sink == NULL or not sub.sink(sub.sink_context, k, src, m):
         _to_inbox(k, src, sub, m)
+    if k.unheard:
+        k.unheard = 0
+        return False
     return True
 
 

@@ -232,8 +232,7 @@ cdef void permits_add(Permits* p, int which, const char* subject, size_t n, cons
         s = &p.sub_allow
     else:
         s = &p.sub_deny
-        if qn == 0:
-            _remember(&p.sub_deny_patterns, subject, n)
+        _remember(&p.sub_deny_patterns, subject, n)
     node = sublist_node(s, subject, n, True)
     if qn:
         node_group(s, node, queue, qn, True)

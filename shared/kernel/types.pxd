@@ -531,6 +531,7 @@ cdef struct Core:
     work_fn work  # called at the end of each round, before what was written is flushed; NULL: nobody
     void* work_context
     uint8_t working
+    uint8_t unheard  # a sink took a message that was for nobody: it does not count as delivered
     AccountState* accounts  # all
     cross_fn cross
     Service** crossings  # met while a plan was carried out; they follow when it is done

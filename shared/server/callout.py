@@ -160,7 +160,7 @@ class Callout:
             if not answer.done():
                 answer.set_result(body)
 
-        now_ns, timeout_ns = server.clock.monotonic_ns(), server.options.authorization.timeout_ns
+        now_ns, timeout_ns = server.clock.monotonic_ns(), server.options.auth_timeout_ns
         inbox = self._inbox()
         subscription = server.kernel.subscribe(account, inbox, None, lambda *message: settle(message[3]))
         alarm = server.alarms.at(now_ns + timeout_ns, lambda: settle(None))

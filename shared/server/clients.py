@@ -251,6 +251,7 @@ class Clients:
         server = self._server
         headers = c.headers and not server.options.no_header_support
         now = server.clock.monotonic_ns()
+        max_payload, max_subs = server.members.bounds(identity)
         first_info = None
         if c.protocol >= 1:
             first_info = encode_info(
@@ -261,9 +262,9 @@ class Clients:
                     connect_info=True,
                     remote_account=identity.account,
                     acc_is_sys=server.is_system(identity.account),
+                    max_payload=max_payload,
                 )
             )
-        max_payload, max_subs = server.members.bounds(identity)
         client.conn.configure(
             account=server.account(identity.account),
             permissions=server.members.permissions(identity),

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from phloem.shared.server.server import Server
 
 
-def client_info(server: "Server", **fields: Any) -> Info:
-    """INFO for a client, with ``fields`` set as well."""
+def client_info(server: "Server", *, max_payload: int | None = None, **fields: Any) -> Info:
+    """INFO for a client, with ``fields`` set as well; ``max_payload`` is the server's until it is known who it is."""
     o = server.options
     host, port = o.host, server.port
     if o.client_advertise:
@@ -26,7 +26,7 @@ def client_info(server: "Server", **fields: Any) -> Info:
         port=port,
         headers=not o.no_header_support,
         auth_required=server.login.required,
-        max_payload=o.max_payload,
+        max_payload=o.max_payload if max_payload is None else max_payload,
         jetstream=server.jetstream is not None,
         domain=o.jetstream.domain if server.jetstream is not None and o.jetstream is not None else "",
         api_lvl=API_LEVEL,

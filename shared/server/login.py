@@ -362,7 +362,7 @@ class Login:
 
     @property
     def _timeout_ns(self) -> int:
-        return self._server.options.authorization.timeout_ns
+        return self._server.options.auth_timeout_ns
 
 
 def authenticator(o: "Options") -> Authenticator:

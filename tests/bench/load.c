@@ -14,6 +14,7 @@
  *   load js-push  --messages 1000000 [--max-ack-pending N] [--no-acks] [--flow-control] [--policy P] [--filter F]
  *   load js-filter --messages 10                                 so many consumers, each for one group of keys
  *
+ * --tls is for all of them: INFO, a handshake, CONNECT (secure.c).
  * --peer-user: subscribers and responders are somebody else, in another account; --heard-subject: what they hear
  * there.
  *

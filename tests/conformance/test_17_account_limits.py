@@ -127,3 +127,13 @@ async def test_requests_to_jetstream_go_to_the_default_domain(broker: Brokers) -
         await client.expect("MSG $JS.hub.API.INFO 1 0\r\n\r\nMSG $JS.hub.API.STREAM.NAMES 1 0\r\n\r\n")
         client.send("PUB $KV.bucket.key 0\r\n\r\n")
         await client.expect("MSG $JS.hub.API.$KV.bucket.key 1 0\r\n\r\n")
+
+
+async def test_info_has_what_the_user_may_send(broker: Brokers) -> None:
+    server = broker.shared(LIMITS)
+    for name, most in (("payload", 10), ("large", 100), ("free", 100)):
+        async with await server.connect() as client:
+            await client.expect_info()
+            client.send(f'CONNECT {{"verbose":false,"protocol":1,"user":"{name}","pass":"p"}}\r\nPING\r\n')
+            await client.expect(b"PONG\r\n")
+            assert (await client.expect_info())["max_payload"] == most

@@ -103,13 +103,13 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 async def shut_out(server: Broker, tls: ssl.SSLContext) -> None:
     """The handshake fails, or the server ends it as soon as it has seen the certificate (TLS 1.3)."""
-    client = await greeted(server)
-    try:
-        await client.start_tls(tls)
-    except (ssl.SSLError, ConnectionError):
-        return
-    send_connect(client)
-    await client.expect_close()
+    async with await greeted(server) as client:
+        try:
+            await client.start_tls(tls)
+        except (ssl.SSLError, ConnectionError):
+            return
+        send_connect(client)
+        await client.expect_close()
 
 
 async def first(server: Broker, tls: ssl.SSLContext) -> RawClient:
@@ -144,9 +144,9 @@ async def test_tls_a_client_that_does_not_trust_the_server(
     broker: Brokers, certificates: Certificates
 ) -> None:
     server = broker.shared(SIMPLE, certificates.files)
-    client = await greeted(server)
-    with pytest.raises((ssl.SSLError, ConnectionError)):
-        await client.start_tls(ssl.create_default_context())
+    async with await greeted(server) as client:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await client.start_tls(ssl.create_default_context())
     (await let_in(server, tls=certificates.client())).close()
 
 
@@ -209,6 +209,7 @@ async def test_tls_timeout_after_the_beginning(broker: Brokers, certificates: Ce
     slow.send(bytes([22, 3, 1, 2, 0, 1]))
     (await let_in(server, tls=certificates.client())).close()
     await slow.expect_close()
+    slow.close()
 
 
 async def test_tls_rate_limit(broker: Brokers, certificates: Certificates) -> None:

@@ -164,11 +164,9 @@ async def test_a_program_reads_the_devices_stream(fleet: Fleet) -> None:
     got = []
     for msg in await puller.fetch(5, timeout=TIMEOUT_S):
         got.append(msg.data)
-        await msg.ack()
+        await msg.ack_sync(timeout=TIMEOUT_S)
     assert got == [b"0", b"1", b"2", b"3", b"4"]
-    async with asyncio.timeout(TIMEOUT_S):
-        while (await puller.consumer_info()).num_ack_pending:
-            pass
+    assert (await puller.consumer_info()).num_ack_pending == 0
 
 
 @with_each_edge

@@ -126,7 +126,8 @@ class Login:
 async def ended(client: RawClient) -> bytes:
     """What the server said until it closed; a peer that waits for more has to go by itself."""
     client.send("PING\r\n")
-    return await client.read_until_close()
+    async with client:
+        return await client.read_until_close()
 
 
 class Bystander:
@@ -192,22 +193,20 @@ SHOWN = ("stranger", "expired", "future", "usage", "tampered", "")
 async def hostile_handshake(server: Broker, contexts: dict[str, ssl.SSLContext], number: int) -> None:
     """One peer's handshake, which must not come to anything."""
     r = Random(number)
-    peer = await server.connect()
-    await peer.expect_info()
-    if r.random() < 0.5:
-        hello = r.choice(HELLOS)
-        peer.send(hello if r.random() < 0.5 else hello + r.randbytes(r.randrange(300)))
-        if r.random() < 0.7:
-            peer.close()
-        else:
-            await peer.read_until_close()
-        return
-    try:
-        await peer.start_tls(contexts[r.choice(SHOWN)])
-    except (ssl.SSLError, ConnectionError):
-        return
-    peer.send("CONNECT {}\r\nPING\r\n")
-    assert b"PONG" not in await peer.read_until_close()
+    async with await server.connect() as peer:
+        await peer.expect_info()
+        if r.random() < 0.5:
+            hello = r.choice(HELLOS)
+            peer.send(hello if r.random() < 0.5 else hello + r.randbytes(r.randrange(300)))
+            if r.random() < 0.3:
+                await peer.read_until_close()
+            return
+        try:
+            await peer.start_tls(contexts[r.choice(SHOWN)])
+        except (ssl.SSLError, ConnectionError):
+            return
+        peer.send("CONNECT {}\r\nPING\r\n")
+        assert b"PONG" not in await peer.read_until_close()
 
 
 @pytest.mark.timeout(600)

@@ -64,9 +64,13 @@ async def test_the_hubs_jetstream_is_not_ours(world: World) -> None:
         await down.jetstream(timeout=TIMEOUT_S).account_info()
 
 
-async def test_a_stream_of_the_edge_is_read_at_the_hub(world: World) -> None:
+@pytest.mark.parametrize("kind", ["nats-server", "ours", "ours with streams of its own"])
+async def test_a_stream_of_the_edge_is_read_at_the_hub(world: World, kind: str) -> None:
     """What was published while nobody at the hub listened is there, through the edge's domain."""
-    hub = await world.real()
+    streams = {"jetstream": {"store_dir": str(world.folder / "hub"), "domain": "hub"}}
+    hub = await (
+        world.real() if kind == "nats-server" else world.ours("HUB", **(streams if "streams" in kind else {}))
+    )
     store = {"store_dir": str(world.folder / "edge"), "domain": "edge"}
     edge = await world.ours(leafnodes={"remotes": [{"url": leaf_url(hub)}]}, jetstream=store)
     up, down = await world.client(hub), await world.client(edge)

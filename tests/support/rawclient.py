@@ -88,13 +88,19 @@ class RawClient:
         return cls(incoming)
 
     async def start_tls(self, context: ssl.SSLContext, name: str = "localhost") -> Tls:
-        """Shake hands; ssl.SSLError or OSError if nothing comes of it. What is sent from then on is sealed."""
+        """Shake hands; ssl.SSLError or OSError if nothing comes of it, and then the connection is cut. What is sent
+        from then on is sealed.
+        """
         self._in.tls = tls = Tls(context, name)
         self._transport.write(tls.start())
-        if self._in.closed:
-            raise ConnectionResetError("the peer left")
-        async with asyncio.timeout(TIMEOUT_S):
-            await tls.done
+        try:
+            if self._in.closed:
+                raise ConnectionResetError("the peer left")
+            async with asyncio.timeout(TIMEOUT_S):
+                await tls.done
+        except BaseException:
+            self.close()
+            raise
         return tls
 
     async def __aenter__(self) -> Self:

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from phloem.shared.errors import ConfigError
-from phloem.shared.server.load import load, load_mapping, merge, start_warnings, validate
+from phloem.shared.server.load import load, load_mapping, merge
 from phloem.shared.server.load_tls import override, usage
 from phloem.shared.server.options import Options
+from phloem.shared.server.validation import start_warnings, validate
 from tests.support.certificates import Certificates
 from tests.unit.server.test_differential import judged, our_verdict
 
