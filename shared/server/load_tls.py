@@ -200,8 +200,9 @@ def validate(options: Options) -> None:
     Raises:
         ConfigError: With nats-server's text and no position.
     """
-    if options.resolver_tls is not None and options.resolver_tls.curve_preferences:
-        raise ConfigError("curve_preferences are not supported by phloem in resolver_tls")
+    for name in ("curve_preferences", "pinned_certs"):  # Python's contexts cannot, and nats-server does not
+        if options.resolver_tls is not None and getattr(options.resolver_tls, name):
+            raise ConfigError(f"resolver_tls: {name} are not supported by phloem here")
     leaf = options.leafnodes
     for block, where in ((options.tls, "tls"), (leaf.tls if leaf.port else None, "leafnodes.tls")):
         if block is not None and not block.pairs:

@@ -404,7 +404,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = None
     resolver_tls: Annotated[
         TLS | None,
-        Opt("TLS of a resolver that is a https:// URL.", example=REMOTE_TLS_EXAMPLE, reload=True),
+        Opt(
+            "TLS of a resolver that is a https:// URL; without curve_preferences and pinned_certs.",
+            example=REMOTE_TLS_EXAMPLE,
+            reload=True,
+        ),
     ] = None
     resolver_preload: Annotated[
         dict[str, str],

@@ -21,6 +21,7 @@ from nats.js.api import ExternalStream, RetentionPolicy, StreamSource
 
 from tests.interop.fleet import TIMEOUT_S, Fleet, new_fleet, phloem
 from tests.interop.links import Inbox, settled
+from tests.support.server_process import StartFailed
 
 MARK = b"sent on purpose"
 # hub and edge
@@ -325,6 +326,26 @@ async def test_a_new_certificate(fleet: Fleet) -> None:
     await reader.readline()
     await writer.start_tls(context, server_hostname="127.0.0.2")  # the name that only the new one has
     writer.transport.abort()
+
+
+async def test_a_card_that_was_copied(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--encrypt``: what is stored cannot be read without the key, which is in the environment alone."""
+    monkeypatch.setenv("PHLOEM_STORE_KEY", "nowhere-on-the-card")
+    folder = await fleet.enroll("pump1", "--encrypt")
+    edge = await fleet.edge("pump1")
+    js = (await fleet.local(edge)).jetstream()
+    await js.add_stream(name="pump1", subjects=["pump1.level"])
+    await js.publish("pump1.level", MARK)
+    await asyncio.to_thread(edge.stop)
+    files = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > len(list(folder.iterdir()))
+    assert not [file for file in files if MARK in file or b"nowhere-on-the-card" in file]
+    monkeypatch.delenv("PHLOEM_STORE_KEY")
+    with pytest.raises(StartFailed, match="PHLOEM_STORE_KEY"):
+        await fleet.edge("pump1")
+    monkeypatch.setenv("PHLOEM_STORE_KEY", "nowhere-on-the-card")
+    js = (await fleet.local(await fleet.edge("pump1"))).jetstream()
+    assert (await js.get_msg("pump1", 1)).data == MARK
 
 
 async def test_streams_of_the_hub_with_credentials(fleet: Fleet) -> None:

@@ -1,13 +1,16 @@
 """The block ``tls``: what nats-server says of the same files, flags, and what follows from a block."""
 
+import ssl
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.load import load, load_mapping, merge
-from phloem.shared.server.load_tls import override, usage
+from phloem.shared.server.load_tls import https_context, override, usage
 from phloem.shared.server.options import Options
+from phloem.shared.server.options_tls import TLS
 from phloem.shared.server.validation import start_warnings, validate
 from tests.support.certificates import Certificates
 from tests.unit.server.test_differential import judged, our_verdict
@@ -161,6 +164,32 @@ def test_warning_about_insecure() -> None:
     remote = {"url": "tls://h", "tls": {"insecure": True}}
     found = start_warnings(merge(load_mapping({"leafnodes": {"remotes": [remote]}}), {}))
     assert any("DO NOT USE IN PRODUCTION" in warning for warning in found)
+
+
+@pytest.mark.parametrize(
+    ("block", "oldest"),
+    [
+        (TLS(), ssl.TLSVersion.TLSv1_2),
+        (TLS(min_version="1.3"), ssl.TLSVersion.TLSv1_3),
+        (TLS(cipher_suites=("TLS_AES_128_GCM_SHA256",)), ssl.TLSVersion.TLSv1_3),
+        (TLS(cipher_suites=("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",)), ssl.TLSVersion.TLSv1_2),
+    ],
+)
+def test_context_for_web_servers(block: TLS, oldest: ssl.TLSVersion) -> None:
+    context = https_context(block)
+    assert context.minimum_version == oldest
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    older = [cipher["name"] for cipher in context.get_ciphers() if cipher["protocol"] == "TLSv1.2"]
+    if "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" in block.cipher_suites:
+        assert older == ["ECDHE-RSA-AES128-GCM-SHA256"]
+    context = https_context(msgspec.structs.replace(block, insecure=True))
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_NONE, False)
+
+
+@pytest.mark.parametrize("entry", [{"curve_preferences": ["X25519"]}, {"pinned_certs": ["ab" * 32]}])
+def test_what_a_resolver_cannot_have(entry: dict[str, list[str]]) -> None:
+    with pytest.raises(ConfigError, match=f"resolver_tls: {next(iter(entry))} are not supported"):
+        validate(merge(load_mapping({"resolver_tls": entry}), {}))
 
 
 def test_usage_names_suites_and_curves() -> None:
