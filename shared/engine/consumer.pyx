@@ -333,7 +333,7 @@ cdef void _with_headers(Consumer* c, Record* r) noexcept nogil:
 cdef bint _crowded(Plan* plan) noexcept nogil:
     """Whether what waits for the receivers is so much that more would only be cut off."""
     cdef uint32_t i
-    for i in range(plan.ntargets):
+    for i in range(plan.ntargets + plan.nforeign):
         if plan.targets[i].conn.pending > BLOCKED:
             return True
     for i in range(plan.nlinks):
@@ -344,7 +344,7 @@ cdef bint _crowded(Plan* plan) noexcept nogil:
 
 cdef bint _own(Plan* plan) noexcept nogil:
     cdef uint32_t i
-    for i in range(plan.ntargets):
+    for i in range(plan.ntargets + plan.nforeign):
         if plan.targets[i].conn.kind == SYSTEM:
             return True
     return False
@@ -527,7 +527,7 @@ cdef void _look_for_interest(Consumer* c) noexcept nogil:
     plan = plan_for(c.stream.engine.core, a, &c.source, c.deliver_subject, c.deliver_len)
     active = plan.nlinks > 0
     if c.group_len == 0:
-        active = active or plan.ntargets > 0
+        active = active or plan.ntargets > 0 or plan.nforeign > 0
     for i in range(plan.ngroups):
         if c.group_len and equals(&plan.groups[i].name_from.name[0], plan.groups[i].name_from.name_len,
                                   c.deliver_group, c.group_len):

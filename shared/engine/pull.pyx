@@ -76,7 +76,7 @@ cdef void say_heartbeat(Consumer* c, const char* to, uint32_t n, const char* sta
 
 cdef bint somebody_listens(Consumer* c, const char* subject, uint32_t n) noexcept nogil:
     cdef Plan* p = plan_for(c.stream.engine.core, c.stream.account, &c.source, subject, n)
-    return p.ntargets > 0 or p.nlinks > 0 or p.ngroups > 0
+    return p.ntargets > 0 or p.nforeign > 0 or p.nlinks > 0 or p.ngroups > 0
 
 
 # --- the queue -------------------------------------------------------------------------------------

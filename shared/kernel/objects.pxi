@@ -640,7 +640,7 @@ cdef class Kernel:
     def interested(self, Account account not None, bytes subject not None):
         cdef Plan* p = plan_for(&self.k, account.a, &self.k.internal, subject, min(len(subject), NAME_MAX))
         self.k.internal.last_plan = NULL
-        return p.ntargets + p.nlinks + p.ngroups > 0
+        return p.ntargets + p.nforeign + p.nlinks + p.ngroups > 0
 
     def subscribe(self, Account account not None, bytes subject not None, bytes queue, callback):
         cdef bytes sid

@@ -145,6 +145,8 @@ class RemoteOrigin:
         self.current: RemoteFeed | None = None
         self._problem: ApiError | None = None
         self._answers = self._messages = 0  # subscriptions
+        self._where = ""  # subject of the messages, while it is listened to
+        self._early: list[tuple[bytes, bytes, bytes, bytes]] = []  # came before the answer
         self._asked: Place | None = None  # the question that is out
         self._asked_ns = self._heard_ns = 0
         self._fails = 0
@@ -182,6 +184,10 @@ class RemoteOrigin:
         wanted = question(self._asker, self._source, place, deliver, old=self._token() if self._old else "")
         self._asked, self._asked_ns = place, self._system.clock.monotonic_ns()
         self._answers = kernel.subscribe(account, reply, None, self._answered)
+        if (
+            self._source.consumer is None
+        ):  # before it is asked for: the first messages come right behind the answer
+            self._listen(deliver)
         nobody = self.send(wanted.subject, reply, wanted.header, wanted.body) == 0
         if self._asked is place:  # else the answer is here already
             self._later(0 if nobody else limits.ORIGIN_ANSWER_NS)
@@ -202,12 +208,28 @@ class RemoteOrigin:
         self.current = feed
         self._heard_ns = self._system.clock.monotonic_ns()
         where = self._source.consumer.deliver_subject if self._source.consumer else opened.deliver_subject
-        self._messages = self._system.server.kernel.subscribe(
-            self._stream.account.kernel_account, where.encode(), None, self._heard
-        )
+        self._listen(where)
         self._later(limits.ORIGIN_SILENCE_NS)
+        early, self._early = self._early, []
+        for message in early:
+            self._heard(*message)
+
+    def _listen(self, where: str) -> None:
+        """To the subject of the messages, if not already."""
+        if where == self._where:
+            return
+        self._hush()
+        account, kernel = self._stream.account.kernel_account, self._system.server.kernel
+        self._messages, self._where = kernel.subscribe(account, where.encode(), None, self._heard), where
+
+    def _hush(self) -> None:
+        self._early = []
+        if self._where:
+            self._where = ""
+            self._system.server.kernel.unsubscribe(self._messages)
 
     def _refused(self, problem: ApiError) -> None:
+        self._hush()
         at_once = False
         if problem.err_code == ANOTHER and not self._anew:
             self._anew = at_once = True
@@ -231,6 +253,8 @@ class RemoteOrigin:
     def _heard(self, subject: bytes, reply: bytes, header: bytes, payload: bytes) -> None:
         feed = self.current
         if feed is None:
+            if self._asked is not None and len(self._early) < limits.ORIGIN_EARLY_MAX:
+                self._early.append((subject, reply, header, payload))  # the answer is on its way
             return
         self._heard_ns = self._system.clock.monotonic_ns()
         feed.heard(subject, reply, header, payload)
@@ -243,9 +267,8 @@ class RemoteOrigin:
         self._failed()
 
     def _hang_up(self) -> None:
-        if self.current is not None:
-            self.current = None
-            self._system.server.kernel.unsubscribe(self._messages)
+        self.current = None
+        self._hush()
 
     # --- time --------------------------------------------------------------------------------------------
 
@@ -266,6 +289,7 @@ class RemoteOrigin:
         self._timer = None
         if self._asked is not None:  # nobody has answered
             self._unask()
+            self._hush()
             self._failed()
         elif self.current is None:
             self._ask()
