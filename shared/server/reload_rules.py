@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from phloem.shared import limits
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.declare import declared
 from phloem.shared.server.durations import format_duration
@@ -115,7 +116,8 @@ def _field(name: str, before: Any, after: Any) -> str:
     if name in SECRET:
         return f'field "{shown}"'
     if name == "timeout_ns":  # nats-server has seconds there
-        return f'field "{shown}": old={before / 1e9:g}, new={after / 1e9:g}'
+        was, will_be = ((value or limits.AUTH_TIMEOUT_NS) / limits.SECOND_NS for value in (before, after))
+        return f'field "{shown}": old={was:g}, new={will_be:g}'
     return f'field "{shown}": old={_show(name, before)}, new={_show(name, after)}'
 
 

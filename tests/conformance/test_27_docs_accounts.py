@@ -271,7 +271,6 @@ async def test_a_service_with_nobody_there(broker: Brokers) -> None:
         ("{account: A, subject: b.>}", "{account: D, subject: b.>}"),
         ("{account: A, subject: puba.>}", "{account: A, subject: b.>}"),
         ("{account: A, subject: pubq.C}", "{account: A, subject: q.b}"),
-        ("prefix: from_a}", "prefix: from_a, to: x.>}"),
     ],
 )
 def test_imports_that_nobody_exports(broker: Brokers, written: str, instead: str) -> None:

@@ -1,4 +1,4 @@
-"""Streams of another account: its API and its deliveries, as far as it exports them (jetstream.md 2.9, section 8 row 40)."""
+"""Streams of another account: its API and its deliveries, as far as it exports them (jetstream.md 2.9)."""
 
 import base64
 from collections.abc import AsyncIterator

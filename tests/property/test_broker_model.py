@@ -95,13 +95,13 @@ def run(driver: BrokerDriver, script: Script) -> None:
         driver.close_all()
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(script=scripts)
 def test_the_model_is_nats_servers(real: BrokerDriver, script: Script) -> None:
     run(real, script)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(script=scripts)
 def test_every_byte_is_the_models(kernel: BrokerDriver, script: Script) -> None:
     run(kernel, script)
