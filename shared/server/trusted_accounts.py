@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from phloem.shared import limits
-from phloem.shared.accounts.definition import Definition, Export, Import, Limits
+from phloem.shared.accounts.definition import Definition, Limits
 from phloem.shared.accounts.from_claims import definition
 from phloem.shared.errors import ConfigError, InvalidJWT
 from phloem.shared.kernel import Reason
@@ -23,7 +23,7 @@ from phloem.shared.security.account_rules import tiers
 from phloem.shared.security.claims import OPEN_LIMITS, AccountClaims, JetStreamLimits, OperatorLimits
 from phloem.shared.security.claims import Account as AccountBody
 from phloem.shared.security.nkeys import Prefix, is_public
-from phloem.shared.security.trust import Account, Trust, activates, verify_account
+from phloem.shared.security.trust import Account, Trust, verify_account
 from phloem.shared.server.definitions import with_default_domain
 from phloem.shared.server.options_jetstream import SINGLE_TIER, AccountJetStream
 from phloem.shared.server.options_trust import MEMORY, URL
@@ -52,14 +52,12 @@ NOTHING = Limits(connections=0, subscriptions=0, payload=0, leafnodes=0)
 class TrustedAccount:
     """One of them. ``token`` is the JWT that holds; ``expired``: nobody comes in, until there is a new one."""
 
-    __slots__ = ("account", "alarm", "definition", "expired", "imports", "token", "updated_ns")
+    __slots__ = ("account", "alarm", "definition", "expired", "token", "updated_ns")
 
     def __init__(self, account: Account, token: str) -> None:
         self.account = account
         self.token = token
         self.definition: Definition = definition(account.claims)
-        written = (entry for entry in account.claims.nats.imports if entry is not None)
-        self.imports = dict(zip(self.definition.imports, written, strict=True))
         self.alarm: Alarm | None = None
         self.expired = False
         self.updated_ns = 0
@@ -82,8 +80,6 @@ class TrustedAccounts:
         self.trust = trust
         self.resolver: Resolver = MemoryResolver({})
         self.pinned: frozenset[str] | None = None
-        self._activation: Alarm | None = None  # for the first activation that runs out
-        self._activation_ends_s = 0
         self._known: dict[str, TrustedAccount] = {}
         self._fetching: dict[str, asyncio.Task[TrustedAccount]] = {}
         self._room = asyncio.Semaphore(limits.ACCOUNT_FETCHES)
@@ -327,34 +323,12 @@ class TrustedAccounts:
     # --- imports ---------------------------------------------------------------------------------------------
 
     def _publish_definitions(self) -> None:
-        """Tell what crosses between accounts now, and when that will change because an activation runs out."""
-        if self._activation is not None:
-            self._activation.cancel()
-        self._activation, self._activation_ends_s = None, 0
+        """Tell what crosses between accounts now."""
         domains = self._server.options.default_js_domain
         definitions = {
             name: with_default_domain(known.definition, domains) for name, known in self._known.items()
         }
         self._server.crossings.define(definitions)
-        if self._activation_ends_s:
-            left_s = self._activation_ends_s - self._server.clock.wall_ns() // SECOND_NS
-            due_ns = self._server.clock.monotonic_ns() + max(left_s, 0) * SECOND_NS
-            self._activation = self._server.alarms.at(due_ns, self._publish_definitions)
-            self._server.schedule()
-
-    def activated(self, exporter: Definition, export: Export, importer: str, entry: Import) -> bool:
-        """Whether an account may have something that it needs an activation for (``crossings.Judge``)."""
-        known, asking = self._known.get(exporter.name), self._known.get(importer)
-        written = asking.imports.get(entry) if asking is not None else None
-        if known is None or written is None:
-            return False
-        now_s = self._server.clock.wall_ns() // SECOND_NS
-        found = activates(known.account, importer, written, now_s, export.revocations)
-        if found is None:
-            return False
-        if found.exp:
-            self._activation_ends_s = min(filter(None, (self._activation_ends_s, found.exp)))
-        return True
 
 
 def jetstream_limits(granted: OperatorLimits) -> AccountJetStream | None:
