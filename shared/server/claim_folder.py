@@ -6,7 +6,6 @@ them is what servers compare. Nobody but this process writes here; ``reload`` lo
 
 import contextlib
 import hashlib
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from phloem.shared.limits import SECOND_NS
 from phloem.shared.security.nkeys import is_public
 from phloem.shared.security.tokens import decode_generic
 from phloem.shared.server.secret_files import write_secret
+from phloem.shared.store.folder import sync_folder
 
 SUFFIX, DELETED = ".jwt", ".jwt.deleted"
 FULL = "jwt store is full"
@@ -144,7 +144,7 @@ class ClaimFolder:
                 path.unlink()
             else:
                 path.rename(path.with_name(f"{name}{DELETED}"))
-        _sync(self._folder)
+        sync_folder(str(self._folder))
         del self._kept[name]
         self._deleted(name)
 
@@ -196,11 +196,3 @@ def _expires_s(token: str) -> int:
         return decode_generic(token).exp
     except InvalidJWT:
         return 0
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

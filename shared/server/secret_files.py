@@ -10,6 +10,7 @@ from pathlib import Path
 from phloem.shared import limits
 from phloem.shared.errors import ConfigError
 from phloem.shared.security.nkeys import wipe
+from phloem.shared.store.folder import sync_folder
 
 SECRET_MODE = 0o600
 
@@ -67,7 +68,7 @@ def write_secret(path: str | Path, content: bytes | bytearray, *, replace: bool 
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(scratch)
-    _sync_folder(wanted.parent)
+    sync_folder(str(wanted.parent))
 
 
 def _larger(content: bytearray) -> bytearray:
@@ -75,11 +76,3 @@ def _larger(content: bytearray) -> bytearray:
     grown[: len(content)] = content
     wipe(content)
     return grown
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -22,7 +22,7 @@ import lmdb
 from phloem.shared.limits import STORE_COMPACT_MOVE_BYTES
 from phloem.shared.store import keyring
 from phloem.shared.store.encrypt import renewed
-from phloem.shared.store.folder import sync_folder
+from phloem.shared.store.folder import sync_file, sync_folder
 from phloem.shared.store.held import Progress, held, quiet
 from phloem.shared.store.inspect import DATABASES, Inspector
 from phloem.shared.store.store import StoreError
@@ -104,11 +104,7 @@ def _copy(data: mmap.mmap, new: Path, progress: Progress) -> None:
     finally:
         inspector.close()
         env.close()
-    fd = os.open(new, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync_file(str(new))
 
 
 def _parts(entries: Iterator[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes, bytes]]]:

@@ -24,7 +24,7 @@ import lmdb
 
 from phloem.shared.limits import STORE_COMPACT_MOVE_BYTES
 from phloem.shared.store import inspect, keyring
-from phloem.shared.store.folder import make_folder, refusal, sync_folder, wipe_file
+from phloem.shared.store.folder import make_folder, refusal, sync_file, sync_folder, wipe_file
 from phloem.shared.store.frames import generations_in
 from phloem.shared.store.held import Progress, held, quiet
 from phloem.shared.store.inspect import DATABASES, Inspector, Reader
@@ -237,11 +237,7 @@ def _copy(path: Path, new: Path, current: Secret, coming: Secret, progress: Prog
         finally:
             inspector.close()
             env.close()
-    fd = os.open(new, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync_file(str(new))
 
 
 def _resealed(

@@ -13,6 +13,15 @@ def sync_folder(folder: str) -> None:
         os.close(fd)
 
 
+def sync_file(path: str) -> None:
+    """What is in it is on the disk, by whomever it was written."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def make_folder(folder: str) -> None:
     """Makes it and what is above it, if need be; their names are on the disk."""
     if os.path.isdir(folder):
