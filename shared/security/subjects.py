@@ -1,16 +1,6 @@
-"""Subjects in claims: the JWT library's simple questions, and the server's."""
+"""Subjects in claims: the JWT library's simple questions; the server's are in ``wire.subjects``."""
 
 from phloem.shared.security.issues import Issues, quoted
-
-_SPACES = " \t\r\n\f"
-
-
-def is_valid(subject: str) -> bool:
-    """Whether the server would subscribe to it: no empty token, no white space, ``>`` last."""
-    tokens = subject.split(".")
-    if any(not token or any(space in token for space in _SPACES) for token in tokens):
-        return False
-    return ">" not in tokens[:-1]
 
 
 def check_subject(subject: str, issues: Issues) -> None:

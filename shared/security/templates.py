@@ -22,7 +22,7 @@ from phloem.shared.security.claims import (
     UserPermissionLimits,
 )
 from phloem.shared.security.issues import quoted
-from phloem.shared.security.subjects import is_valid
+from phloem.shared.wire.subjects import is_valid
 
 _TEMPLATE = re.compile(r"\{\{([^}]+)\}\}")
 TOO_MANY = f"template expansion exceeds limit: {limits.TEMPLATE_SUBJECTS}"

@@ -33,6 +33,7 @@ from phloem.shared.server.options_phloem import Serial
 from phloem.shared.server.options_tls import TLS
 from phloem.shared.server.options_trust import AuthCallout, Proxy, Resolver
 from phloem.shared.server.unsupported import UNSUPPORTED, Unsupported, check
+from phloem.shared.wire.subjects import is_valid
 
 Fields = dict[str, Any]  # field name of a struct to its value; for blocks, the struct
 
@@ -315,7 +316,7 @@ def _check_serial(value: Value, serial: Serial) -> None:
     if not (serial.subject or serial.command_subject):
         raise value.error(f'serial "{serial.name}" needs a subject, a command_subject or both')
     for subject in (serial.subject, serial.command_subject):
-        if subject and not load_auth.is_valid_subject(subject):
+        if subject and not is_valid(subject):
             raise value.error(f'subject "{subject}" is not a valid subject')
     if "*" in serial.subject.split(".") or ">" in serial.subject:
         raise value.error(f'serial "{serial.name}" cannot publish to "{serial.subject}", it has a wildcard')

@@ -24,15 +24,9 @@ from phloem.shared.server.options_auth import (
     SubjectPermission,
     User,
 )
+from phloem.shared.wire.subjects import is_valid
 
 BCRYPT = re.compile(r"\$2[abxy]\$\d{2}\$.*", re.DOTALL)
-_WHITESPACE = re.compile(r"[ \t\r\n\f]")
-
-
-def is_valid_subject(subject: str) -> bool:
-    """Whether one could subscribe to it: tokens without whitespace, none empty, ``>`` only at the end."""
-    tokens = subject.split(".")
-    return all(tokens) and ">" not in tokens[:-1] and not _WHITESPACE.search(subject)
 
 
 def subjects(reading: Reading, key: str, value: Value, _option: Declared) -> tuple[str, ...]:
@@ -206,15 +200,15 @@ def _subjects(reading: Reading, key: str, value: Value, *, queues: bool) -> tupl
 
 
 def _check_subject(value: Value, entry: str, *, queues: bool) -> None:
-    if is_valid_subject(entry):
+    if is_valid(entry):
         return
     parts = entry.split()
     if not queues or len(parts) != 2:
         # nats-server gives this one without a position
         raise ConfigError(f'subject "{entry}" is not a valid subject')
-    if not is_valid_subject(parts[0]):
+    if not is_valid(parts[0]):
         raise value.error(f'subject "{parts[0]}" is not a valid subject')
-    if not is_valid_subject(parts[1]):
+    if not is_valid(parts[1]):
         raise value.error(f'queue "{parts[1]}" is not a valid queue')
 
 

@@ -12,9 +12,9 @@ from phloem.shared.errors import ConfigError
 from phloem.shared.server.conf.parser import Value
 from phloem.shared.server.declare import Declared
 from phloem.shared.server.durations import parse_duration
-from phloem.shared.server.load_auth import is_valid_subject
 from phloem.shared.server.load_values import Reading, go_type, string
 from phloem.shared.server.options_accounts import Export, Import, Source
+from phloem.shared.wire.subjects import is_valid
 from phloem.shared.wire.transform import BadTransform
 
 RESPONSE_TYPES = {
@@ -181,7 +181,7 @@ def mappings(reading: Reading, key: str, value: Value, _option: Declared) -> tup
     found = dict[str, SubjectMapping]()
     for subject, item in value.data.items():
         try:
-            if not is_valid_subject(subject):
+            if not is_valid(subject):
                 raise value.error(f'Subject "{subject}" is not a valid subject')
             found[subject] = SubjectMapping(subject, _destinations(reading, subject, item))
         except ConfigError as error:

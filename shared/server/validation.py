@@ -12,6 +12,7 @@ from phloem.shared.server.durations import format_duration
 from phloem.shared.server.options import Options
 from phloem.shared.server.options_trust import CACHE, FULL, URL
 from phloem.shared.wire.info import PROTOCOL_VERSION
+from phloem.shared.wire.subjects import is_valid
 
 NOT_NEGATIVE = (
     "max_control_line",
@@ -227,7 +228,7 @@ def _check_domains(options: Options) -> None:
     for name, domain in options.default_js_domain.items():
         if name == (options.system_account or SYSTEM_ACCOUNT):
             raise ConfigError(f'system account "{name}" can not be in default_js_domain')
-        if domain and not load_auth.is_valid_subject(f"$JS.{domain}.API.>"):
+        if domain and not is_valid(f"$JS.{domain}.API.>"):
             text = f'"{name}" with invalid domain name "{domain}"'
             raise ConfigError(f"default_js_domain contains account {text}")
 

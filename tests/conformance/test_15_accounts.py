@@ -306,7 +306,7 @@ async def test_late_replies_go_nowhere(hub: Broker) -> None:
         reply = ends(await b.expect(re.compile(rb"HMSG quick.7 1 .*\r\nNATS/1.0\r\n.*\r\n\r\n\r\n")))
         b.send(b"PUB %b 1\r\n1\r\n" % reply)
         await a.expect(b"MSG in.7 9 1\r\n1\r\n")
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1.5)  # asking whether its time is over would be a reply, and begin it anew
         b.send(b"PUB %b 1\r\n2\r\n" % reply)
         await b.expect_silence_until_pong()
         await a.expect_silence_until_pong()

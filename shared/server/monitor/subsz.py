@@ -5,6 +5,7 @@ import msgspec
 from phloem.shared.server.monitor.query import BadParameter, Query
 from phloem.shared.server.monitor.records import AccountRecord, ConnRecord, MonitorSource
 from phloem.shared.server.monitor.render import date, number
+from phloem.shared.wire.subjects import matches
 
 LIMIT_DEFAULT = 1024
 
@@ -71,7 +72,7 @@ def subsz(source: MonitorSource, query: Query) -> Subsz:
         for record in sorted(source.connections(), key=lambda record: record.cid):
             if record.kind == "Client" and wanted in ("", record.account):
                 subs = details(record, account=True)
-                found += (sub for sub in subs if not test or matches(test, sub.subject))
+                found += (sub for sub in subs if not test or matches(sub.subject, test))
     return Subsz(
         server_id=source.settings().server_id,
         now=date(source.clock.wall_ns()),
@@ -119,14 +120,3 @@ def details(record: ConnRecord, *, account: bool = False) -> list[SubDetail]:
 def is_literal(subject: str) -> bool:
     """Whether one can publish to it: no empty token and none that is a wildcard."""
     return all(token not in ("", "*", ">") for token in subject.split("."))
-
-
-def matches(literal: str, pattern: str) -> bool:
-    """Whether a message to ``literal`` reaches a subscription to ``pattern``."""
-    tokens, wanted = literal.split("."), pattern.split(".")
-    if wanted[-1] == ">":
-        wanted.pop()
-        if len(tokens) <= len(wanted):
-            return False
-        tokens = tokens[: len(wanted)]
-    return len(tokens) == len(wanted) and all(w in ("*", t) for t, w in zip(tokens, wanted, strict=True))

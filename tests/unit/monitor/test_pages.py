@@ -10,7 +10,8 @@ from tests.unit.monitor.fake import SECOND_NS, SETTINGS, FakeSource, account, cl
 
 from phloem.shared.net.http import Request, Response
 from phloem.shared.server.monitor.records import DenyRules, LeafOptions, RemoteOptions, Traffic
-from phloem.shared.server.monitor.subsz import is_literal, matches
+from phloem.shared.server.monitor.subsz import is_literal
+from phloem.shared.wire.subjects import matches
 
 CONN_KEYS = (
     "cid kind type ip port start last_activity rtt uptime idle pending_bytes in_msgs out_msgs in_bytes"
@@ -335,7 +336,7 @@ def test_subsz_lists_clients_subscriptions() -> None:
     ],
 )
 def test_matching(pattern: str, hits: bool) -> None:
-    assert matches("a.b.c", pattern) is hits
+    assert matches(pattern, "a.b.c") is hits
 
 
 def test_literal_subjects() -> None:
