@@ -55,6 +55,9 @@ class Stored(NamedTuple):
 
     messages: int
     duplicates: int
+    refused: tuple[int, ...]  # sequences that the hub's stream would never take
+    next_seq: int  # everything below is dealt with; before the parcel's end if the stream is full
+    why: str = ""  # it is
 
 
 class Sink(Protocol):
@@ -70,7 +73,10 @@ class Sink(Protocol):
         """Goes to the disk together with what was stored before it in the same call from the driver."""
 
     def store(self, offer: Offer, parcel: Parcel, from_seq: int, epoch: Epoch, clock: Epoch | None) -> Stored:
-        """Store the parcel's messages from ``from_seq`` on; all of them or none. Raises Refused and Broken."""
+        """Store the parcel's messages from ``from_seq`` on; as far as there is room.
+
+        Raises Refused, and Broken.
+        """
 
     def has_dictionary(self, ident: int) -> bool:
         """Whether this dictionary is here."""
@@ -231,10 +237,21 @@ class Receiver:
         lane.paused = False
         record.received += stored.messages
         record.duplicates += stored.duplicates
-        lane.expected = max(lane.expected, parcel.next_seq)
-        recorded(record, epoch, lane.expected - 1)
+        effects = [self._refused(lane, seq, wall_ns) for seq in stored.refused]
+        if stored.next_seq > lane.expected:
+            lane.expected = stored.next_seq
+            recorded(record, epoch, lane.expected - 1)
         self._sink.keep(offer.name, record)
-        return []
+        if stored.next_seq < parcel.next_seq:
+            effects += self._pause(lane, parcel, Refused(stored.why))
+        return effects
+
+    def _refused(self, lane: Lane, seq: int, wall_ns: int) -> Effect:
+        record, why = lane.record, "larger than the hub's stream takes"
+        record.gaps.append((seq, seq, 1, why, wall_ns))
+        del record.gaps[: -limits.FORWARD_GAPS]
+        record.missing += 1
+        return Event(lane.offer.name, f"message {seq} is lost: it is {why}")
 
     def _pause(self, lane: Lane, parcel: Parcel, problem: Refused) -> list[Effect]:
         first = not lane.paused
