@@ -15,6 +15,7 @@ from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
 from phloem.shared.accounts.definition import SubjectMapping
 from phloem.shared.server.declare import Duration, Kind, Opt, Seconds, Size
 from phloem.shared.server.options_auth import Account, Authorization, User
+from phloem.shared.server.options_forward import Forward
 from phloem.shared.server.options_jetstream import JetStream
 from phloem.shared.server.options_phloem import PhloemOptions, Serial
 from phloem.shared.server.options_tls import REMOTE_TLS_EXAMPLE, TLS, TLS_EXAMPLE, auth_timeout_ns
@@ -428,6 +429,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     leafnodes: Annotated[LeafNodes, Opt("Links to and from other servers.", aliases="leaf")] = LeafNodes()
     serial: Annotated[
         tuple[Serial, ...], Kind.NAMED_BLOCKS, Opt("Serial devices by name. phloem's own.")
+    ] = ()
+    forward: Annotated[
+        tuple[Forward, ...],
+        Kind.NAMED_BLOCKS,
+        Opt("What a device keeps and sends to its hub, by name. phloem's own; for phloem edge."),
     ] = ()
     phloem: Annotated[PhloemOptions, Opt("What nats-server does not have.")] = PhloemOptions()
 
