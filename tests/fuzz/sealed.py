@@ -172,7 +172,8 @@ class _Peer:
             case "leave":
                 self.left = True
                 if step.number % 2:
-                    self.sock.shutdown(socket.SHUT_WR)
+                    with contextlib.suppress(OSError):  # it has left already
+                        self.sock.shutdown(socket.SHUT_WR)
                 else:
                     self.sock.close()
 
