@@ -440,6 +440,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     # from the loader
     config_file: str = ""
     config_digest: str = ""  # "sha256:..." of the parsed file, as nats-server computes it
+    notices: tuple[str, ...] = ()  # what the file says without effect, and why, for the log
     explicit: frozenset[str] = frozenset()  # top-level fields that the file or a flag set
 
     @property

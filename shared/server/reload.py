@@ -67,6 +67,8 @@ def use(server: "Server", source: Callable[[], Options]) -> None:
         log.info("Reloaded: tls = %s", "enabled" if new.tls is not None else "disabled")
     for text in dict.fromkeys(text for name in changed for text in _told(name, old, new)):
         log.info("Reloaded: %s", text)
+    for notice in new.notices:
+        log.info("%s", notice)
     log.info("Reloaded server configuration (%s)", new.config_digest)
 
 
