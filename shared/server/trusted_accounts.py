@@ -276,6 +276,7 @@ class TrustedAccounts:
         before = self._known.get(name)
         log.debug("Updating account claims: %s/%s", name, claims.name)
         now = TrustedAccount(account, token)
+        now.definition = with_default_domain(now.definition, server.options.default_js_domain)
         now.updated_ns = server.clock.monotonic_ns()
         self._known[name] = now
         self._set_alarm(now, now_s)
@@ -324,11 +325,7 @@ class TrustedAccounts:
 
     def _publish_definitions(self) -> None:
         """Tell what crosses between accounts now."""
-        domains = self._server.options.default_js_domain
-        definitions = {
-            name: with_default_domain(known.definition, domains) for name, known in self._known.items()
-        }
-        self._server.crossings.define(definitions)
+        self._server.crossings.define({name: known.definition for name, known in self._known.items()})
 
 
 def jetstream_limits(granted: OperatorLimits) -> AccountJetStream | None:
