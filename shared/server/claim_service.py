@@ -54,11 +54,18 @@ class ClaimService:
     def __init__(self, server: "Server", trusted: "TrustedAccounts") -> None:
         self._server = server
         self._trusted = trusted
+        self._heard: list[int] = []
 
     def serve(self) -> None:
         """Answer requests from now on."""
         for subject in (UPDATE_OLD, UPDATE_NEW):
             self._hear(subject, self._update)
+
+    def withdraw(self) -> None:
+        """No more answers: there is another one."""
+        for subscription in self._heard:
+            self._server.kernel.unsubscribe(subscription)
+        self._heard.clear()
 
     def _update(self, asked: Asked) -> None:
         name = _account(asked)
@@ -84,7 +91,7 @@ class ClaimService:
         def heard(subject: bytes, reply: bytes, header: bytes, body: bytes) -> None:
             handler(Asked(account, subject.decode("utf-8", "surrogateescape"), reply, header, body))
 
-        server.kernel.subscribe(account, subject.encode(), None, heard)
+        self._heard.append(server.kernel.subscribe(account, subject.encode(), None, heard))
 
     # --- answers -------------------------------------------------------------------------------------------
 
@@ -155,10 +162,7 @@ class FolderResolver(ClaimService):
     # --- as a resolver -------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Answer requests, and compare with others now and then."""
-        self.serve()
-        extent = "some" if self._cache else "all"
-        log.info("Managing %s jwt in exclusive directory %s", extent, self._folder)
+        """Nothing to wait for."""
 
     async def fetch(self, name: str) -> str:
         """From the folder, or from another server. Raises InvalidJWT."""
@@ -178,8 +182,17 @@ class FolderResolver(ClaimService):
 
     async def stop(self) -> None:
         """No more timers."""
+        self._cancel()
+
+    def _cancel(self) -> None:
         for alarm in self._alarms.values():
             alarm.cancel()
+        self._alarms.clear()
+
+    def withdraw(self) -> None:
+        """No more answers and timers; the folder stays as it is."""
+        super().withdraw()
+        self._cancel()
 
     async def _look_up(self, name: str) -> str:
         """Ask all other servers; the first that has it counts. Raises InvalidJWT."""
@@ -227,7 +240,8 @@ class FolderResolver(ClaimService):
     # --- requests --------------------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Answer requests from now on."""
+        """Answer requests from now on, and compare with others now and then."""
+        log.info("Managing %s jwt in exclusive directory %s", "some" if self._cache else "all", self._folder)
         super().serve()
         self._hear(UPDATE, self._update_any)
         self._hear(LIST, self._list)
