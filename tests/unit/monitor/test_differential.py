@@ -20,7 +20,7 @@ NATS_SERVER = Path(sys.executable).parent / "nats-server"
 TRIES_MAX = 5000  # requests until a page is as expected; each takes some hundred microseconds
 # Lists are compared by their first element, and Go walks maps in any order: elements of a list are alike.
 # The build of a Go program, JetStream's switches, and imports between accounts.
-THEIRS_ONLY = {"git_commit", "feature_flags"}
+THEIRS_ONLY = {"git_commit", "feature_flags", "imports", "exports"}
 LEAF_BLOCK_THEIRS_ONLY = {"tls_timeout"}
 
 HUB = """
