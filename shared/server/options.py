@@ -401,6 +401,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             "Where accounts' JWTs come from.",
             aliases="account_resolver accounts_resolver",
             example='{ type: full, dir: "/var/lib/phloem/jwt" }',
+            reload=True,
         ),
     ] = None
     resolver_tls: Annotated[

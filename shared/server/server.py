@@ -310,7 +310,6 @@ class Server:
             account.set_loop_subject(f"$LDS.{token}".encode())
             if self.system is not None:
                 self.system.serve(account)
-            self.crossings.added(name)
         return account
 
     @property
