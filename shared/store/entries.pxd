@@ -23,6 +23,7 @@ cdef struct Flush:  # one under way; belongs to the mover's thread
     uint64_t thinned  # bytes of blocks that were read to be made smaller
 
 cdef bint block_at(Flush* f, Sealed* s, const char* key, const MDB_val* v, Block* b) noexcept nogil
+cdef bint may_go(Flush* f, unsigned int db, int which, const MDB_val* key) noexcept nogil
 cdef int put_block(Flush* f, const char* key, const void* value, size_t vn) noexcept nogil
 cdef int put_sealed(Flush* f, unsigned int db, int which, const void* key, size_t kn, const void* value,
                     size_t vn) noexcept nogil

@@ -13,8 +13,8 @@ from phloem.shared.kernel.sublist cimport must
 from .block cimport Block, block_open, block_open_sealed, block_shut, block_shut_size
 from .environment cimport disk_find, disk_mend_head, disk_value
 from .keys cimport (
-    ANY_KEY, KEY, META_KEY, SEAL_DEAD, SEAL_META, SEAL_PAIRS, key_seq, meta_key, pair_key, put_key, seal, seal_size, unseal,
-    unseal_pair,
+    ANY_KEY, KEY, META_KEY, SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, key_seq, meta_key, pair_key, put_key, seal,
+    seal_size, unseal, unseal_pair,
 )
 from .lmdb cimport MDB_NEXT, MDB_NOTFOUND, MDB_RESERVE, MDB_SET_RANGE, MDB_val, lmdb
 from .vault cimport Sealed, sealed_free
@@ -49,7 +49,7 @@ cdef int put_sealed(Flush* f, unsigned int db, int which, const void* key, size_
     cdef int error
     k.mv_data, k.mv_size = <void*>key, kn
     v.mv_data, v.mv_size = NULL, vn + seal_size(f.disk.vault)
-    if (which == SEAL_PAIRS or vn > SMALL_VALUE) and not _may_go(f, db, which, &k):
+    if (which == SEAL_PAIRS or vn > SMALL_VALUE) and not may_go(f, db, which, &k):
         return 0
     f.bytes += v.mv_size
     error = lmdb.put(f.txn, db, &k, &v, MDB_RESERVE)
@@ -58,7 +58,7 @@ cdef int put_sealed(Flush* f, unsigned int db, int which, const void* key, size_
     return error
 
 
-cdef bint _may_go(Flush* f, unsigned int db, int which, const MDB_val* key) noexcept nogil:
+cdef bint may_go(Flush* f, unsigned int db, int which, const MDB_val* key) noexcept nogil:
     """Whether LMDB may replace or delete what is under this key. A large value that proves itself gets its head again;
     one that does not stays as it is, and whoever reads it is told."""
     cdef MDB_val k = key[0]
@@ -121,7 +121,7 @@ cdef int flush_pair(Flush* f, const char* key, size_t kn, const char* value, siz
     cdef int error
     if deleted:
         k.mv_data, k.mv_size = stored, n
-        return delete_entry(f, f.disk.pairs, stored, n) if _may_go(f, f.disk.pairs, SEAL_PAIRS, &k) else 0
+        return delete_entry(f, f.disk.pairs, stored, n) if may_go(f, f.disk.pairs, SEAL_PAIRS, &k) else 0
     if f.disk.vault == NULL:
         return put_sealed(f, f.disk.pairs, SEAL_PAIRS, stored, n, value, vn)
     whole = <char*>must(malloc(2 + kn + vn))
@@ -148,7 +148,7 @@ cdef int _drop_all(Flush* f, unsigned int db, uint32_t ident) noexcept nogil:
     error = lmdb.cursor_get(cursor, &at, NULL, MDB_SET_RANGE)
     while error == 0 and at.mv_size >= 4 and memcmp(at.mv_data, key, 4) == 0:
         error = disk_value(f.disk, cursor, f.pages, &at, &v, &bad)
-        if error == 0 and bad == 0:
+        if error == 0 and (bad == 0 or (db == f.disk.subjects and may_go(f, db, SEAL_SUBJECTS, &at))):
             error = lmdb.cursor_del(cursor, 0)
         elif error == 0:
             f.bad_page = bad

@@ -21,7 +21,8 @@ from .block cimport (
 )
 from .disk cimport Disk
 from .entries cimport (
-    DAMAGED_BLOCK, block_at, dead_bits, delete_block, delete_entry, drop_messages, flush_meta, put_block, put_sealed,
+    DAMAGED_BLOCK, block_at, dead_bits, delete_block, delete_entry, drop_messages, flush_meta, may_go, put_block,
+    put_sealed,
 )
 from .environment cimport disk_find, disk_pages, disk_value
 from .keys cimport (
@@ -529,12 +530,16 @@ cdef int _by_text(const void* a, const void* b) noexcept nogil:
 cdef int _put_subject(Flush* f, uint32_t ident, Topic* p) noexcept nogil:
     cdef char key[ANY_KEY]
     cdef char value[32]
+    cdef MDB_val k
     cdef char* at
     cdef char* whole
     cdef size_t kn = subject_key(f.disk.vault, key, ident, &p.text[0], p.length)
     cdef size_t n
     cdef int error
     if p.count == 0:
+        k.mv_data, k.mv_size = key, kn
+        if p.length > SUBJECT_KEY and not may_go(f, f.disk.subjects, SEAL_SUBJECTS, &k):
+            return 0
         return delete_entry(f, f.disk.subjects, key, kn)
     at = put_varint(value, p.count)
     at = put_varint(at, p.last)

@@ -188,6 +188,29 @@ def test_a_large_pair_is_replaced_and_deleted(tmp_path: Path, encrypted: bool, s
     assert "where a large value begins" in found[0]
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_long_subject_that_is_purged(tmp_path: Path, encrypted: bool, spoil: Spoil, whole: bool) -> None:
+    """Its entry does not outlive its messages."""
+    folder, subject = tmp_path / "store", b"long." + b"y" * 5000
+    if encrypted:
+        prepare(folder, KEYS, print)
+    store = open_store(folder)
+    store.open()
+    store.open_log(1).append(subject, b"", b"one", 1)
+    store.close()
+    damage(folder / "data.mdb", spoil, lambda key: key[:4] == (1).to_bytes(4) and len(key) != 12)
+    store = open_store(folder)
+    store.open()
+    log = store.open_log(1)
+    log.append(b"b", b"", b"two", 1)
+    assert log.purge(() if whole else (subject,)) == (2 if whole else 1)
+    store.close()
+    store = open_store(folder)
+    store.open()
+    assert store.open_log(1).subjects() == ({} if whole else {b"b": 1})
+    store.close()
+
+
 def test_a_long_subject(tmp_path: Path, encrypted: bool, spoil: Spoil) -> None:
     """Its entry in the index is a large value."""
     folder, subject = tmp_path / "store", b"long." + b"y" * 5000
