@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.support.forking import Forked, nursery
 from tests.support.server_process import ServerProcess
 
 
@@ -25,3 +26,11 @@ class PhloemServer(ServerProcess):
         env = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder.parent / "compiled")}
         env.pop("PYTHONDONTWRITEBYTECODE", None)
         super().__init__([sys.executable, "-m", "phloem", "server", *flags], config, folder, env, files)
+
+
+class ForkedPhloemServer(PhloemServer):
+    """The same out of a process that has imported phloem already, for those who start hundreds."""
+
+    def _begin(self, argv: list[str], env: Mapping[str, str] | None) -> Forked:
+        assert argv[1:3] == ["-m", "phloem"]
+        return nursery().start(argv[3:], env or os.environ, self.folder)
