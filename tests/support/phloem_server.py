@@ -28,9 +28,13 @@ class PhloemServer(ServerProcess):
         super().__init__([sys.executable, "-m", "phloem", "server", *flags], config, folder, env, files)
 
 
-class ForkedPhloemServer(PhloemServer):
-    """The same out of a process that has imported phloem already, for those who start hundreds."""
+class ForkedServer(ServerProcess):
+    """``argv`` is ``python -m phloem …``, which is forked: for those who start many."""
 
     def _begin(self, argv: list[str], env: Mapping[str, str] | None) -> Forked:
         assert argv[1:3] == ["-m", "phloem"]
         return nursery().start(argv[3:], env or os.environ, self.folder)
+
+
+class ForkedPhloemServer(ForkedServer, PhloemServer):
+    """A phloem broker, the same way."""
