@@ -58,9 +58,12 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
     def _look(self, timeout_s: float | None) -> int | None:
-        if self._code is None and select.select([self._ended], [], [], timeout_s)[0]:
-            self._code = int(os.read(self._ended, 100) or b"-9")
-            os.close(self._ended)
+        if self._code is None:
+            poll = select.poll()
+            poll.register(self._ended, select.POLLIN)
+            if poll.poll(None if timeout_s is None else timeout_s * 1000):
+                self._code = int(os.read(self._ended, 100) or b"-9")
+                os.close(self._ended)
         return self._code
 
 
