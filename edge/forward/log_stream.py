@@ -1,8 +1,8 @@
 """A stream of this server as the sender sees it: identity, what is left to send, and space given back.
 
 The identity (``shared/forward/identity.py``) is a pair of the store; each start of the server adds an epoch to it,
-which has to be on the disk before anything of it is sent. What the hub has confirmed is written down now and then: it is
-the hub's word that counts, and this only says what may go.
+which has to be on the disk before anything of it is sent. What the hub has confirmed is written down now and then; the
+hub's word is what counts, and this only says what may go.
 """
 
 from typing import TYPE_CHECKING

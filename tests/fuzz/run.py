@@ -42,7 +42,7 @@ GROUPS = {
     "engine": ("jetstream",),
     "server": ("login", "tls"),
 }
-QUICK = (*GROUPS["kernel"], *GROUPS["wire"])  # what ``make test`` builds is enough for these
+QUICK = (*GROUPS["kernel"], *GROUPS["wire"])  # what ``make test-long`` builds is enough for these
 HANG_S = 60.0  # without a word from the child
 MINIMISE_S = 60.0
 
