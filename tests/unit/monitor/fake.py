@@ -65,6 +65,8 @@ def connection(
         "start_ns": opened,
         "last_ns": opened + 10 * SECOND_NS,
         "stalls": 0,
+        "in_ns": 0,
+        "pings_out": 0,
     } | dict(stats)
     listed = [
         (subject.encode(), queue.encode() or None, b"%d" % sid, 0, 0)
