@@ -2,6 +2,7 @@
 
 import msgspec
 
+from phloem.shared import limits
 from phloem.shared.server.options import Options
 from phloem.shared.server.profile import Default, apply
 
@@ -22,8 +23,18 @@ DEFAULTS = (
 
 def for_device(options: Options) -> Options:
     """``options`` with the defaults of an edge."""
-    small = apply(options, DEFAULTS)
+    small = _patient(apply(options, DEFAULTS))
     if "max_pending" in options.explicit or small.max_payload <= small.max_pending:
         return small
     # Only a large max_payload was asked for; our own bound must not be what stands in its way.
     return msgspec.structs.replace(small, max_pending=small.max_payload)
+
+
+def _patient(options: Options) -> Options:
+    """Pauses that grow: a fleet must not fall upon a hub that was restarted. They are an eighth of the outage at most,
+    so that after a short one the link is back within the second."""
+    link = options.phloem.link
+    if link.reconnect_max_ns:
+        return options
+    link = msgspec.structs.replace(link, reconnect_max_ns=limits.LINK_EDGE_RECONNECT_MAX_NS)
+    return msgspec.structs.replace(options, phloem=msgspec.structs.replace(options.phloem, link=link))

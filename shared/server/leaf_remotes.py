@@ -260,8 +260,18 @@ class Remotes:
 
     def begin(self, uplink: Uplink, url: HubURL, sock: socket.socket, ip: str, port: int) -> "Link":
         """A connection to a hub: it speaks first. Until it has said what is allowed nothing is."""
-        server, remote, redial = self._server, uplink.remote, uplink.redial
+        server = self._server
         link = self._links.attach(sock, ip, port, uplink.account, dialled=True)
+        try:
+            self._introduce(uplink, url, link)
+        except BaseException:
+            link.conn.close(Reason.CLIENT_CLOSED)
+            server.schedule()
+            raise
+        return link
+
+    def _introduce(self, uplink: Uplink, url: HubURL, link: "Link") -> None:
+        server, remote, redial = self._server, uplink.remote, uplink.redial
         log.info("%s - Leafnode connection created for account: %s", link, link.account)
         link.spoke = not remote.hub
         link.isolated = server.options.leafnodes.isolate or remote.isolate
@@ -289,10 +299,9 @@ class Remotes:
             outgoing.shake_hands(remote.first_info_timeout_ns)
         else:
             outgoing.expect_info(remote.first_info_timeout_ns)
-        return link
 
     def _terms(self, remote: "Remote", *, tls: bool) -> Terms:
-        server = self._server
+        server, own = self._server, self._server.options.phloem.link
         account = remote.account or GLOBAL_ACCOUNT
         return Terms(
             server_id=server.server_id,
@@ -307,5 +316,5 @@ class Remotes:
             deny_exports=remote.deny_exports,
             request_isolation=remote.request_isolation,
             tls=tls,
-            extras=Extras(version=__version__, ping_interval_ns=server.options.phloem.link.idle_ping_ns),
+            extras=Extras(version=__version__, ping_interval_ns=own.idle_ping_ns, metered=own.metered),
         )

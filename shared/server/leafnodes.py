@@ -334,8 +334,8 @@ class LeafLinks:
         shown = Credentials(c.user, c.password, c.auth_token, c.nkey, c.sig, c.jwt, c.proxy_sig)
         link.shown = shown._replace(password="", token=REDACTED if c.auth_token else "")
         link.name, link.version = c.name, c.version
-        if c.phloem is not None and c.phloem.ping_interval_ns:
-            link.quiet, link.ping_interval_ns = True, c.phloem.ping_interval_ns
+        if c.phloem is not None:
+            link.quiet, link.ping_interval_ns = c.phloem.metered, c.phloem.ping_interval_ns
         visitor = Visitor(
             conn,
             link,

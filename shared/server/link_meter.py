@@ -13,13 +13,14 @@ import calendar
 import datetime
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from phloem.shared import limits
 from phloem.shared.leaf.allowance import Account, Allowance, Answer, Plan, When, shares
 from phloem.shared.leaf.hours import windows
+from phloem.shared.server.monitor.records import MeterFigures
 from phloem.shared.server.options_link import LinkOptions
 
 if TYPE_CHECKING:
@@ -149,21 +150,21 @@ class LinkMeter:
         js.store.put(KEY, msgspec.json.encode(self._allowance.account))
         self._unsaved, self._saved_ns = 0, now_ns
 
-    def shown(self) -> dict[str, Any]:
-        """For monitoring; bytes by class."""
-        a, p = self._allowance.account, self._allowance.plan
+    def shown(self) -> MeterFigures:
+        """For monitoring."""
         self._allowance.turn(self.when())
-        return {
-            "metered": self._options.metered,
-            "survives_restart": self.survives,
-            "clock_trusted": not self._distrusted,
-            "per_day": p.per_day,
-            "per_month": p.per_month,
-            "today": dict(a.today),
-            "this_month": dict(a.this_month),
-            "total": dict(a.total),
-            "used_up": self._allowance.used_up(),
-        }
+        a, p = self._allowance.account, self._allowance.plan
+        return MeterFigures(
+            metered=self._options.metered,
+            survives_restart=self.survives,
+            clock_trusted=self.clock_trusted(),
+            per_day=p.per_day,
+            per_month=p.per_month,
+            today=dict(a.today),
+            this_month=dict(a.this_month),
+            total=dict(a.total),
+            used_up=self._allowance.used_up(),
+        )
 
     def _charge(self, what: str, size: int) -> None:
         self._allowance.charge(what, size, self.when())
@@ -178,8 +179,8 @@ class LinkMeter:
                 "The link's allowance of this %s is used up; forwarding waits, messages and control traffic do not",
                 word,
             )
-            self._server.events.link_changed({"what": "allowance_used_up", "of": word, **self.shown()})
+            self._server.events.link_changed({"what": "allowance_used_up", "of": word, "link": self.shown()})
         elif self._told and not word:
             log.info("The link has an allowance again")
-            self._server.events.link_changed({"what": "allowance_renewed", **self.shown()})
+            self._server.events.link_changed({"what": "allowance_renewed", "link": self.shown()})
         self._told, self._told_day = word, when.day

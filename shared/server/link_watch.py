@@ -74,7 +74,7 @@ class Watch:
     def begin(self, link: "Link") -> None:
         """A link is up."""
         self._links[link] = Pulse(self._sign(link))
-        if link.quiet or self._server.options.phloem.link.metered:
+        if link.quiet:
             self._settle(link, quiet=True)
         if self._alarm is None:
             self._set()
@@ -135,7 +135,9 @@ class Watch:
         if link.quiet:
             part_ns *= QUIET_TIMES
         now_ns = self._server.clock.monotonic_ns()
-        verdict = self._links[link].look(now_ns, self._sign(link), ask_after_ns=part_ns, patience_ns=part_ns)
+        verdict = self._links[link].look(
+            now_ns, self._sign(link), ask_after_ns=part_ns, patience_ns=part_ns, strict=not link.quiet
+        )
         if verdict is Verdict.ASK:
             link.conn.ping()
         elif verdict is Verdict.DEAD:
@@ -156,7 +158,7 @@ class Watch:
     def _sign(link: "Link") -> Sign:
         stats = link.conn.stats
         found = segments(link.conn.tcp_info()) or SILENT
-        return Sign(found.bytes_in, stats["out_msgs"], stats["out_bytes"])
+        return Sign(found.bytes_in, stats["out_msgs"], stats["out_bytes"], stats["pings_out"] > 0)
 
     @staticmethod
     def _news(link: "Link", cost: Cost) -> tuple[int, int]:

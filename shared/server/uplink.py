@@ -11,7 +11,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from phloem.shared import limits
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
@@ -21,6 +21,7 @@ from phloem.shared.leaf.life import Life, State
 from phloem.shared.leaf.patience import Patience
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.net.dialer import TookTooLong, dial
+from phloem.shared.server.monitor.records import UplinkFigures
 
 if TYPE_CHECKING:
     from phloem.shared.leaf.reconnect import Redial
@@ -113,26 +114,24 @@ class Uplink:
             self._bounced = True
             self._dialling.reschedule(asyncio.get_running_loop().time())
 
-    def shown(self) -> dict[str, Any]:
+    def shown(self) -> UplinkFigures:
         """For monitoring."""
-        now_ns = self._server.clock.monotonic_ns()
-        due_ns = self._life.due_ns
-        hub = self.hub
-        return {
-            "name": self.name,
-            "account": self.account,
-            "state": self.state.value,
-            "for_ms": (now_ns - self.since_ns) // 1_000_000,
-            "attempts": self.redial.attempts,
-            "next_ms": max(due_ns - now_ns, 0) // 1_000_000
-            if due_ns is not None and self.state is State.WAITING
-            else 0,
-            "ups": self.ups,
-            "bounces": self.bounces,
-            "hub": "" if hub is None else hub.name,
-            "hub_version": "" if hub is None else hub.version,
-            "hub_is_phloem": hub is not None and hub.is_phloem,
-        }
+        now_ns, due_ns, hub = self._server.clock.monotonic_ns(), self._life.due_ns, self.hub
+        waits = due_ns is not None and self.state is State.WAITING
+        return UplinkFigures(
+            name=self.name,
+            account=self.account,
+            state=self.state.value,
+            for_ms=(now_ns - self.since_ns) // 1_000_000,
+            next_ms=max((due_ns or 0) - now_ns, 0) // 1_000_000 if waits else 0,
+            attempts=self.redial.attempts,
+            ups=self.ups,
+            bounces=self.bounces,
+            rtt_ns=self.rtt_ns,
+            hub="" if hub is None else hub.name,
+            hub_version="" if hub is None else hub.version,
+            hub_is_phloem=hub is not None and hub.is_phloem,
+        )
 
     # --- what the handshake tells --------------------------------------------------------------------
 
@@ -213,7 +212,11 @@ class Uplink:
             return
         life.connected(attempt)
         self.redial.connected()
-        self.link = self._remotes.begin(self, url, sock, ip, port)
+        try:
+            self.link = self._remotes.begin(self, url, sock, ip, port)
+        except BaseException:
+            sock.close()
+            raise
         try:
             async with asyncio.timeout(self._guard_ns / 1e9):
                 await self._settled.wait()

@@ -30,9 +30,8 @@ class Extras(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     what it does not know, and so does phloem: newer versions may say more."""
 
     version: str = ""
-    ping_interval_ns: _Unsigned = (
-        0  # the peer should not be heard for less than this when there is nothing to say
-    )
+    ping_interval_ns: _Unsigned = 0  # of whoever says it: the peer asks later, and so is asked first
+    metered: bool = False  # an idle connection is not probed, from neither end
 
 
 class LeafInfo(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
