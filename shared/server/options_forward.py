@@ -18,7 +18,9 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = ()
     stream: Annotated[
         str,
-        Opt("The stream on this device; without it one is made, FORWARD_ and the name.", example='"READINGS"'),
+        Opt(
+            "The stream on this device; without it one is made, FORWARD_ and the name.", example='"READINGS"'
+        ),
     ] = ""
     account: Annotated[str, Opt("Account of the stream; the global one by default.")] = ""
     to: Annotated[str, Opt("The stream of the hub; by default FLEET_ and the name.")] = ""
