@@ -19,6 +19,13 @@ DEFAULTS = (
     ),
     Default("max_closed_clients", 100, "100", "/connz is read by a person here; 10,000 would be several MB."),
 )
+PAUSES = Default(
+    "reconnect_max",
+    limits.LINK_EDGE_RECONNECT_MAX_NS,
+    "10s",
+    "In phloem { link }: pauses grow to an eighth of the time that the hub is away, so that a fleet does not fall "
+    "upon a hub that was restarted.",
+)
 
 
 def for_device(options: Options) -> Options:
@@ -31,10 +38,9 @@ def for_device(options: Options) -> Options:
 
 
 def _patient(options: Options) -> Options:
-    """Pauses that grow: a fleet must not fall upon a hub that was restarted. They are an eighth of the outage at most,
-    so that after a short one the link is back within the second."""
+    """Pauses that grow, unless the file says how far."""
     link = options.phloem.link
     if link.reconnect_max_ns:
         return options
-    link = msgspec.structs.replace(link, reconnect_max_ns=limits.LINK_EDGE_RECONNECT_MAX_NS)
+    link = msgspec.structs.replace(link, reconnect_max_ns=int(PAUSES.value))
     return msgspec.structs.replace(options, phloem=msgspec.structs.replace(options.phloem, link=link))

@@ -185,6 +185,30 @@ async def test_bounce(world: World) -> None:
     assert edge.source.uplinks()[0].bounces == 1
 
 
+class Slow(Cable):
+    """A cable through which everything takes a while."""
+
+    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65536):
+                await asyncio.sleep(0.15)
+                sink.write(data)
+        except ConnectionError:
+            pass
+        sink.transport.abort()
+
+
+async def test_a_link_that_is_slower_than_the_time_outs_comes_up(world: World) -> None:
+    hub = await world.real()
+    cable = await world._stack.enter_async_context(Slow(hub.port("leafnodes")))
+    edge = await world.ours(leafnodes=remote(cable.port, first_info_timeout="50ms"))
+    uplink = await linked(edge)
+    assert sum("no INFO from the hub in time" in line for line in world.log.lines) == 3  # 50, 75, 112 ms
+    uplink.bounce("again")
+    await until(lambda: uplink.ups == 2)
+    assert sum("no INFO from the hub in time" in line for line in world.log.lines) == 3  # it is known now
+
+
 async def test_a_change_of_the_network_is_worth_an_attempt(world: World) -> None:
     hub = await world.real()
     cable = await world.cable(hub.port("leafnodes"))
