@@ -68,9 +68,17 @@ class Packed(NamedTuple):
 class Stream(Protocol):
     """What the sender asks of a stream of the device. Only what is on the disk is seen."""
 
-    store: int
-    epochs: Sequence[Epoch]
-    confirmed: int
+    @property
+    def store(self) -> int:
+        """Identity of its store."""
+
+    @property
+    def epochs(self) -> Sequence[Epoch]:
+        """Those that are remembered, by their first sequences."""
+
+    @property
+    def confirmed(self) -> int:
+        """What the hub has, as far as is known here."""
 
     @property
     def first_seq(self) -> int:
