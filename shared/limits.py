@@ -107,6 +107,7 @@ LINK_GUARD_NS = 60 * SECOND_NS  # an attempt that none of its own times has ende
 LINK_IDLE_PING_NS = 15 * 60 * SECOND_NS  # metered: 16 KB a day in all, and within what NATs of carriers keep
 LINK_EDGE_RECONNECT_MAX_NS = 10 * SECOND_NS
 LINK_PING_MOST_NS = 24 * 3600 * SECOND_NS  # what a peer may ask for
+LINK_BUG_PAUSE_NS = SECOND_NS  # after a bug in an attempt, which may come back in the next
 LINK_HURRY_NS = SECOND_NS // 4  # an address is there a moment before it can be used
 LINK_NETWORK_SETTLES_NS = SECOND_NS  # changes come in swarms
 LINK_SAVE_NS = 60 * SECOND_NS  # counters of a metered link are written no more often than this

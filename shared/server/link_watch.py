@@ -110,7 +110,7 @@ class Watch:
         self._set()
 
     def _set(self) -> None:
-        if self._links:
+        if self._links and (self._costs or self._server.options.phloem.link.dead_after_ns):
             due_ns = self._server.clock.monotonic_ns() + self._every_ns
             self._alarm = self._server.alarms.at(due_ns, self._look)
             self._server.schedule()

@@ -170,8 +170,7 @@ class Uplink:
                     await self._attempt()
                 except Exception:  # whatever it was, the next attempt must follow
                     log.exception("Link to %s: a bug ended the attempt; the next one follows", self.name)
-                    pause_ns = self._server.options.leafnodes.reconnect_ns
-                    self._life.crashed(self._server.clock.monotonic_ns(), max(pause_ns, SECOND_NS))
+                    self._life.crashed(self._server.clock.monotonic_ns(), limits.LINK_BUG_PAUSE_NS)
                     self._drop()
         finally:
             self._life.end()
