@@ -13,6 +13,7 @@ from phloem.shared.net.tcp_settings import settle
 from phloem.shared.server.tls import second_socket
 
 if TYPE_CHECKING:
+    from phloem.shared.kernel.reactor import ConnectionStats
     from phloem.shared.server.alarms import Alarm
     from phloem.shared.server.leaf_link import Link
     from phloem.shared.server.server import Server
@@ -73,7 +74,7 @@ class Watch:
 
     def begin(self, link: "Link") -> None:
         """A link is up."""
-        self._links[link] = Pulse(self._sign(link))
+        self._links[link] = Pulse(self._sign(link, link.conn.stats))
         if link.quiet:
             self._settle(link, quiet=True)
         if self._alarm is None:
@@ -123,7 +124,8 @@ class Watch:
 
     def _judge(self, link: "Link") -> None:
         dead_after_ns = self._server.options.phloem.link.dead_after_ns
-        rtt_ns = link.conn.stats["rtt_ns"]
+        stats = link.conn.stats
+        rtt_ns = stats["rtt_ns"]
         if link.outgoing is not None and rtt_ns:
             link.outgoing.patience.round_trip(rtt_ns)
         if dead_after_ns <= 0 or link.port == 0:  # of a Unix socket the system knows all
@@ -136,7 +138,7 @@ class Watch:
             part_ns *= QUIET_TIMES
         now_ns = self._server.clock.monotonic_ns()
         verdict = self._links[link].look(
-            now_ns, self._sign(link), ask_after_ns=part_ns, patience_ns=part_ns, strict=not link.quiet
+            now_ns, self._sign(link, stats), ask_after_ns=part_ns, patience_ns=part_ns, strict=not link.quiet
         )
         if verdict is Verdict.ASK:
             link.conn.ping()
@@ -155,9 +157,8 @@ class Watch:
             log.debug("%s - %s", link, error)
 
     @staticmethod
-    def _sign(link: "Link") -> Sign:
-        stats = link.conn.stats
-        found = segments(link.conn.tcp_info()) or SILENT
+    def _sign(link: "Link", stats: "ConnectionStats") -> Sign:
+        found = (segments(link.conn.tcp_info()) if link.quiet else None) or SILENT
         return Sign(found.bytes_in, stats["out_msgs"], stats["out_bytes"], stats["pings_out"] > 0)
 
     @staticmethod
