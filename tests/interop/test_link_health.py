@@ -4,6 +4,7 @@ The holes are in a proxy, so that TCP goes on acknowledging, as behind a satelli
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from phloem.shared.server.server import Server
 from phloem.shared.server.uplink import Uplink
 from phloem.shared.testing.manual_clock import ManualClock
 from tests.interop.links import TIMEOUT_S, Cable, World, leaf_url, reachable
+from tests.support.accepting import dialled, streams
 
 DAY_S = 86_400
 FAST = {"dead_after": "2s"}
@@ -34,22 +36,25 @@ class Hole(Cable):
         super().__init__(target)
         self.up = self.down = False  # vanishes towards the hub, towards the edge
         self.carried = 0  # bytes, both ways
-        self._towards: dict[asyncio.StreamWriter, bool] = {}
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._towards[writer] = False
-        await super()._connected(reader, writer)
+    async def _connected(self, sock: socket.socket) -> None:
+        async with (
+            streams(sock) as (reader, writer),
+            dialled(self._target) as (onward, back),
+            asyncio.TaskGroup() as group,
+        ):
+            group.create_task(self._leak(reader, back, lambda: self.up))
+            group.create_task(self._leak(onward, writer, lambda: self.down))
 
-    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        try:
+    async def _leak(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, vanishes: Callable[[], bool]
+    ) -> None:
+        with contextlib.suppress(ConnectionError):
             while data := await source.read(65536):
-                if self.up if self._towards.get(sink, True) else self.down:
-                    continue
-                self.carried += len(data)
-                sink.write(data)
-                await sink.drain()
-        except ConnectionError:
-            pass
+                if not vanishes():
+                    self.carried += len(data)
+                    sink.write(data)
+                    await sink.drain()
         sink.transport.abort()
 
 
@@ -217,7 +222,7 @@ async def test_a_change_of_the_network_is_worth_an_attempt(world: World) -> None
     (uplink,) = edge.uplinks
     await until(lambda: uplink.redial.attempts == 1)
     assert uplink.shown().next_ms > 3_000_000
-    await cable.restore()
+    cable.restore()
     edge.leafs.remotes._on_network()
     await linked(edge)
 
@@ -231,7 +236,7 @@ async def test_back_within_two_seconds_after_a_short_outage(world: World) -> Non
     uplink = await linked(edge)
     await cable.cut()
     await until(lambda: uplink.redial.attempts >= 2)
-    await cable.restore()
+    cable.restore()
     loop, before = asyncio.get_running_loop(), asyncio.get_running_loop().time()
     await linked(edge)
     assert loop.time() - before < 2
@@ -249,7 +254,7 @@ async def test_back_to_the_first_hub(world: World) -> None:
     uplink = await linked(edge)
     assert uplink.hub is not None
     assert uplink.hub.name == "SECOND"
-    await cable.restore()
+    cable.restore()
     await until(lambda: uplink.up and uplink.hub is not None and uplink.hub.name == "FIRST")
     await cable.cut()
     await until(lambda: uplink.up and uplink.hub is not None and uplink.hub.name == "SECOND")
