@@ -22,6 +22,7 @@ from phloem.shared.leaf.permits import Crossing, solicited
 from phloem.shared.leaf.urls import HubURL
 from phloem.shared.wire.leaf import (
     LEAF_PROTOCOL,
+    Extras,
     LeafConnect,
     LeafInfo,
     SubjectRules,
@@ -47,6 +48,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     deny_imports: tuple[str, ...] = ()
     deny_exports: tuple[str, ...] = ()
     request_isolation: bool = False
+    extras: Extras | None = None  # what only a phloem understands
     tls: bool = False  # whatever the hub says: who dials knows that it should be there
 
 
@@ -86,6 +88,15 @@ class Discovered(NamedTuple):
 
 
 Step = ShakeHands | Close | SendConnect | LinkUp | Discovered
+
+
+class Hub(NamedTuple):
+    """Who is at the other end. ``version`` is that of phloem for a phloem."""
+
+    server_id: str
+    name: str
+    version: str
+    is_phloem: bool
 
 
 class ErrVerdict(NamedTuple):
@@ -135,6 +146,14 @@ class Solicitor:
     def remote_name(self) -> str:
         """The hub's server name; its id if it has none; empty before its INFO."""
         return "" if self._first is None else self._first.server_name or self._first.server_id
+
+    @property
+    def hub(self) -> Hub:
+        """Who answers; nobody before its INFO."""
+        first = self._first or LeafInfo()
+        theirs = first.phloem
+        version = first.version if theirs is None else theirs.version
+        return Hub(first.server_id, first.server_name, version, theirs is not None)
 
     def on_info(self, body: bytes) -> list[Step]:
         """What to do about an INFO, in this order."""
@@ -212,6 +231,7 @@ class Solicitor:
                 password=url.password or "",
                 # a hub that knows tokens only does not look at ``user``
                 auth_token=url.user or "" if url.password is None else "",
+                phloem=t.extras,
             )
         )
 

@@ -29,10 +29,13 @@ class Link:
         "name",
         "nonce",
         "outgoing",
+        "ping_interval_ns",
         "port",
+        "quiet",
         "reached",
         "secured",
         "shown",
+        "slow",
         "spoke",
         "start_wall_ns",
         "up",
@@ -58,6 +61,9 @@ class Link:
         self.cluster = ""  # the peer's cluster name; while the link is up, an origin is taken for it
         self.spoke = False  # the peer is the hub
         self.isolated = False
+        self.ping_interval_ns = 0  # what an accepted peer asked for
+        self.quiet = False  # bytes cost at one of the ends: no probes of an idle connection, few PINGs
+        self.slow = False  # its round trip is too long for the times of others
         self.up = False
         self.admitted = False  # it has been up
         self.key: LinkKey | None = None

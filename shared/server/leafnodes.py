@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from phloem import __version__
 from phloem.shared import limits
 from phloem.shared.accounts.auth import (
     GLOBAL_ACCOUNT,
@@ -30,11 +31,14 @@ from phloem.shared.leaf.accept import DUPLICATE, LinkKey, judge, link_key, loop_
 from phloem.shared.leaf.names import Origins
 from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leaf_remotes import Remotes
+from phloem.shared.server.link_meter import LinkMeter
+from phloem.shared.server.link_watch import Watch
 from phloem.shared.server.login import Verdict, Visitor
 from phloem.shared.server.tls import Welcome, mapping, pem
 from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION
 from phloem.shared.wire.leaf import (
     LEAF_PROTOCOL,
+    Extras,
     LeafConnect,
     LeafInfo,
     decode_leaf_connect,
@@ -96,6 +100,12 @@ class LeafLinks:
         self.open: dict[int, Link] = {}
         self.total = 0
         self.remotes = Remotes(server, self)
+        self.meter = LinkMeter(server)
+        self.watch = Watch(server)
+
+    def now_ns(self) -> int:
+        """The server's monotonic clock."""
+        return self._server.clock.monotonic_ns()
 
     def start(self) -> None:
         """Dial the remotes of the options.
@@ -103,6 +113,7 @@ class LeafLinks:
         Raises:
             ConfigError: A URL that cannot be used.
         """
+        self.meter.open()
         self.remotes.apply(self._server.options.leafnodes.remotes)
 
     def reload(self, old: "LeafNodes") -> None:
@@ -141,6 +152,8 @@ class LeafLinks:
     async def stop(self) -> None:
         """No more dialling; the kernel ends the links."""
         await self.remotes.stop()
+        self.watch.stop()
+        self.meter.look(closing=True)
 
     @property
     def own_cluster(self) -> str:
@@ -181,10 +194,18 @@ class LeafLinks:
         link.conn.set_deadline(now + self._server.options.leafnodes.auth_timeout_ns)
 
     def attach(
-        self, sock: socket.socket, ip: str, port: int, account: str, *, must_connect: bool = False
+        self,
+        sock: socket.socket,
+        ip: str,
+        port: int,
+        account: str,
+        *,
+        must_connect: bool = False,
+        dialled: bool = False,
     ) -> Link:
-        """Hand the socket to the kernel; with ``must_connect``, CONNECT has to come first."""
+        """Hand the socket to the kernel; with ``must_connect``, CONNECT has to come first; ``dialled``: by us."""
         server, options = self._server, self._server.options
+        twin = self.watch.attach(sock, counted=dialled)
         conn = server.kernel.attach(
             sock.detach(),
             KIND_LEAF,
@@ -198,6 +219,8 @@ class LeafLinks:
         )
         link = Link(conn, ip, port, account, server.clock.wall_ns())
         conn.owner = link
+        if twin is not None:
+            self.watch.count(link, twin)
         self.open[conn.cid] = link
         self.total += 1
         return link
@@ -228,12 +251,24 @@ class LeafLinks:
             isolated=link.isolated,
         )
         link.up = True
+        self._pace(link)
         conn.send(info)
         conn.link_up()
         link.admitted = True
+        self.watch.begin(link)
         server.events.connected(link)
         server.members.check_subscriptions(link)
         server.schedule()
+
+    def _pace(self, link: Link) -> None:
+        """PINGs of this link alone, if its ends want few. Who asked for it is the one that asks: the other waits for so
+        much longer that it hears something first."""
+        own_ns = self._server.options.phloem.link.idle_ping_ns
+        if link.outgoing is not None:
+            link.conn.set_ping_interval(own_ns)
+        elif link.ping_interval_ns:
+            theirs_ns = min(link.ping_interval_ns, limits.LINK_PING_MOST_NS)
+            link.conn.set_ping_interval(max(own_ns, theirs_ns + theirs_ns // 4))
 
     def enter(self, link: Link) -> bool:
         """A link joins its account; whether there was room."""
@@ -288,6 +323,7 @@ class LeafLinks:
             api_lvl=API_LEVEL,
             info_on_connect=True,
             leafnode_urls=() if o.leafnodes.no_advertise else (where,),
+            phloem=Extras(version=__version__),
         )
 
     def on_connect(self, conn: Connection, body: bytes) -> None:
@@ -305,6 +341,8 @@ class LeafLinks:
         shown = Credentials(c.user, c.password, c.auth_token, c.nkey, c.sig, c.jwt, c.proxy_sig)
         link.shown = shown._replace(password="", token=REDACTED if c.auth_token else "")
         link.name, link.version = c.name, c.version
+        if c.phloem is not None:
+            link.quiet, link.ping_interval_ns = c.phloem.metered, c.phloem.ping_interval_ns
         visitor = Visitor(
             conn,
             link,
@@ -415,6 +453,7 @@ class LeafLinks:
         """The end of a link, however far it came."""
         link = _link(conn)
         del self.open[conn.cid]
+        self.watch.end(link)
         self._server.login.forget(conn)
         self._server.members.leave(conn)
         if link.up:
