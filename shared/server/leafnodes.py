@@ -142,6 +142,12 @@ class LeafLinks:
         return options.server_name if options.leafnodes.remotes else ""
 
     @property
+    def domain(self) -> str:
+        """Of this server's JetStream; empty if it has none."""
+        jetstream = self._server.jetstream
+        return jetstream.options.domain if jetstream is not None else ""
+
+    @property
     def up(self) -> list[Link]:
         """The links whose handshake is over, oldest first."""
         return [link for link in self.open.values() if link.up]
@@ -209,7 +215,7 @@ class LeafLinks:
         max_payload, max_subs = server.members.bounds(link.identity)
         conn.configure(
             account=server.account(link.account),
-            permissions=Permissions(server.kernel, **crossing),
+            permissions=Permissions(server.kernel, **self._apart(link, crossing)),
             echo=False,
             headers=headers and not options.no_header_support,
             max_subs=max_subs,
@@ -226,7 +232,17 @@ class LeafLinks:
         link.admitted = True
         server.events.connected(link)
         server.members.check_subscriptions(link)
+        if server.jetstream is not None:
+            server.jetstream.linked(link.account)
         server.schedule()
+
+    def _apart(self, link: Link, crossing: permits.Crossing) -> permits.Crossing:
+        """The JetStream of either side keeps to itself, except for an account whose default domain is the empty one:
+        without a domain that is the only way to the other side's."""
+        if self._server.options.default_js_domain.get(link.account) == "":
+            return crossing
+        log.info("%s - JetStream using domains: local %r, remote %r", link, self.domain, link.domain)
+        return permits.apart(crossing, system=self._server.is_system(link.account), domain=self.domain)
 
     def enter(self, link: Link) -> bool:
         """A link joins its account; whether there was room."""
@@ -275,6 +291,8 @@ class LeafLinks:
             tls_required=server.tls.leafs is not None,
             tls_verify=server.tls.leafs is not None and server.tls.leafs.verify,
             max_payload=o.max_payload,
+            jetstream=server.jetstream is not None,
+            domain=self.domain,
             ip=where,
             client_id=link.conn.cid,
             cluster=self.own_cluster,
@@ -362,7 +380,8 @@ class LeafLinks:
             return
         self._replace(link, link_key(c, identity.account))
         link.cluster, link.spoke, link.isolated = c.cluster, c.is_hub, options.isolate or c.isolate
-        crossing = permits.accepted(user, deny_pub=c.deny_pub, system=info.acc_is_sys)
+        link.domain = c.domain
+        crossing = permits.accepted(user, deny_pub=c.deny_pub)
         self.bring_up(link, crossing, headers=c.headers, info=encode_leaf_info(info))
         link.conn.resume()
 
