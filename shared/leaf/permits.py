@@ -17,6 +17,9 @@ from phloem.shared.wire.leaf import SubjectRules
 JETSTREAM = ("$JS.API.>", "$KV.>", "$OBJ.>")
 JETSTREAM_SYSTEM = ("$JSC.>", "$NRG.>", *JETSTREAM)  # in the system account, as long as no domain is extended
 EVERYTHING = ">"
+# What stays here where both sides have one domain. The other side tells of its interest in INFO and in single streams'
+# DIRECT.GET, which breaks the link where it is denied.
+SAME_DOMAIN = ("STREAM.>", "CONSUMER.>", "META.>", "SERVER.>", "ACCOUNT.>", "$KV.>", "$OBJ.>")
 SUBJECT_BYTES = 4096  # longer entries of a peer's list are no subject that anybody could publish to
 
 
@@ -46,16 +49,18 @@ def accepted(user: Crossing | None, *, deny_pub: Sequence[str]) -> Crossing:
     return crossing
 
 
-def apart(crossing: Crossing, *, system: bool, domain: str) -> Crossing:
+def apart(crossing: Crossing, *, system: bool, domain: str, remote: str) -> Crossing:
     """``crossing`` without what belongs to the JetStream of one side alone.
 
     Args:
         crossing: What else may cross, of a link that was accepted or dialled.
         system: Whether the link is bound to the system account.
         domain: Of this side's JetStream; empty if it has none.
+        remote: Of the other side's.
     """
     kept = JETSTREAM_SYSTEM if system else JETSTREAM
-    own = (f"$JS.{domain}.API.>",) if domain else ()
+    own = tuple(f"$JS.{domain}.API.{rest}" for rest in (SAME_DOMAIN if domain == remote else (EVERYTHING,)))
+    own = own if domain else ()
     both = crossing.copy()
     both["pub_deny"] = (*crossing["pub_deny"], *kept)
     both["sub_deny"] = (*crossing["sub_deny"], *kept, *own)

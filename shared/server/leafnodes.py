@@ -242,7 +242,8 @@ class LeafLinks:
         if self._server.options.default_js_domain.get(link.account) == "":
             return crossing
         log.info("%s - JetStream using domains: local %r, remote %r", link, self.domain, link.domain)
-        return permits.apart(crossing, system=self._server.is_system(link.account), domain=self.domain)
+        system = self._server.is_system(link.account)
+        return permits.apart(crossing, system=system, domain=self.domain, remote=link.domain)
 
     def enter(self, link: Link) -> bool:
         """A link joins its account; whether there was room."""

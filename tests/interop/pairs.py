@@ -229,8 +229,9 @@ class Pair:
 
     def __init__(self, hub: str, leaf: str, folder: Path, *, configs: tuple[str, str] = (HUB, LEAF)) -> None:
         self._configs = configs
-        self.hub = Side(hub, "hub", folder / f"{hub}-{leaf}-hub")
-        self.leaf = Side(leaf, "edge", folder / f"{hub}-{leaf}-edge")
+        name = fresh(f"{hub}-{leaf}-")
+        self.hub = Side(hub, "hub", folder / f"{name}-hub")
+        self.leaf = Side(leaf, "edge", folder / f"{name}-edge")
         self._stack = contextlib.ExitStack()
         self._leaf_port = "-1"
         self.start_hub()

@@ -24,14 +24,21 @@ USER = Crossing(
 
 def test_accepted_without_permissions_keeps_jetstream_apart() -> None:
     assert accepted(None, deny_pub=()) == ALL
-    crossing = apart(ALL, system=False, domain="")
+    crossing = apart(ALL, system=False, domain="", remote="hub")
     assert crossing == {**ALL, "pub_deny": JETSTREAM, "sub_deny": JETSTREAM}
 
 
 def test_requests_to_the_own_domain_stay() -> None:
-    crossing = apart(accepted(USER, deny_pub=("x",)), system=False, domain="edge")
+    crossing = apart(accepted(USER, deny_pub=("x",)), system=False, domain="edge", remote="hub")
     assert crossing["pub_deny"] == ("up.no", *JETSTREAM), "the other side asks for it"
     assert crossing["sub_deny"] == ("x", *JETSTREAM, "$JS.edge.API.>")
+
+
+def test_two_sides_of_one_domain() -> None:
+    """nats-server tells of ``INFO`` by itself: denied, that would end the link."""
+    denied = apart(ALL, system=False, domain="same", remote="same")["sub_deny"]
+    assert "$JS.same.API.STREAM.>" in denied
+    assert not {"$JS.same.API.>", "$JS.same.API.INFO"} & set(denied)
 
 
 def test_accepted_user_publishes_towards_us() -> None:
@@ -44,7 +51,7 @@ def test_accepted_user_publishes_towards_us() -> None:
 
 
 def test_system_account_keeps_more_apart() -> None:
-    crossing = apart(ALL, system=True, domain="")
+    crossing = apart(ALL, system=True, domain="", remote="hub")
     assert crossing["pub_deny"] == crossing["sub_deny"] == JETSTREAM_SYSTEM
 
 
