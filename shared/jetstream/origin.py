@@ -22,6 +22,8 @@ LEVEL = 5
 LEVEL_HEADER, IDENTITY_HEADER = b"Nats-Required-Api-Level", b"Nats-Stream-Identity"
 TOO_NEW = (10185, 10025)  # how an older server refuses what it does not know
 ANOTHER = 10225  # the stream was made anew
+# A consumer that is acknowledged by flow control has no other in nats-server, which refuses or overrides it; one of an
+# origin with retention by limits could have a longer one, up to what this side calls silence.
 HEARTBEAT_NS = SECOND_NS
 ACK_WAIT_NS = 22 * 3600 * SECOND_NS
 INACTIVE_NS = 10 * SECOND_NS

@@ -16,7 +16,7 @@ Pairs = dict[tuple[str, str], Pair]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--peers", type=int, default=0, help="hostile peers that come by")
-    parser.addoption("--cuts", type=int, default=2, help="how often links of pairs fail")
+    parser.addoption("--cuts", type=int, default=1, help="how often links of pairs fail")
 
 
 @pytest.fixture

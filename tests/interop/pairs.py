@@ -9,6 +9,7 @@ is A again, over a link on which the leaf asks for isolation.
 import asyncio
 import contextlib
 import itertools
+import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
@@ -29,8 +30,19 @@ from tests.support.real_server import RealServer
 from tests.support.server_process import ServerProcess
 
 TIMEOUT_S = 60.0
-KINDS: dict[str, type[RealServer] | type[PhloemServer]] = {"real": RealServer, "ours": PhloemServer}
-PAIRINGS = [(hub, leaf) for hub in KINDS for leaf in KINDS]
+OLD_BINARY = os.environ.get("OLD_NATS_SERVER", "")  # Debian 12's nats-server 2.9.10, where there is one
+
+
+def _old(config: str, folder: Path) -> ServerProcess:
+    return ServerProcess([OLD_BINARY], config, folder)
+
+
+KINDS: dict[str, Callable[[str, Path], ServerProcess]] = {
+    "real": RealServer,
+    "ours": PhloemServer,
+    "old": _old,
+}
+PAIRINGS = [(hub, leaf) for hub in ("real", "ours") for leaf in ("real", "ours")]
 
 
 def _among(pairings: list[tuple[str, str]]) -> pytest.MarkDecorator:
@@ -43,6 +55,7 @@ def _among(pairings: list[tuple[str, str]]) -> pytest.MarkDecorator:
 
 
 IN_EVERY_PAIRING = _among(PAIRINGS)
+IN_PAIRING_OF_THE_EDGE = _among([("real", "ours")])
 IN_PAIRINGS_WITH_OURS = _among([pairing for pairing in PAIRINGS if "ours" in pairing])
 BOTH_WAYS = pytest.mark.parametrize(
     "up", [True, False], ids=["up", "down"]

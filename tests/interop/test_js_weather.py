@@ -9,21 +9,19 @@ import random
 
 import pytest
 
-from tests.interop.pairs import IN_EVERY_PAIRING, IN_PAIRINGS_WITH_OURS, Pair
+from tests.interop.pairs import IN_EVERY_PAIRING, IN_PAIRING_OF_THE_EDGE, IN_PAIRINGS_WITH_OURS, Pair
 from tests.interop.taking import Flow, arrived, end, flows_of, publish
 
 
-@IN_PAIRINGS_WITH_OURS
-async def test_an_end_that_is_killed(pair: Pair, cuts: int) -> None:
+async def _kill(pair: Pair, kills: int) -> None:
     """Hub and leaf in turn end without a word, in the middle of it, and come back with what they had stored.
 
     A stream of nats-server that takes from what was killed may stand still for ever (its origin's consumer counts from
     before, and what counts from before is ignored), or half a minute; so only ours has to show that it goes on.
     """
-    flows = await flows_of(
-        *(sides for sides in (pair.sides(True), pair.sides(False)) if sides[0].kind == "ours")
-    )
-    for number in range(cuts):
+    ways = (pair.sides(True), pair.sides(False))
+    flows = await flows_of(*(sides for sides in ways if sides[0].kind == "ours"))
+    for number in range(kills):
         await publish(flows, 10)
         side, start = ((pair.hub, pair.start_hub), (pair.leaf, pair.start_leaf))[number % 2]
         await pair.kill(side)
@@ -35,7 +33,19 @@ async def test_an_end_that_is_killed(pair: Pair, cuts: int) -> None:
     await end(flows)
 
 
-@IN_EVERY_PAIRING
+@IN_PAIRING_OF_THE_EDGE
+async def test_the_hub_is_killed(pair: Pair) -> None:
+    await _kill(pair, 1)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@IN_PAIRINGS_WITH_OURS
+async def test_ends_are_killed(pair: Pair, cuts: int) -> None:
+    await _kill(pair, max(cuts, 4))
+
+
+@IN_PAIRINGS_WITH_OURS
 async def test_faults_of_the_link(pair: Pair, cuts: int) -> None:
     """The link is cut, or swallows everything before it is cut, while messages come."""
     flows = await flows_of(pair.sides(True), pair.sides(False))
@@ -44,7 +54,7 @@ async def test_faults_of_the_link(pair: Pair, cuts: int) -> None:
         at_once = asyncio.create_task(publish(flows, chance.randrange(5, 20)))
         for _ in range(chance.randrange(30)):
             await asyncio.sleep(0)
-        if number % 2:
+        if number % 2 == 0:
             pair.cable.stall()
             await publish(flows, chance.randrange(1, 8))
         pair.cable.cut()
