@@ -158,3 +158,5 @@ FORWARD_GAPS = 100  # of a stream, kept at the hub; older ones are counted
 FORWARD_REASON = 200  # characters of the reason for a gap
 FORWARD_FORMER = 16  # stores that a stream had before, at the hub
 FORWARD_CLOCKS = 128  # entries about one stream's clocks
+FORWARD_LOST = 256  # ranges of messages that a device lost before it sent them; older ones are summed up
+FLEET_DEVICES = 100_000  # that one hub remembers at a time

@@ -25,6 +25,17 @@ SOON = 1  # the sender waits for the acknowledgement
 HISTORICAL = 2  # stored before there was a way to send it at once
 ZSTD = 4  # the columns are compressed
 WITH_DICTIONARY = 8  # with the dictionary of the stream
+WITH_HISTORY = 16  # with what came before on the stream (``history``)
+
+HISTORY_BYTES = 4096
+
+
+def history(before: bytes, columns: bytes, flags: int) -> bytes:
+    """The end of what a stream's parcels had in this session: both ends keep it, and small parcels are compressed with
+    it, so that a reading costs what is new in it. A parcel that does without begins it anew."""
+    if flags & WITH_HISTORY and len(columns) < HISTORY_BYTES:
+        return (before + columns)[-HISTORY_BYTES:]
+    return columns[-HISTORY_BYTES:]
 
 
 class Malformed(PhloemError):

@@ -30,6 +30,7 @@ from phloem.shared.forward.messages import (
     Status,
     Welcome,
     encode,
+    history,
 )
 from phloem.shared.limits import SECOND_NS
 
@@ -72,7 +73,12 @@ class Sink(Protocol):
     def keep(self, name: str, record: Record) -> None:
         """Goes to the disk together with what was stored before it in the same call from the driver."""
 
-    def store(self, offer: Offer, parcel: Parcel, from_seq: int, epoch: Epoch, clock: Epoch | None) -> Stored:
+    def expand(self, parcel: Parcel, dictionary: int, before: bytes) -> bytes:
+        """The parcel's columns, not compressed. Raises Broken."""
+
+    def store(
+        self, offer: Offer, parcel: Parcel, columns: bytes, from_seq: int, epoch: Epoch, clock: Epoch | None
+    ) -> Stored:
         """Store the parcel's messages from ``from_seq`` on; as far as there is room.
 
         Raises Refused, and Broken.
@@ -115,6 +121,7 @@ class Lane:
         self.refused = refused
         self.paused = False
         self.dictionary = offer.dictionary
+        self.history = b""
 
 
 class Receiver:
@@ -227,14 +234,15 @@ class Receiver:
             return self._again(f"{offer.name}: {parcel.from_seq} came instead of {lane.expected}")
         epoch = offer.epochs[parcel.epoch]
         try:
-            stored = self._sink.store(
-                offer, parcel, lane.expected, epoch, clock_of(record.clocks, epoch, parcel.from_seq)
-            )
+            columns = self._sink.expand(parcel, lane.dictionary, lane.history)
+            clock = clock_of(record.clocks, epoch, parcel.from_seq)
+            stored = self._sink.store(offer, parcel, columns, lane.expected, epoch, clock)
         except Refused as problem:
             return self._pause(lane, parcel, problem)
         except Broken as problem:
             return self._again(str(problem))
         lane.paused = False
+        lane.history = history(lane.history, columns, parcel.flags)
         record.received += stored.messages
         record.duplicates += stored.duplicates
         effects = [self._refused(lane, seq, wall_ns) for seq in stored.refused]

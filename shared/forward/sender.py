@@ -19,9 +19,11 @@ from phloem.shared.forward.entries import Allowance, Class, Entry, Turn, in_orde
 from phloem.shared.forward.identity import epoch_of
 from phloem.shared.forward.messages import (
     HISTORICAL,
+    HISTORY_BYTES,
     SOON,
     VERSION,
     WITH_DICTIONARY,
+    WITH_HISTORY,
     ZSTD,
     Ack,
     Again,
@@ -38,6 +40,7 @@ from phloem.shared.forward.messages import (
     Welcome,
     encode,
     encode_parcel,
+    history,
 )
 from phloem.shared.forward.pace import Pace
 from phloem.shared.limits import SECOND_NS
@@ -65,9 +68,17 @@ class Packed(NamedTuple):
 class Stream(Protocol):
     """What the sender asks of a stream of the device. Only what is on the disk is seen."""
 
-    store: int
-    epochs: Sequence[Epoch]
-    confirmed: int
+    @property
+    def store(self) -> int:
+        """Identity of its store."""
+
+    @property
+    def epochs(self) -> Sequence[Epoch]:
+        """Those that are remembered, by their first sequences."""
+
+    @property
+    def confirmed(self) -> int:
+        """What the hub has, as far as is known here."""
 
     @property
     def first_seq(self) -> int:
@@ -97,8 +108,8 @@ class Squeeze(Protocol):
     def dictionary(self, stream: str) -> bytes:
         """The dictionary."""
 
-    def press(self, columns: bytes, stream: str, *, dictionary: bool) -> bytes:
-        """The columns compressed."""
+    def press(self, columns: bytes, stream: str, flags: int, before: bytes) -> bytes:
+        """The columns compressed: with ``before``, with the dictionary, or as they are, as the flags say."""
 
 
 # --- what the driver has to do -----------------------------------------------------------------------
@@ -154,6 +165,7 @@ class _Lane:
         self.epochs: tuple[Epoch, ...] = ()  # as offered
         self.acked_seq = 0  # in this session
         self.dictionary = 0  # the one that the hub has for it
+        self.history = b""
         self.refused = ""
         self.resume_ns = 0  # not before
         self.since_ns = 0  # when the oldest waiting message was noticed
@@ -306,7 +318,7 @@ class Sender:
                 effects.append(Noticed(lane.entry.name, f"the hub refuses it: {place.refused}"))
             lane.refused = place.refused
             return effects
-        lane.refused, lane.resume_ns = "", 0
+        lane.refused, lane.resume_ns, lane.history = "", 0, b""
         lane.next_seq = max(place.resume, 1)
         lane.acked_seq = lane.next_seq - 1
         if not place.has_dictionary:
@@ -340,6 +352,7 @@ class Sender:
                 self.pace.in_flight = max(self.pace.in_flight - flight.ticket[1], 0)
             else:
                 self._urgent -= flight.ticket[1]
+        lane.history = b""
         lane.resume_ns = now_ns + min(max(pause.retry_s, 1), PAUSE_S_MAX) * SECOND_NS
         self._moved_ns = now_ns
         return [Noticed(lane.entry.name, f"the hub cannot take it: {pause.why}")]
@@ -452,22 +465,34 @@ class Sender:
         return effects
 
     def _pressed(self, lane: _Lane, columns: bytes) -> tuple[list[Effect], int, bytes]:
-        name = lane.entry.name
+        """Effects that come before the parcel, flags, and what is sent for its columns."""
         effects: list[Effect] = []
-        flags = 0
-        if len(columns) < DICTIONARY_BELOW and (ident := self._squeeze.ident(name)):
-            if ident != lane.dictionary:
-                data = self._squeeze.dictionary(name)
-                effects.append(
-                    Send(encode(Dictionary(self._session, lane.number, ident, data)), lane.entry.cls)
-                )
-                lane.dictionary = ident
-            flags = WITH_DICTIONARY
-        pressed = self._squeeze.press(columns, name, dictionary=bool(flags))
+        flags = self._help_for(lane, columns)
+        if flags == WITH_DICTIONARY:
+            effects = self._dictionary(lane)
+        pressed = self._squeeze.press(columns, lane.entry.name, flags, lane.history)
+        flags |= ZSTD
         if len(pressed) >= len(columns):
-            return effects, 0, columns
+            flags, pressed = 0, columns
         self._ratio += (len(pressed) / len(columns) - self._ratio) / 8
-        return effects, flags | ZSTD, pressed
+        lane.history = history(lane.history, columns, flags)
+        return effects, flags, pressed
+
+    def _help_for(self, lane: _Lane, columns: bytes) -> int:
+        """A large parcel has enough in common with itself."""
+        if len(columns) < HISTORY_BYTES and lane.history:
+            return WITH_HISTORY
+        if len(columns) < DICTIONARY_BELOW and self._squeeze.ident(lane.entry.name):
+            return WITH_DICTIONARY
+        return 0
+
+    def _dictionary(self, lane: _Lane) -> list[Effect]:
+        ident = self._squeeze.ident(lane.entry.name)
+        if ident == lane.dictionary:
+            return []
+        lane.dictionary = ident
+        data = self._squeeze.dictionary(lane.entry.name)
+        return [Send(encode(Dictionary(self._session, lane.number, ident, data)), lane.entry.cls)]
 
     def _leaves(self, lane: _Lane, data: bytes, upto: int, now_ns: int, *, timed: bool) -> Send:
         counted = self.pace.room() > 0 or lane.entry.cls != Class.ALARM
