@@ -78,7 +78,14 @@ GENERATION_BYTES_EDGE = 4 << 20  # of a device, which has less memory and writes
 ORIGIN_ANSWER_NS = 5 * SECOND_NS  # until an origin that does not answer is asked again
 ORIGIN_SILENCE_NS = 10 * SECOND_NS  # without a message or one of the heartbeats, which come every second
 ORIGIN_EARLY_MAX = 10_000  # messages that overtake the answer; what is more is asked for again
-ORIGIN_RETRY_NS = 2 * SECOND_NS  # from one question to the next
+ORIGIN_RETRY_NS = (
+    2 * SECOND_NS
+)  # from one question to the next; to the next look whether somebody could answer
+ORIGIN_LOOK_NS = SECOND_NS // 10  # the same when a link has come up, whose interest is on its way
+ORIGIN_LOOKS = 50
+ORIGIN_SIGN_NS = (
+    5 * SECOND_NS // 2
+)  # silence behind a link that has come up: its other end may have been another
 ORIGIN_RETRY_MAX_NS = 30 * SECOND_NS  # more than that after many failures
 
 METRICS_NAMED = 1000  # streams, and consumers, that have series of their own in /metrics; sums hold for all

@@ -44,7 +44,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     account: str  # the local account that is linked
     headers: bool
     hub: bool = False  # this side is the hub although it dials
-    system: bool = False  # ``account`` is the system account
+    jetstream: bool = False  # ``account`` may keep streams
+    domain: str = ""  # of this server's JetStream
     deny_imports: tuple[str, ...] = ()
     deny_exports: tuple[str, ...] = ()
     request_isolation: bool = False
@@ -79,6 +80,7 @@ class LinkUp(NamedTuple):
     headers: bool
     peer_max_payload: int  # bytes; 0: the hub did not say
     origin: str  # the hub's cluster name
+    domain: str  # of the hub's JetStream
 
 
 class Discovered(NamedTuple):
@@ -219,9 +221,11 @@ class Solicitor:
                 jwt=proof.jwt,
                 sig=proof.sig,
                 server_id=t.server_id,
+                domain=t.domain,
                 name=t.name,
                 cluster=t.cluster,
                 headers=t.headers,
+                jetstream=t.jetstream,
                 is_hub=t.hub,
                 deny_pub=t.deny_imports,
                 isolate=t.request_isolation,
@@ -246,12 +250,12 @@ class Solicitor:
                 info.export,
                 deny_imports=t.deny_imports,
                 deny_exports=t.deny_exports,
-                system=t.system,
             ),
             spoke=not t.hub,
             headers=t.headers and self._first.headers,
             peer_max_payload=max(info.max_payload, 0),
             origin=self._first.cluster,
+            domain=self._first.domain,
         )
 
     def _changes(self, info: LeafInfo) -> list[Step]:

@@ -21,6 +21,7 @@ class Link:
         "by_server",
         "cluster",
         "conn",
+        "domain",
         "greeted",
         "identity",
         "ip",
@@ -59,6 +60,7 @@ class Link:
         self.name = ""  # the peer's server name
         self.version = ""  # and its version, if it has linked here
         self.cluster = ""  # the peer's cluster name; while the link is up, an origin is taken for it
+        self.domain = ""  # of the peer's JetStream
         self.spoke = False  # the peer is the hub
         self.isolated = False
         self.ping_interval_ns = 0  # what an accepted peer asked for

@@ -148,7 +148,7 @@ class Outgoing:
             return
         if not self._links.enter(link):
             return
-        link.cluster, link.spoke = step.origin, step.spoke
+        link.cluster, link.spoke, link.domain = step.origin, step.spoke, step.domain
         self._links.bring_up(
             link, step.crossing, headers=step.headers, peer_max_payload=step.peer_max_payload
         )
@@ -311,7 +311,8 @@ class Remotes:
             account=account,
             headers=not server.options.no_header_support,
             hub=remote.hub,
-            system=server.is_system(account),
+            jetstream=server.jetstream is not None and account in server.jetstream.accounts,
+            domain=self._links.domain,
             deny_imports=remote.deny_imports,
             deny_exports=remote.deny_exports,
             request_isolation=remote.request_isolation,

@@ -138,13 +138,6 @@ class LeafLinks:
         """A task that ends with the server."""
         return self._server.spawn(work, name)
 
-    def bounce(self, why: str) -> None:
-        """Links that this server dialled end and are dialled again: they say that they are up, and nothing moves."""
-        for link in list(self.open.values()):
-            if link.outgoing is not None:
-                log.warning("%s - Leafnode connection closed: %s", link, why)
-                link.conn.close(Reason.STALE)
-
     def settle(self) -> None:
         """What was caused outside of the kernel's events takes effect."""
         self._server.schedule()
@@ -160,6 +153,12 @@ class LeafLinks:
         """What this server calls its cluster: like nats-server, its configured name if it dials any hub."""
         options = self._server.options
         return options.server_name if options.leafnodes.remotes else ""
+
+    @property
+    def domain(self) -> str:
+        """Of this server's JetStream; empty if it has none."""
+        jetstream = self._server.jetstream
+        return jetstream.options.domain if jetstream is not None else ""
 
     @property
     def up(self) -> list[Link]:
@@ -239,7 +238,7 @@ class LeafLinks:
         max_payload, max_subs = server.members.bounds(link.identity)
         conn.configure(
             account=server.account(link.account),
-            permissions=Permissions(server.kernel, **crossing),
+            permissions=Permissions(server.kernel, **self._apart(link, crossing)),
             echo=False,
             headers=headers and not options.no_header_support,
             max_subs=max_subs,
@@ -258,6 +257,8 @@ class LeafLinks:
         self.watch.begin(link)
         server.events.connected(link)
         server.members.check_subscriptions(link)
+        if server.jetstream is not None:
+            server.jetstream.linked(link.account)
         server.schedule()
 
     def _pace(self, link: Link) -> None:
@@ -269,6 +270,15 @@ class LeafLinks:
         elif link.ping_interval_ns:
             theirs_ns = min(link.ping_interval_ns, limits.LINK_PING_MOST_NS)
             link.conn.set_ping_interval(max(own_ns, theirs_ns + theirs_ns // 4))
+
+    def _apart(self, link: Link, crossing: permits.Crossing) -> permits.Crossing:
+        """The JetStream of either side keeps to itself, except for an account whose default domain is the empty one:
+        without a domain that is the only way to the other side's."""
+        if self._server.options.default_js_domain.get(link.account) == "":
+            return crossing
+        log.info("%s - JetStream using domains: local %r, remote %r", link, self.domain, link.domain)
+        system = self._server.is_system(link.account)
+        return permits.apart(crossing, system=system, domain=self.domain, remote=link.domain)
 
     def enter(self, link: Link) -> bool:
         """A link joins its account; whether there was room."""
@@ -317,6 +327,8 @@ class LeafLinks:
             tls_required=server.tls.leafs is not None,
             tls_verify=server.tls.leafs is not None and server.tls.leafs.verify,
             max_payload=o.max_payload,
+            jetstream=server.jetstream is not None,
+            domain=self.domain,
             ip=where,
             client_id=link.conn.cid,
             cluster=self.own_cluster,
@@ -407,7 +419,8 @@ class LeafLinks:
             return
         self._replace(link, link_key(c, identity.account))
         link.cluster, link.spoke, link.isolated = c.cluster, c.is_hub, options.isolate or c.isolate
-        crossing = permits.accepted(user, deny_pub=c.deny_pub, system=info.acc_is_sys)
+        link.domain = c.domain
+        crossing = permits.accepted(user, deny_pub=c.deny_pub)
         self.bring_up(link, crossing, headers=c.headers, info=encode_leaf_info(info))
         link.conn.resume()
 
