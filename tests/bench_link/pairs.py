@@ -29,7 +29,10 @@ EDGE = """
 server_name: dev1
 http: "127.0.0.1:-1"
 jetstream {{ store_dir: "{folder}", domain: dev1 }}
-leafnodes {{ reconnect: "1s", remotes: [ {{ url: "nats-leaf://127.0.0.1:{port}", ignore_discovered_servers: true {compression} }} ] }}
+leafnodes {{
+  reconnect: "1s"
+  remotes: [ {{ url: "nats-leaf://127.0.0.1:{port}", ignore_discovered_servers: true {compression} }} ]
+}}
 {more}
 """
 BEST = ", compression: s2_best"
