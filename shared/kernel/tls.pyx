@@ -119,6 +119,7 @@ cdef size_t tls_receive(Core* k, Conn* c, char* at, size_t room) noexcept nogil:
             elif errno != EAGAIN and errno != EINTR:
                 t.end = READ_ERROR
             return 0
+        c.in_socket += <uint64_t>n
         api.ERR_clear_error()
         while fed < <size_t>n and error == WANT_READ:
             piece = <size_t>n - fed
@@ -170,6 +171,7 @@ cdef ssize_t tls_send(Core* k, Conn* c) noexcept nogil:
         if errno != EAGAIN and errno != EINTR:
             t.broken = 1
         return -1
+    c.out_socket += <uint64_t>n
     t.sealed -= <size_t>n
     left = t.carried
     if t.sealed and left:

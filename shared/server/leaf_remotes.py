@@ -16,6 +16,7 @@ from phloem.shared.kernel import Permissions, Reason
 from phloem.shared.leaf.reconnect import Redial
 from phloem.shared.leaf.solicit import (
     Close,
+    Compress,
     Discovered,
     LinkUp,
     SendConnect,
@@ -32,6 +33,7 @@ from phloem.shared.server.tls import failed, place
 from phloem.shared.wire.info import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
+    from phloem.shared.leaf.compression import Compression
     from phloem.shared.server.leaf_link import Link
     from phloem.shared.server.leafnodes import LeafLinks
     from phloem.shared.server.options import Remote
@@ -115,9 +117,12 @@ class Outgoing:
                     self.shake_hands()
                 case Close():
                     self._close(step)
+                case Compress(data, agreed):
+                    self._links.compress(self._link, agreed, data)
                 case Discovered(urls):
                     self.redial.discovered(urls)
                 case SendConnect(data, timeout_ns):
+                    self._link.agreed = self._solicitor.agreed
                     self._link.name = self._solicitor.remote_name
                     self._link.conn.send(data)
                     log.debug("%s - Remote leafnode connect msg sent", self._link)
@@ -159,6 +164,7 @@ class Remotes:
         self._links = links
         self._tasks: dict[Remote, asyncio.Task[None]] = {}
         self._current: dict[Remote, Link] = {}
+        self._compression: dict[Remote, Compression] = {}
 
     def apply(self, remotes: "Iterable[Remote]") -> None:
         """Link to these and no others.
@@ -166,13 +172,18 @@ class Remotes:
         Raises:
             ConfigError: A URL that cannot be used; nothing has changed then.
         """
-        wanted = {place(remote): self._redial(remote) for remote in remotes if not remote.disabled}
+        remotes = [remote for remote in remotes if not remote.disabled]
+        wanted = {place(remote): self._redial(remote) for remote in remotes}
+        before, self._compression = self._compression, {place(each): each.compression for each in remotes}
         for remote in list(self._tasks):
             if remote not in wanted:
                 self._tasks.pop(remote).cancel()
                 if (link := self._current.pop(remote, None)) is not None:
                     link.conn.close(Reason.CLIENT_CLOSED)
         for remote, redial in wanted.items():
+            link, new = self._current.get(remote), self._compression[remote]
+            if remote in self._tasks and link is not None and before.get(remote) != new:
+                self._links.recompress(link, new)
             if remote not in self._tasks:
                 account = remote.account or GLOBAL_ACCOUNT
                 check(remote, account, system=self._server.is_system(account))
@@ -242,7 +253,10 @@ class Remotes:
         nothing = Permissions(server.kernel, pub_allow=(), sub_allow=())
         link.conn.configure(permissions=nothing, echo=False, spoke=True)
         solicitor = Solicitor(
-            self._terms(remote, tls=redial.tls or remote.tls is not None), url, prover(remote)
+            self._terms(remote, tls=redial.tls or remote.tls is not None),
+            url,
+            prover(remote),
+            lambda: self._links.since_start_ns(link),
         )
 
         async def secure(link: "Link") -> None:
@@ -278,4 +292,5 @@ class Remotes:
             deny_exports=remote.deny_exports,
             request_isolation=remote.request_isolation,
             tls=tls,
+            compression=self._compression.get(remote, remote.compression),
         )
