@@ -139,8 +139,8 @@ class Solicitor:
         prove: Callable[[str], Proof] = lambda _: NO_PROOF,
         rtt_ns: Callable[[], int] = lambda: 0,
     ) -> None:
-        """``prove`` answers the nonce of the hub's INFO; raises LinkError if there is nothing to do it with. ``rtt_ns``:
-        the round trip as far as it is known when compression is agreed on."""
+        """``prove`` answers the nonce of the hub's INFO; raises LinkError if there is nothing to do it with.
+        ``rtt_ns``: the round trip as far as it is known when compression is agreed on."""
         self._terms = terms
         self._url = url
         self._prove = prove
