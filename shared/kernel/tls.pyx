@@ -80,6 +80,7 @@ cdef void tls_begin(Core* k, Conn* c, size_t ssl, size_t into, size_t out_of) ex
     c.tls.ssl, c.tls.into, c.tls.out_of = <void*>ssl, <void*>into, <void*>out_of
     c.tls.sealed = <size_t>api.BIO_get_mem_data(c.tls.out_of, &at)  # the last flight of the handshake, if it is left
     c.tls.held = 1
+    c.in_socket += <size_t>api.BIO_get_mem_data(c.tls.into, &at)
 
 
 cdef size_t _open(Tls* t, char* at, size_t room, int* error) noexcept nogil:

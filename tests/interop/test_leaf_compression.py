@@ -156,9 +156,7 @@ async def test_a_link_that_comes_back(world: World, pairing: tuple[str, str]) ->
         hub = await ours(world, "HUB", block("s2_fast"))
         cable = await world.cable(hub.leaf_port)
     else:
-        hub = await world.real(
-            f'leafnodes {{ listen: "127.0.0.1:-1"\nno_advertise: true\n{block("s2_fast")} }}', "HUB"
-        )
+        hub = await world.real(f'leafnodes {{ listen: "127.0.0.1:-1"\n{block("s2_fast")} }}', "HUB")
         cable = await world.cable(hub.port("leafnodes"))
     there = remote(f"nats-leaf://127.0.0.1:{cable.port}", "s2_best", "ignore_discovered_servers: true")
     leaf: Server | RealServer
