@@ -8,8 +8,9 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from phloem.edge.forward.settings import check
 from phloem.edge.kernel_publisher import KernelPublisher
 from phloem.edge.ports import port_settings
 from phloem.edge.profile import PLAN_BYTES, for_device
@@ -21,6 +22,9 @@ from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.load import as_options
 from phloem.shared.server.options import Options
 from phloem.shared.server.server import Server
+
+if TYPE_CHECKING:
+    from phloem.edge.forward.forwarder import Forwarder
 
 log = logging.getLogger("phloem.edge")
 
@@ -49,8 +53,10 @@ class Edge(Server):
         call_later: CallLater = loop_call_later,
     ) -> None:
         options = config if isinstance(config, Options) else as_options(config)
+        check(options)
         super().__init__(for_device(options), clock=clock, seed=seed)
         self.bridge: Bridge | None = None
+        self.forwarders: list[Forwarder] = []
         self._settings = port_settings(options)
         self._call_later = call_later
         self._ports: asyncio.Task[None] | None = None
@@ -58,14 +64,28 @@ class Edge(Server):
     async def start(self) -> None:
         """Open the server; the ports open when they can, which nobody waits for."""
         await super().start()
+        try:
+            self._start_forwarding()
+        except BaseException:
+            await self.stop()
+            raise
         if self._settings:
             self._ports = asyncio.create_task(self._keep_ports(), name="serial ports")
+
+    def _start_forwarding(self) -> None:
+        if self.options.forward:
+            from phloem.edge.forward.start import start  # noqa: PLC0415  (only who forwards pays for it)
+
+            self.forwarders = start(self)
 
     async def stop(self) -> None:
         """Close the ports, then the server: what was read by then is still delivered."""
         if self._ports is not None:
             self._ports.cancel()
             await asyncio.wait({self._ports})
+        for forwarder in self.forwarders:
+            forwarder.stop()
+        self.forwarders = []
         await super().stop()
 
     async def _keep_ports(self) -> None:

@@ -142,3 +142,15 @@ STORE_JOURNAL_BYTES_MAX = 1 << 31  # a journal file that is larger is not one of
 STORE_REPAIR_MOVE_BYTES = 32 << 20  # of messages that a repair holds in memory
 STORE_COMPACT_MOVE_BYTES = 16 << 20  # of entries that are copied in one transaction
 STORE_DAMAGED_MAX = 1000  # folders of damaged stores that are kept beside one
+
+# --- store-and-forward ----------------------------------------------------------------------------
+FORWARD_CONTROL_BYTES = 256 << 10  # of a message that is no parcel: 64 streams with 64 epochs each
+FORWARD_STREAMS = 64  # entries of one device
+FORWARD_COLUMNS_BYTES = 32 << 20  # of a parcel, not compressed: the largest message there can be, and company
+FORWARD_DICTIONARY_BYTES = 64 << 10  # zstandard's advice is 100 KB for large samples; readings are small
+FORWARD_GAPS = 100  # of a stream, kept at the hub; older ones are counted
+FORWARD_REASON = 200  # characters of the reason for a gap
+FORWARD_FORMER = 16  # stores that a stream had before, at the hub
+FORWARD_CLOCKS = 128  # entries about one stream's clocks
+FORWARD_LOST = 256  # ranges of messages that a device lost before it sent them; older ones are summed up
+FLEET_DEVICES = 100_000  # that one hub remembers at a time

@@ -16,6 +16,7 @@ from phloem.shared.accounts.definition import SubjectMapping
 from phloem.shared.leaf.compression import DEFAULT, Compression
 from phloem.shared.server.declare import Duration, Kind, Opt, Seconds, Size
 from phloem.shared.server.options_auth import Account, Authorization, User
+from phloem.shared.server.options_forward import Forward
 from phloem.shared.server.options_jetstream import JetStream
 from phloem.shared.server.options_phloem import PhloemOptions, Serial
 from phloem.shared.server.options_tls import REMOTE_TLS_EXAMPLE, TLS, TLS_EXAMPLE, auth_timeout_ns
@@ -399,6 +400,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             "Where accounts' JWTs come from.",
             aliases="account_resolver accounts_resolver",
             example='{ type: full, dir: "/var/lib/phloem/jwt" }',
+            reload=True,
         ),
     ] = None
     resolver_tls: Annotated[
@@ -428,11 +430,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     serial: Annotated[
         tuple[Serial, ...], Kind.NAMED_BLOCKS, Opt("Serial devices by name. phloem's own.")
     ] = ()
+    forward: Annotated[
+        tuple[Forward, ...],
+        Kind.NAMED_BLOCKS,
+        Opt("What a device keeps and sends to its hub, by name. phloem's own; for phloem edge."),
+    ] = ()
     phloem: Annotated[PhloemOptions, Opt("What nats-server does not have.")] = PhloemOptions()
 
     # from the loader
     config_file: str = ""
     config_digest: str = ""  # "sha256:..." of the parsed file, as nats-server computes it
+    notices: tuple[str, ...] = ()  # what the file says without effect, and why, for the log
     explicit: frozenset[str] = frozenset()  # top-level fields that the file or a flag set
 
     @property

@@ -123,6 +123,8 @@ class Server:
         validate(self.options)
         if self.options.serial and not self.serves_serial_ports:
             raise ConfigError('serial devices are served by "phloem edge" and "phloem bridge" only')
+        for notice in self.options.notices:
+            log.info("%s", notice)
         self._loop = asyncio.get_running_loop()
         self._stopped, self._gone = asyncio.Event(), asyncio.Event()
         self.start_wall_ns, self.start_ns = self.clock.wall_ns(), self.clock.monotonic_ns()
@@ -308,7 +310,6 @@ class Server:
             account.set_loop_subject(f"$LDS.{token}".encode())
             if self.system is not None:
                 self.system.serve(account)
-            self.crossings.added(name)
         return account
 
     @property
