@@ -73,7 +73,7 @@ cdef class Decoder:
                 if self._have == self._need:
                     self._nhead = 0
                 continue
-            if self._have == 0 and n == self._need:
+            if self._chunk == NULL and n == self._need:
                 self._at += n
                 found = self._whole(data + self._at - n)
             else:

@@ -167,7 +167,7 @@ async def test_a_link_that_comes_back(world: World, pairing: tuple[str, str]) ->
     above, below = await world.client(hub), await world.client(leaf)
     await reachable(above, below)
     for _ in range(2):
-        await cable.cut()
+        cable.cut()
         await cable.restore()
         await reachable(above, below)
         await reachable(below, above)
@@ -197,7 +197,7 @@ async def test_reload(world: World) -> None:
         await reachable(above, below)
         cids.append(leaf.leafs.up[0].conn.cid)
     assert cids[0] == cids[1] == cids[2]
-    assert len({*cids[2:]}) == 4
+    assert len({*cids[2:]}) == 3  # from accept to s2_best nothing has to be agreed on
 
 
 async def test_reload_of_what_is_accepted(world: World) -> None:
