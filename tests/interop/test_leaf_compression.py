@@ -167,8 +167,8 @@ async def test_a_link_that_comes_back(world: World, pairing: tuple[str, str]) ->
     above, below = await world.client(hub), await world.client(leaf)
     await reachable(above, below)
     for _ in range(2):
-        cable.cut()
-        await cable.restore()
+        await cable.cut()
+        cable.restore()
         await reachable(above, below)
         await reachable(below, above)
 
