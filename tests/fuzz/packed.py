@@ -129,6 +129,7 @@ def run(steps: Steps) -> None:
     try:
         for piece in pieces:
             packed.say(piece)
+        packed.say(b"")  # also when nothing came
         bare.say(plain)
         if packed.heard != bare.heard:
             raise Nonsense(f"heard {bytes(packed.heard)!r}, not {bytes(bare.heard)!r}")
