@@ -104,6 +104,7 @@ LEAF_RECONNECT_NS = 1 * SECOND_NS
 LEAF_DIAL_TIMEOUT_NS = 1 * SECOND_NS
 LEAF_FIRST_INFO_TIMEOUT_NS = 1 * SECOND_NS
 LEAF_CONNECT_INFO_TIMEOUT_NS = 2 * SECOND_NS
+LEAF_COMPRESS_MODE_MAX = 32  # characters of what a leaf calls its compression; monitoring shows it
 LEAF_LOOP_DELAY_NS = 30 * SECOND_NS  # after "Loop detected" and after a name conflict
 LEAF_MIN_VERSION_DELAY_NS = 5 * SECOND_NS
 LINK_STEADY_NS = 10 * SECOND_NS  # a link that was up for less has not been well, and pauses go on growing

@@ -13,6 +13,7 @@ import msgspec
 from phloem.shared import limits
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
 from phloem.shared.accounts.definition import SubjectMapping
+from phloem.shared.leaf.compression import DEFAULT, Compression
 from phloem.shared.server.declare import Duration, Kind, Opt, Seconds, Size
 from phloem.shared.server.options_auth import Account, Authorization, User
 from phloem.shared.server.options_forward import Forward
@@ -90,14 +91,13 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Opt("TLS of this link; also asked for by tls:// and by the hub.", example=REMOTE_TLS_EXAMPLE),
     ] = None
     compression: Annotated[
-        str,
+        Compression,
         Kind.COMPRESSION,
         Opt(
-            "Any mode of nats-server is accepted; phloem negotiates compression off.",
-            example="off",
+            "off, accept, s2_auto (by the round trip), s2_uncompressed, s2_fast, s2_better or s2_best.",
             reload=True,
         ),
-    ] = ""
+    ] = DEFAULT
     first_info_timeout_ns: Annotated[
         Duration, Opt("Time for the hub's first INFO.", empty_is_default=True)
     ] = limits.LEAF_FIRST_INFO_TIMEOUT_NS
@@ -145,14 +145,13 @@ class LeafNodes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Duration, Opt("Time for one write to a leafnode; 0 for write_deadline.", example='"10s"')
     ] = 0
     compression: Annotated[
-        str,
+        Compression,
         Kind.COMPRESSION,
         Opt(
-            "Any mode of nats-server is accepted; phloem negotiates compression off.",
-            example="off",
+            "off, accept, s2_auto (by the round trip), s2_uncompressed, s2_fast, s2_better or s2_best.",
             reload=True,
         ),
-    ] = ""
+    ] = DEFAULT
     tls: Annotated[TLS | None, Opt("TLS for leafnodes.", example=TLS_EXAMPLE, reload=True)] = None
     remotes: Annotated[tuple[Remote, ...], Opt("Hubs to link to.", reload=True)] = ()
 
