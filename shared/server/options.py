@@ -16,7 +16,7 @@ from phloem.shared.accounts.definition import SubjectMapping
 from phloem.shared.server.declare import Duration, Kind, Opt, Seconds, Size
 from phloem.shared.server.options_auth import Account, Authorization, User
 from phloem.shared.server.options_jetstream import JetStream
-from phloem.shared.server.options_phloem import PhloemOptions, Serial
+from phloem.shared.server.options_phloem import PhloemOptions, Serial, Twin
 from phloem.shared.server.options_tls import REMOTE_TLS_EXAMPLE, TLS, TLS_EXAMPLE, auth_timeout_ns
 from phloem.shared.server.options_trust import Operator, Proxies, Resolver
 
@@ -427,13 +427,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = None
     leafnodes: Annotated[LeafNodes, Opt("Links to and from other servers.", aliases="leaf")] = LeafNodes()
     serial: Annotated[
-        tuple[Serial, ...], Kind.NAMED_BLOCKS, Opt("Serial devices by name. phloem's own.")
+        tuple[Serial, ...], Kind.NAMED_BLOCKS, Opt("Serial devices by name. phloem's own.", reload=True)
     ] = ()
+    twin: Annotated[
+        Twin | None, Kind.SWITCHED, Opt("Share state, commands and configuration with the hub. phloem's own.")
+    ] = None
     phloem: Annotated[PhloemOptions, Opt("What nats-server does not have.")] = PhloemOptions()
 
     # from the loader
     config_file: str = ""
     config_digest: str = ""  # "sha256:..." of the parsed file, as nats-server computes it
+    local: "Options | None" = None  # what holds without what the hub has set; None: it has set nothing
     explicit: frozenset[str] = frozenset()  # top-level fields that the file or a flag set
 
     @property
