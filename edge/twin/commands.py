@@ -7,7 +7,7 @@ handler. Those subjects cross no link, in either direction (``edge/twin/prepare.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,9 +19,13 @@ from phloem.shared.twin.command import Record, State
 from phloem.shared.twin.ledger import Action, Ask, Forget, Ledger, Persist, records_of
 from phloem.shared.twin.names import COMMAND, LOCAL, command_id
 
+if TYPE_CHECKING:
+    from phloem.shared.store.store import Store
+
 log = logging.getLogger("phloem.twin")
 
 ERROR = b"Nats-Service-Error"  # as NATS services say it
+CONFIRMED = b"\x02twincmd."  # store key, with a command's id: the hub has acknowledged it as new
 RETRY_S = 1.0  # until a record is written again that could not be
 
 
@@ -46,6 +50,8 @@ class Commands:
             )
         )
         actions = list[Action]()
+        for key, _ in self._store.scan(CONFIRMED):
+            self._ledger.confirmed(key.removeprefix(CONFIRMED).decode())
         for value in values:
             if (ident := command_id(value.key)) and not value.gone:
                 stamp = value.place.ts if value.place is not None else 0
@@ -81,6 +87,8 @@ class Commands:
         """The hub has this record."""
         record = self._ledger.record(ident)
         if record is not None and record.state is State.DELIVERED:
+            # before the report is acknowledged to this device's consumer, which would not send it again
+            self._line.server.do(lambda: self._store.put(CONFIRMED + ident.encode(), b"1"))
             self._ledger.confirmed(ident)
             self._wake.set()
 
@@ -122,6 +130,8 @@ class Commands:
                 log.error("twin: the state of command %s cannot be stored: %s", ident, problem)
                 await asyncio.sleep(RETRY_S)
                 continue
+            if record.state.final:
+                self._line.server.do(lambda: self._store.delete(CONFIRMED + ident.encode()))
             self._ledger.stored(ident, record)
             self._wake.set()
             return
@@ -151,6 +161,12 @@ class Commands:
         if not self._line.send(f"{LOCAL}.{order.name}", order.body, header=header, reply=inbox):
             self._line.hush(self._inboxes.pop(ident))
             self._ledger.nobody(ident, self._now())
+
+    @property
+    def _store(self) -> "Store":
+        jetstream = self._line.server.jetstream
+        assert jetstream is not None
+        return jetstream.store
 
     def _is_present(self, name: str) -> bool:
         return self._line.reaches(f"{LOCAL}.{name}")

@@ -1,8 +1,8 @@
 """A configuration that the hub has set, laid over the device's own.
 
 The hub's text is in the grammar of configuration files (JSON is, too). Each top-level option in it takes the place of
-the device's own as a whole; what it does not name stays the device's own. It is in a file of the device, so that it holds
-from the start on, also without a link.
+the device's own as a whole; what it does not name stays the device's own. It is in a file of the device, so that it
+holds from the start on, also without a link.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Configuration from the hub: validated, written down, applied as a reload; proved by reaching the hub, or taken back."""
+"""Configuration from the hub: checked, written down, applied as a reload; proved by reaching the hub, or taken back."""
 
 import asyncio
 import logging
