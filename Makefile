@@ -5,7 +5,7 @@ KERNEL := $(wildcard shared/*/*.pyx shared/*/*.pxd shared/*/*.pxi)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test check unit fuzz soak test-durability bench wheel clean
+.PHONY: help dev demo test check unit test-long fuzz soak test-durability bench wheel clean
 
 help:                 ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -26,7 +26,7 @@ dev: .venv/.installed ## set up .venv with everything, compile the kernel
 demo: dev             ## hub, edge and a simulated sensor, live; ARGS="--for 10s"
 	@$(BIN)/phloem demo $(ARGS)
 
-test: check unit      ## what CI runs: style, types, layers, all fast tests
+test: check unit      ## what a change has to pass: style, types, layers, all fast tests
 
 check: dev
 	$(BIN)/ruff check .
@@ -35,7 +35,10 @@ check: dev
 	$(BIN)/lint-imports
 
 unit: dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not soak" $(ARGS) tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not soak and not slow" $(ARGS) tests
+
+test-long: dev        ## what make test leaves out for its time: a wheel, sanitizers, large sizes; two minutes
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(ARGS) tests
 
 fuzz: dev             ## everything compiled under AddressSanitizer and UBSan; ARGS="--target store --seconds 600", ARGS=--help
 	$(BIN)/python -m tests.fuzz.run $(ARGS)

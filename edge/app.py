@@ -8,14 +8,13 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from phloem.edge.forward.settings import check
 from phloem.edge.kernel_publisher import KernelPublisher
 from phloem.edge.ports import port_settings
 from phloem.edge.profile import PLAN_BYTES, for_device
-from phloem.edge.twin.line import Line
 from phloem.edge.twin.prepare import device_of
-from phloem.edge.twin.twin import UNREADY, Twin
 from phloem.firmware_bridge.bridge import Bridge
 from phloem.firmware_bridge.timers import CallLater, loop_call_later, pause
 from phloem.shared import limits
@@ -25,6 +24,9 @@ from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.load import as_options
 from phloem.shared.server.options import Options
 from phloem.shared.server.server import Server
+
+if TYPE_CHECKING:
+    from phloem.edge.forward.forwarder import Forwarder
 
 log = logging.getLogger("phloem.edge")
 
@@ -54,8 +56,10 @@ class Edge(Server):
         call_later: CallLater = loop_call_later,
     ) -> None:
         options = config if isinstance(config, Options) else as_options(config)
+        check(options)
         super().__init__(for_device(options), clock=clock, seed=seed)
         self.bridge: Bridge | None = None
+        self.forwarders: list[Forwarder] = []
         self._settings = port_settings(self.options)
         self._call_later = call_later
         self._ports: asyncio.Task[None] | None = None
@@ -64,9 +68,20 @@ class Edge(Server):
     async def start(self) -> None:
         """Open the server; the ports open when they can, which nobody waits for."""
         await super().start()
+        try:
+            self._start_forwarding()
+        except BaseException:
+            await self.stop()
+            raise
         self._open_ports()
         if self.options.twin is not None:
             self._twin = asyncio.create_task(self._keep("twin", self._keep_twin), name="twin")
+
+    def _start_forwarding(self) -> None:
+        if self.options.forward:
+            from phloem.edge.forward.start import start  # noqa: PLC0415  (only who forwards pays for it)
+
+            self.forwarders = start(self)
 
     async def stop(self) -> None:
         """Close twin and ports, then the server: what was read by then is still delivered."""
@@ -74,6 +89,9 @@ class Edge(Server):
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task})
+        for forwarder in self.forwarders:
+            forwarder.stop()
+        self.forwarders = []
         await super().stop()
 
     def reloaded(self, old: Options) -> None:
@@ -114,6 +132,9 @@ class Edge(Server):
             await asyncio.Event().wait()
 
     async def _keep_twin(self) -> None:
+        from phloem.edge.twin.line import Line  # noqa: PLC0415  (only who keeps a twin pays for it)
+        from phloem.edge.twin.twin import UNREADY, Twin  # noqa: PLC0415
+
         settings = self.options.twin
         assert settings is not None
         device = device_of(self.options, settings)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from phloem.edge.forward.settings import check
 from phloem.edge.ports import port_settings
 from phloem.edge.profile import DEFAULTS, for_device
 from phloem.shared.server.command import server_command
@@ -52,6 +53,7 @@ Defaults that differ from phloem server, and why:
 def adjust(options: Options) -> Options:
     """The profile; what serial blocks can say wrong is said here, before anything starts."""
     port_settings(options)
+    check(options)
     return for_device(options)
 
 

@@ -151,3 +151,15 @@ TWIN_LOOK_NS = SECOND_NS // 2  # how often it is looked whether a link has come 
 TWIN_ANSWER_NS = 10 * SECOND_NS  # over a slow link
 TWIN_RETRY_NS = 2 * SECOND_NS  # after a refusal, doubled each time
 TWIN_RETRY_MAX_NS = 300 * SECOND_NS
+
+# --- store-and-forward ----------------------------------------------------------------------------
+FORWARD_CONTROL_BYTES = 256 << 10  # of a message that is no parcel: 64 streams with 64 epochs each
+FORWARD_STREAMS = 64  # entries of one device
+FORWARD_COLUMNS_BYTES = 32 << 20  # of a parcel, not compressed: the largest message there can be, and company
+FORWARD_DICTIONARY_BYTES = 64 << 10  # zstandard's advice is 100 KB for large samples; readings are small
+FORWARD_GAPS = 100  # of a stream, kept at the hub; older ones are counted
+FORWARD_REASON = 200  # characters of the reason for a gap
+FORWARD_FORMER = 16  # stores that a stream had before, at the hub
+FORWARD_CLOCKS = 128  # entries about one stream's clocks
+FORWARD_LOST = 256  # ranges of messages that a device lost before it sent them; older ones are summed up
+FLEET_DEVICES = 100_000  # that one hub remembers at a time

@@ -97,8 +97,8 @@ def lay_over(local: Options, text: str) -> Options:
     top = parse_foreign(text, FROM)
     _check(top, local.twin)
     loaded = read(top)
-    if loaded.warnings:
-        raise ConfigError(loaded.warnings[0])
+    for text in (*loaded.warnings, *loaded.notices):  # nobody reads this device's log
+        raise ConfigError(text)
     return msgspec.structs.replace(
         local, **loaded.fields, explicit=local.explicit | frozenset(loaded.fields), local=local
     )

@@ -35,6 +35,8 @@ _NOBODY = encode(Prefix.USER, bytes(KEY_BYTES))  # a key that nobody has
 
 _BCRYPT = re.compile(r"^\$2[abxy]\$\d{2}\$.*")
 _SHOWN = 64  # characters of a key that is shown; one that is a key has 56
+_WHOLE_BCRYPT = re.compile(r"^\$2[abxy]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}$")
+_NOBODYS_HASH = "$2b${:02}$" + "." * 53
 _BCRYPT_BYTES_MAX = 72  # bcrypt reads no more of a secret
 
 
@@ -145,21 +147,44 @@ class Identity(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """Who a connection is if ``given`` matches ``secret``; ``identity`` of ``None`` never is, ``refusal`` says why."""
+    """Who a connection is if ``given`` matches ``secret``; ``identity`` of ``None`` never is, ``refusal`` says why.
+
+    ``cost``: the highest bcrypt cost of anybody's secret, 0 without. A refusal takes as long as that, whatever the
+    secret was, so that its time does not tell who is there.
+    """
 
     identity: Identity | None
     secret: str
     given: str
     refusal: str = ""
+    cost: int = 0
 
     @property
     def slow(self) -> bool:
         """Whether ``matches`` takes long enough to belong on another thread."""
-        return bool(_BCRYPT.match(self.secret))
+        return bool(_BCRYPT.match(self.secret)) or (self.cost > 0 and not self._right())
 
     def matches(self) -> bool:
-        """Whether the secret is right; takes as long for a wrong one."""
+        """Whether the secret is right; what is wrong takes as long as the dearest secret."""
+        if self._right():
+            return True
+        for cost in _lacking(_cost(self.secret), self.cost):
+            secret_matches(_NOBODYS_HASH.format(cost), self.given)
+        return False
+
+    def _right(self) -> bool:
         return secret_matches(self.secret, self.given) and self.identity is not None
+
+
+def _cost(secret: str) -> int:
+    """Of a bcrypt hash; 0 for what is none."""
+    found = _WHOLE_BCRYPT.match(secret)
+    return int(found[1]) if found else 0
+
+
+def _lacking(cost: int, most: int) -> Iterable[int]:
+    """Costs that together with ``cost`` take as long as ``most``; each is twice the one before it."""
+    return range(cost, most) if cost else (most,) if most else ()
 
 
 def secret_matches(secret: str, given: str) -> bool:
@@ -233,7 +258,7 @@ class Authenticator:
         self._anonymous = anonymous
         self._by_certificate = frozenset(by_certificate)
         self._proxy_required = proxy_required
-        self._decoy = next((u.password for u in self._users.values() if _BCRYPT.match(u.password)), "")
+        self._cost = max((_cost(entry.password) for entry in self._users.values()), default=0)
 
     @property
     def required(self) -> bool:
@@ -304,13 +329,13 @@ class Authenticator:
                 raise CredentialsRefused("no user for the client's certificate")
         entry = self._users.get(name or "")
         if entry is None:
-            return Candidate(None, self._decoy or "\0", shown.password)
+            return Candidate(None, "\0", shown.password, cost=self._cost)
         identity = Identity(entry.user, entry.account, entry.permissions, entry.password)
         refusal = PROXY_REQUIRED if entry.proxy_required and not proxied else ""
         allowed = _may_connect(entry, connection_type) and not refusal
         if mapped is None and self._needs_certificate(entry):
             allowed = False
-        return Candidate(identity if allowed else None, entry.password, shown.password, refusal)
+        return Candidate(identity if allowed else None, entry.password, shown.password, refusal, self._cost)
 
     def _needs_certificate(self, entry: ConfiguredUser) -> bool:
         return (

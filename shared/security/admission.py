@@ -133,6 +133,7 @@ def admit(
     """
     if account.claims.iss not in trust.keys:
         raise CredentialsRefused("Account JWT not signed by trusted operator")
+    unsigned = signature_refusal(claims, peer)  # now: no refusal is sooner than that of a wrong signature
     claims = scoped(claims, account)
     body = claims.nats
     if 0 < account.claims.exp <= now_ns // SECOND_NS:
@@ -144,8 +145,8 @@ def admit(
         raise CredentialsRefused(complaint)
     if types and peer.type not in types:
         raise CredentialsRefused("Connection type not allowed")
-    if not body.bearer_token:
-        check_signature(claims.sub, peer.nonce, peer.signature)
+    if not body.bearer_token and unsigned is not None:
+        raise unsigned
     if is_revoked(account.claims.nats.revocations, claims.sub, claims.iat):
         raise CredentialsRefused("User authentication revoked")
     if not restrictions.from_network(body.src, peer.host):
@@ -201,6 +202,15 @@ def check_signature(public: str, nonce: bytes, signature: str) -> None:
         verify(public, nonce, raw)
     except NKeyError:
         raise CredentialsRefused("Signature not verified") from None
+
+
+def signature_refusal(claims: UserClaims, peer: Peer) -> CredentialsRefused | None:
+    """What is wrong with the signature of who shows ``claims``; ``None``: nothing."""
+    try:
+        check_signature(claims.sub, peer.nonce, peer.signature)
+    except CredentialsRefused as refused:
+        return refused
+    return None
 
 
 def admitted(

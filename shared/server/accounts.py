@@ -1,24 +1,19 @@
 """What crosses between accounts, as the kernel has to know it: at the start, after a reload, with an account's new JWT.
 
-``define`` replaces all definitions. What is allowed is decided in ``accounts.crossings``; the kernel is told of the
-accounts for which something has changed, so that everything else goes on without a gap. Who asks a service is told to
-the kernel for those whose imports share it.
+``define`` replaces all definitions. What is allowed is decided in ``accounts.resolving``, which looks only at what may
+have changed; the kernel is told of the accounts for which something has, so that everything else goes on without a gap.
+Who asks a service is told to the kernel for those whose imports share it.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from phloem.shared.accounts.crossings import (
-    Crossings,
-    Problem,
-    ServiceCrossing,
-    StreamCrossing,
-    export_of,
-    resolve,
-)
+from phloem.shared.accounts.crossings import Problem, ServiceCrossing, StreamCrossing, export_of
 from phloem.shared.accounts.definition import Definition, Kind, ResponseType
 from phloem.shared.accounts.mappings import Resolved, resolve_mapping
+from phloem.shared.accounts.resolving import Resolving
+from phloem.shared.accounts.system_services import with_exports
 from phloem.shared.jetstream.identity import short_hash
 from phloem.shared.kernel import imports as told
 from phloem.shared.server import service_events
@@ -39,9 +34,6 @@ REPLY_KINDS = {
     ResponseType.CHUNKED: told.CHUNKED,
 }
 UNSIGNED = (1 << 32) - 1
-
-SystemServices = Callable[[str], Sequence[ServiceCrossing]]
-"""What the account of this name may ask the system account without having imported it."""
 
 
 class _Told(NamedTuple):
@@ -65,45 +57,66 @@ class Accounts:
         self._told: dict[str, _Told] = {}
         self._export_ids: dict[tuple[str, str], int] = {}
         self._exports: dict[int, tuple[str, str]] = {}
-        self._system_services: list[SystemServices] = []
         self.definitions: Mapping[str, Definition] = {}
-        self.problems: Sequence[Problem] = ()
-        self._activations = Activations(server)
+        self._resolving = Resolving(Activations(server).judge)
+        self._system: tuple[Definition, Definition] | None = None  # as it was given, and with its exports
 
     def begin(self) -> None:
         """There is a kernel now: it is told which server this is."""
         mark, piece = short_hash(self._server.name).encode(), service_events.system_piece(self._server)
         self._server.kernel.introduce(mark, piece)
 
-    def define(self, definitions: Mapping[str, Definition]) -> Sequence[Problem]:
-        """These are all accounts from now on. What is wrong is left out, logged and given back."""
-        self.definitions = dict(definitions)
-        self._activations.begin()
-        crossings = resolve(self.definitions, self._activations.judge)
-        for problem in crossings.problems:
-            log.debug("Account %s: %s", problem.account, problem.text)
-        self.problems = crossings.problems
-        names = {*self._told, *self.definitions}
-        if self._system_services:
-            names.update(self._server.accounts)
+    def define(self, definitions: Mapping[str, Definition]) -> None:
+        """These are all accounts from now on. What is wrong is left out and logged."""
+        self._use(self._with_system(definitions), ())
+
+    def again(self, importers: Iterable[str]) -> None:
+        """Something else than a definition has changed: activations of these accounts have run out."""
+        self._use(self.definitions, importers)
+
+    @property
+    def problems(self) -> Sequence[Problem]:
+        """What is wrong, of all accounts."""
+        return self._resolving.problems()
+
+    def is_complete(self, account: str) -> bool:
+        """Whether an account has all that it wants to import."""
+        return self._resolving.is_complete(account)
+
+    def streams(self, account: str) -> Sequence[StreamCrossing]:
+        """What an account really imports."""
+        return self._resolving.streams(account)
+
+    def services(self, account: str) -> Sequence[ServiceCrossing]:
+        """The same."""
+        return self._resolving.services(account)
+
+    def asks(self, account: str, exporter: str, local: str) -> bool:
+        """Whether an account has imported a service under this name."""
+        return any(
+            one.exporter == exporter and one.local == local for one in self._resolving.services(account)
+        )
+
+    def _with_system(self, definitions: Mapping[str, Definition]) -> Mapping[str, Definition]:
+        """What the system account offers to everybody belongs to its definition."""
+        name = self._server.system_account
+        given = definitions.get(name)
+        if given is None:
+            return definitions
+        if self._system is None or self._system[0] is not given:
+            self._system = (given, with_exports(given))
+        return {**definitions, name: self._system[1]}
+
+    def _use(self, definitions: Mapping[str, Definition], again: Iterable[str]) -> None:
+        before, self.definitions = self.definitions, dict(definitions)
+        names = self._resolving.update(self.definitions, again)
+        for problem in self._resolving.problems():
+            if problem.account in names:
+                log.debug("Account %s: %s", problem.account, problem.text)
+        names |= {name for name, now in self.definitions.items() if before.get(name) is not now}
         for name in sorted(names):
-            self._tell(name, self._wanted(name, crossings))
+            self._tell(name, self._wanted(name))
         self._server.schedule()
-        return crossings.problems
-
-    def again(self) -> None:
-        """Something else than a definition has changed: an activation has run out, or what may be asked anywhere."""
-        self.define(self.definitions)
-
-    def add_system_services(self, services: SystemServices) -> None:
-        """Let every account but the system account ask this; accounts that come later, too."""
-        self._system_services.append(services)
-        self.again()
-
-    def added(self, name: str) -> None:
-        """There is a new account."""
-        if self._system_services and name not in self._told:
-            self._tell(name, self._wanted(name, Crossings({}, {}, ())))
 
     # --- who asks ------------------------------------------------------------------------------------
 
@@ -125,12 +138,7 @@ class Accounts:
 
     # --- telling the kernel --------------------------------------------------------------------------
 
-    def _wanted(self, name: str, crossings: Crossings) -> _Told:
-        services = list(crossings.services.get(name, ()))
-        if not self._server.is_system(name):
-            own = {(service.exporter, service.local) for service in services}
-            for give in self._system_services:
-                services += [one for one in give(name) if (one.exporter, one.local) not in own]
+    def _wanted(self, name: str) -> _Told:
         definition = self.definitions.get(name)
         mappings: list[Resolved] = []
         for mapping in definition.mappings if definition is not None else ():
@@ -138,7 +146,7 @@ class Accounts:
                 mappings.append(resolve_mapping(mapping, self._server.leafs.own_cluster))
             except BadTransform as problem:
                 log.debug('Account %s: Error adding mapping for "%s" : %s', name, mapping.source, problem)
-        return _Told(tuple(crossings.streams.get(name, ())), tuple(services), tuple(mappings))
+        return _Told(self.streams(name), self.services(name), tuple(mappings))
 
     def _tell(self, name: str, wanted: _Told) -> None:
         before = self._told.get(name, _Told())

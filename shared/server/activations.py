@@ -1,6 +1,7 @@
 """Activations: whether an import of an account's JWT has the leave that its export asks for (security_ops 2.10.2).
 
-The decision is ``security.trust``'s. An activation runs out at a time of its own, and then imports are looked at again.
+The decision is ``security.trust``'s. An activation runs out at a time of its own, and then the imports of the account
+that has it are looked at again.
 """
 
 from typing import TYPE_CHECKING
@@ -21,13 +22,9 @@ class Activations:
         self._server = server
         self._alarm: Alarm | None = None
         self._next_s = 0
-
-    def begin(self) -> None:
-        """All imports are about to be looked at: what ends next is found anew."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        self._next_s = 0
+        self._ends_s: dict[
+            str, int
+        ] = {}  # by importer: when the first of its activations ends, or did before
 
     def judge(self, exporter: Definition, export: Export, importer: str, import_: Import) -> bool:
         """Whether the activation of ``import_`` is good now."""
@@ -43,15 +40,27 @@ class Activations:
                 continue
             given = activates(giver.account, importer, entry, now_s, export.revocations)
             if given is not None:
-                self._ends(given.exp, now_s)
+                if given.exp:
+                    self._ends_s[importer] = min(given.exp, self._ends_s.get(importer, given.exp))
+                    self._wait(given.exp)
                 return True
         return False
 
-    def _ends(self, exp_s: int, now_s: int) -> None:
-        if not exp_s or (self._next_s and self._next_s <= exp_s):
+    def _wait(self, end_s: int) -> None:
+        if self._next_s and self._next_s <= end_s:
             return
         if self._alarm is not None:
             self._alarm.cancel()
-        self._next_s = exp_s
-        due_ns = self._server.clock.monotonic_ns() + (exp_s - now_s) * SECOND_NS
-        self._alarm = self._server.alarms.at(due_ns, self._server.crossings.again)
+        self._next_s = end_s
+        clock = self._server.clock
+        left_s = end_s - clock.wall_ns() // SECOND_NS
+        self._alarm = self._server.alarms.at(clock.monotonic_ns() + left_s * SECOND_NS, self._over)
+
+    def _over(self) -> None:
+        end_s, self._next_s, self._alarm = self._next_s, 0, None
+        importers = [name for name, ends_s in self._ends_s.items() if ends_s <= end_s]
+        for name in importers:
+            del self._ends_s[name]
+        if self._ends_s:
+            self._wait(min(self._ends_s.values()))
+        self._server.crossings.again(importers)

@@ -99,25 +99,43 @@ class ClaimFolder:
 
     def save(self, name: str, token: str) -> None:
         """Keep a JWT; on the disk when this returns."""
+        if self.admit(name, token):
+            self.write(name, token)
+            self.keep(name, token)
+
+    def admit(self, name: str, token: str) -> bool:
+        """Whether a JWT is to be written, for which there is room now."""
         if not is_public(name):
             raise InvalidJWT("invalid public key")
         if not token:
             raise InvalidJWT("invalid JWT")
         known = self._kept.get(name)
         if known is not None and known.digest == _digest(token):
-            return
+            return False
         if known is None and 0 < self._limit <= len(self._kept):
             if not self._evicts:
                 raise InvalidJWT(FULL)
             oldest = next(iter(self._kept))
             self._path(oldest).unlink(missing_ok=True)
             del self._kept[oldest]
+        return True
+
+    def write(self, name: str, token: str) -> None:
+        """To the disk; nothing else here is touched, so any thread may do it."""
         write_secret(self._path(name), token.encode(), replace=True)
+
+    def keep(self, name: str, token: str) -> None:
+        """It is on the disk: it counts from now on."""
         self._track(name, token)
         self._changed(name, token)
 
     def save_if_newer(self, name: str, token: str) -> None:
         """The same, unless what is there was issued later."""
+        if self.is_newer(name, token):
+            self.save(name, token)
+
+    def is_newer(self, name: str, token: str) -> bool:
+        """Whether what is there, if anything, was not issued later."""
         there = self._read(self._path(name)) if name in self._kept else None
         if there is not None:
             new = decode_generic(token)
@@ -127,17 +145,15 @@ class ClaimFolder:
                 pass  # anything is better
             else:
                 if old.jti == new.jti or old.iat > new.iat:
-                    return
+                    return False
                 if new.sub != name:
                     raise InvalidJWT("jwt subject nkey and provided nkey do not match")
                 if old.sub != new.sub:
                     raise InvalidJWT("subject of existing and new jwt do not match")
-        self.save(name, token)
+        return True
 
-    def delete(self, name: str) -> None:
-        """Forget an account; its file stays under another name, unless it is to go for good."""
-        if name not in self._kept:
-            return
+    def take_away(self, name: str) -> None:
+        """Its file goes to another name, unless it is to go for good; any thread may do it."""
         path = self._path(name)
         with contextlib.suppress(FileNotFoundError):
             if self._hard:
@@ -145,8 +161,14 @@ class ClaimFolder:
             else:
                 path.rename(path.with_name(f"{name}{DELETED}"))
         sync_folder(str(self._folder))
-        del self._kept[name]
-        self._deleted(name)
+
+    def delete(self, name: str) -> None:
+        """Forget an account whose file is gone."""
+        if self._kept.pop(name, None) is not None:
+            self._deleted(name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._kept
 
     def reload(self) -> None:
         """Look for files that were put in, changed or taken out by hand."""

@@ -8,7 +8,8 @@ what it does not have.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -54,11 +55,18 @@ class ClaimService:
     def __init__(self, server: "Server", trusted: "TrustedAccounts") -> None:
         self._server = server
         self._trusted = trusted
+        self._heard: list[int] = []
 
     def serve(self) -> None:
         """Answer requests from now on."""
         for subject in (UPDATE_OLD, UPDATE_NEW):
             self._hear(subject, self._update)
+
+    def withdraw(self) -> None:
+        """No more answers: there is another one."""
+        for subscription in self._heard:
+            self._server.kernel.unsubscribe(subscription)
+        self._heard.clear()
 
     def _update(self, asked: Asked) -> None:
         name = _account(asked)
@@ -84,7 +92,7 @@ class ClaimService:
         def heard(subject: bytes, reply: bytes, header: bytes, body: bytes) -> None:
             handler(Asked(account, subject.decode("utf-8", "surrogateescape"), reply, header, body))
 
-        server.kernel.subscribe(account, subject.encode(), None, heard)
+        self._heard.append(server.kernel.subscribe(account, subject.encode(), None, heard))
 
     # --- answers -------------------------------------------------------------------------------------------
 
@@ -135,6 +143,7 @@ class FolderResolver(ClaimService):
             deleted=trusted.remove,
         )
         self._alarms: dict[str, Alarm] = {}
+        self._turn = asyncio.Lock()  # who waits for it gets it in order: so do two updates of an account
         self._inbox = b""
         self._preload(server.options.resolver_preload)
 
@@ -155,31 +164,59 @@ class FolderResolver(ClaimService):
     # --- as a resolver -------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Answer requests, and compare with others now and then."""
-        self.serve()
-        extent = "some" if self._cache else "all"
-        log.info("Managing %s jwt in exclusive directory %s", extent, self._folder)
+        """Nothing to wait for."""
 
     async def fetch(self, name: str) -> str:
         """From the folder, or from another server. Raises InvalidJWT."""
-        token = self._folder.load(name)
+        async with self._turn:
+            token = self._folder.load(name)
         if token:
             return token
         token = await self._look_up(name)
         if decode_as(token, AccountClaims).sub != name:
             raise InvalidJWT("subject does not match jwt content")
-        self._folder.save_if_newer(name, token)
+        await self._store(name, token, newer=True)
         return token
 
     def reload(self, preload: Mapping[str, str]) -> None:
-        """Look for what was changed by hand, and put in what the configuration has."""
-        self._folder.reload()
-        self._preload(preload)
+        """Look for what was changed by hand, and put in what the configuration has, once it is this one's turn."""
+
+        def look() -> None:
+            self._folder.reload()
+            self._preload(preload)
+
+        self._server.spawn(self._alone(look), "reload of claims")
+
+    async def _alone(self, work: Callable[[], None]) -> None:
+        """Nothing is written meanwhile."""
+        async with self._turn:
+            self._server.do(work)
+
+    async def _store(self, name: str, token: str, *, newer: bool = False) -> None:
+        """Keep a JWT, with ``newer`` if it is; on the disk, and in force, when this returns.
+
+        The disk is another thread's, one file at a time. Raises InvalidJWT and OSError.
+        """
+        folder = self._folder
+        async with self._turn:
+            if (newer and not folder.is_newer(name, token)) or not folder.admit(name, token):
+                return
+            await asyncio.to_thread(folder.write, name, token)
+            self._server.do(lambda: folder.keep(name, token))
 
     async def stop(self) -> None:
         """No more timers."""
+        self._cancel()
+
+    def _cancel(self) -> None:
         for alarm in self._alarms.values():
             alarm.cancel()
+        self._alarms.clear()
+
+    def withdraw(self) -> None:
+        """No more answers and timers; the folder stays as it is."""
+        super().withdraw()
+        self._cancel()
 
     async def _look_up(self, name: str) -> str:
         """Ask all other servers; the first that has it counts. Raises InvalidJWT."""
@@ -227,12 +264,13 @@ class FolderResolver(ClaimService):
     # --- requests --------------------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Answer requests from now on."""
+        """Answer requests from now on, and compare with others now and then."""
+        log.info("Managing %s jwt in exclusive directory %s", "some" if self._cache else "all", self._folder)
         super().serve()
         self._hear(UPDATE, self._update_any)
         self._hear(LIST, self._list)
         self._hear(DELETE, self._delete)
-        self._every("expiry", min(EXPIRE_NS, self._options.ttl_ns // 2 or EXPIRE_NS), self._folder.expire)
+        self._every("expiry", min(EXPIRE_NS, self._options.ttl_ns // 2 or EXPIRE_NS), self._expire)
         if self._cache:
             return
         self._hear(LOOKUP.format("*"), self._lookup)
@@ -241,6 +279,9 @@ class FolderResolver(ClaimService):
         self._inbox = self._new_inbox()
         self._hear(self._inbox.decode(), self._merge)
         self._every("sync", self._options.interval_ns, self._compare)
+
+    def _expire(self) -> None:
+        self._server.spawn(self._alone(self._folder.expire), "expiry of claims")
 
     def _every(self, name: str, interval_ns: int, work: Callable[[], None]) -> None:
         def ring() -> None:
@@ -270,17 +311,20 @@ class FolderResolver(ClaimService):
                 claims = kept
             else:
                 claims = to_store(token, self._operator, now_s, name)
-            self._save(claims.sub, token, failed)
         except ClaimsRefused as refused:
             self._refuse(asked, refused)
             return
-        self._agree(asked, "jwt updated cache" if self._cache else UPDATED, claims.sub)
+        self._server.spawn(self._keep(asked, claims.sub, token, failed), f"claims of {claims.sub}")
 
-    def _save(self, name: str, token: str, failed: str) -> None:
+    async def _keep(self, asked: Asked, name: str, token: str, failed: str) -> None:
         try:
-            self._folder.save(name, token)
+            await self._store(name, token)
         except (InvalidJWT, OSError) as error:
-            raise ClaimsRefused(name, failed, str(error)) from error
+            refused = ClaimsRefused(name, failed, str(error))
+            self._server.do(lambda: self._refuse(asked, refused))
+        else:
+            done = "jwt updated cache" if self._cache else UPDATED
+            self._server.do(lambda: self._agree(asked, done, name))
 
     def _list(self, asked: Asked) -> None:
         self._answer(asked, {"data": [name for name, _ in self._folder.all()]})
@@ -297,17 +341,28 @@ class FolderResolver(ClaimService):
         except ClaimsRefused as refused:
             self._refuse(asked, refused)
             return
+        self._server.spawn(self._forget(asked, names), "deletion of claims")
+
+    async def _forget(self, asked: Asked, names: Sequence[str]) -> None:
         failures = []
-        for name in names:
-            try:
-                self._folder.delete(name)
-            except OSError as error:
-                failures.append(str(error))
+        async with self._turn:
+            for name in names:
+                if name not in self._folder:
+                    continue
+                try:
+                    await asyncio.to_thread(self._folder.take_away, name)
+                except OSError as error:
+                    failures.append(str(error))
+                else:
+                    self._server.do(partial(self._folder.delete, name))
+        self._server.do(lambda: self._deleted(asked, len(names), failures))
+
+    def _deleted(self, asked: Asked, count: int, failures: Sequence[str]) -> None:
         if failures:
-            done = f"deleted {len(names) - len(failures)} accounts, failed for {len(failures)}"
+            done = f"deleted {count - len(failures)} accounts, failed for {len(failures)}"
             self._refuse(asked, ClaimsRefused("", done, "\n".join(failures)))
         else:
-            self._agree(asked, f"deleted {len(names)} accounts")
+            self._agree(asked, f"deleted {count} accounts")
 
     def _lookup(self, asked: Asked) -> None:
         """Nothing is the answer for an account that is not here."""
@@ -335,9 +390,16 @@ class FolderResolver(ClaimService):
             try:
                 if decode_as(token, AccountClaims).sub != name:
                     raise InvalidJWT("jwt subject nkey and provided nkey do not match")
-                self._folder.save_if_newer(name, token)
-            except (InvalidJWT, OSError) as error:
+            except InvalidJWT as error:
                 log.error("DirResolver - Merging resulted in error: %s", error)
+            else:
+                self._server.spawn(self._keep_newer(name, token), f"claims of {name}")
+
+    async def _keep_newer(self, name: str, token: str) -> None:
+        try:
+            await self._store(name, token, newer=True)
+        except (InvalidJWT, OSError) as error:
+            log.error("DirResolver - Merging resulted in error: %s", error)
 
 
 def _account(asked: Asked) -> str:

@@ -176,6 +176,8 @@ def _check_file(product: Product, path: str) -> int:
     if loaded.warnings:
         raise ConfigError("\n".join(loaded.warnings))
     product.adjust(merge(loaded, {}))
+    for notice in loaded.notices:
+        click.echo(f"{product.program}: {notice}", err=True)
     click.echo(f"{product.program}: configuration file {path} is valid ({loaded.digest})", err=True)
     return 0
 

@@ -14,6 +14,7 @@ import msgspec
 
 from phloem.shared.server.declare import Declared, Kind, declared
 from phloem.shared.server.durations import short_duration
+from phloem.shared.server.no_effect import NO_EFFECT
 from phloem.shared.server.options import LeafAuthorization, LeafNodes, Options, Remote
 from phloem.shared.server.options_accounts import Export, Import
 from phloem.shared.server.options_auth import Account, Authorization, User
@@ -67,6 +68,15 @@ EXAMPLE_HEAD = """\
 # To set one, remove the "#" that stands directly before it and before the lines of its block.
 # Grammar and keys are nats-server's; docs/configuration.md lists aliases and flags.
 """
+NO_EFFECT_HEAD = """\
+## Without effect
+
+These keys of nats-server are read and checked as nats-server does it. They have no effect here, and the log says so
+when the server starts and when the file is read again.
+
+| key | why |
+|---|---|
+"""
 MISSING_HEAD = """\
 ## Not in phloem yet
 
@@ -82,12 +92,19 @@ def configuration_page() -> str:
     for title, struct in _blocks("", Options):
         shown_at = first.setdefault(struct, title)
         parts.append(_table(title, struct) if shown_at == title else f"## {title}\n\nAs `{shown_at}`.\n")
+    parts.append(NO_EFFECT_HEAD + "".join(_no_effect_rows()))
     parts.append(MISSING_HEAD)
     for title, struct in _blocks("", Options):
         keys = sorted(f"`{row.keys.split()[0]}`" for row in UNSUPPORTED.get(struct, ()))
         if keys:
             parts.append(textwrap.fill(f"* {title}: {', '.join(keys)}", WIDTH, subsequent_indent="  ") + "\n")
     return "\n".join(parts)
+
+
+def _no_effect_rows() -> Iterator[str]:
+    for title, struct in _blocks("", Options):
+        for row in NO_EFFECT.get(struct, ()):
+            yield f"| `{title} {{ {row.key} }}` | {row.reason} |\n"
 
 
 def example_file() -> str:

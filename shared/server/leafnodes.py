@@ -127,6 +127,13 @@ class LeafLinks:
         """A task that ends with the server."""
         return self._server.spawn(work, name)
 
+    def bounce(self, why: str) -> None:
+        """Links that this server dialled end and are dialled again: they say that they are up, and nothing moves."""
+        for link in list(self.open.values()):
+            if link.outgoing is not None:
+                log.warning("%s - Leafnode connection closed: %s", link, why)
+                link.conn.close(Reason.STALE)
+
     def settle(self) -> None:
         """What was caused outside of the kernel's events takes effect."""
         self._server.schedule()

@@ -25,6 +25,7 @@ from phloem.shared.server.load_values import (
     go_type,
     wrong_type,
 )
+from phloem.shared.server.no_effect import NO_EFFECT, notice
 from phloem.shared.server.options import LeafAuthorization, Options, Remote
 from phloem.shared.server.options_accounts import Export, Import
 from phloem.shared.server.options_auth import Account, Authorization, Permissions, User
@@ -51,12 +52,13 @@ class ConfigErrors(ConfigError):
 
 
 class Loaded(NamedTuple):
-    """What a file says: the fields it sets, its digest and what is odd about it."""
+    """What a file says: the fields it sets, its digest, what is odd about it and what has no effect."""
 
     path: str
     fields: Fields
     digest: str
     warnings: tuple[str, ...]
+    notices: tuple[str, ...]
 
 
 def load(path: str | os.PathLike[str]) -> Loaded:
@@ -92,7 +94,7 @@ def read(top: dict[str, Value], path: str = "") -> Loaded:
         reading.errors += load_accounts.mistakes_between(top, fields)
     if reading.errors:
         raise reading.errors[0] if len(reading.errors) == 1 else ConfigErrors(reading.errors)
-    return Loaded(path, fields, config_digest(top), tuple(reading.warnings))
+    return Loaded(path, fields, config_digest(top), tuple(reading.warnings), tuple(reading.notices))
 
 
 def merge(loaded: Loaded | None, flags: Mapping[tuple[str, ...], Any]) -> Options:
@@ -119,7 +121,7 @@ def merge(loaded: Loaded | None, flags: Mapping[tuple[str, ...], Any]) -> Option
     explicit = frozenset(fields)
     fields |= load_trust.consequences(fields)
     if loaded:
-        fields |= {"config_file": loaded.path, "config_digest": loaded.digest}
+        fields |= {"config_file": loaded.path, "config_digest": loaded.digest, "notices": loaded.notices}
     return Options(**fields, explicit=explicit)
 
 
@@ -136,6 +138,7 @@ def as_options(config: str | os.PathLike[str] | Mapping[str, Any] | None) -> Opt
 def _read_entries(reading: Reading, struct: type[msgspec.Struct], entries: Mapping[str, Value]) -> Fields:
     """The fields that a block sets. Mistakes go to ``reading``."""
     options = {key: option for option in declared(struct) for key in option.keys}
+    idle = {row.key: row for row in NO_EFFECT.get(struct, ())}
     missing = {key: row for row in UNSUPPORTED.get(struct, ()) for key in row.keys.split()}
     addresses: Mapping[str, tuple[str, str]] = getattr(struct, "ADDRESSES", {})
     fields: Fields = {}
@@ -149,6 +152,8 @@ def _read_entries(reading: Reading, struct: type[msgspec.Struct], entries: Mappi
                     fields[addresses[name][0]] = host
             elif name in options:
                 _read_option(reading, struct, fields, key, value, options[name])
+            elif name in idle:
+                reading.notices.append(notice(idle[name], key, value))
             elif name in missing:
                 _read_unsupported(reading, key, value, missing[name])
             elif not value.used:

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
-from phloem.shared.accounts.crossings import resolve
 from phloem.shared.accounts.definition import Definition
+from phloem.shared.accounts.resolving import resolve
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.conf import Value
 from phloem.shared.server.definitions import definition

@@ -35,11 +35,12 @@ _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:[-+].*)?")
 
 
 class Reading:
-    """What was found wrong and odd while reading one file; reading goes on, so that all is told at once."""
+    """What was found wrong, odd or idle while reading one file; reading goes on, so that all is told at once."""
 
     def __init__(self) -> None:
         self.errors: list[ConfigError] = []
         self.warnings: list[str] = []
+        self.notices: list[str] = []
 
     def warn(self, value: Value, text: str) -> None:
         """Remember a warning about a value."""

@@ -27,7 +27,7 @@ from phloem.shared.accounts.definition import Limits
 from phloem.shared.errors import CredentialsRefused, InvalidJWT, NKeyError
 from phloem.shared.kernel import Connection, Reason
 from phloem.shared.limits import SECOND_NS
-from phloem.shared.security.admission import Peer, account_of, admit, present
+from phloem.shared.security.admission import Peer, account_of, admit, present, signature_refusal
 from phloem.shared.security.claims import UserClaims
 from phloem.shared.security.nkeys import verify
 from phloem.shared.security.tokens import decode_as, decode_base64url, encode_base64url
@@ -298,6 +298,9 @@ class Login:
         try:
             known = await trusted.find(name)
         except InvalidJWT as error:
+            signature_refusal(
+                claims, peer_of(visitor, proxy)
+            )  # as long as it takes for an account that is known
             return Verdict(None, f"Account JWT lookup error: {error}")
         verdict = self._in_account(visitor, claims, known, proxy, trusted)
         return verdict if isinstance(verdict, Verdict) else await verdict

@@ -14,6 +14,7 @@ from phloem.shared.leaf.urls import parse_url
 from phloem.shared.server.clients import Client
 from phloem.shared.server.leaf_link import NO_COMPRESSION, Link
 from phloem.shared.server.monitor.records import (
+    AccountFacts,
     AccountRecord,
     ConnRecord,
     DenyRules,
@@ -156,6 +157,12 @@ class ServerSource:
             ended_leafs=ended.leafs,
             slow_consumers=ended.slow,
         )
+
+    def facts(self, account: str) -> AccountFacts:
+        """What an account exports, imports and claims."""
+        from phloem.shared.server.account_facts import facts  # noqa: PLC0415  (nor who never looks)
+
+        return facts(self._server, account)
 
     def remotes(self) -> Sequence[RemoteRecord]:
         """The hubs that the options name; one is up while a link to one of its URLs is."""

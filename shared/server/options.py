@@ -15,6 +15,7 @@ from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
 from phloem.shared.accounts.definition import SubjectMapping
 from phloem.shared.server.declare import Duration, Kind, Opt, Seconds, Size
 from phloem.shared.server.options_auth import Account, Authorization, User
+from phloem.shared.server.options_forward import Forward
 from phloem.shared.server.options_jetstream import JetStream
 from phloem.shared.server.options_phloem import PhloemOptions, Serial, Twin
 from phloem.shared.server.options_tls import REMOTE_TLS_EXAMPLE, TLS, TLS_EXAMPLE, auth_timeout_ns
@@ -400,6 +401,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             "Where accounts' JWTs come from.",
             aliases="account_resolver accounts_resolver",
             example='{ type: full, dir: "/var/lib/phloem/jwt" }',
+            reload=True,
         ),
     ] = None
     resolver_tls: Annotated[
@@ -432,12 +434,18 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     twin: Annotated[
         Twin | None, Kind.SWITCHED, Opt("Share state, commands and configuration with the hub. phloem's own.")
     ] = None
+    forward: Annotated[
+        tuple[Forward, ...],
+        Kind.NAMED_BLOCKS,
+        Opt("What a device keeps and sends to its hub, by name. phloem's own; for phloem edge."),
+    ] = ()
     phloem: Annotated[PhloemOptions, Opt("What nats-server does not have.")] = PhloemOptions()
 
     # from the loader
     config_file: str = ""
     config_digest: str = ""  # "sha256:..." of the parsed file, as nats-server computes it
     local: "Options | None" = None  # what holds without what the hub has set; None: it has set nothing
+    notices: tuple[str, ...] = ()  # what the file says without effect, and why, for the log
     explicit: frozenset[str] = frozenset()  # top-level fields that the file or a flag set
 
     @property

@@ -20,6 +20,7 @@ from phloem.shared.server.tls import Contexts, recheck_pinned
 from phloem.shared.server.validation import validate
 
 if TYPE_CHECKING:
+    from phloem.shared.server.resolvers import Resolver
     from phloem.shared.server.server import Server
 
 log = logging.getLogger("phloem.server")
@@ -27,12 +28,13 @@ log = logging.getLogger("phloem.server")
 LOGGING = {"debug", "trace", "logtime", "logtime_utc", "log_file", "phloem"}
 AUTHORIZATION = {
     *("authorization", "accounts", "no_auth_user", "mappings", "proxies", "default_sentinel"),
-    *("resolver_preload", "resolver_pinned_accounts"),
+    *("resolver", "resolver_preload", "resolver_pinned_accounts"),
 }
 TOLD = {  # as nats-server calls them; no values where they may be secrets
     "authorization": "authorization users",
     "accounts": "accounts",
     "mappings": "accounts",
+    "resolver": "accounts",
     "resolver_preload": "accounts",
     "resolver_tls": "accounts",
     "server_tags": "tags",
@@ -67,6 +69,8 @@ def use(server: "Server", source: Callable[[], Options]) -> None:
         log.info("Reloaded: tls = %s", "enabled" if new.tls is not None else "disabled")
     for text in dict.fromkeys(text for name in changed for text in _told(name, old, new)):
         log.info("Reloaded: %s", text)
+    for notice in new.notices:
+        log.info("%s", notice)
     log.info("Reloaded server configuration (%s)", new.config_digest)
 
 
@@ -105,19 +109,22 @@ def _change(server: "Server", new: Options, changed: set[str], contexts: Context
     before = server.tls.contexts
     server.tls.use(contexts)
     try:
-        _open(server, old, changed)
+        resolver = _open(server, old, changed)
     except (ConfigError, OSError):
         server.options = old
         server.tls.use(before)
         if LOGGING & changed:
             logs.configure(old)
         raise
+    if resolver is not None and server.login.trusted is not None:
+        server.login.trusted.use_resolver(resolver)
     _apply(server, old, changed)
 
 
-def _open(server: "Server", old: Options, changed: set[str]) -> None:
-    """What may fail. Raises ConfigError or OSError; then nothing of it is left."""
-    new = server.options
+def _open(server: "Server", old: Options, changed: set[str]) -> "Resolver | None":
+    """What may fail. Raises ConfigError or OSError; then nothing of it is left. Gives another resolver."""
+    new, trusted = server.options, server.login.trusted
+    resolver = trusted.another_resolver() if "resolver" in changed and trusted is not None else None
     if "leafnodes" in changed:
         server.leafs.reload(old.leafnodes)
     try:
@@ -128,6 +135,7 @@ def _open(server: "Server", old: Options, changed: set[str]) -> None:
         if "leafnodes" in changed:
             server.leafs.reload(new.leafnodes)
         raise
+    return resolver
 
 
 def _apply(server: "Server", old: Options, changed: set[str]) -> None:

@@ -126,6 +126,8 @@ class Server:
             raise ConfigError('serial devices are served by "phloem edge" and "phloem bridge" only')
         if self.options.twin is not None and not self.keeps_twin:
             raise ConfigError('a twin is kept by "phloem edge" only')
+        for notice in self.options.notices:
+            log.info("%s", notice)
         self._loop = asyncio.get_running_loop()
         self._stopped, self._gone = asyncio.Event(), asyncio.Event()
         self.start_wall_ns, self.start_ns = self.clock.wall_ns(), self.clock.monotonic_ns()
@@ -311,7 +313,6 @@ class Server:
             account.set_loop_subject(f"$LDS.{token}".encode())
             if self.system is not None:
                 self.system.serve(account)
-            self.crossings.added(name)
         return account
 
     @property

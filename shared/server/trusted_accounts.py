@@ -39,6 +39,7 @@ from phloem.shared.server.resolvers import (
 
 if TYPE_CHECKING:
     from phloem.shared.server.alarms import Alarm
+    from phloem.shared.server.claim_service import ClaimService
     from phloem.shared.server.server import Server
 
 log = logging.getLogger("phloem.server")
@@ -80,6 +81,7 @@ class TrustedAccounts:
         self.trust = trust
         self.resolver: Resolver = MemoryResolver({})
         self.pinned: frozenset[str] | None = None
+        self._service: ClaimService | None = None
         self._known: dict[str, TrustedAccount] = {}
         self._fetching: dict[str, asyncio.Task[TrustedAccount]] = {}
         self._room = asyncio.Semaphore(limits.ACCOUNT_FETCHES)
@@ -100,12 +102,32 @@ class TrustedAccounts:
                 raise ConfigError(f"error resolving system account: {error}") from error
             self._bootstrap(name, options.operators[0].claims.iss)
 
+    def another_resolver(self) -> Resolver:
+        """Reload: the one that the options name now, which nobody asks yet. Raises ConfigError."""
+        return resolver_of(self._server, self)
+
+    def use_resolver(self, resolver: Resolver) -> None:
+        """From now on this one is asked, and answers.
+
+        Accounts that are known stay as they are until there are new claims; ``reload`` says which ones of a resolver
+        in memory go.
+        """
+        if self._service is not None:
+            self._service.withdraw()
+        self.resolver = resolver
+        self._answer_requests()
+
     def _answer_requests(self) -> None:
-        """A resolver with a folder does so itself."""
+        """About claims; what a resolver keeps, it answers for itself."""
         from phloem.shared.server.claim_service import ClaimService  # noqa: PLC0415  (it imports the resolver's side)
 
-        if self._system and not isinstance(self.resolver, ClaimService):
-            ClaimService(self._server, self).serve()
+        self._service = None
+        if self._system:
+            resolver = self.resolver
+            self._service = (
+                resolver if isinstance(resolver, ClaimService) else ClaimService(self._server, self)
+            )
+            self._service.serve()
 
     def _bootstrap(self, name: str, operator: str) -> None:
         """The system account is what accounts are put into the resolver with, itself among them."""
@@ -276,6 +298,7 @@ class TrustedAccounts:
         before = self._known.get(name)
         log.debug("Updating account claims: %s/%s", name, claims.name)
         now = TrustedAccount(account, token)
+        now.definition = with_default_domain(now.definition, server.options.default_js_domain)
         now.updated_ns = server.clock.monotonic_ns()
         self._known[name] = now
         self._set_alarm(now, now_s)
@@ -324,11 +347,7 @@ class TrustedAccounts:
 
     def _publish_definitions(self) -> None:
         """Tell what crosses between accounts now."""
-        domains = self._server.options.default_js_domain
-        definitions = {
-            name: with_default_domain(known.definition, domains) for name, known in self._known.items()
-        }
-        self._server.crossings.define(definitions)
+        self._server.crossings.define({name: known.definition for name, known in self._known.items()})
 
 
 def jetstream_limits(granted: OperatorLimits) -> AccountJetStream | None:
@@ -357,21 +376,23 @@ def _keeping(tier: JetStreamLimits) -> AccountJetStream:
 
 def opened(server: "Server") -> TrustedAccounts:
     """By the options. Raises ConfigError."""
+    trusted = TrustedAccounts(server, server.options.trust)
+    trusted.resolver = resolver_of(server, trusted)
+    return trusted
+
+
+def resolver_of(server: "Server", trusted: TrustedAccounts) -> Resolver:
+    """The one that the options name. Raises ConfigError."""
     options = server.options
-    trusted = TrustedAccounts(server, options.trust)
     configured, preload = options.resolver, options.resolver_preload
-    resolver: Resolver
     if configured is None or configured.kind == MEMORY:
-        resolver = MemoryResolver(preload)
-    elif configured.kind == URL:
-        resolver = UrlResolver(
+        return MemoryResolver(preload)
+    if configured.kind == URL:
+        return UrlResolver(
             configured.url, context=lambda: server.tls.contexts.resolver, timeout_ns=configured.timeout_ns
         )
-    else:
-        if not options.operators:
-            raise ConfigError("Could not start resolver: no operator key found")
-        from phloem.shared.server.claim_service import FolderResolver  # noqa: PLC0415  (only who keeps JWTs needs it)
+    if not options.operators:
+        raise ConfigError("Could not start resolver: no operator key found")
+    from phloem.shared.server.claim_service import FolderResolver  # noqa: PLC0415  (only who keeps JWTs needs it)
 
-        resolver = FolderResolver(server, trusted, configured, options.operators[0].claims)
-    trusted.resolver = resolver
-    return trusted
+    return FolderResolver(server, trusted, configured, options.operators[0].claims)

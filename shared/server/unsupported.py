@@ -129,20 +129,7 @@ UNSUPPORTED: dict[type[msgspec.Struct], tuple[Unsupported, ...]] = {
         Unsupported("write_timeout", _word("default", "close")),  # what clients get anyway
     ),
     Account: (Unsupported("msg_trace trace_dest"),),
-    JetStream: (
-        Unsupported("extension_hint"),
-        Unsupported("tpm", _never, TPM),
-        Unsupported("unique_tag"),
-        Unsupported("max_outstanding_catchup"),
-        Unsupported("max_buffered_size"),
-        Unsupported("max_buffered_msgs"),
-        Unsupported("request_queue_limit"),
-        Unsupported("info_queue_limit"),
-        Unsupported("meta_compact"),
-        Unsupported("meta_compact_size"),
-        Unsupported("meta_compact_sync"),
-        Unsupported("max_concurrent_io"),
-    ),
+    JetStream: (Unsupported("tpm", _never, TPM),),
     JetStreamLimits: (Unsupported("default_max_consumers"),),
     AccountJetStream: (Unsupported("cluster_traffic", _word("system")),),
     LeafNodes: (

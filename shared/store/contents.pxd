@@ -21,6 +21,7 @@ cdef class Contents:
     cdef list dropped  # idents
     cdef list graveyard  # logs that are deleted but may still be read by the mover
     cdef object on_problem
+    cdef set bad_pages  # of data.mdb, of which it was told that a large value begins there damaged
     cdef str told  # the last problem; it is not told again at once
     cdef public dict figures
 
@@ -28,4 +29,5 @@ cdef class Contents:
     cdef forget(self, uint32_t ident)
     cdef read_marks(self)
     cdef keep_notes(self)
+    cdef tell_head(self, uint64_t page)
     cdef _scan_disk(self, bytes prefix, dict found)

@@ -13,6 +13,7 @@ from libc.string cimport memcmp, memcpy
 from phloem.shared.kernel.sublist cimport grow
 
 from .disk cimport disk_log, disk_state
+from .environment cimport disk_find, disk_value
 from .journal cimport journal_dropped, journal_note, journal_pair, journal_sync
 from .keys cimport ANY_KEY, META_KEY, SEAL_META, LogState, pair_key, pair_prefix, unseal, unseal_pair
 from .lmdb cimport MDB_FIRST, MDB_NEXT, MDB_SET_RANGE, MDB_val, lmdb
@@ -41,6 +42,7 @@ cdef class Contents:
         self.logs, self.marks, self.fresh, self.frozen_pairs, self.notes_of = {}, {}, {}, {}, {}
         self.dropped, self.graveyard = [], []
         self.told = ""
+        self.bad_pages = set()
 
     def _problem(self, text):
         if self.on_problem is not None and text != self.told:
@@ -54,6 +56,14 @@ cdef class Contents:
         log = f"log {ident}" + (f" (stream {name})" if (name := self.name_of(ident)) else "")
         self._problem(f"{self.folder}: {what} of {log} is damaged and not used "
                       f"({self.disk.damaged} times something was); try: phloem store check {self.folder}")
+
+    cdef tell_head(self, uint64_t page):
+        """Told once: what begins there is met each time that it is read."""
+        if page not in self.bad_pages:
+            self.bad_pages.add(page)
+            self.disk.damaged += 1
+            self._problem(f"{self.folder}: page {page} of data.mdb is damaged where a large value begins; what of it proves "
+                          f"itself is used, and its space is not used again; try: phloem store repair {self.folder}")
 
     # --- logs ------------------------------------------------------------------------------------
 
@@ -165,6 +175,7 @@ cdef class Contents:
     def get(self, bytes key not None):
         cdef char stored[ANY_KEY]
         cdef MDB_val k, v, its
+        cdef uint64_t bad
         for changed in (self.fresh, self.frozen_pairs):
             if key in changed:
                 return changed[key]
@@ -172,8 +183,10 @@ cdef class Contents:
             return None
         k.mv_size = pair_key(self.disk.vault, stored, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
         k.mv_data = stored
-        if lmdb.get(self.disk.reader, self.disk.pairs, &k, &v) != 0:
+        if disk_find(&self.disk, self.disk.reader, self.disk.pairs, self.disk.pages, &k, &v, &bad) != 0:
             return None
+        if bad:
+            self.tell_head(bad)
         if not unseal_pair(&self.disk.opener, &k, &v, &its):
             self._damaged_pair(key)
             return None
@@ -208,12 +221,16 @@ cdef class Contents:
         cdef char beginning[ANY_KEY]
         cdef size_t n = pair_prefix(self.disk.vault, beginning, PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix))
         cdef MDB_val k, v, its
+        cdef uint64_t bad
         cdef unsigned int step = MDB_SET_RANGE if n else MDB_FIRST
         if lmdb.cursor_open(self.disk.reader, self.disk.pairs, &cursor) != 0:
             return
         k.mv_data, k.mv_size = beginning, n
-        while lmdb.cursor_get(cursor, &k, &v, step) == 0 and k.mv_size >= n and memcmp(k.mv_data, beginning, n) == 0:
+        while lmdb.cursor_get(cursor, &k, NULL, step) == 0 and k.mv_size >= n and memcmp(k.mv_data, beginning, n) == 0 \
+                and disk_value(&self.disk, cursor, self.disk.pages, &k, &v, &bad) == 0:
             step = MDB_NEXT
+            if bad:
+                self.tell_head(bad)
             if not unseal_pair(&self.disk.opener, &k, &v, &its):
                 self._damaged_pair(PyBytes_FromStringAndSize(<char*>k.mv_data, k.mv_size))
                 continue

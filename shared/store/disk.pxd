@@ -21,6 +21,8 @@ cdef struct Disk:
     void* reader  # transaction of the loop's thread
     void* cursor  # over blocks, in it
     const char* map  # the file in memory; NULL: its place is not known
+    uint64_t pages  # that the reader's file has
+    size_t page_size
     uint64_t serial  # of the reader: what points into the map holds as long as this stays
     void* squeeze  # Python callables of zstandard, borrowed; this one is the mover's
     void* unsqueeze  # the mover's as well
@@ -28,6 +30,7 @@ cdef struct Disk:
     uint64_t damaged  # messages, blocks and entries found damaged while reading
     uint32_t damaged_ident  # of the last one; 0: none
     uint64_t damaged_seq  # 0: something other than a message
+    uint64_t bad_page  # where a large value begins whose head is damaged, the last one while reading; 0: none
     int error  # of LMDB, the last one while reading
     Vault* vault  # NULL: nothing is encrypted
     Opener opener  # of the loop's thread

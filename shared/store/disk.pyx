@@ -21,6 +21,7 @@ from .block cimport (
     BLOCK_HEAD, BLOCK_ZSTD, Block, block_after, block_find, block_open, block_open_sealed, block_read, block_seq,
     block_verified,
 )
+from .environment cimport disk_find, disk_value
 from .keys cimport (
     ANY_KEY, HIDDEN_SUBJECT, KEY, META_KEY, SEAL_DEAD, SEAL_META, SEAL_SUBJECTS, SUBJECT_KEY, LogState, Place, key_seq,
     meta_key, put_key, subject_key, subject_prefix, subject_value, unseal,
@@ -35,6 +36,7 @@ from .vault cimport Opener, Vault, opener_free, sealed_free
 cdef enum:
     GATHER_SHARE = 8  # a filter that matches less than an eighth of what is there gathers, others look at everything
     GATHER_MAX = 2_000_000  # sequences kept for one filter: 16 MB
+    SHORT_SUBJECT = 1024  # the entry of one that is not longer is no large value
     CHAIN_MAX = 1024  # a subject with more messages than this is looked for forwards
 
 
@@ -60,6 +62,11 @@ cdef inline void _damage(Log* l, uint64_t seq) noexcept nogil:
         l.damaged_first = seq
     if seq > l.damaged_last:
         l.damaged_last = seq
+
+
+cdef inline void disk_note_head(Disk* d, uint64_t bad) noexcept nogil:
+    if bad:
+        d.bad_page = bad
 
 
 cdef int disk_state(Disk* d, uint32_t ident, LogState* s) noexcept nogil:
@@ -115,15 +122,18 @@ cdef int _enter(Log* l, uint64_t seq) noexcept nogil:
     cdef Disk* d = k.disk
     cdef char key[KEY]
     cdef MDB_val at, v
+    cdef uint64_t bad
     cdef int error
     if k.serial == d.serial and k.block.data != NULL and k.block.first <= seq <= k.block.last:
         return FOUND
     put_key(key, l.ident, seq)
     at.mv_data, at.mv_size = key, KEY
     k.block.data = NULL
-    error = lmdb.cursor_get(d.cursor, &at, &v, MDB_SET_RANGE)
+    error = lmdb.cursor_get(d.cursor, &at, NULL, MDB_SET_RANGE)
     if error == MDB_NOTFOUND:
         return MISSING
+    if error == 0:
+        error = disk_value(d, d.cursor, d.pages, &at, &v, &bad)
     if error:
         d.error = error
         _damage(l, seq)
@@ -132,6 +142,7 @@ cdef int _enter(Log* l, uint64_t seq) noexcept nogil:
         return DAMAGED
     if at.mv_size != KEY or memcmp(at.mv_data, key, 4) != 0:
         return MISSING
+    disk_note_head(d, bad)
     memcpy(key, at.mv_data, KEY)
     if not _opened(k, key, &v) or k.block.last != key_seq(key):
         k.block.count = 1
@@ -347,9 +358,16 @@ cdef bint disk_subject(Log* l, const char* subject, uint32_t n, SubjectState* s)
     cdef MDB_val at, v
     cdef const char* text
     cdef uint32_t length
+    cdef uint64_t bad = 0
+    cdef int error
     at.mv_data, at.mv_size = key, subject_key(d.vault, key, l.ident, subject, n)
-    if lmdb.get(d.reader, d.subjects, &at, &v) != 0:
+    if n <= SHORT_SUBJECT:
+        error = lmdb.get(d.reader, d.subjects, &at, &v)
+    else:
+        error = disk_find(d, d.reader, d.subjects, d.pages, &at, &v, &bad)
+    if error:
         return False
+    disk_note_head(d, bad)
     if unseal(&d.opener, SEAL_SUBJECTS, &at, &v) and subject_value(<const char*>v.mv_data, v.mv_size, s, &text, &length):
         return True
     return _recount(l, subject, n, s)
@@ -434,6 +452,7 @@ cdef void _each_subject(Log* l, Filter* f, uint32_t which, subject_fn each, void
     cdef uint32_t length
     cdef size_t prefix
     cdef bint mine
+    cdef uint64_t bad
     cdef Opener opener  # ``each`` may ask for other subjects while it has this one
     cdef char* found = NULL
     cdef const char* beginning = b""
@@ -447,10 +466,12 @@ cdef void _each_subject(Log* l, Filter* f, uint32_t which, subject_fn each, void
         return
     at.mv_data, at.mv_size = key, prefix
     i = MDB_SET_RANGE
-    while lmdb.cursor_get(cursor, &at, &v, i) == 0:
+    while lmdb.cursor_get(cursor, &at, NULL, i) == 0:
         i = MDB_NEXT
-        if at.mv_size < prefix or memcmp(at.mv_data, key, prefix) != 0:
+        if at.mv_size < prefix or memcmp(at.mv_data, key, prefix) != 0 \
+                or disk_value(d, cursor, d.pages, &at, &v, &bad) != 0:
             break
+        disk_note_head(d, bad)
         if not unseal(&opener, SEAL_SUBJECTS, &at, &v) \
                 or not subject_value(<const char*>v.mv_data, v.mv_size, &s, &text, &length):
             length = 0

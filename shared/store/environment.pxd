@@ -1,5 +1,7 @@
 """LMDB's file (environment.pyx)."""
 
+from libc.stdint cimport uint64_t
+
 from .disk cimport Disk
 from .lmdb cimport MDB_val
 from .vault cimport Vault
@@ -7,4 +9,8 @@ from .vault cimport Vault
 cdef int disk_open(Disk* d, const char* path, bint read_only, Vault* vault) noexcept nogil
 cdef void disk_close(Disk* d) noexcept nogil
 cdef int disk_refresh(Disk* d) noexcept nogil
-cdef bint disk_value_sound(Disk* d, const MDB_val* v) noexcept nogil
+cdef uint64_t disk_pages(Disk* d) noexcept nogil
+cdef int disk_value(Disk* d, void* cursor, uint64_t pages, const MDB_val* key, MDB_val* v, uint64_t* bad) noexcept nogil
+cdef int disk_find(Disk* d, void* txn, unsigned int db, uint64_t pages, const MDB_val* key, MDB_val* v,
+                   uint64_t* bad) noexcept nogil
+cdef bint disk_mend_head(Disk* d, uint64_t number, const MDB_val* v) noexcept nogil

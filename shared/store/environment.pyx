@@ -1,26 +1,40 @@
 """LMDB's file: opened, looked at anew after a commit, closed; where its pages are in memory.
 
 The reader of the loop's thread is one transaction, renewed when a flush has been committed (``disk_refresh``).
+
+A large value has pages of its own, and the first of them begins with a head of LMDB's. Those heads are not looked at
+when the file is opened, because every block has one: a slow card would take seconds. And LMDB must not meet a damaged
+one: it refuses the whole transaction from then on, or frees as many pages as the head says. So values are found in the
+leaves here (``disk_value``), and LMDB is asked for none that may be large, nor to replace or delete one, before its
+head has been seen to be right.
 """
 
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from .disk cimport Disk
 from .lmdb cimport (
-    MDB_CREATE, MDB_NOMEMINIT, MDB_NORDAHEAD, MDB_NOSUBDIR, MDB_NOTLS, MDB_RDONLY, MDB_val, lmdb,
+    MDB_CREATE, MDB_GET_CURRENT, MDB_NOMEMINIT, MDB_NORDAHEAD, MDB_NOSUBDIR, MDB_NOTLS, MDB_RDONLY, MDB_SET_KEY, MDB_envinfo,
+    MDB_stat, MDB_val, lmdb,
 )
 from .vault cimport Vault, opener_free
 
 cdef enum:
     DATABASES = 8
-    PAGE = 4096
     PAGE_HEAD = 16  # of LMDB: number, padding, flags, and of a large value how many pages it has
     OVERFLOW_PAGE = 4
+    NODE_HEAD = 8  # of an entry: size of the value, flags, size of the key, which follows
+    BIG = 1  # its value is on pages of its own
 
 cdef extern from "<unistd.h>" nogil:
     long sysconf(int name)
     int _SC_PAGESIZE
+    ssize_t pwrite(int fd, const void* data, size_t n, int64_t offset)
+    int close(int fd)
+
+cdef extern from "<fcntl.h>" nogil:
+    int open(const char* path, int flags, ...)
+    int O_WRONLY, O_CLOEXEC
 
 cdef extern from *:
     """
@@ -87,32 +101,109 @@ cdef int disk_open(Disk* d, const char* path, bint read_only, Vault* vault) noex
 
 
 cdef void _find_map(Disk* d) noexcept nogil:
-    """From a page that says which one it is, where pages are those of the system; a new file has none yet."""
+    """From a page that says which one it is, where pages are not larger than the system's; a new file has none yet."""
     cdef MDB_val k, v
+    cdef MDB_stat stat
     cdef uint64_t number
     cdef const char* page
     k.mv_data, k.mv_size = <char*>b"generation", 10
-    if sysconf(_SC_PAGESIZE) != PAGE or lmdb.get(d.reader, d.meta, &k, &v) != 0:
+    if lmdb.stat(d.reader, d.meta, &stat) != 0 or stat.ms_psize > <size_t>sysconf(_SC_PAGESIZE) \
+            or lmdb.get(d.reader, d.meta, &k, &v) != 0:
         return
-    page = <const char*>(<size_t>v.mv_data & ~<size_t>(PAGE - 1))
+    d.page_size = stat.ms_psize
+    page = <const char*>(<size_t>v.mv_data & ~<size_t>(d.page_size - 1))
     memcpy(&number, page, 8)
-    d.map = page - number * PAGE
+    d.map = page - number * d.page_size
+    d.pages = disk_pages(d)
 
 
-cdef bint disk_value_sound(Disk* d, const MDB_val* v) noexcept nogil:
-    """Whether the first page of a large value says how many there are. LMDB believes it when they are left: a wrong
-    number there would give pages away that others use. Not looked at when the file is opened: every block has one."""
-    cdef const char* page = <const char*>v.mv_data - PAGE_HEAD
+cdef uint64_t disk_pages(Disk* d) noexcept nogil:
+    """How many pages the file has as of the last commit."""
+    cdef MDB_envinfo info
+    return info.me_last_pgno + 1 if lmdb.env_info(d.env, &info) == 0 else 0
+
+
+cdef inline uint32_t _page_count(Disk* d, const MDB_val* v) noexcept nogil:
+    return <uint32_t>((PAGE_HEAD - 1 + v.mv_size) // d.page_size + 1)
+
+
+cdef bint _head_sound(Disk* d, const char* page, const MDB_val* v) noexcept nogil:
     cdef uint64_t number
     cdef uint32_t count
     cdef uint16_t flags
-    if d.map == NULL or page < d.map or page >= d.map + phloem_map_most or <size_t>page & (PAGE - 1):
-        return True  # a small value, or one that this transaction has written
     memcpy(&number, page, 8)
     memcpy(&flags, page + 10, 2)
     memcpy(&count, page + 12, 4)
-    return number == <uint64_t>(page - d.map) // PAGE and flags == OVERFLOW_PAGE \
-        and count == (PAGE_HEAD - 1 + v.mv_size) // PAGE + 1
+    return number == <uint64_t>(page - d.map) // d.page_size and flags == OVERFLOW_PAGE and count == _page_count(d, v)
+
+
+cdef int disk_value(Disk* d, void* cursor, uint64_t pages, const MDB_val* key, MDB_val* v, uint64_t* bad) noexcept nogil:
+    """The value of the entry that a cursor has gone to, by the key that it gave. ``bad``: the first page of a large one if
+    its head is damaged, else 0: then LMDB must not be asked for it. It is what it says itself all the same; one that would
+    not be within the file is empty. Not for large values that this transaction has written."""
+    cdef MDB_val k = key[0]
+    cdef const char* node = <const char*>key.mv_data - NODE_HEAD
+    cdef const char* page
+    cdef uint64_t number
+    cdef uint32_t size
+    cdef uint16_t flags
+    bad[0] = 0
+    if d.map == NULL:
+        return lmdb.cursor_get(cursor, &k, v, MDB_GET_CURRENT)
+    memcpy(&size, node, 4)
+    memcpy(&flags, node + 4, 2)
+    v.mv_data, v.mv_size = <void*>(<const char*>key.mv_data + key.mv_size), size
+    if not flags & BIG:
+        return 0
+    memcpy(&number, v.mv_data, 8)
+    if number >= pages or _page_count(d, v) > pages - number:
+        bad[0] = number
+        v.mv_size = 0
+        return 0
+    page = d.map + number * d.page_size
+    v.mv_data = <void*>(page + PAGE_HEAD)
+    if not _head_sound(d, page, v):
+        bad[0] = number
+    return 0
+
+
+cdef int disk_find(Disk* d, void* txn, unsigned int db, uint64_t pages, const MDB_val* key, MDB_val* v,
+                   uint64_t* bad) noexcept nogil:
+    """What is under a key, of values that may be large; as ``disk_value``."""
+    cdef void* cursor = NULL
+    cdef MDB_val at = key[0]
+    cdef int error = lmdb.cursor_open(txn, db, &cursor)
+    if error:
+        return error
+    bad[0] = 0
+    error = lmdb.cursor_get(cursor, &at, NULL, MDB_SET_KEY)
+    if error == 0:
+        error = disk_value(d, cursor, pages, &at, v, bad)
+    lmdb.cursor_close(cursor)
+    return error
+
+
+cdef bint disk_mend_head(Disk* d, uint64_t number, const MDB_val* v) noexcept nogil:
+    """Writes the head of a large value again, that has proved all of itself: so its pages are as many as it takes, and its
+    alone. The next commit syncs it. False: it could not be written."""
+    cdef char head[PAGE_HEAD]
+    cdef uint16_t flags = OVERFLOW_PAGE
+    cdef uint32_t count = _page_count(d, v)
+    cdef const char* path = NULL
+    cdef ssize_t done
+    cdef int fd
+    memset(head, 0, PAGE_HEAD)
+    memcpy(head, &number, 8)
+    memcpy(head + 10, &flags, 2)
+    memcpy(head + 12, &count, 4)
+    if lmdb.env_get_path(d.env, &path) != 0:
+        return False
+    fd = open(path, O_WRONLY | O_CLOEXEC)
+    if fd < 0:
+        return False
+    done = pwrite(fd, head, PAGE_HEAD, <int64_t>(number * d.page_size))
+    close(fd)
+    return done == PAGE_HEAD
 
 
 cdef void disk_close(Disk* d) noexcept nogil:
@@ -136,6 +227,7 @@ cdef int disk_refresh(Disk* d) noexcept nogil:
     lmdb.txn_reset(d.reader)
     error = lmdb.txn_renew(d.reader)
     d.serial += 1
+    d.pages = disk_pages(d)
     if error == 0:
         error = lmdb.cursor_open(d.reader, d.blocks, &d.cursor)
     return error

@@ -17,15 +17,19 @@ from phloem.shared.kernel.sublist cimport must
 
 from .block cimport (
     BLOCK_HEAD, BLOCK_SHUT, BLOCK_ZSTD, Block, BlockWriter, block_add, block_find, block_finish, block_free, block_open,
-    block_open_sealed, block_read, block_restart, block_resume, block_seq, block_shut, block_shut_size, block_whole,
+    block_read, block_restart, block_resume, block_seq, block_whole,
 )
 from .disk cimport Disk
-from .environment cimport disk_value_sound
-from .keys cimport (
-    ANY_KEY, KEY, META_KEY, SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, SUBJECT_KEY, LogState, Place, key_seq, meta_key,
-    pair_key, put_key, seal, seal_size, subject_key, subject_value, unseal,
+from .entries cimport (
+    DAMAGED_BLOCK, block_at, dead_bits, delete_block, delete_entry, drop_messages, flush_meta, may_go, put_block,
+    put_sealed,
 )
-from .lmdb cimport MDB_LAST, MDB_NEXT, MDB_NOTFOUND, MDB_PREV, MDB_RESERVE, MDB_SET_RANGE, MDB_val, lmdb
+from .environment cimport disk_find, disk_pages, disk_value
+from .keys cimport (
+    ANY_KEY, KEY, META_KEY, SEAL_DEAD, SEAL_SUBJECTS, SUBJECT_KEY, LogState, Place, key_seq, meta_key, put_key, subject_key,
+    subject_value, unseal,
+)
+from .lmdb cimport MDB_GET_CURRENT, MDB_LAST, MDB_NOTFOUND, MDB_PREV, MDB_SET_RANGE, MDB_val, lmdb
 from .log cimport record_check
 from .packing cimport packed, packed_size, unpack
 from .table cimport table_next
@@ -35,7 +39,6 @@ from .vault cimport Sealed, opener_free, sealed_free
 
 cdef enum:
     RESUME_MAX = 32768  # a last block of less than this is gone on with
-    DAMAGED_BLOCK = -1
     THIN_LEAST = 12288  # a block of less than three pages is not made smaller: that would save one at most, or none
     THIN_MAX = 64 << 20  # bytes of blocks that one flush makes smaller; others have their turn when they are emptier
 
@@ -47,6 +50,7 @@ cdef int flush_begin(Flush* f, Disk* d) noexcept nogil:
     error = lmdb.txn_begin(d.env, NULL, 0, &f.txn)
     if error:
         return error
+    f.pages = disk_pages(d)
     error = lmdb.cursor_open(f.txn, d.blocks, &f.blocks)
     if error:
         lmdb.txn_abort(f.txn)
@@ -90,127 +94,6 @@ cdef int _place(Flush* f, const Place* place) noexcept nogil:
     return flush_meta(f, b"generation", 10, <const char*>place, sizeof(Place))
 
 
-cdef int _put_block(Flush* f, const char* key, const void* value, size_t vn) noexcept nogil:
-    cdef MDB_val k, v
-    cdef int error
-    k.mv_data, k.mv_size = <void*>key, KEY
-    v.mv_data, v.mv_size = <void*>value, vn if f.disk.vault == NULL else block_shut_size(<const char*>value, vn)
-    f.bytes += v.mv_size
-    error = lmdb.put(f.txn, f.disk.blocks, &k, &v, 0 if f.disk.vault == NULL else MDB_RESERVE)
-    if error == 0 and f.disk.vault != NULL:
-        block_shut(f.disk.vault, key, <const char*>value, vn, <char*>v.mv_data)
-    return error
-
-
-cdef int _put_sealed(Flush* f, unsigned int db, int which, const void* key, size_t kn, const void* value,
-                     size_t vn) noexcept nogil:
-    cdef MDB_val k, v
-    cdef int error
-    k.mv_data, k.mv_size = <void*>key, kn
-    v.mv_data, v.mv_size = NULL, vn + seal_size(f.disk.vault)
-    f.bytes += v.mv_size
-    error = lmdb.put(f.txn, db, &k, &v, MDB_RESERVE)
-    if error == 0:
-        seal(f.disk.vault, which, &k, value, vn, <char*>v.mv_data)
-    return error
-
-
-cdef int _dead_bits(Flush* f, const char* key, size_t size, MDB_val* v) noexcept nogil:
-    """The bits of a block under this key; DAMAGED_BLOCK: they are not what was written."""
-    cdef MDB_val k
-    cdef int error
-    k.mv_data, k.mv_size = <void*>key, KEY
-    error = lmdb.get(f.txn, f.disk.dead, &k, v)
-    if error == 0 and (not unseal(&f.opener, SEAL_DEAD, &k, v) or v.mv_size != size):
-        return DAMAGED_BLOCK
-    return error
-
-
-cdef int _delete(Flush* f, unsigned int db, const void* key, size_t kn) noexcept nogil:
-    cdef MDB_val k
-    cdef int error
-    k.mv_data, k.mv_size = <void*>key, kn
-    error = lmdb.del_(f.txn, db, &k, NULL)
-    return 0 if error == MDB_NOTFOUND else error
-
-
-cdef int _delete_block(Flush* f, const char* key) noexcept nogil:
-    """DAMAGED_BLOCK: its pages are not what they should be, it stays."""
-    cdef MDB_val k, v
-    cdef int error
-    k.mv_data, k.mv_size = <void*>key, KEY
-    error = lmdb.get(f.txn, f.disk.blocks, &k, &v)
-    if error == MDB_NOTFOUND:
-        return 0
-    if error == 0 and not disk_value_sound(f.disk, &v):
-        return DAMAGED_BLOCK
-    return error or lmdb.del_(f.txn, f.disk.blocks, &k, NULL)
-
-
-cdef int flush_meta(Flush* f, const char* key, size_t kn, const char* value, size_t vn) noexcept nogil:
-    return _put_sealed(f, f.disk.meta, SEAL_META, key, kn, value, vn)
-
-
-cdef int flush_pair(Flush* f, const char* key, size_t kn, const char* value, size_t vn, bint deleted) noexcept nogil:
-    cdef char stored[ANY_KEY]
-    cdef uint16_t length = <uint16_t>kn
-    cdef size_t n = pair_key(f.disk.vault, stored, key, kn)
-    cdef char* whole
-    cdef int error
-    if deleted:
-        return _delete(f, f.disk.pairs, stored, n)
-    if f.disk.vault == NULL:
-        return _put_sealed(f, f.disk.pairs, SEAL_PAIRS, stored, n, value, vn)
-    whole = <char*>must(malloc(2 + kn + vn))
-    memcpy(whole, &length, 2)
-    memcpy(whole + 2, key, kn)
-    memcpy(whole + 2 + kn, value, vn)
-    error = _put_sealed(f, f.disk.pairs, SEAL_PAIRS, stored, n, whole, 2 + kn + vn)
-    free(whole)
-    return error
-
-
-cdef int _drop_all(Flush* f, unsigned int db, uint32_t ident) noexcept nogil:
-    """Everything of a log in one database."""
-    cdef char key[KEY]
-    cdef void* cursor = NULL
-    cdef MDB_val at, v
-    cdef int error = lmdb.cursor_open(f.txn, db, &cursor)
-    if error:
-        return error
-    put_key(key, ident, 0)
-    at.mv_data, at.mv_size = key, 4
-    error = lmdb.cursor_get(cursor, &at, &v, MDB_SET_RANGE)
-    while error == 0 and at.mv_size >= 4 and memcmp(at.mv_data, key, 4) == 0:
-        if disk_value_sound(f.disk, &v):  # else its pages are lost: better than those of others
-            error = lmdb.cursor_del(cursor, 0)
-        if error == 0:
-            error = lmdb.cursor_get(cursor, &at, &v, MDB_NEXT)  # what followed it
-    lmdb.cursor_close(cursor)
-    return 0 if error == MDB_NOTFOUND else error
-
-
-cdef int _delete_meta(Flush* f, const char* kind, uint32_t ident) noexcept nogil:
-    cdef char key[META_KEY]
-    meta_key(key, kind, ident)
-    return _delete(f, f.disk.meta, key, META_KEY)
-
-
-cdef int _drop_messages(Flush* f, uint32_t ident) noexcept nogil:
-    """All messages of a log, and the mark that some were lost."""
-    cdef int error = _drop_all(f, f.disk.blocks, ident)
-    if error == 0:
-        error = _drop_all(f, f.disk.dead, ident)
-    if error == 0:
-        error = _drop_all(f, f.disk.subjects, ident)
-    return error or _delete_meta(f, b"bad:", ident)
-
-
-cdef int flush_drop(Flush* f, uint32_t ident) noexcept nogil:
-    """A deleted log."""
-    return _drop_messages(f, ident) or _delete_meta(f, b"log:", ident)
-
-
 # --- removed messages ------------------------------------------------------------------------------
 
 
@@ -249,9 +132,10 @@ cdef bint _links(Flush* f, uint32_t ident, Record* r) noexcept nogil:
     cdef SubjectState s
     cdef const char* text
     cdef uint32_t n
+    cdef uint64_t bad
     cdef int error
     k.mv_data, k.mv_size = key, subject_key(f.disk.vault, key, ident, r.subject, r.subject_len)
-    error = lmdb.get(f.txn, f.disk.subjects, &k, &v)
+    error = disk_find(f.disk, f.txn, f.disk.subjects, f.pages, &k, &v, &bad)
     if error:
         return error != MDB_NOTFOUND
     return not unseal(&f.opener, SEAL_SUBJECTS, &k, &v) or not subject_value(<const char*>v.mv_data, v.mv_size, &s, &text, &n) \
@@ -292,13 +176,14 @@ cdef int _thin(Flush* f, uint32_t ident, Grave* g) noexcept nogil:
     cdef char* copy
     cdef uint8_t* bits
     cdef bint compressed = False
+    cdef uint64_t bad
     cdef int error
     put_key(key, ident, g.last)
     k.mv_data, k.mv_size = key, KEY
-    error = lmdb.get(f.txn, f.disk.blocks, &k, &v)
+    error = disk_find(f.disk, f.txn, f.disk.blocks, f.pages, &k, &v, &bad)
     if error:
         return error
-    if v.mv_size < THIN_LEAST or not disk_value_sound(f.disk, &v):
+    if v.mv_size < THIN_LEAST or bad:
         return DAMAGED_BLOCK
     f.thinned += v.mv_size
     copy = _plain_copy(f, key, &v, &b, &compressed)
@@ -312,9 +197,9 @@ cdef int _thin(Flush* f, uint32_t ident, Grave* g) noexcept nogil:
         memcpy(bits, &g.live, 4)
         error = _write_block(f, ident, &w, compressed)
     if error == 0 and w.count > g.live:
-        error = _put_sealed(f, f.disk.dead, SEAL_DEAD, key, KEY, bits, 4 + (w.count + 7) // 8)
+        error = put_sealed(f, f.disk.dead, SEAL_DEAD, key, KEY, bits, 4 + (w.count + 7) // 8)
     elif error == 0:
-        error = _delete(f, f.disk.dead, key, KEY)
+        error = delete_entry(f, f.disk.dead, key, KEY)
     block_free(&w)
     free(bits)
     free(copy)
@@ -325,19 +210,12 @@ cdef inline size_t _full(Flush* f) noexcept nogil:
     return BLOCK_SHUT if f.disk.vault != NULL else 0
 
 
-cdef bint _opened(Flush* f, Sealed* s, const char* key, const MDB_val* v, Block* b) noexcept nogil:
-    """A block of which nobody knows more than its key; ``s`` has what is opened of an encrypted one."""
-    if f.disk.vault == NULL:
-        return block_open(b, <const char*>v.mv_data, v.mv_size)
-    return block_open_sealed(b, s, &f.opener, key, <const char*>v.mv_data, v.mv_size)
-
-
 cdef char* _plain_copy(Flush* f, const char* key, MDB_val* v, Block* b, bint* compressed) noexcept nogil:
     """A block outside the map, because what points into it does not outlive a put, and expanded; NULL: it is damaged."""
     cdef Sealed s
     cdef char* copy
     memset(&s, 0, sizeof(Sealed))
-    copy = _expanded_copy(f, b, compressed) if _opened(f, &s, key, v, b) and block_whole(b) else NULL
+    copy = _expanded_copy(f, b, compressed) if block_at(f, &s, key, v, b) and block_whole(b) else NULL
     sealed_free(&s)
     return copy
 
@@ -370,41 +248,47 @@ cdef int _close_grave(Flush* f, uint32_t ident, Grave* g) noexcept nogil:
     put_key(key, ident, g.last)
     g.changed = False
     if g.live == 0:
-        error = _delete_block(f, key)
+        error = delete_block(f, key)
         if error != DAMAGED_BLOCK:
-            return error or _delete(f, f.disk.dead, key, KEY)
+            return error or delete_entry(f, f.disk.dead, key, KEY)
     memcpy(g.bits, &g.live, 4)
     if g.live and g.count // g.live >= 2 and _halvings(g.count // g.live) > _halvings(g.count // g.before) and f.thinned < THIN_MAX:
         error = _thin(f, ident, g)
         if error != DAMAGED_BLOCK:
             return error
-    return _put_sealed(f, f.disk.dead, SEAL_DEAD, key, KEY, g.bits, g.size)
+    return put_sealed(f, f.disk.dead, SEAL_DEAD, key, KEY, g.bits, g.size)
 
 
 cdef int _open_grave(Flush* f, uint32_t ident, uint64_t seq, Grave* g) noexcept nogil:
     """Goes to the block that has ``seq``; MDB_NOTFOUND: none has."""
     cdef char key[KEY]
     cdef MDB_val at, v
+    cdef uint64_t bad
     cdef int error = _close_grave(f, ident, g)
     if error:
         return error
     g.last = 0
     put_key(key, ident, seq)
     at.mv_data, at.mv_size = key, KEY
-    error = lmdb.cursor_get(f.blocks, &at, &v, MDB_SET_RANGE)
+    error = lmdb.cursor_get(f.blocks, &at, NULL, MDB_SET_RANGE)
     if error:
         return error
     if at.mv_size != KEY or memcmp(at.mv_data, key, 4) != 0:
         return MDB_NOTFOUND
+    error = disk_value(f.disk, f.blocks, f.pages, &at, &v, &bad)
+    if error:
+        return error
+    if bad:
+        f.bad_page = bad
     memcpy(key, at.mv_data, KEY)
-    if not _opened(f, &g.sealed, key, &v, &g.block) or g.block.last != key_seq(key):
+    if not block_at(f, &g.sealed, key, &v, &g.block) or g.block.last != key_seq(key):
         return _bury_block(f, key, seq)
     g.first, g.last, g.count = g.block.first, key_seq(key), g.block.count
     g.size = 4 + (g.count + 7) // 8
     if g.size > g.cap:
         g.bits = <uint8_t*>must(realloc(g.bits, g.size * 2))
         g.cap = g.size * 2
-    error = _dead_bits(f, key, g.size, &v)
+    error = dead_bits(f, key, g.size, &v)
     if error == DAMAGED_BLOCK:
         g.last = 0
         return _bury_block(f, key, seq)
@@ -426,8 +310,8 @@ cdef int _bury_block(Flush* f, const char* key, uint64_t seq) noexcept nogil:
     cdef int error
     if seq != key_seq(key):
         return DAMAGED_BLOCK
-    error = _delete_block(f, key)
-    return error or _delete(f, f.disk.dead, key, KEY) or DAMAGED_BLOCK
+    error = delete_block(f, key)
+    return error or delete_entry(f, f.disk.dead, key, KEY) or DAMAGED_BLOCK
 
 
 cdef int _bury(Flush* f, uint32_t ident, Grave* g, uint64_t seq) noexcept nogil:
@@ -518,7 +402,7 @@ cdef int _write_block(Flush* f, uint32_t ident, BlockWriter* w, bint compress) n
     block_finish(w)
     put_key(key, ident, w.last)
     if not compress:
-        return _put_block(f, key, w.whole.data, w.whole.length)
+        return put_block(f, key, w.whole.data, w.whole.length)
     with gil:
         error = _put_packed(f, key, w)
     return error
@@ -530,7 +414,15 @@ cdef int _put_packed(Flush* f, const char* key, BlockWriter* w) noexcept:
         whole = packed(f.disk.squeeze, w)
     except MemoryError:
         return ENOMEM
-    return _put_block(f, key, PyBytes_AS_STRING(whole), PyBytes_GET_SIZE(whole))
+    return put_block(f, key, PyBytes_AS_STRING(whole), PyBytes_GET_SIZE(whole))
+
+
+cdef int _newest(Flush* f, const char* key, MDB_val* at, MDB_val* v, uint64_t* bad) noexcept nogil:
+    """The block that the cursor is at; this transaction may have made it smaller, then LMDB has it."""
+    bad[0] = 0
+    if memcmp(f.put_key, key, KEY) == 0:
+        return lmdb.cursor_get(f.blocks, at, v, MDB_GET_CURRENT)
+    return disk_value(f.disk, f.blocks, f.pages, at, v, bad)
 
 
 cdef int _resume(Flush* f, FrozenLog* l, BlockWriter* w, Grave* g) noexcept nogil:
@@ -539,25 +431,31 @@ cdef int _resume(Flush* f, FrozenLog* l, BlockWriter* w, Grave* g) noexcept nogi
     cdef MDB_val at, v
     cdef Block b
     cdef uint32_t after = l.ident + 1
+    cdef uint64_t bad
     cdef int error
     put_key(key, after, 0)
     at.mv_data, at.mv_size = key, KEY
-    error = lmdb.cursor_get(f.blocks, &at, &v, MDB_SET_RANGE)
-    error = lmdb.cursor_get(f.blocks, &at, &v, MDB_LAST if error == MDB_NOTFOUND else MDB_PREV)
+    error = lmdb.cursor_get(f.blocks, &at, NULL, MDB_SET_RANGE)
+    error = lmdb.cursor_get(f.blocks, &at, NULL, MDB_LAST if error == MDB_NOTFOUND else MDB_PREV)
     if error == MDB_NOTFOUND:
         return 0
     if error:
         return error
     put_key(key, l.ident, 0)
-    if at.mv_size != KEY or memcmp(at.mv_data, key, 4) != 0 or v.mv_size >= RESUME_MAX:
+    if at.mv_size != KEY or memcmp(at.mv_data, key, 4) != 0:
         return 0
     memcpy(key, at.mv_data, KEY)
-    if not _opened(f, &g.sealed, key, &v, &b) or b.flags & BLOCK_ZSTD or not disk_value_sound(f.disk, &v):
+    error = _newest(f, key, &at, &v, &bad)
+    if error:
+        return error
+    if bad:
+        f.bad_page = bad
+    if v.mv_size >= RESUME_MAX or bad or not block_at(f, &g.sealed, key, &v, &b) or b.flags & BLOCK_ZSTD:
         return 0
     if b.last != key_seq(key) or not block_whole(&b):
         return 0
     block_resume(w, &b)
-    error = _dead_bits(f, key, 4 + (b.count + 7) // 8, &v)
+    error = dead_bits(f, key, 4 + (b.count + 7) // 8, &v)
     if error == DAMAGED_BLOCK:
         block_free(w)
         w.full = _full(f)
@@ -567,10 +465,10 @@ cdef int _resume(Flush* f, FrozenLog* l, BlockWriter* w, Grave* g) noexcept nogi
         g.size = v.mv_size
         g.bits = <uint8_t*>must(malloc(v.mv_size))
         memcpy(g.bits, v.mv_data, v.mv_size)
-        error = _delete(f, f.disk.dead, key, KEY)
+        error = delete_entry(f, f.disk.dead, key, KEY)
     elif error == MDB_NOTFOUND:
         error = 0
-    return error or _delete(f, f.disk.blocks, key, KEY)
+    return error or delete_entry(f, f.disk.blocks, key, KEY)
 
 
 cdef int _bits_of_resumed(Flush* f, FrozenLog* l, BlockWriter* w, Grave* g) noexcept nogil:
@@ -588,7 +486,7 @@ cdef int _bits_of_resumed(Flush* f, FrozenLog* l, BlockWriter* w, Grave* g) noex
     live += w.count - g.count
     memcpy(bits, &live, 4)
     put_key(key, l.ident, w.last)
-    error = _put_sealed(f, f.disk.dead, SEAL_DEAD, key, KEY, bits, size)
+    error = put_sealed(f, f.disk.dead, SEAL_DEAD, key, KEY, bits, size)
     free(bits)
     free(g.bits)
     g.bits = NULL
@@ -632,23 +530,27 @@ cdef int _by_text(const void* a, const void* b) noexcept nogil:
 cdef int _put_subject(Flush* f, uint32_t ident, Topic* p) noexcept nogil:
     cdef char key[ANY_KEY]
     cdef char value[32]
+    cdef MDB_val k
     cdef char* at
     cdef char* whole
     cdef size_t kn = subject_key(f.disk.vault, key, ident, &p.text[0], p.length)
     cdef size_t n
     cdef int error
     if p.count == 0:
-        return _delete(f, f.disk.subjects, key, kn)
+        k.mv_data, k.mv_size = key, kn
+        if p.length > SUBJECT_KEY and not may_go(f, f.disk.subjects, SEAL_SUBJECTS, &k):
+            return 0
+        return delete_entry(f, f.disk.subjects, key, kn)
     at = put_varint(value, p.count)
     at = put_varint(at, p.last)
     at = put_varint(at, p.last - p.first if p.first <= p.last else 0)
     n = at - &value[0]
     if p.length <= SUBJECT_KEY and f.disk.vault == NULL:
-        return _put_sealed(f, f.disk.subjects, SEAL_SUBJECTS, key, kn, value, n)
+        return put_sealed(f, f.disk.subjects, SEAL_SUBJECTS, key, kn, value, n)
     whole = <char*>must(malloc(n + p.length))
     memcpy(whole, value, n)
     memcpy(whole + n, &p.text[0], p.length)
-    error = _put_sealed(f, f.disk.subjects, SEAL_SUBJECTS, key, kn, whole, n + p.length)
+    error = put_sealed(f, f.disk.subjects, SEAL_SUBJECTS, key, kn, whole, n + p.length)
     free(whole)
     return error
 
@@ -684,7 +586,7 @@ cdef int flush_log(Flush* f, FrozenLog* l) noexcept nogil:
     cdef LogState s
     cdef int error = 0
     if l.dead.below:
-        error = _drop_messages(f, l.ident)  # all that is on disk was below the purge
+        error = drop_messages(f, l.ident)  # all that is on disk was below the purge
     if error == 0:
         error = _bury_all(f, l)
     if error == 0:

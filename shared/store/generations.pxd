@@ -21,6 +21,7 @@ cdef class Generations(Contents):
     cdef int old_fd
     cdef object old_path
     cdef object unbegun  # what could not get a thread
+    cdef list met  # pages of data.mdb where the mover met a damaged large value; to be told
     cdef object broken  # files of the last run with damage: they are kept under another name
 
     cdef freeze(self, uint64_t batch)

@@ -21,8 +21,9 @@ from .contents import StoreError
 
 from .contents cimport Contents
 from .disk cimport disk_log_free
+from .entries cimport Flush, flush_drop, flush_meta, flush_pair
 from .environment cimport disk_refresh
-from .flush cimport Flush, flush_abort, flush_begin, flush_commit, flush_drop, flush_log, flush_meta, flush_pair, flush_step
+from .flush cimport flush_abort, flush_begin, flush_commit, flush_log, flush_step
 from .journal cimport BEHIND_MAX, journal_freeze
 from .keys cimport Place
 from .lmdb cimport lmdb
@@ -46,6 +47,7 @@ cdef class Generations(Contents):
                         "lmdb_bytes": 0, "lmdb_syncs": 0, "thinned_bytes": 0, "unsynced_lost": 0}
         self.event_fd = self.old_fd = -1
         self.broken = set()
+        self.met = []
         self.stopping = threading.Event()
         self.j.generation_bytes = generation_bytes
         self.j.timer_fd = -1
@@ -265,6 +267,8 @@ cdef class Generations(Contents):
             flush_abort(&f)
         if error:
             raise StoreError(f"moving messages to {self.folder}/data.mdb failed: {lmdb.strerror_fn(error).decode()}")
+        if f.bad_page:
+            self.met.append(f.bad_page)
         with nogil:
             flush_step(&self.disk, &place)  # if it fails the next one takes more space, that is all
         _count(self, &f, written_by_this_thread() - before)

@@ -14,6 +14,14 @@ cdef struct MDB_stat:
     size_t ms_overflow_pages
     size_t ms_entries
 
+cdef struct MDB_envinfo:
+    void* me_mapaddr
+    size_t me_mapsize
+    size_t me_last_pgno
+    size_t me_last_txnid
+    unsigned int me_maxreaders
+    unsigned int me_numreaders
+
 cdef enum:
     MDB_NOSUBDIR = 0x4000
     MDB_RDONLY = 0x20000
@@ -28,6 +36,7 @@ cdef enum:
     MDB_LAST = 6
     MDB_NEXT = 8
     MDB_PREV = 12
+    MDB_SET_KEY = 16
     MDB_SET_RANGE = 17
     MDB_NOTFOUND = -30798
     MDB_MAP_FULL = -30792
@@ -46,12 +55,12 @@ cdef struct Api:  # py-lmdb's table of function pointers, in its order
     void* env_copyfd3
     int (*env_sync)(void* env, int force) noexcept nogil
     void* env_stat
-    void* env_info
+    int (*env_info)(void* env, MDB_envinfo* info) noexcept nogil
     void* env_get_flags
     void* env_set_flags
     int (*env_get_maxkeysize)(void* env) noexcept nogil
     void* env_get_maxreaders
-    void* env_get_path
+    int (*env_get_path)(void* env, const char** path) noexcept nogil
     int (*env_set_mapsize)(void* env, size_t size) noexcept nogil
     int (*env_set_maxdbs)(void* env, unsigned int dbs) noexcept nogil
     void* env_set_maxreaders

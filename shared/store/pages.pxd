@@ -18,6 +18,7 @@ cdef enum Trouble:
     T_VALUE = 6  # the pages of a large value
     T_ENTRIES = 7  # a tree with more or fewer entries than it says
     T_FREE = 8  # the list of free pages
+    T_HEAD = 9  # of a large value: what follows it may be sound
 
 cdef struct Tree:  # of a database
     uint16_t flags

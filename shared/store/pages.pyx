@@ -233,27 +233,28 @@ cdef int _page_trouble(Pages* p, uint64_t number, int kind, bint ordered) noexce
     return NO_TROUBLE
 
 
-cdef bint _value(Pages* p, const char* node, MDB_val* value, bint take, bint shallow=False) noexcept nogil:
-    """The value of a leaf's node; False: its pages are not there."""
+cdef int _value(Pages* p, const char* node, MDB_val* value, bint take, bint shallow=False) noexcept nogil:
+    """The value of a leaf's node, or what is wrong: its pages are not there, or (then it is given all the same) their
+    head does not say so."""
     cdef uint32_t size = _data_size(node)
     cdef uint64_t number
     cdef uint64_t count
     cdef const char* page
     value.mv_data, value.mv_size = <void*>(node + NODE + _u16(node + 6)), size
     if _u16(node + 4) != BIG:
-        return True
+        return NO_TROUBLE
     number = _u64(<const char*>value.mv_data)
     count = (HEAD - 1 + <uint64_t>size) // p.page_size + 1
-    if number > p.last_page or count > p.last_page - number + 1:
-        return False
+    if number > p.last_page or count > p.last_page - number + 1 or (take and not _take(p, number, count)):
+        return T_VALUE
     if shallow:
-        return _take(p, number, count)
+        return NO_TROUBLE
     page = _page(p, number)
+    value.mv_data = <void*>(page + HEAD)
     if _u64(page) != number or _u16(page + 10) != OVERFLOW \
             or (_u16(page + 12) | <uint32_t>_u16(page + 14) << 16) != count:
-        return False
-    value.mv_data = <void*>(page + HEAD)
-    return not take or _take(p, number, count)
+        return T_HEAD
+    return NO_TROUBLE
 
 
 cdef bint page_is_leaf(Pages* p, uint64_t number) noexcept nogil:
@@ -268,7 +269,7 @@ cdef bint page_entry(Pages* p, uint64_t number, uint32_t index, MDB_val* key, MD
     """An entry of a leaf that no tree leads to."""
     cdef const char* node = _node(_page(p, number), index)
     _key(node, key)
-    return _value(p, node, value, False)
+    return _value(p, node, value, False) == NO_TROUBLE
 
 
 cdef uint32_t damaged_leaf(Pages* p, uint64_t number) noexcept nogil:
@@ -295,7 +296,7 @@ cdef bint damaged_leaf_entry(Pages* p, uint64_t number, uint32_t index, MDB_val*
     if _u16(_node(page, index) + 4) == 0 \
             and <size_t>(<char*>key.mv_data - page) + key.mv_size + _data_size(_node(page, index)) > p.page_size:
         return False
-    return _value(p, _node(page, index), value, False)
+    return _value(p, _node(page, index), value, False) == NO_TROUBLE
 
 
 cdef bint _node_inside(Pages* p, const char* page, uint32_t index, MDB_val* key) noexcept nogil:
@@ -356,6 +357,7 @@ cdef bint walk_next(Walk* w, MDB_val* key, MDB_val* value) noexcept nogil:
     cdef const char* page
     cdef const char* node
     cdef uint32_t i
+    cdef int what
     while w.level >= 0:
         page = _page(w.pages, w.stack[w.level])
         i = w.at[w.level]
@@ -377,7 +379,10 @@ cdef bint walk_next(Walk* w, MDB_val* key, MDB_val* value) noexcept nogil:
             _trouble(w, w.stack[w.level], T_ORDER)
             continue
         w.key = key[0]
-        if not _value(w.pages, node, value, True, w.shallow):
+        what = _value(w.pages, node, value, True, w.shallow)
+        if what == T_HEAD and w.ordered:  # it has a checksum of its own
+            _note(w.pages, w.number, _u64(node + NODE + _u16(node + 6)), T_HEAD)
+        elif what != NO_TROUBLE:
             _trouble(w, w.stack[w.level], T_VALUE)
             continue
         return True
@@ -400,8 +405,8 @@ cdef bint tree_find(Pages* p, const char* name, size_t n, Tree* tree) noexcept n
         page = _page(p, number)
         for i in range(_count(page)):
             _key(_node(page, i), &key)
-            if _compare(&key, &want) == 0 and _u16(_node(page, i) + 4) == SUB and _value(p, _node(page, i), &value, False) \
-                    and value.mv_size == TREE:
+            if _compare(&key, &want) == 0 and _u16(_node(page, i) + 4) == SUB \
+                    and _value(p, _node(page, i), &value, False) == NO_TROUBLE and value.mv_size == TREE:
                 _tree(tree, <const char*>value.mv_data)
                 return True
     return False

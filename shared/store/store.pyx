@@ -297,6 +297,11 @@ cdef class Store(Generations):
     def tell(self):
         if self.disk.damaged_ident:
             self._tell_damage()
+        if self.disk.bad_page:
+            self.tell_head(self.disk.bad_page)
+            self.disk.bad_page = 0
+        while self.met:
+            self.tell_head(self.met.pop())
         if self.j.failed:
             self._problem(f"writing to {self.folder} failed: {os.strerror(self.j.error)}; nothing is acknowledged any "
                           "more until the server is started again")

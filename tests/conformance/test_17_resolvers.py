@@ -398,3 +398,17 @@ async def test_resolver_tls_that_does_not_do(
     accounts, made = secure_accounts
     with pytest.raises(StartFailed, match="could not fetch"):
         broker.own(f"operator: {WORLD.token}\nresolver: {accounts.resolver}\n{block.format(made.ca_file)}\n")
+
+
+async def test_updates_of_one_account_are_kept_in_order(full: Broker) -> None:
+    """All are sent before the first is confirmed; each is there when it is, and the last one stays."""
+    tokens = [B.token(tags=(str(number),)) for number in range(5)]
+    async with await connected(full, WORLD.system.user()) as system:
+        number = next(REPLIES)
+        system.send(f"SUB re{number} {number}\r\n".encode())
+        for token in tokens:
+            subject = update(B.public)
+            system.send(f"PUB {subject} re{number} {len(token)}\r\n{token}\r\n".encode())
+        for _ in tokens:
+            assert json.loads(await message(system))["data"]["code"] == 200
+        assert await ask(system, lookup(B.public)) == tokens[-1].encode()

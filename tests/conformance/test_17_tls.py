@@ -445,6 +445,75 @@ async def test_map_without_tls_is_refused(broker: Brokers, certificates: Certifi
 # --- monitoring -----------------------------------------------------------------------------------
 
 
+NEVER_SPOKE = {
+    *("cid", "kind", "type", "ip", "port", "start", "last_activity", "rtt", "uptime", "idle", "name_tag"),
+    *("pending_bytes", "in_msgs", "out_msgs", "in_bytes", "out_bytes", "subscriptions"),
+}
+
+
+@pytest.mark.parametrize("more", ["", "handshake_first: true", 'handshake_first: "1h"', "allow_non_tls"])
+@pytest.mark.parametrize("half", [b"", b"\x16\x03\x01\x02\x00\x01"])
+async def test_connz_shows_who_has_not_finished_a_handshake(
+    broker: Brokers, certificates: Certificates, more: str, half: bytes
+) -> None:
+    """A connection counts from the first moment, also if it says nothing, or a part of a hello."""
+    block = tls(certificates, "timeout: 60" + (f", {more}" if ":" in more else ""))
+    server = broker.own(
+        "http: 127.0.0.1:-1\n" + ("" if ":" in more or not more else f"{more}: true\n") + block
+    )
+    client = await server.connect()
+    if "first" not in more:
+        await client.expect_info()
+    client.send(half)
+    await logged(
+        server, "Client connection created" if more or half else "Starting TLS client connection handshake"
+    )
+    page = await connz(server, "auth=1&subs=1")
+    assert (page["num_connections"], page["total"]) == (1, 1)
+    found = page["connections"][0]
+    assert set(found) == NEVER_SPOKE
+    assert (found["kind"], found["type"], found["in_bytes"], found["pending_bytes"]) == (
+        "Client",
+        "nats",
+        0,
+        0,
+    )
+    varz = await monitored(server, "varz")
+    assert (varz["connections"], varz["total_connections"]) == (1, 1)
+    client.close()
+
+
+async def test_connz_shows_as_closed_who_left_during_a_handshake(
+    broker: Brokers, certificates: Certificates
+) -> None:
+    server = broker.own("http: 127.0.0.1:-1\n" + tls(certificates))
+    client = await server.connect()
+    await client.expect_info()
+    client.send(b"\x16\x03\x01\x02\x00\x01")
+    client.close()
+    await logged(server, "TLS handshake error: .*EOF")
+    await logged(server, r"Client connection closed: TLS Handshake Failure")
+    page = await connz(server, "state=any")
+    assert [found["reason"] for found in page["connections"]] == ["TLS Handshake Failure"]
+    assert (await monitored(server, "varz"))["connections"] == 0
+
+
+async def test_leafz_does_not_show_who_has_not_finished_a_handshake(
+    broker: Brokers, certificates: Certificates
+) -> None:
+    server = broker.own(
+        "http: 127.0.0.1:-1\ndebug: true\n"
+        f"leafnodes {{ port: -1, {tls(certificates, 'timeout: 60').removeprefix('debug: true')} }}"
+    )
+    leaf = await RawLeaf.connect("127.0.0.1", server.process.port("leafnodes"))
+    await leaf.expect_info()
+    await logged(server, "Starting TLS leafnode server handshake")
+    assert (await connz(server, ""))["num_connections"] == 0
+    assert (await monitored(server, "leafz"))["leafnodes"] == 0
+    assert (await monitored(server, "varz"))["leafnodes"] == 0
+    leaf.close()
+
+
 async def test_connz_and_varz(broker: Brokers, certificates: Certificates) -> None:
     server = broker.own(
         "http: 127.0.0.1:-1\n" + tls(certificates, "verify: true, timeout: 3, handshake_first: auto")

@@ -137,3 +137,23 @@ async def test_what_makes_no_sense_changes_nothing(broker: Brokers) -> None:
         await stays.expect_silence_until_pong()
         async with await connected(server, A.user()):
             pass
+
+
+async def test_another_resolver(broker: Brokers) -> None:
+    """Who is connected stays; who comes is looked up in the new one; memory keeps none but its own."""
+    one, other = (f'{{ type: full, dir: "@FOLDER@/{name}" }}' for name in ("one", "other"))
+    server = broker.own(WORLD.config(A.token(), B.token(), resolver=one))
+    async with await connected(server, A.user()) as stays:
+        assert server.process.reload(WORLD.config(A.token(), resolver=other)) == ""
+        await stays.expect_silence_until_pong()
+        await refused(server, B.user())
+        async with await connected(server, A.user()):
+            pass
+        assert server.process.reload(WORLD.config(A.token(), B.token())) == ""
+        async with await connected(server, B.user()) as goes:
+            assert server.process.reload(WORLD.config(A.token())) == ""
+            await goes.expect_error(VIOLATION, closes=True)
+        assert server.process.reload(WORLD.config(A.token(), B.token(), resolver=one)) == ""
+        async with await connected(server, B.user()):
+            pass
+        await stays.expect_silence_until_pong()

@@ -3,6 +3,7 @@
 A failure is printed with what repeats it: the same seed makes the same loads, and the cut's own name the same disk.
 """
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 from nats.errors import Error as NatsError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from phloem.shared.store.vault import CIPHERS
 from tests.durability.cuts import cut, points
 from tests.durability.kill_worlds import WORLDS
 from tests.durability.kills import kill_again_and_again
@@ -82,11 +84,15 @@ def flips_of(bar: Progress, seed: int, count: int, folder: Path) -> list[str]:
 @click.option("--faults", default=40, show_default=True, help="Power cuts for each way a disk refuses.")
 @click.option("--flips", default=400, show_default=True, help="Bits that flip.")
 @click.option("--seed", default=1, show_default=True, help="Another seed, other loads and cuts.")
+@click.option("--cipher", type=click.Choice(CIPHERS), help="Encrypt the stores of all but the kills.")
 @click.option(
     "--folder", type=click.Path(path_type=Path), help="Where the stores are made; memory is fastest."
 )
-def main(cuts: int, kills: int, faults: int, flips: int, seed: int, folder: Path | None) -> None:
+def main(
+    cuts: int, kills: int, faults: int, flips: int, seed: int, cipher: str | None, folder: Path | None
+) -> None:
     """Power cuts, kills, faults and flips, and what they broke."""
+    os.environ["PHLOEM_TEST_CIPHER"] = cipher or ""  # of every process that opens a store (store_load.py)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with tempfile.TemporaryDirectory(dir=folder) as work, Progress(*columns) as bar:
         where = Path(work)

@@ -32,6 +32,7 @@ TARGETS = {
     "pages": "LMDB's file with damaged pages: opened, read, checked, repaired",
     "values": "values in LMDB no store has written, with good checksums; blocks that expand to too much",
     "jetstream": "a server with streams and consumers: publishes, acks, pulls, direct gets, the API; then a restart",
+    "tls": "handshakes and records, cut, damaged and out of place: the same as without TLS, or the end; nothing kept",
     "login": "CONNECT with JWTs, nkeys and signatures, nearly right: let in or turned away, logged once, nothing kept",
 }
 GROUPS = {
@@ -39,9 +40,9 @@ GROUPS = {
     "wire": ("s2", "archive"),
     "store": ("journal", "pages", "values"),
     "engine": ("jetstream",),
-    "server": ("login",),
+    "server": ("login", "tls"),
 }
-QUICK = (*GROUPS["kernel"], *GROUPS["wire"])  # what ``make test`` builds is enough for these
+QUICK = (*GROUPS["kernel"], *GROUPS["wire"])  # what ``make test-long`` builds is enough for these
 HANG_S = 60.0  # without a word from the child
 MINIMISE_S = 60.0
 

@@ -1,10 +1,10 @@
 """phloem's compiled modules with AddressSanitizer and UBSan, beside the ordinary ones, and the process that runs them.
 
 A module is compiled again only when its C file changes: it is kept under ``build/sanitized/modules`` by its hash. C
-files that are newer than their sources are taken from the tree. Two sets are built: ``QUICK``, with little work for the
-compiler, for ``make test``; the whole, faster when it runs, for ``make fuzz``. The child is another Python with libasan
-loaded first; it imports ``phloem`` from a folder of links to what was built and to Python files. Modules that are not
-in the set are the ordinary ones there.
+files that are newer than their sources are taken from the tree. Two sets are built: ``QUICK``, with little work for a
+compiler, for ``make test-long``; the whole, faster when it runs, for ``make fuzz``. The child is another Python with
+libasan loaded first; it imports ``phloem`` from a folder of links to what was built and to Python files. Modules that
+are not in the set are the ordinary ones there.
 """
 
 import fcntl

@@ -9,7 +9,7 @@ from random import Random
 from typing import NamedTuple
 
 from phloem.shared.kernel.sublist import Trie
-from tests.fuzz import archives, asking, folder, logins, making, served, snappy, stored
+from tests.fuzz import archives, asking, folder, logins, making, sealed, served, snappy, stored
 from tests.fuzz.frames import Nonsense
 from tests.fuzz.scenario import ATTACH_LEAF, ATTACH_PAIR, Scenario
 from tests.fuzz.steps import Step, Steps, corpus
@@ -206,6 +206,7 @@ TARGETS = {
         Target("pages", _varied("pages", stored.pages), folder.run, SLACK),
         Target("values", _varied("values", stored.values), folder.run, SLACK),
         Target("login", _varied("login", logins.make), logins.run, SLACK),
+        Target("tls", _varied("tls", sealed.make), sealed.run, SLACK),
         Target("jetstream", _varied("jetstream", asking.make), served.run, SLACK),
     )
 }

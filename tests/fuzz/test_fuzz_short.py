@@ -27,6 +27,7 @@ def sanitized() -> None:
         pytest.skip(str(error))
 
 
+@pytest.mark.slow  # compiling under the sanitizers
 @pytest.mark.timeout(180)
 @pytest.mark.xdist_group("sanitized")
 @pytest.mark.usefixtures("sanitized")

@@ -24,6 +24,7 @@ from phloem.shared.security.creds import credentials_in
 from phloem.shared.security.tokens import encode_base64url
 from phloem.shared.server.client_login import login_with
 from phloem.shared.server.secret_files import read_secret
+from tests.support.phloem_server import ForkedServer
 from tests.support.real_server import BINARY
 from tests.support.server_process import ServerProcess
 
@@ -170,7 +171,8 @@ class Fleet:
     async def _start(self, program: list[str], text: str, name: str) -> ServerProcess:
         env = {**os.environ, "PYTHONPYCACHEPREFIX": str(self.place.parent / "compiled")}
         env.pop("PYTHONDONTWRITEBYTECODE", None)
-        server = await asyncio.to_thread(ServerProcess, program, text, self.place / f"run-{name}", env)
+        kind = ForkedServer if program[1:3] == ["-m", "phloem"] else ServerProcess
+        server = await asyncio.to_thread(kind, program, text, self.place / f"run-{name}", env)
         self._stack.push_async_callback(asyncio.to_thread, server.stop)
         return server
 

@@ -5,9 +5,11 @@ all interest announced before it has arrived; a message that must *not* come is 
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from phloem.shared.server.server import Server
+from tests.support.accepting import Accepting, dialled, streams
 from tests.support.real_server import RealServer
 
 TIMEOUT_S = 20.0
@@ -176,46 +179,37 @@ class Cable:
 
     def __init__(self, target: int) -> None:
         self._target = target
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._server: asyncio.Server | None = None
-        self.port = 0
+        self._near = Accepting(self._connected)
+
+    @property
+    def port(self) -> int:
+        return self._near.port
 
     async def __aenter__(self) -> Self:
-        await self.restore()
+        self.restore()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.cut()
 
-    async def restore(self) -> None:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+    def restore(self) -> None:
+        self._near.listen()
 
     async def cut(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for writer in list(self._writers):
-            writer.transport.abort()
+        await self._near.close()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        onward, back = await asyncio.open_connection("127.0.0.1", self._target)
-        both = {writer, back}
-        self._writers |= both
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._copy(reader, back))
-                group.create_task(self._copy(onward, writer))
-        finally:
-            self._writers -= both
-            for end in both:
-                end.transport.abort()
+    async def _connected(self, sock: socket.socket) -> None:
+        async with (
+            streams(sock) as (reader, writer),
+            dialled(self._target) as (onward, back),
+            asyncio.TaskGroup() as group,
+        ):
+            group.create_task(self._copy(reader, back))
+            group.create_task(self._copy(onward, writer))
 
     async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        try:
+        with contextlib.suppress(ConnectionError):
             while data := await source.read(65536):
                 sink.write(data)
                 await sink.drain()
-        except ConnectionError:
-            pass
         sink.transport.abort()

@@ -18,11 +18,11 @@ from phloem.shared.server import stream_backup
 from phloem.shared.server.stream_backup import BackupError, JetStreamApi
 from phloem.shared.server.stream_command import stream
 from phloem.shared.wire.s2 import Encoder
-from tests.support.phloem_server import PhloemServer
+from tests.support.phloem_server import ForkedPhloemServer, PhloemServer
 from tests.support.real_server import RealServer
 from tests.support.server_process import ServerProcess
 
-KINDS: dict[str, Any] = {"real": RealServer, "ours": PhloemServer}
+KINDS: dict[str, Any] = {"real": RealServer, "ours": ForkedPhloemServer}
 
 
 @pytest.fixture(scope="module")
@@ -302,7 +302,7 @@ async def test_others_have_their_turn(clients: dict[str, Client], tmp_path: Path
 
 
 def ours_in(folder: Path) -> PhloemServer:
-    return PhloemServer(f'jetstream {{ store_dir: "{folder / "js"}" }}\n', folder)
+    return ForkedPhloemServer(f'jetstream {{ store_dir: "{folder / "js"}" }}\n', folder)
 
 
 async def test_what_was_restored_outlives_the_server(clients: dict[str, Client], tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ async def test_a_cut_link_comes_back(world: World) -> None:
     seen = len(world.log.lines)
     await cable.cut()
     await world.log.line("Leafnode connection closed", after=seen)
-    await cable.restore()
+    cable.restore()
     await reachable(up, down)
     await reachable(down, up)
     assert len(hub.leafs.up) == 1

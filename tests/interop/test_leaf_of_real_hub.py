@@ -121,7 +121,7 @@ async def test_a_cut_link_comes_back(world: World) -> None:
         await world.log.line(
             r'Error trying to connect as leafnode to remote server ".*" \(attempt 1\)', after=seen
         )
-        await cable.restore()
+        cable.restore()
         await reachable(up, down)
         await reachable(down, up)
         await up.publish("news", str(number).encode())
@@ -149,7 +149,7 @@ async def test_a_hub_that_comes_later(world: World) -> None:
     await cable.cut()
     edge = await world.ours(leafnodes={"remotes": [{"url": f"nats-leaf://127.0.0.1:{cable.port}"}]})
     await world.log.line(r"\(attempt 2\)")
-    await cable.restore()
+    cable.restore()
     await reachable(await world.client(edge), await world.client(hub))
 
 

@@ -84,7 +84,7 @@ async def test_a_link_that_breaks(world: World) -> None:
     await cable.cut()
     for number in range(1, 20):
         await below.publish("o.a", str(number).encode())
-    await cable.restore()
+    cable.restore()
     await _count(above, "T", 20)
     assert [(await above.get_msg("T", seq)).data for seq in range(1, 21)] == [b"%d" % n for n in range(20)]
     await _count(below, "O", 0)

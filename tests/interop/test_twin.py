@@ -139,7 +139,7 @@ async def test_both_ways(pair: Pair, real: bool) -> None:
     await said.put("short", b"x")
     await said.delete("short")
     assert (await value(here, "rate"), await value(told, "dev.firmware.version")) == (b"5", b"1.2")
-    await pair.cable.restore()
+    pair.cable.restore()
     await same(here, "rate", b"6")
     await same(here, "new", b"n")
     await same(here, "gone", None)

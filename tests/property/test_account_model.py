@@ -23,7 +23,7 @@ from tests.property.account_driver import (
 from tests.property.account_model import Accounts, Delivery, Error, Expected, Pub, Sub, Unspecified, Unsub
 from tests.property.account_operations import Answer, Reload, Script, script
 from tests.property.account_rules import Verdict, verdict
-from tests.support.phloem_server import PhloemServer
+from tests.support.phloem_server import ForkedPhloemServer
 from tests.support.real_server import RealServer
 from tests.support.server_process import ServerProcess
 
@@ -245,4 +245,4 @@ def test_accounts_of_a_process_are_the_models(
     processes: Callable[[Callable[[str, Path], ServerProcess]], Start], graphs: int
 ) -> None:
     """The whole server, with its own reload, which these two have in them."""
-    look_at(processes(PhloemServer), range(graphs) if graphs else range(2, 4))
+    look_at(processes(ForkedPhloemServer), range(graphs) if graphs else range(2, 4))

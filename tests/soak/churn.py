@@ -8,6 +8,7 @@ both servers are as empty as before, which is when they are measured.
 import asyncio
 import contextlib
 import os
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
@@ -18,6 +19,7 @@ from nats.aio.client import Client
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 
+from tests.support.accepting import Accepting, dialled, streams
 from tests.support.server_process import ServerProcess
 
 CLIENTS = 40
@@ -47,13 +49,16 @@ class Cable:
 
     def __init__(self, port: int) -> None:
         self._port = port
+        self._near = Accepting(self._serve)
         self._writers: set[asyncio.StreamWriter] = set()
-        self.port = 0
         self.cuts = 0
 
-    async def open(self) -> "Cable":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = int(self._server.sockets[0].getsockname()[1])
+    @property
+    def port(self) -> int:
+        return self._near.port
+
+    def open(self) -> "Cable":
+        self._near.listen()
         return self
 
     def cut(self) -> None:
@@ -62,21 +67,16 @@ class Cable:
             writer.transport.abort()
 
     async def close(self) -> None:
-        self._server.close()
-        self.cut()
-        await self._server.wait_closed()
+        await self._near.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+    async def _serve(self, sock: socket.socket) -> None:
+        async with streams(sock) as (reader, writer), dialled(self._port) as (far_reader, far_writer):
             ends = {writer, far_writer}
             self._writers |= ends
             try:
                 await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
             finally:
                 self._writers -= ends
-                for end in ends:
-                    end.transport.abort()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

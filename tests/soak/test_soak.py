@@ -43,7 +43,7 @@ async def test_churn_leaves_nothing_behind(tmp_path: Path, duration_ns: int) -> 
     end_ns = clock.monotonic_ns() + duration_ns
     readings: dict[str, list[Reading]] = {"hub": [], "leaf": []}
     with PhloemServer(CLOSED + 'leafnodes { listen: "127.0.0.1:-1" }', tmp_path / "hub") as hub:
-        cable = await Cable(hub.port("leafnodes")).open()
+        cable = Cable(hub.port("leafnodes")).open()
         with PhloemServer(CLOSED + LEAF.format(port=cable.port), tmp_path / "leaf") as leaf:
             ports = [hub.port(), leaf.port()]
             ends = Ends(*ports)

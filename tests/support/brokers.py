@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.support.phloem_server import PhloemServer
+from tests.support.phloem_server import ForkedPhloemServer
 from tests.support.rawclient import RawClient
 from tests.support.rawleaf import RawLeaf
 from tests.support.real_server import RealServer
@@ -18,7 +18,7 @@ from tests.support.server_process import ServerProcess
 
 IMPLEMENTATIONS: dict[str, Callable[..., ServerProcess]] = {
     "nats-server": RealServer,
-    "phloem": PhloemServer,
+    "phloem": ForkedPhloemServer,
 }
 
 

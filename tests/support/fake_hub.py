@@ -5,9 +5,11 @@ its own. ``dialled`` gives links in the order in which they came, redials includ
 """
 
 import asyncio
+import socket
 from types import TracebackType
 from typing import Self
 
+from tests.support.accepting import Accepting
 from tests.support.brokers import Broker, Brokers
 from tests.support.rawclient import TIMEOUT_S, Incoming
 from tests.support.rawleaf import RawLeaf
@@ -24,20 +26,20 @@ class FakeHub:
 
     def __init__(self) -> None:
         self._links: asyncio.Queue[RawLeaf] = asyncio.Queue()
-        self._open: list[RawLeaf] = []
+        self._accepting = Accepting(self._accepted)
+
+    @property
+    def port(self) -> int:
+        return self._accepting.port
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Incoming(self._accepted), "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._accepting.listen()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
     ) -> None:
-        self._server.close()
-        for link in self._open:
-            link.close()
+        await self._accepting.close()
 
     def leaf_server(self, broker: Brokers, remote: str = "", config: str = "") -> Broker:
         """Start a leaf that dials this hub; ``remote`` goes into the remote's block."""
@@ -59,7 +61,10 @@ class FakeHub:
         await link.sync()
         return link
 
-    def _accepted(self, incoming: Incoming) -> None:
-        link = RawLeaf(incoming)
-        self._open.append(link)
-        self._links.put_nowait(link)
+    async def _accepted(self, sock: socket.socket) -> None:
+        transport, incoming = await asyncio.get_running_loop().connect_accepted_socket(Incoming, sock)
+        self._links.put_nowait(RawLeaf(incoming))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            transport.abort()

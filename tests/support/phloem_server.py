@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.support.forking import Forked, nursery
 from tests.support.server_process import ServerProcess
 
 
@@ -25,3 +26,15 @@ class PhloemServer(ServerProcess):
         env = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder.parent / "compiled")}
         env.pop("PYTHONDONTWRITEBYTECODE", None)
         super().__init__([sys.executable, "-m", "phloem", "server", *flags], config, folder, env, files)
+
+
+class ForkedServer(ServerProcess):
+    """``argv`` is ``python -m phloem …``, which is forked: for those who start many."""
+
+    def _begin(self, argv: list[str], env: Mapping[str, str] | None) -> Forked:
+        assert argv[1:3] == ["-m", "phloem"]
+        return nursery().start(argv[3:], env or os.environ, self.folder)
+
+
+class ForkedPhloemServer(ForkedServer, PhloemServer):
+    """A phloem broker, the same way."""

@@ -11,7 +11,6 @@ import json
 import re
 import ssl
 from collections import Counter
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,8 +26,7 @@ ACCEPTED = re.compile(rb"(?:\+OK\r\n)?PONG\r\n")
 class Incoming(asyncio.Protocol):
     """Collects what arrives. Bytes that came before a reset stay readable, unlike with StreamReader."""
 
-    def __init__(self, opened: Callable[["Incoming"], None] | None = None) -> None:
-        self._opened = opened
+    def __init__(self) -> None:
         self.data = bytearray()
         self.closed = False
         self.news = asyncio.Event()
@@ -38,8 +36,6 @@ class Incoming(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        if self._opened is not None:
-            self._opened(self)
 
     def data_received(self, data: bytes) -> None:
         if self.tls is not None:

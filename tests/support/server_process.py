@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.support.forking import Forked
+
 START_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 10.0
 RELOADED = re.compile(r"Reloaded server configuration|Failed to reload server configuration: (.*)\n")
@@ -50,16 +52,7 @@ class ServerProcess:
         self._ended = False
         self._grew = threading.Condition()
         self.configure(config)
-        self._process = subprocess.Popen(
-            [*argv, "-c", str(self.config_file)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            env=env,
-            cwd=folder,
-        )
+        self._process = self._begin([*argv, "-c", str(self.config_file)], env)
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
         try:
@@ -156,6 +149,18 @@ class ServerProcess:
         self._reader.join()
         if self._process.stderr is not None:
             self._process.stderr.close()
+
+    def _begin(self, argv: list[str], env: Mapping[str, str] | None) -> "subprocess.Popen[str] | Forked":
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=env,
+            cwd=self.folder,
+        )
 
     def _read_log(self) -> None:
         assert self._process.stderr is not None

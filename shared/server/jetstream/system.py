@@ -8,6 +8,7 @@ everything to LMDB. In between ``after_tick`` is called whenever the kernel has 
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,9 @@ class JetStream:
         self.memory = Quota(0)
         self.disk = Quota(0)
         self._next_ident = 1
+        self.watchers: list[
+            Callable[[], None]
+        ] = []  # asked after each tick: something may have become visible
         self.intakes: dict[int, Intakes] = {}  # of streams that take from others
         self.batch_load = BatchLoad(options.limits.batch)
         self.stopping = False
@@ -233,6 +237,8 @@ class JetStream:
                     break
         if self.intakes and not self.stopping:
             self._take_in()
+        for watcher in self.watchers:
+            watcher()
 
     def _take_in(self) -> None:
         """Mirrors and sources; where there is more than one part, the next tick goes on."""

@@ -1,9 +1,12 @@
 """/accountz and /accstatz: accounts (security_ops 4.4)."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
+from phloem.shared.limits import SECOND_NS
+from phloem.shared.server.monitor import account_info
 from phloem.shared.server.monitor.query import BadParameter, Query
 from phloem.shared.server.monitor.records import AccountRecord, ConnRecord, MonitorSource, Traffic
 from phloem.shared.server.monitor.render import date
@@ -11,7 +14,7 @@ from phloem.shared.server.monitor.subsz import SublistStats, sublist_stats
 
 
 class AccountDetail(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One account; it is as old as the configuration, never expires, and has nothing to be completed."""
+    """One account, with what crosses from and to it and, if there is one, its JWT."""
 
     account_name: str
     update_time: str
@@ -22,7 +25,16 @@ class AccountDetail(msgspec.Struct, kw_only=True, omit_defaults=True):
     leafnode_connections: int
     client_connections: int
     subscriptions: int
+    mappings: dict[str, list[dict[str, Any]]] = {}
+    exports: list[dict[str, Any]] = []
+    imports: list[dict[str, Any]] = []
+    jwt: str = ""
+    issuer_key: str = ""
     name_tag: str
+    tags: list[str] = []
+    decoded_jwt: dict[str, Any] | None = None
+    validation_result_jwt: list[dict[str, Any]] = []
+    revoked_user: dict[str, str] = {}
     sublist_stats: SublistStats
 
 
@@ -93,22 +105,38 @@ def accountz(source: MonitorSource, query: Query) -> Accountz:
         return page
     for account in accounts:
         if account.name == wanted:
-            clients, leafs = _connected(account, list(source.connections()))
-            page.account_detail = AccountDetail(
-                account_name=wanted,
-                update_time=date(settings.config_load_wall_ns),
-                is_system=wanted == settings.system_account,
-                expired=False,
-                complete=True,
-                jetstream_enabled=js is not None and any(a.name == wanted for a in js.accounts),
-                leafnode_connections=len(leafs),
-                client_connections=len(clients),
-                subscriptions=account.stats["subscriptions"],
-                name_tag=account.tag or wanted,
-                sublist_stats=sublist_stats([account]),
-            )
+            enabled = js is not None and any(one.name == wanted for one in js.accounts)
+            page.account_detail = _detail(source, account, jetstream=enabled)
             return page
     raise BadParameter(f"Account {wanted} does not exist")
+
+
+def _detail(source: MonitorSource, account: AccountRecord, *, jetstream: bool) -> AccountDetail:
+    settings, facts, now_ns = source.settings(), source.facts(account.name), source.clock.wall_ns()
+    clients, leafs = _connected(account, list(source.connections()))
+    claims = facts.claims
+    return AccountDetail(
+        account_name=account.name,
+        update_time=date(facts.updated_wall_ns or settings.config_load_wall_ns),
+        is_system=account.name == settings.system_account,
+        expired=facts.expired,
+        complete=facts.complete,
+        jetstream_enabled=jetstream,
+        leafnode_connections=len(leafs),
+        client_connections=len(clients),
+        subscriptions=account.stats["subscriptions"],
+        mappings=account_info.mappings(facts),
+        exports=account_info.exports(facts.definition),
+        imports=account_info.imports(facts),
+        jwt=facts.token,
+        issuer_key=claims.iss if claims is not None else "",
+        name_tag=account.tag or account.name,
+        tags=list(claims.nats.tags) if claims is not None else [],
+        decoded_jwt=account_info.claims(facts),
+        validation_result_jwt=account_info.issues(facts, now_ns // SECOND_NS),
+        revoked_user=account_info.times(claims.nats.revocations) if claims is not None else {},
+        sublist_stats=sublist_stats([account]),
+    )
 
 
 def accstatz(source: MonitorSource, query: Query) -> AccountStatz:

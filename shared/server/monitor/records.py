@@ -12,8 +12,11 @@ import msgspec
 from phloem.shared.clock import Clock
 
 if TYPE_CHECKING:
+    from phloem.shared.accounts.crossings import ServiceCrossing, StreamCrossing
+    from phloem.shared.accounts.definition import Definition, Import, SubjectMapping
     from phloem.shared.engine.consumer_face import Numbers
     from phloem.shared.kernel.reactor import AccountStats, ConnectionStats, Subscription, Totals
+    from phloem.shared.security.claims import AccountClaims
 
 GLOBAL_ACCOUNT = "$G"
 
@@ -97,6 +100,21 @@ class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
     ended_clients: Traffic
     ended_leafs: Traffic
     slow_consumers: int = 0  # since the start
+
+
+class AccountFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is said of one account beside its figures. ``token`` and ``claims``: its JWT, if there is one."""
+
+    definition: "Definition"
+    streams: "Sequence[StreamCrossing]" = ()  # what is really imported
+    services: "Sequence[ServiceCrossing]" = ()
+    system_services: "Sequence[Import]" = ()  # what every account has
+    mappings: "Sequence[SubjectMapping]" = ()  # with those to its JetStream
+    complete: bool = True  # all that it wants to import is there
+    expired: bool = False
+    updated_wall_ns: int = 0  # 0: it is as old as the configuration
+    token: str = ""
+    claims: "AccountClaims | None" = None
 
 
 class RemoteRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -262,6 +280,10 @@ class MonitorSource(Protocol):
 
     def accounts(self) -> Sequence[AccountRecord]:
         """All accounts, also those that nobody uses."""
+        ...
+
+    def facts(self, account: str) -> AccountFacts:
+        """What an account exports, imports and claims."""
         ...
 
     def remotes(self) -> Sequence[RemoteRecord]:

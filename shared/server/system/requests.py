@@ -5,9 +5,12 @@ not be made has ``data`` of null as well where it would have had some. Whoever i
 and so does everybody to a request without a reply subject.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
 
 from phloem.shared.kernel import Account
 from phloem.shared.server.monitor.query import BadParameter
@@ -34,6 +37,13 @@ class Asked(NamedTuple):
     def tokens(self) -> list[str]:
         """Of the subject."""
         return self.subject.split(".")
+
+
+class _RequestInfo(msgspec.Struct):
+    """Of ClientInfo what counts here: who asks, and who asks on his behalf."""
+
+    acc: str = ""
+    svc: str = ""
 
 
 class Silence(Exception):
@@ -90,6 +100,17 @@ class Desk:
     def text(self, asked: Asked, text: str) -> None:
         """A plain answer."""
         self.voice.publish(asked.reply, text.encode(), asked.account)
+
+
+def importer(asked: Asked) -> str:
+    """The account that asks by an import of its own; empty: the request was sent where it is answered."""
+    for line in asked.header.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name == b"Nats-Request-Info":
+            with contextlib.suppress(msgspec.DecodeError):
+                who = msgspec.json.decode(value, type=_RequestInfo)
+                return who.svc or who.acc
+    return ""
 
 
 def _error(code: HTTPStatus, problem: Exception) -> dict[str, Any]:

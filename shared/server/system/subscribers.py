@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from phloem.shared.server.system.asked import BadRequest, Fields, read
-from phloem.shared.server.system.requests import Asked, Desk
+from phloem.shared.server.system.requests import Asked, Desk, importer
 from phloem.shared.wire.subjects import is_literal, matches
 
 if TYPE_CHECKING:
@@ -25,11 +25,12 @@ class Subscribers:
         self._desk = desk
 
     def debug(self, asked: Asked) -> None:
-        """The body is a subject, or a subject and a queue group, in the account that is asked."""
+        """The body is a subject, or a subject and a queue group, in the account that asks."""
         if asked.reply:
             subject, *group = asked.body.decode("utf-8", "surrogateescape").strip().split(" ")
             queue = group[0].encode("utf-8", "surrogateescape") if group else None
-            self._desk.text(asked, str(self.count(asked.account.name, subject, queue)))
+            account = importer(asked) or asked.account.name
+            self._desk.text(asked, str(self.count(account, subject, queue)))
 
     def of_account(self, asked: Asked) -> None:
         """As one server asks another. Nothing is said of an account without connections."""

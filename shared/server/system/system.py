@@ -60,7 +60,7 @@ class System:
             return
         for subject, name in OWN:
             self.desk.serve(account, subject, partial(self._of_account, name))
-        self.desk.serve(account, USER_INFO, self._users.about_sender)
+        self.desk.serve(account, USER_INFO, self._of_user)
 
     def stop(self) -> None:
         """The server stops."""
@@ -83,7 +83,7 @@ class System:
         desk.serve(account, f"{ACCOUNT}.NSUBS", subscribers.of_account)
         desk.serve(account, "$SYS.DEBUG.SUBSCRIBERS", subscribers.debug)
         desk.serve(account, USER_INFO, self._users.about_sender)
-        desk.serve(account, "$SYS.REQ.USER.*.INFO", self._users.of_nobody)
+        desk.serve(account, "$SYS.REQ.USER.*.INFO", self._users.of_importer)
         desk.serve(account, f"{SERVER}.{server_id}.RELOAD", control.reload)
         desk.serve(account, f"{SERVER}.{server_id}.KICK", control.kick)
         desk.serve(account, f"{SERVER}.{server_id}.LDM", control.lame_duck)
@@ -95,7 +95,16 @@ class System:
         self.answers.of_named_account(name, asked)
 
     def _of_account(self, name: str, asked: Asked) -> None:
-        self.answers.of_account(name, asked)
+        if not self._has_imported(asked):
+            self.answers.of_account(name, asked)
+
+    def _of_user(self, asked: Asked) -> None:
+        if not self._has_imported(asked):
+            self._users.about_sender(asked)
+
+    def _has_imported(self, asked: Asked) -> bool:
+        """Whether the account has an import of its own here, by which it is answered."""
+        return self._server.crossings.asks(asked.account.name, self.voice.account.name, asked.subject)
 
     @property
     def answers(self) -> "Answers":

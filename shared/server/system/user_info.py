@@ -7,6 +7,7 @@ from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.system.requests import Asked, Desk
 
 if TYPE_CHECKING:
+    from phloem.shared.server.members import Peer
     from phloem.shared.server.server import Server
 
 
@@ -19,22 +20,28 @@ class UserInfo:
 
     def about_sender(self, asked: Asked) -> None:
         """The body is not looked at."""
+        self._about(asked, self._sender())
+
+    def of_importer(self, asked: Asked) -> None:
+        """Asked in the system account: by somebody of another one who has imported it, else there is no user."""
+        sender = self._sender()
+        own = sender is None or self._server.is_system(sender.identity.account)
+        self._about(asked, None if own else sender)
+
+    def _sender(self) -> "Peer | None":
         server = self._server
         cid = server.kernel.source_cid
-        peer = server.clients.open.get(cid) or server.leafs.open.get(cid)
+        return server.clients.open.get(cid) or server.leafs.open.get(cid)
+
+    def _about(self, asked: Asked, peer: "Peer | None") -> None:
         data: dict[str, Any] = {"user": "", "account": ""}
         if peer is not None:
-            account = asked.account.name
+            account = peer.identity.account
             data = {"user": peer.identity.name, "account": account, **_more(peer.identity, account)}
             if (until_ns := _until_ns(peer.identity)) > 0:
-                left = (until_ns - server.clock.wall_ns()) // SECOND_NS
+                left = (until_ns - self._server.clock.wall_ns()) // SECOND_NS
                 data["expires"] = max(left, 0) * SECOND_NS
         self._desk.answer(asked._replace(body=b"", header=b""), "UserInfo", {}, lambda _wish: data)
-
-    def of_nobody(self, asked: Asked) -> None:
-        """Asked from within the system account about another one: there is no user to tell of."""
-        nobody = {"user": "", "account": ""}
-        self._desk.answer(asked._replace(body=b"", header=b""), "UserInfo", {}, lambda _wish: nobody)
 
 
 def _more(identity: Identity, account: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Who a connection is: users of accounts, and what becomes of an identity when the users change."""
 
+import bcrypt
 import pytest
 
 from phloem.shared.accounts.auth import STANDARD, Authenticator, Candidate, Credentials, Identity
@@ -20,6 +21,45 @@ def test_a_user_is_in_an_account() -> None:
     assert who(auth, "alice", "a") == Identity("alice", "A", ALICE.permissions, "a")
     assert who(auth, "bob", "b") == Identity("bob", "$G", None, "b")
     assert who(auth, "alice", "b") is None
+
+
+def _hash(cost: int) -> str:
+    return bcrypt.hashpw(b"right", bcrypt.gensalt(cost)).decode()
+
+
+@pytest.mark.parametrize("costs", [(4,), (5, 4, 6), ()])
+def test_every_refusal_costs_the_same(costs: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unknown, wrong in plain, wrong by a hash of any cost, half a hash, right and not allowed."""
+    users = [User(user=f"cost {cost}", password=_hash(cost)) for cost in costs]
+    kinds = ("LEAFNODE",)
+    users += [User(user="plain", password="right"), User(user="half", password="$2a$31$abc")]
+    users += [User(user="leaf", password="right", allowed_connection_types=kinds)]
+    auth = Authenticator(users=users)
+    spent = list[int]()
+    real = bcrypt.checkpw
+
+    def checkpw(given: bytes, secret: bytes) -> bool:
+        right = real(given, secret)  # raises at once for what is no hash
+        spent.append(2 ** int(secret[4:6]))
+        return right
+
+    monkeypatch.setattr(bcrypt, "checkpw", checkpw)
+    for user, password in [*((user.user, "wrong") for user in users), ("nobody", "right"), ("leaf", "right")]:
+        spent.clear()
+        found = auth.find(Credentials(user, password), STANDARD)
+        assert isinstance(found, Candidate)
+        assert found.slow == bool(costs) or user == "half"
+        assert not found.matches()
+        assert sum(spent) == (2 ** max(costs) if costs else 0), user
+
+
+def test_a_right_password_costs_what_it_is_hashed_with() -> None:
+    auth = Authenticator(users=[ALICE, User(user="hashed", password=_hash(4))])
+    found = auth.find(Credentials("alice", "a"), STANDARD)
+    assert isinstance(found, Candidate)
+    assert not found.slow
+    assert who(auth, "alice", "a") is not None
+    assert who(auth, "hashed", "right") is not None
 
 
 def test_no_auth_user_is_in_its_account() -> None:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from phloem.shared.accounts import crossings
-from phloem.shared.accounts.crossings import Crossings, resolve
+from phloem.shared.accounts import cycles
+from phloem.shared.accounts.crossings import Crossings
 from phloem.shared.accounts.definition import (
     Definition,
     Destination,
@@ -17,6 +17,7 @@ from phloem.shared.accounts.definition import (
     SubjectMapping,
 )
 from phloem.shared.accounts.mappings import resolve_mapping
+from phloem.shared.accounts.resolving import resolve
 from phloem.shared.wire.transform import BadTransform, Part
 
 STREAM, SERVICE = Kind.STREAM, Kind.SERVICE
@@ -127,7 +128,7 @@ def test_cycles(kind: Kind) -> None:
 
 
 def test_a_long_chain_is_searched_without_depth(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crossings, "SEARCH_MAX", 300)
+    monkeypatch.setattr(cycles, "SEARCH_MAX", 300)
     export = [Export(STREAM, "a")]
     chain = {
         f"N{n}": Definition(f"N{n}", exports=export, imports=[Import(STREAM, f"N{n + 1}", "a")] if n else [])

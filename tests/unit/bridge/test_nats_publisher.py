@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import socket
 from pathlib import Path
 from random import Random
 
 import pytest
+from tests.support.accepting import Accepting, streams
 from tests.unit.bridge.rig import WAIT_S, Heard, ManualTimers, NatsServer, listen
 
 from phloem.firmware_bridge.backlog import Backlog, Message
@@ -101,19 +103,20 @@ async def test_a_server_that_refuses_us_is_tried_again(
 async def test_a_peer_that_does_not_speak_nats_is_survived(caplog: pytest.LogCaptureFixture) -> None:
     said = iter([b"HTTP/1.1 400 Bad Request\r\n\r\n", b"x" * 100_000, b"INFO {]\r\n", b"INFO\r\n"])
 
-    async def speak(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(next(said, b""))
-        writer.close()
+    async def speak(sock: socket.socket) -> None:
+        async with streams(sock) as (_, writer):
+            writer.write(next(said, b""))
+            writer.close()
+            await writer.wait_closed()
 
     timers = ManualTimers()
-    stranger = await asyncio.start_server(speak, "127.0.0.1", 0)
-    port = stranger.sockets[0].getsockname()[1]
-    async with NatsPublisher([f"127.0.0.1:{port}"], Random(1), call_later=timers):
+    async with (
+        Accepting(speak) as stranger,
+        NatsPublisher([f"127.0.0.1:{stranger.port}"], Random(1), call_later=timers),
+    ):
         for _ in range(4):
             await timers.fire()
         await timers.waiting()
-    stranger.close()
-    await stranger.wait_closed()
     assert len(caplog.records) == 1
 
 
@@ -183,9 +186,13 @@ async def test_what_was_not_confirmed_is_sent_again() -> None:
     """A server that takes messages and dies before it answers the PING after them."""
     connections: list[list[bytes]] = []
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(sock: socket.socket) -> None:
         mine: list[bytes] = []
         connections.append(mine)
+        async with streams(sock) as (reader, writer):
+            await converse(mine, reader, writer)
+
+    async def converse(mine: list[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b'INFO {"headers":true,"max_payload":1048576}\r\n')
         while line := await reader.readline():
             if line.startswith(b"HPUB"):
@@ -194,12 +201,12 @@ async def test_what_was_not_confirmed_is_sent_again() -> None:
                 if mine and len(connections) == 1:
                     break
                 writer.write(b"PONG\r\n")
-        writer.close()
 
     timers = ManualTimers()
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    async with NatsPublisher([f"127.0.0.1:{port}"], Random(1), call_later=timers) as publisher:
+    async with (
+        Accepting(serve) as server,
+        NatsPublisher([f"127.0.0.1:{server.port}"], Random(1), call_later=timers) as publisher,
+    ):
         await asyncio.wait_for(publisher.wait_connected(), WAIT_S)
         publisher.publish("tele.x", b"1", {"Phloem-Seq": "1"})
         publisher.publish("tele.x", b"2", {"Phloem-Seq": "2"})
@@ -207,8 +214,6 @@ async def test_what_was_not_confirmed_is_sent_again() -> None:
         publisher.publish("tele.x", b"3", {"Phloem-Seq": "3"})
         await timers.fire()
         await asyncio.wait_for(publisher.wait_idle(), WAIT_S)
-    server.close()
-    await server.wait_closed()
     assert connections == [[b"1", b"2"], [b"1", b"2", b"3"]]
 
 

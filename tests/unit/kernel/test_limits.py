@@ -174,18 +174,17 @@ def test_half_a_message_is_no_message(rig: Rig) -> None:
     assert receiver.take() == b""
 
 
-@pytest.mark.slow
-def test_a_million_subscriptions(rig: Rig) -> None:
+@pytest.mark.parametrize("count", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_very_many_subscriptions(rig: Rig, count: int) -> None:
     """On one connection, from and back to nothing."""
-    count = 1_000_000
     peer = rig.client()
     before, start = resident(), time.process_time()
     for n in range(0, count, 50_000):
         peer.say(b"".join(b"SUB some.%d %d\r\n" % (i, i) for i in range(n, n + 50_000)))
     assert rig.account.stats["subscriptions"] == count
     assert resident() - before < 400 * count
-    rig.client().pub(b"some.777777", b"x")
-    assert peer.take() == b"MSG some.777777 777777 1\r\nx\r\n"
+    rig.client().pub(b"some.77777", b"x")
+    assert peer.take() == b"MSG some.77777 77777 1\r\nx\r\n"
     peer.conn.close(1)
     assert time.process_time() - start < 20
     assert rig.account.stats["subscriptions"] == 0

@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 
+from phloem.shared.accounts.definition import Definition
 from phloem.shared.server.monitor.pages import Monitor
 from phloem.shared.server.monitor.records import (
+    AccountFacts,
     AccountRecord,
     ConnRecord,
     JetStreamFigures,
@@ -178,6 +180,9 @@ class FakeSource:
 
     def accounts(self) -> list[AccountRecord]:
         return self.known
+
+    def facts(self, account: str) -> AccountFacts:
+        return AccountFacts(definition=Definition(account))
 
     def remotes(self) -> list[RemoteRecord]:
         return self.links

@@ -18,14 +18,12 @@ from phloem.shared.net.http import Request
 from phloem.shared.server.monitor.pages import Monitor
 from phloem.shared.testing.broker import server
 
-# A limit that nats-server 2.15.1 has of its own; the API as an import of each account; the build;
+# A limit that nats-server 2.15.1 has of its own; replies that are waited for; the build;
 # consumers of mirrors and sources: phloem's read the other stream themselves.
 THEIRS_ONLY = {
     "default_max_consumers",
     "sync_interval",
-    "imports",
     "responses",
-    "mappings",
     "direct_consumer_detail",
     "git_commit",
     "feature_flags",

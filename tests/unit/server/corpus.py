@@ -248,8 +248,49 @@ OPTIONS = [
         "write_timeout: close",
     ),
 ]
+# Read, checked and without effect: the same values are taken, and the same words said of others.
+NO_EFFECT = [
+    f"jetstream {{ {key}: {value} }}"
+    for key, values in {
+        "extension_hint": ("will_extend", '""', "anything"),
+        "unique_tag": ('" AZ: "', "x"),
+        "max_outstanding_catchup": ("64MB", "-1", "0", '"64M"', '""', '"+1T"', '"-5K"'),
+        "max_buffered_size": ("128MB", '"1G"', "-1"),
+        "max_buffered_msgs": ("10000", "-1", "0"),
+        "request_queue_limit": ("10000", "0", "-5"),
+        "info_queue_limit": ("1k", "0"),
+        "meta_compact": ("0", "100"),
+        "meta_compact_size": ("0", "64MB", '"64M"'),
+        "meta_compact_sync": ("true", "false"),
+        "max_concurrent_io": ("4", "8192", "64"),
+    }.items()
+    for value in values
+]
+NO_EFFECT_TEXT = [
+    f"jetstream {{ {key}: {value} }}"
+    for key, values in {
+        "max_outstanding_catchup": (
+            "true",
+            "1.5",
+            '"64X"',
+            '"M"',
+            '"xM"',
+            '"1_0M"',
+            '"99999999999999999999K"',
+        ),
+        "max_buffered_size": ("[1]", '"5"'),
+        "max_buffered_msgs": ("true", '"5"', "1.5", "2.0"),
+        "request_queue_limit": ('"1k"', "false"),
+        "info_queue_limit": ('"x"',),
+        "Info_Queue_Limit": ('"x"',),
+        "meta_compact": ("-1", '"1"', "true"),
+        "meta_compact_size": ("-1", '"-1M"', "true", '"1MB"'),
+        "max_concurrent_io": ("3", "8193", '"64"', "true", "0"),
+    }.items()
+    for value in values
+]
 FEATURES = [
-    *("jetstream { unique_tag: x }", 'store_dir: "/x"', "cluster { port: 6222 }"),
+    *("jetstream { tpm { keys_file: x } }", 'store_dir: "/x"', "cluster { port: 6222 }"),
     *("accounts { A { msg_trace: x } }", "mqtt { port: 1883 }", "gateway { name: A, port: 7222 }"),
     *(
         "syslog: true",

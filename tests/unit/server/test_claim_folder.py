@@ -143,7 +143,9 @@ def test_expired_ones_go(make: Make, clock: ManualClock) -> None:
 def test_delete(make: Make, tmp_path: Path, told: Told, hard: bool) -> None:
     folder = make(hard_delete=hard)
     folder.save(name(0), token(0))
+    folder.take_away(name(0))
     folder.delete(name(0))
+    folder.take_away(name(1))
     folder.delete(name(1))
     assert told.deleted == [name(0)]
     assert folder.digest == bytes(32)

@@ -1,4 +1,4 @@
-"""What crosses between the accounts of a running server: at the start, after a reload, and what anybody may ask."""
+"""What crosses between the accounts of a running server: at the start and after a reload."""
 
 import asyncio
 import json
@@ -9,7 +9,6 @@ import pytest
 from nats.aio.client import Client
 
 from phloem import Server
-from phloem.shared.accounts.crossings import ServiceCrossing
 from phloem.shared.server.load import load_mapping, merge
 from phloem.shared.server.options import Options
 from phloem.shared.server.reload import reload
@@ -88,28 +87,6 @@ async def test_a_reload_adds_and_removes() -> None:
         await a.publish("x", b"4")
         message = await news.next_msg(5)
         assert (message.subject, message.data) == ("far.news.mapped", b"4")
-        await a.close()
-        await b.close()
-
-
-async def test_what_anybody_may_ask_the_system_account() -> None:
-    async with Server(accounts(b={}, a={})) as server:
-        server.crossings.add_system_services(
-            lambda name: [ServiceCrossing("$SYS", f"inner.{name}", "$SYS.REQ.ME", share=True)]
-        )
-        system = server.account("$SYS")
-        heard: list[tuple[bytes, bytes]] = []
-
-        def answer(subject: bytes, reply: bytes, header: bytes, _body: bytes) -> None:
-            heard.append((subject, header))
-            server.kernel.publish(system, reply, body=b"you")
-
-        server.kernel.subscribe(system, b"inner.>", None, answer)
-        a, b = await both(server)
-        assert (await a.request("$SYS.REQ.ME", b"", timeout=5)).data == b"you"
-        assert (await b.request("$SYS.REQ.ME", b"", timeout=5)).data == b"you"
-        assert [subject for subject, _ in heard] == [b"inner.A", b"inner.B"]
-        assert server.name.encode() in heard[0][1]
         await a.close()
         await b.close()
 

@@ -13,7 +13,17 @@ import pytest
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.conf import config_digest, parse_file
 from phloem.shared.server.load import load
-from tests.unit.server.corpus import DOCUMENTS, ENVIRONMENT, FEATURES, GRAMMAR, INCLUDED, OPTIONS, SAME_TEXT
+from tests.unit.server.corpus import (
+    DOCUMENTS,
+    ENVIRONMENT,
+    FEATURES,
+    GRAMMAR,
+    INCLUDED,
+    NO_EFFECT,
+    NO_EFFECT_TEXT,
+    OPTIONS,
+    SAME_TEXT,
+)
 
 NATS_SERVER = Path(sys.executable).parent / "nats-server"
 ANY_VALUE = "resolver {\n type: MEM\n v: %s\n}\n"
@@ -77,7 +87,7 @@ def test_grammar(folder: Path) -> None:
 
 
 def test_documents_and_options(folder: Path) -> None:
-    for text, name, verdict in judged(folder, [*DOCUMENTS, *OPTIONS]):
+    for text, name, verdict in judged(folder, [*DOCUMENTS, *OPTIONS, *NO_EFFECT]):
         ours, said = our_verdict(name)
         assert ours == digest_in(verdict), (text, verdict, said)
 
@@ -94,5 +104,5 @@ def test_features_phloem_does_not_have(folder: Path) -> None:
 
 
 def test_wording(folder: Path) -> None:
-    for text, name, verdict in judged(folder, SAME_TEXT):
+    for text, name, verdict in judged(folder, [*SAME_TEXT, *NO_EFFECT_TEXT]):
         assert our_verdict(name) == (None, verdict), text

@@ -1,6 +1,7 @@
 """The server inside a program: it starts whole or not at all, and nothing of it is left behind the block."""
 
 import asyncio
+import logging
 import os
 import socket
 import threading
@@ -274,6 +275,20 @@ async def test_reload_takes_away_what_a_client_may_no_longer_hear() -> None:
         client.send("PUB b 1\r\nx\r\nPUB a 1\r\ny\r\n")
         await client.expect("MSG a 1 1\r\ny\r\n")
         client.close()
+
+
+async def test_what_has_no_effect_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """When the server starts, and when its file is read again."""
+    caplog.set_level(logging.INFO)
+    config: dict[str, Any] = {
+        "port": -1,
+        "jetstream": {"store_dir": str(tmp_path), "meta_compact_sync": True},
+    }
+    told = '"meta_compact_sync" has no effect: this server is not part of a cluster'
+    async with server(config) as broker:
+        assert [text for text in caplog.messages if "no effect" in text] == [told]
+        assert reload(broker, lambda: as_options(config | {"max_payload": 10}))
+        assert [text for text in caplog.messages if "no effect" in text] == [told] * 2
 
 
 @pytest.mark.parametrize("change", [{"max_pending": 1 << 20}, {"port": 4}, {"no_such_key": 1}])

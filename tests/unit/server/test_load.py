@@ -158,7 +158,10 @@ def test_permissions(options: Any) -> None:
         ('leafnodes { remotes: [{url: "wss://a:b@h:1"}] }', '"wss://[REDACTED]@h:1"]: phloem cannot link'),
         ('leafnodes { remotes: [{url: "http://h:1"}] }', "the scheme must be one of nats, nats-leaf, leaf"),
         ("jetstream: maybe", '1:0: "jetstream" expects true or false, or block'),
-        ("jetstream { unique_tag: k }", '1:12: "unique_tag" is not supported by phloem'),
+        ("jetstream { tpm { pcr: 1 } }", '1:12: "tpm" is not supported by phloem'),
+        ("jetstream { unique_tag: 5 }", '1:12: "unique_tag" expects string, got the number 5; quote it'),
+        ("jetstream { extension_hint: true }", '1:12: "extension_hint" expects string, got the bool true; quote it'),
+        ("jetstream { meta_compact_sync: 1 }", '1:12: "meta_compact_sync" expects true or false, got the number 1'),
         ("jetstream { cipher: des }", '1:12: Unknown cipher type: "des"'),
         ("accounts { A { nope: 1 } }", 'unknown field "nope"'),
         ("accounts { A { imports: [{stream: {account: B}}] } }", "1:26: Expect an account name and a subject"),
@@ -175,6 +178,20 @@ def test_mistake(write: Any, text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         write(text)
     assert message in str(caught.value)
+
+
+def test_without_effect(write: Any) -> None:
+    loaded = write("jetstream {\n unique_tag: az\n MAX_BUFFERED_MSGS: 5\n meta_compact: 0\n domain: d }")
+    assert loaded.warnings == ()
+    assert [text.partition("x.conf:")[2] for text in loaded.notices] == [
+        '2:2: "unique_tag" has no effect: this server is not part of a cluster',
+        '3:2: "MAX_BUFFERED_MSGS" has no effect: a stream takes each message when it is read, and keeps none waiting',
+        '4:2: "meta_compact" has no effect: this server is not part of a cluster',
+    ]
+    options = merge(loaded, {})
+    assert options.notices == loaded.notices
+    assert options.jetstream is not None
+    assert options.jetstream.domain == "d"
 
 
 def test_accounts(options: Any) -> None:

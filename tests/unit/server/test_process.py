@@ -105,6 +105,13 @@ def test_t_says_whether_the_file_is_right(tmp_path: Path) -> None:
     checked = phloem_server("-c", str(right), "-t")
     assert checked.returncode == 0
     assert "right.conf" in checked.stderr
+    idle = tmp_path / "idle.conf"
+    idle.write_text("jetstream {\n  unique_tag: az\n}\n")
+    checked = phloem_server("-c", str(idle), "-t")
+    assert checked.returncode == 0
+    assert (
+        'idle.conf:2:3: "unique_tag" has no effect: this server is not part of a cluster\n' in checked.stderr
+    )
     refused = phloem_server("-c", str(wrong), "-t")
     assert refused.returncode == 1
     assert "no_such_key" in refused.stderr

@@ -30,8 +30,8 @@ leafnodes { listen: "127.0.0.1:-1", compression: off
   authorization { users: [ { user: l, password: p, account: A } ] } }
 """
 LEAF = {"user": "l", "pass": "p", "name": "edge", "version": "2.10.0"}
-# Of Go, of switches that phloem does not have, of imports and mappings by which nats-server offers JetStream.
-THEIRS_ONLY = {"git_commit", "feature_flags", "imports", "exports", "mappings", "default_max_consumers"}
+# Of Go, and of switches that phloem does not have.
+THEIRS_ONLY = {"git_commit", "feature_flags", "default_max_consumers"}
 THEIRS_ONLY |= {"tls_timeout", "memstats", "default_stream_limits"}
 OURS_ONLY = {"sync", "_phloem.sync", "store", "compress_ok", "tls_timeout", "memstats"}
 VALUES = {"name", "host", "domain", "tags", "metadata", "ver", "jetstream", "kind", "type", "account", "acc"}

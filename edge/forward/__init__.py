@@ -1,0 +1,1 @@
+"""Store-and-forward on the device: streams of this server, sent to a hub."""

@@ -1,0 +1,186 @@
+"""A stream of this server as the sender sees it: identity, what is left to send, and space given back.
+
+The identity (``shared/forward/identity.py``) is a pair of the store; each start of the server adds an epoch to it,
+which has to be on the disk before anything of it is sent. What the hub has confirmed is written down now and then; the
+hub's word is what counts, and this only says what may go.
+"""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from phloem.shared.engine.parcel import Packer
+from phloem.shared.forward.entries import Entry
+from phloem.shared.forward.identity import with_opening
+from phloem.shared.forward.messages import Epoch
+from phloem.shared.forward.sender import Packed
+from phloem.shared.limits import FORWARD_LOST, SECOND_NS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from phloem.shared.server.jetstream.stream import Stream as ServerStream
+
+KEY = b"fs/"
+SETTLE_NS = 10 * SECOND_NS  # what was confirmed is written down so often, if not much can be freed
+SETTLE_BYTES = 1 << 20  # or when so much can
+SAMPLE_MESSAGES = 4  # of one sample for a dictionary
+SAMPLES = 400
+
+
+class Lost(msgspec.Struct, array_like=True):
+    """Messages that went before they were sent."""
+
+    first: int
+    last: int
+    count: int
+    reason: str
+
+
+class _Record(msgspec.Struct, array_like=True):
+    created_ns: int  # of the stream: another one of the same name is another store
+    store: int
+    epochs: list[Epoch]
+    confirmed: int = 0
+    lost: list[Lost] = []
+
+
+class LogStream:
+    """One entry's view of its stream. As ``sender.Stream`` has it."""
+
+    def __init__(self, entry: Entry, stream: "ServerStream", keep: int, now: Epoch) -> None:
+        """``now``: the epoch that begins with this start, its first sequence not yet filled in."""
+        self.entry = entry
+        self.stream = stream
+        self.damaged: list[int] = []  # found while packing and not told yet
+        self._keep = keep
+        self._filters = tuple(subject.encode() for subject in entry.filters)
+        self._packer = Packer(stream.log, self._filters)
+        self._key = KEY + f"{stream.account.name}/{entry.name}".encode()
+        self._record = self._opened(now)
+        self._written = self._record.confirmed
+        self._settled_ns = 0
+        self.written()
+
+    def _opened(self, now: Epoch) -> _Record:
+        created = self.stream.record.created_ns
+        data = self.stream.system.store.get(self._key)
+        record = msgspec.msgpack.decode(data, type=_Record) if data else None
+        fresh = msgspec.structs.replace(now, first_seq=self.stream.log.last_seq + 1)
+        if record is None or record.created_ns != created:
+            first = msgspec.structs.replace(now, first_seq=1)
+            return _Record(created, self.stream.system.server.rng.getrandbits(63) | 1, [first])
+        record.epochs = list(with_opening(record.epochs, fresh, confirmed=record.confirmed))
+        return record
+
+    def written(self) -> None:
+        """To the store, with the next batch."""
+        self.stream.system.store.put(self._key, msgspec.msgpack.encode(self._record))
+
+    # --- as the sender asks --------------------------------------------------------------------------
+
+    @property
+    def store(self) -> int:
+        """Identity of the store."""
+        return self._record.store
+
+    @property
+    def epochs(self) -> "Sequence[Epoch]":
+        """All that are remembered."""
+        return self._record.epochs
+
+    @property
+    def confirmed(self) -> int:
+        """What the hub has."""
+        return self._record.confirmed
+
+    @property
+    def first_seq(self) -> int:
+        """Of the oldest message."""
+        return self.stream.log.first_seq
+
+    @property
+    def last_seq(self) -> int:
+        """Of the newest that is on the disk."""
+        return self.stream.log.visible_seq
+
+    def pack(self, start: int, end: int, size: int, live_ns: int) -> Packed | None:
+        """What is damaged is passed over and remembered as lost."""
+        packed = self._packer.pack(start, end, size, live_ns)
+        if packed is None:
+            return None
+        for seq in packed.damaged:
+            self.lose(seq, seq, 1, "damaged on the device's disk")
+        self.damaged += packed.damaged
+        return Packed(packed.columns, packed.next_seq, packed.messages, packed.newest_ts)
+
+    def bytes_from(self, seq: int) -> int:
+        """By the average of what there is."""
+        log = self.stream.log
+        return (
+            (self.last_seq + 1 - max(seq, log.first_seq)) * log.bytes // log.messages if log.messages else 0
+        )
+
+    def lost(self, first: int, last: int) -> tuple[int, str]:
+        """As far as it was written down; other removals are the stream's own."""
+        known = [one for one in self._record.lost if one.first <= last and one.last >= first]
+        if known:
+            return sum(one.count for one in known), "; ".join(sorted({one.reason for one in known}))
+        if last <= self._record.confirmed:
+            return last - first + 1, "confirmed by the hub before, and no longer on the device"
+        return last - first + 1, "removed on the device: limits of the stream, purged or deleted"
+
+    # --- what is done with it ------------------------------------------------------------------------
+
+    def lose(self, first: int, last: int, count: int, reason: str) -> None:
+        """Messages go that were not sent: the hub is told when it comes to them."""
+        lost = self._record.lost
+        if lost and lost[-1].reason == reason and lost[-1].last + 1 >= first:
+            lost[-1].last, lost[-1].count = last, lost[-1].count + count
+        else:
+            lost.append(Lost(first, last, count, reason))
+        del lost[:-FORWARD_LOST]
+        self.written()
+
+    def confirm(self, seq: int) -> None:
+        """The hub has everything up to here."""
+        self._record.confirmed = max(self._record.confirmed, seq)
+
+    def settle(self, now_ns: int, *, at_once: bool = False) -> int:
+        """Write down what was confirmed and give space back, if it is time; when to ask again, 0: not before more is
+        confirmed."""
+        record, log = self._record, self.stream.log
+        if record.confirmed == self._written:
+            return 0
+        due = self._settled_ns + SETTLE_NS
+        waiting = (record.confirmed - self._written) * (log.bytes // log.messages if log.messages else 0)
+        if now_ns < due and waiting < SETTLE_BYTES and not at_once:
+            return due
+        self._written, self._settled_ns = record.confirmed, now_ns
+        record.lost = [one for one in record.lost if one.last > record.confirmed]
+        self.written()
+        self._free()
+        return 0
+
+    def _free(self) -> None:
+        log, below = self.stream.log, self._record.confirmed + 1
+        if self._keep < 0 or not log.messages:
+            return
+        if self._keep:  # the oldest go until the rest is about that large
+            excess = log.bytes - self._keep
+            if excess <= 0:
+                return
+            below = min(below, log.first_seq + excess * log.messages // log.bytes + 1)
+        if log.purge(self._filters, below=below):
+            self.stream.engine.changed()
+
+    def samples(self) -> list[bytes]:
+        """Small parcels of the newest messages, to train a dictionary with."""
+        found: list[bytes] = []
+        at = max(self.last_seq + 1 - SAMPLES * SAMPLE_MESSAGES, self.first_seq)
+        while len(found) < SAMPLES and at <= self.last_seq:
+            packed = self._packer.pack(at, min(at + SAMPLE_MESSAGES - 1, self.last_seq), 1 << 20, 0)
+            if packed is not None:
+                found.append(packed.columns)
+            at += SAMPLE_MESSAGES
+        return found

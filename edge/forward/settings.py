@@ -1,0 +1,73 @@
+"""From the ``forward`` blocks of a configuration to entries. What cannot work is refused with the name of the block."""
+
+import re
+
+from phloem.shared.errors import ConfigError
+from phloem.shared.forward.entries import Class, Entry
+from phloem.shared.limits import FORWARD_STREAMS
+from phloem.shared.server.options import Options
+from phloem.shared.server.options_forward import Forward
+from phloem.shared.wire.subjects import is_valid
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_HOURS = re.compile(r"(\d\d?):(\d\d)\s*-\s*(\d\d?):(\d\d)")
+UNSET = -2
+
+
+def entry_of(block: Forward) -> Entry:
+    """Raises ConfigError."""
+    if not NAME.fullmatch(block.name):
+        raise _wrong(block, "a name has letters, digits, - and _, because it is a token of subjects")
+    if not (block.subjects or block.stream):
+        raise _wrong(block, "needs subjects, a stream, or both")
+    for subject in block.subjects:
+        if not is_valid(subject):
+            raise _wrong(block, f'subject "{subject}" is not a valid subject')
+    return Entry(
+        name=block.name,
+        stream=block.stream or f"FORWARD_{block.name}",
+        to=block.to or f"FLEET_{block.name}",
+        filters=block.subjects,
+        cls=Class[block.class_.upper()],
+        rate=max(block.rate, 0),
+        hours=tuple(_window(block, text) for text in block.hours),
+        linger_ns=block.linger_ns,
+    )
+
+
+def keep_of(block: Forward) -> int:
+    """Bytes that stay after they are confirmed; -1: the stream's own limits decide."""
+    if block.keep == UNSET:
+        return -1 if block.stream else 0
+    return max(block.keep, -1)
+
+
+def check(options: Options) -> None:
+    """Raises ConfigError for what cannot work."""
+    if not options.forward:
+        return
+    if options.jetstream is None or not options.jetstream.on:
+        raise ConfigError("forward keeps messages in streams: add a jetstream block with a store_dir")
+    if not NAME.fullmatch(options.server_name):
+        raise ConfigError(
+            "forward needs a server_name of letters, digits, - and _: it names this device in the hub's subjects"
+        )
+    if len(options.forward) > FORWARD_STREAMS:
+        raise ConfigError(
+            f"forward has {len(options.forward)} entries, at most {FORWARD_STREAMS} are possible"
+        )
+    for block in options.forward:
+        entry_of(block)
+
+
+def _window(block: Forward, text: str) -> tuple[int, int]:
+    found = _HOURS.fullmatch(text.strip())
+    times = [int(part) for part in found.groups()] if found else []
+    if not times or max(times[0], times[2]) > 24 or max(times[1], times[3]) > 59:
+        raise _wrong(block, f'hours "{text}" should look like "22:00-06:00"')
+    start, end = times[0] * 3600 + times[1] * 60, times[2] * 3600 + times[3] * 60
+    return start % 86_400, end if end != start else start + 86_400
+
+
+def _wrong(block: Forward, text: str) -> ConfigError:
+    return ConfigError(f'forward "{block.name}": {text}')

@@ -1,0 +1,92 @@
+"""Store-and-forward of an edge from its configuration: the streams are made if they are not there, one forwarder for
+each account."""
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from phloem.edge.forward.forwarder import Forwarder
+from phloem.edge.forward.log_stream import LogStream
+from phloem.edge.forward.settings import entry_of, keep_of
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
+from phloem.shared.errors import ConfigError
+from phloem.shared.forward.entries import Class
+from phloem.shared.forward.messages import Epoch
+from phloem.shared.jetstream.errors import ApiError
+from phloem.shared.server.jetstream.api import Request
+from phloem.shared.server.jetstream.api_streams import create
+
+if TYPE_CHECKING:
+    from phloem.shared.server.jetstream.account import AccountJetStream
+    from phloem.shared.server.jetstream.stream import Stream
+    from phloem.shared.server.options_forward import Forward
+    from phloem.shared.server.server import Server
+
+log = logging.getLogger("phloem.forward")
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Unmetered:
+    """A link that costs nothing."""
+
+    def wait_ns(self, _cls: Class, _now_ns: int) -> int:
+        """Nothing has to wait."""
+        return 0
+
+
+def start(server: "Server") -> list[Forwarder]:
+    """Everything in ``forward``. Raises ConfigError."""
+    blocks: dict[str, list[Forward]] = {}
+    for block in server.options.forward:
+        blocks.setdefault(block.account or GLOBAL_ACCOUNT, []).append(block)
+    return [_forwarder(server, account, mine) for account, mine in blocks.items()]
+
+
+def _forwarder(server: "Server", account: str, blocks: "list[Forward]") -> Forwarder:
+    js = server.jetstream
+    assert js is not None
+    home = js.accounts.get(account)
+    if home is None:
+        raise ConfigError(f'forward "{blocks[0].name}": account "{account}" has no JetStream')
+    boot = boot_number()
+    clock = server.clock
+    now = Epoch(server.rng.getrandbits(63) | 1, 1, boot, clock.wall_ns() - clock.monotonic_ns())
+    streams, entries = {}, []
+    for block in blocks:
+        entry = entry_of(block)
+        stream = home.streams.get(entry.stream) or _made(home, block, entry.stream)
+        streams[entry.name] = LogStream(entry, stream, keep_of(block), now)
+        entries.append(entry)
+    return Forwarder(server, account, streams, entries, boot=boot, allowance=Unmetered())
+
+
+def _made(home: "AccountJetStream", block: "Forward", name: str) -> "Stream":
+    config = {
+        "name": name,
+        "subjects": list(block.subjects),
+        "max_bytes": block.max_bytes,
+        "max_age": block.max_age_ns,
+        "num_replicas": 1,
+    }
+    body = msgspec.json.encode(config)
+    if not block.subjects:
+        raise ConfigError(
+            f'forward "{block.name}": there is no stream "{name}", and no subjects to make it from'
+        )
+    request = Request(home, f"$JS.API.STREAM.CREATE.{name}", [name], b"", b"", body)
+    try:
+        create(request)
+    except ApiError as error:
+        raise ConfigError(f'forward "{block.name}": stream "{name}" cannot be made: {error}') from error
+    log.info("Stream '%s > %s' was made for forward \"%s\"", home.name, name, block.name)
+    return home.streams[name]
+
+
+def boot_number() -> int:
+    """A number for this boot of the machine."""
+    text = BOOT_ID.read_bytes() if BOOT_ID.exists() else b""
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1

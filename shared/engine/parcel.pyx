@@ -1,0 +1,526 @@
+"""Messages as the columns of a parcel: what is alike stands together, so that it compresses.
+
+    version       1 byte
+    messages      varint, at least 1
+    skips         varint, how many; for each: messages since the last skip, sequences that are passed over (varints).
+                  Before the first skip sequences follow one another from the parcel's first.
+    times         the first in 8 bytes, nanoseconds since 1970; then how the distance changes (zigzag varints)
+    subjects      varint, how many; each: length (varint), text. Then runs: which one, how many messages (varints)
+    header sizes  runs: size, how many messages (varints)
+    sizes         of each message without its header, varints
+    headers, then payloads, one behind the other
+
+A stream of readings has two or three bytes of its own per message beside its payload. What is read here comes from a
+peer: everything is walked through and compared with the end before anything is stored.
+"""
+
+from collections import namedtuple
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcmp, memcpy, memset
+
+from phloem.shared.kernel.sublist cimport grow, must
+from phloem.shared.kernel.text cimport hash_bytes, put_number, valid_subject
+from phloem.shared.kernel.types cimport Msg
+from phloem.shared.store.log cimport Log_, filter_add, filter_clear, log_next, record_bytes
+from phloem.shared.store.types cimport DAMAGED, MISSING, SEQ_GIVEN_MAX, Buffer, Filter, Record
+from phloem.shared.store.varint cimport get_varint, put_varint, unzigzag, zigzag
+
+from .engine cimport Stream, wake
+from .stream cimport stream_fits, stream_store
+
+cdef enum:
+    VERSION = 1
+    SUBJECTS = 4096  # of one parcel; the next one has room for others
+    SLOTS = 8192  # of the table that finds a subject again
+    MESSAGES = 65_536  # of one parcel
+    VARINT = 10
+    HEADER_MAX = 65_535  # as in stream.pyx
+    SUBJECT_MAX = 32_768
+    LINE = 96  # of the header line, beside its texts
+
+Packed = namedtuple("Packed", "columns next_seq messages newest_ts damaged")
+Unpacked = namedtuple("Unpacked", "messages duplicates refused next_seq")
+
+
+class Unreadable(Exception):
+    pass
+
+
+# --- packing -----------------------------------------------------------------------------------------
+
+
+cdef inline char* _room(Buffer* b, size_t n) noexcept nogil:
+    """Space for ``n`` more bytes; the caller says how many it used."""
+    if b.length + n > b.cap:
+        b.cap = (b.length + n) * 2
+        b.data = <char*>must(realloc(b.data, b.cap))
+    return b.data + b.length
+
+
+cdef inline void _number(Buffer* b, uint64_t value) noexcept nogil:
+    b.length = put_varint(_room(b, VARINT), value) - b.data
+
+
+cdef inline void _text(Buffer* b, const char* text, size_t n) noexcept nogil:
+    memcpy(_room(b, n), text, n)
+    b.length += n
+
+
+cdef struct Run:  # equal values, written when another one comes
+    uint64_t value
+    uint64_t times
+
+
+cdef inline void _again(Buffer* b, Run* run, uint64_t value) noexcept nogil:
+    if run.times and run.value == value:
+        run.times += 1
+        return
+    _end_run(b, run)
+    run.value, run.times = value, 1
+
+
+cdef inline void _end_run(Buffer* b, Run* run) noexcept nogil:
+    if run.times:
+        _number(b, run.value)
+        _number(b, run.times)
+    run.times = 0
+
+
+cdef enum Column:
+    SKIPS, TIMES, NAMES, NAME_RUNS, HEADER_RUNS, SIZES, HEADERS, PAYLOADS
+    COLUMNS
+
+
+cdef class Packer:
+    cdef Log_ log
+    cdef Filter filter
+    cdef Buffer columns[COLUMNS]
+    cdef uint32_t* slots  # number of a subject + 1, by hash
+    cdef size_t* places  # of each subject in NAMES
+    cdef uint32_t* lengths
+    cdef uint32_t nnames
+    cdef Run name_run
+    cdef Run header_run
+    cdef uint64_t nskips
+
+    def __cinit__(self):
+        memset(&self.filter, 0, sizeof(Filter))
+        memset(&self.columns[0], 0, sizeof(self.columns))
+
+    def __init__(self, Log_ log not None, filters=()):
+        self.log = log
+        for pattern in filters:
+            filter_add(&self.filter, pattern, len(pattern))
+        self.slots = <uint32_t*>must(calloc(SLOTS, sizeof(uint32_t)))
+        self.places = <size_t*>must(calloc(SUBJECTS, sizeof(size_t)))
+        self.lengths = <uint32_t*>must(calloc(SUBJECTS, sizeof(uint32_t)))
+
+    def __dealloc__(self):
+        cdef int i
+        filter_clear(&self.filter)
+        for i in range(COLUMNS):
+            free(self.columns[i].data)
+        free(self.slots)
+        free(self.places)
+        free(self.lengths)
+
+    cdef int _name(self, const char* text, uint32_t n) noexcept nogil:
+        """The subject's number in this parcel; -1: there are too many."""
+        cdef Buffer* names = &self.columns[<int>NAMES]
+        cdef uint32_t slot = hash_bytes(text, n, 0) % SLOTS
+        cdef uint32_t i
+        while self.slots[slot]:
+            i = self.slots[slot] - 1
+            if self.lengths[i] == n and memcmp(names.data + self.places[i], text, n) == 0:
+                return <int>i
+            slot = (slot + 1) % SLOTS
+        if self.nnames == SUBJECTS:
+            return -1
+        i = self.nnames
+        self.nnames += 1
+        self.slots[slot] = i + 1
+        _number(names, n)
+        self.places[i], self.lengths[i] = names.length, n
+        _text(names, text, n)
+        return <int>i
+
+    cdef void _clear(self) noexcept nogil:
+        cdef int i
+        for i in range(COLUMNS):
+            self.columns[i].length = 0
+            if self.columns[i].cap > 1 << 20:  # of one large message: it need not stay
+                free(self.columns[i].data)
+                self.columns[i].data, self.columns[i].cap = NULL, 0
+        memset(self.slots, 0, SLOTS * sizeof(uint32_t))
+        self.nnames = 0
+        self.nskips = 0
+        self.name_run.times = self.header_run.times = 0
+
+    cdef bint _add(self, Record* r, int64_t* last_ts, int64_t* step, uint64_t index) noexcept nogil:
+        cdef int name = self._name(r.subject, r.subject_len)
+        cdef int64_t distance
+        if name < 0:
+            return False
+        if index == 0:
+            memcpy(_room(&self.columns[<int>TIMES], 8), &r.ts, 8)
+            self.columns[<int>TIMES].length += 8
+            step[0] = 0
+        else:
+            distance = <int64_t>(<uint64_t>r.ts - <uint64_t>last_ts[0])
+            _number(&self.columns[<int>TIMES], zigzag(<int64_t>(<uint64_t>distance - <uint64_t>step[0])))
+            step[0] = distance
+        last_ts[0] = r.ts
+        _again(&self.columns[<int>NAME_RUNS], &self.name_run, <uint64_t>name)
+        _again(&self.columns[<int>HEADER_RUNS], &self.header_run, r.header_len)
+        _number(&self.columns[<int>SIZES], r.size - r.header_len)
+        _text(&self.columns[<int>HEADERS], r.body, r.header_len)
+        _text(&self.columns[<int>PAYLOADS], r.body + r.header_len, r.size - r.header_len)
+        return True
+
+    cdef size_t _size(self) noexcept nogil:
+        cdef size_t total = 0
+        cdef int i
+        for i in range(COLUMNS):
+            total += self.columns[i].length
+        return total
+
+    def pack(self, uint64_t start, uint64_t end, size_t size, int64_t live_ns):
+        cdef Record r
+        cdef int found
+        cdef uint64_t index = 0
+        cdef uint64_t due = start  # the sequence that needs no skip
+        cdef uint64_t since = 0  # messages since the last skip
+        cdef uint64_t at = start
+        cdef int64_t last_ts = 0
+        cdef int64_t step = 0
+        cdef int64_t newest = 0
+        cdef bint early = False
+        damaged = []
+        self._clear()
+        while index < MESSAGES and self._size() < size:
+            found = log_next(self.log.l, &self.filter, at, end, &r)
+            if found == MISSING:
+                at = end + 1
+                break
+            if found == DAMAGED:
+                damaged.append(r.seq)
+                at = r.seq + 1
+                continue
+            if index == 0:
+                early = r.ts < live_ns
+            elif (r.ts < live_ns) != early:
+                at = r.seq
+                break
+            if r.subject_len > SUBJECT_MAX or not self._add(&r, &last_ts, &step, index):
+                at = r.seq
+                if index == 0:  # a subject that no hub could take
+                    damaged.append(r.seq)
+                    at += 1
+                    continue
+                break
+            if r.seq != due:
+                _number(&self.columns[<int>SKIPS], since)
+                _number(&self.columns[<int>SKIPS], r.seq - due)
+                self.nskips += 1
+                since = 0
+            since += 1
+            due = at = r.seq + 1
+            newest = r.ts if index == 0 or r.ts > newest else newest
+            index += 1
+        if index == 0:
+            return None
+        return Packed(self._columns(index), at, index, newest, tuple(damaged))
+
+    cdef bytes _columns(self, uint64_t messages):
+        cdef char head[1 + 2 * VARINT]
+        cdef char names[VARINT]
+        cdef char* at = head
+        cdef size_t nhead, nnames
+        cdef bytes whole
+        cdef int i
+        _end_run(&self.columns[<int>NAME_RUNS], &self.name_run)
+        _end_run(&self.columns[<int>HEADER_RUNS], &self.header_run)
+        at[0] = VERSION
+        at = put_varint(at + 1, messages)
+        at = put_varint(at, self.nskips)
+        nhead = at - head
+        nnames = put_varint(names, self.nnames) - names
+        whole = PyBytes_FromStringAndSize(NULL, nhead + nnames + self._size())
+        at = PyBytes_AS_STRING(whole)
+        memcpy(at, head, nhead)
+        at += nhead
+        for i in range(COLUMNS):
+            if i == <int>NAMES:
+                memcpy(at, names, nnames)
+                at += nnames
+            if self.columns[i].length:
+                memcpy(at, self.columns[i].data, self.columns[i].length)
+                at += self.columns[i].length
+        return whole
+
+
+# --- unpacking ---------------------------------------------------------------------------------------
+
+
+cdef struct Cursor:  # where each column is read
+    uint64_t messages
+    uint64_t skips
+    const char* skip
+    const char* time
+    const char* name_run
+    const char* header_run
+    const char* size
+    const char* header
+    const char* payload
+
+
+cdef struct Message:
+    uint64_t seq
+    int64_t ts
+    uint64_t name
+    uint64_t header_len
+    uint64_t payload_len
+
+
+cdef struct Steps:  # what a column's next value depends on
+    uint64_t seq
+    uint64_t until_skip  # messages; meaningless without skips
+    uint64_t skips
+    int64_t ts
+    int64_t step
+    Run name
+    Run header
+
+
+cdef inline const char* _numbers(const char* p, const char* end, uint64_t n) noexcept nogil:
+    """Behind ``n`` numbers."""
+    cdef uint64_t value = 0
+    cdef uint64_t i
+    for i in range(n):
+        p = get_varint(p, end, &value)
+        if p == NULL:
+            return NULL
+    return p
+
+
+cdef const char* _runs(const char* p, const char* end, uint64_t messages, uint64_t below, uint64_t* total) noexcept nogil:
+    """Behind the runs for so many messages; NULL: they are others, or a value is not ``below``. ``total``: the sum."""
+    cdef uint64_t value = 0
+    cdef uint64_t times = 0
+    total[0] = 0
+    while messages:
+        p = get_varint(get_varint(p, end, &value), end, &times)
+        if p == NULL or times == 0 or times > messages or value >= below:
+            return NULL
+        messages -= times
+        total[0] += value * times  # at most 2^16 messages of 2^16 bytes of header
+    return p
+
+
+cdef class Unpacker:
+    cdef Stream stream
+    cdef bytes prefix
+    cdef size_t* places
+    cdef uint32_t* lengths
+    cdef uint32_t names_cap
+    cdef uint32_t lengths_cap
+    cdef const char* end
+
+    def __init__(self, Stream stream not None, bytes prefix not None):
+        self.stream, self.prefix = stream, prefix
+
+    def __dealloc__(self):
+        free(self.places)
+        free(self.lengths)
+
+    cdef const char* _names(self, const char* base, const char* p, uint64_t* names) noexcept nogil:
+        cdef uint64_t n = 0
+        cdef uint64_t i
+        p = get_varint(p, self.end, names)
+        if p == NULL or names[0] == 0 or names[0] > SUBJECTS:
+            return NULL
+        self.places = <size_t*>grow(self.places, &self.names_cap, <uint32_t>names[0], sizeof(size_t))
+        self.lengths = <uint32_t*>grow(self.lengths, &self.lengths_cap, <uint32_t>names[0], sizeof(uint32_t))
+        for i in range(names[0]):
+            p = get_varint(p, self.end, &n)
+            if p == NULL or n > SUBJECT_MAX or n > <uint64_t>(self.end - p) or not valid_subject(p, n, True):
+                return NULL
+            self.places[i], self.lengths[i] = p - base, <uint32_t>n
+            p += n
+        return p
+
+    cdef bint _lay_out(self, bytes columns, Cursor* c) noexcept:
+        """Finds where each column begins; False: they are not there, or not of these sizes."""
+        cdef const char* base = PyBytes_AS_STRING(columns)
+        cdef const char* p = base
+        cdef uint64_t names = 0
+        cdef uint64_t headers = 0
+        cdef uint64_t payloads = 0
+        cdef uint64_t size = 0
+        cdef uint64_t i
+        self.end = base + PyBytes_GET_SIZE(columns)
+        if p >= self.end or p[0] != VERSION:
+            return False
+        p = get_varint(get_varint(p + 1, self.end, &c.messages), self.end, &c.skips)
+        if p == NULL or not 1 <= c.messages <= MESSAGES or c.skips > c.messages:
+            return False
+        c.skip = p
+        p = _numbers(p, self.end, c.skips * 2)
+        if p == NULL or self.end - p < 8:
+            return False
+        c.time = p
+        p = _numbers(p + 8, self.end, c.messages - 1)
+        if p == NULL:
+            return False
+        p = self._names(base, p, &names)
+        c.name_run = p
+        p = _runs(p, self.end, c.messages, names, &size) if p != NULL else NULL
+        c.header_run = p
+        p = _runs(p, self.end, c.messages, HEADER_MAX + 1, &headers) if p != NULL else NULL
+        c.size = p
+        for i in range(c.messages):
+            p = get_varint(p, self.end, &size)
+            if p == NULL or size > <uint64_t>(self.end - p):
+                return False
+            payloads += size  # at most 2^16 times the size of the input
+        c.header = p
+        if headers > <uint64_t>(self.end - p):
+            return False
+        c.payload = p + headers
+        return payloads == <uint64_t>(self.end - c.payload)
+
+    cdef bint _next(self, Cursor* c, Steps* s, Message* m, bint first) noexcept nogil:
+        """The next message; the columns have been walked through, only what they mean may be wrong."""
+        cdef uint64_t value = 0
+        if s.skips and s.until_skip == 0:
+            c.skip = get_varint(c.skip, self.end, &value)
+            if value > SEQ_GIVEN_MAX - s.seq:
+                return False
+            s.seq += value
+            s.skips -= 1
+            if s.skips:
+                c.skip = get_varint(c.skip, self.end, &s.until_skip)
+                if s.until_skip == 0:
+                    return False
+        m.seq = s.seq
+        s.seq += 1
+        if s.until_skip:
+            s.until_skip -= 1
+        if first:
+            memcpy(&s.ts, c.time, 8)
+            c.time += 8
+        else:
+            c.time = get_varint(c.time, self.end, &value)
+            s.step = <int64_t>(<uint64_t>s.step + <uint64_t>unzigzag(value))
+            s.ts = <int64_t>(<uint64_t>s.ts + <uint64_t>s.step)
+        m.ts = s.ts
+        if s.name.times == 0:
+            c.name_run = get_varint(get_varint(c.name_run, self.end, &s.name.value), self.end, &s.name.times)
+        if s.header.times == 0:
+            c.header_run = get_varint(get_varint(c.header_run, self.end, &s.header.value), self.end, &s.header.times)
+        s.name.times -= 1
+        s.header.times -= 1
+        m.name, m.header_len = s.name.value, s.header.value
+        c.size = get_varint(c.size, self.end, &m.payload_len)
+        return True
+
+    cdef bint _check(self, Cursor c, uint64_t from_seq, uint64_t next_seq) noexcept nogil:
+        """Whether all sequences rise and lie in the parcel's range."""
+        cdef Steps s
+        cdef Message m
+        cdef uint64_t i
+        self._begin(&c, &s, from_seq)
+        for i in range(c.messages):
+            if not self._next(&c, &s, &m, i == 0) or m.seq >= next_seq:
+                return False
+        return s.skips == 0
+
+    cdef void _begin(self, Cursor* c, Steps* s, uint64_t from_seq) noexcept nogil:
+        memset(s, 0, sizeof(Steps))
+        s.seq, s.skips = from_seq, c.skips
+        if c.skips:
+            c.skip = get_varint(c.skip, self.end, &s.until_skip)
+
+    cdef void _compose(self, const char* base, Cursor* c, Message* m, Msg* to, bytes origin, bytes clock,
+                       bint historical, int64_t shift_ns) noexcept:
+        """The message as this stream stores it, in the engine's scratch."""
+        cdef size_t npre = PyBytes_GET_SIZE(self.prefix)
+        cdef size_t texts = npre + PyBytes_GET_SIZE(origin) + PyBytes_GET_SIZE(clock)
+        cdef size_t need = texts + self.lengths[m.name] + m.header_len + m.payload_len + LINE
+        cdef int64_t ts = <int64_t>(<uint64_t>m.ts + <uint64_t>shift_ns)
+        cdef char* at
+        cdef char* body
+        self.stream.s.engine.scratch = <char*>grow(
+            self.stream.s.engine.scratch, &self.stream.s.engine.scratch_cap, <uint32_t>need, 1)
+        at = self.stream.s.engine.scratch
+        memset(to, 0, sizeof(Msg))
+        to.subject = at
+        at = _put(at, PyBytes_AS_STRING(self.prefix), npre)
+        at = _put(at, base + self.places[m.name], self.lengths[m.name])
+        to.subject_len = <uint32_t>(at - to.subject)
+        body = at
+        if m.header_len > 4:  # a shorter one has no line
+            at = _put(at, c.header, m.header_len - 2)
+        else:
+            at = _put(at, b"NATS/1.0\r\n", 10)
+        at = _put(_put(at, b"Phloem-Origin: ", 15), PyBytes_AS_STRING(origin), PyBytes_GET_SIZE(origin))
+        at = _put(at, b" ", 1)
+        at += put_number(at, m.seq)
+        at = _put(at, b" ", 1)
+        at += put_number(at, <uint64_t>ts if ts > 0 else 0)
+        at = _put(_put(at, b" ", 1), PyBytes_AS_STRING(clock), PyBytes_GET_SIZE(clock))
+        if historical:
+            at = _put(at, b"\r\nPhloem-Historical: 1", 22)
+        at = _put(at, b"\r\n\r\n", 4)
+        to.body, to.header_len, to.has_header = body, <uint32_t>(at - body), 1
+        at = _put(at, c.payload, m.payload_len)
+        to.size = <uint32_t>(at - body)
+
+    cdef bint _never(self, Msg* m) noexcept nogil:
+        """Whether the stream would refuse this message even if it were empty."""
+        return m.header_len > HEADER_MAX or (
+            self.stream.s.max_msg_size >= 0 and m.size > self.stream.s.max_msg_size) or record_bytes(
+            self.stream.s.log, m.subject_len, m.header_len, m.size) > 32 << 20
+
+    def store(self, bytes columns not None, uint64_t from_seq, uint64_t next_seq, uint64_t skip_below,
+              bytes origin not None, int64_t shift_ns, bytes clock not None, bint historical, int64_t now_ns):
+        cdef Cursor c
+        cdef Steps s
+        cdef Message m
+        cdef Msg to
+        cdef uint64_t i
+        cdef uint64_t stored = 0
+        cdef uint64_t passed = 0
+        cdef uint64_t reached = next_seq
+        cdef const char* base = PyBytes_AS_STRING(columns)
+        refused = []
+        if not self._lay_out(columns, &c) or not self._check(c, from_seq, next_seq):
+            raise Unreadable("the columns of a parcel are not what they should be")
+        self._begin(&c, &s, from_seq)
+        for i in range(c.messages):
+            self._next(&c, &s, &m, i == 0)
+            if m.seq < skip_below:
+                passed += 1
+            else:
+                self._compose(base, &c, &m, &to, origin, clock, historical, shift_ns)
+                if self._never(&to):
+                    refused.append(m.seq)
+                elif not stream_fits(&self.stream.s, &to):
+                    reached = m.seq
+                    break
+                else:
+                    stream_store(&self.stream.s, 0, now_ns, to.subject, to.subject_len, to.body, to.header_len, to.size)
+                    stored += 1
+            c.header += m.header_len
+            c.payload += m.payload_len
+        if stored:
+            wake(&self.stream.engine.g)
+        return Unpacked(stored, passed, tuple(refused), reached)
+
+
+cdef inline char* _put(char* to, const char* text, size_t n) noexcept nogil:
+    memcpy(to, text, n)
+    return to + n

@@ -1,0 +1,333 @@
+"""The hub's side of store-and-forward: what is taken, and what the device is told. Pure; ``hub/fleet`` drives it.
+
+What has been received of a stream is written in the same batch as the messages themselves (``Sink.keep`` right behind
+``Sink.store``), so a crash leaves both or neither: that makes delivery exactly once, without any window of time. An
+acknowledgement is an effect that the driver sends when that batch is on the disk.
+"""
+
+from typing import NamedTuple, Protocol
+
+from phloem.shared import limits
+from phloem.shared.forward.identity import Record, recorded, resume
+from phloem.shared.forward.messages import (
+    HISTORICAL,
+    SOON,
+    VERSION,
+    WITH_DICTIONARY,
+    ZSTD,
+    Ack,
+    Again,
+    Clocks,
+    Dictionary,
+    Epoch,
+    Gap,
+    Hello,
+    Message,
+    Offer,
+    Parcel,
+    Pause,
+    Place,
+    Status,
+    Welcome,
+    encode,
+    history,
+)
+from phloem.shared.limits import SECOND_NS
+
+ACK_LATER_NS = 5 * SECOND_NS  # for parcels whose sender is not waiting
+RETRY_S = 5  # for a stream that cannot take anything now
+
+
+class Refused(Exception):
+    """The stream cannot take messages. ``for_good``: until somebody changes something."""
+
+    def __init__(self, why: str, *, for_good: bool = False) -> None:
+        super().__init__(why)
+        self.why = why
+        self.for_good = for_good
+
+
+class Broken(Exception):
+    """The columns of a parcel are not what a parcel has, or its dictionary is not known."""
+
+
+class Stored(NamedTuple):
+    """What came of a parcel."""
+
+    messages: int
+    duplicates: int
+    refused: tuple[int, ...]  # sequences that the hub's stream would never take
+    next_seq: int  # everything below is dealt with; before the parcel's end if the stream is full
+    why: str = ""  # it is
+
+
+class Sink(Protocol):
+    """Where a device's messages go, and what is remembered of it."""
+
+    def check(self, offer: Offer) -> None:
+        """Whether this stream may be received, making the hub's stream if it is not there. Raises Refused."""
+
+    def load(self, name: str) -> Record | None:
+        """What was kept of a stream of the device."""
+
+    def keep(self, name: str, record: Record) -> None:
+        """Goes to the disk together with what was stored before it in the same call from the driver."""
+
+    def expand(self, parcel: Parcel, dictionary: int, before: bytes) -> bytes:
+        """The parcel's columns, not compressed. Raises Broken."""
+
+    def store(
+        self, offer: Offer, parcel: Parcel, columns: bytes, from_seq: int, epoch: Epoch, clock: Epoch | None
+    ) -> Stored:
+        """Store the parcel's messages from ``from_seq`` on; as far as there is room.
+
+        Raises Refused, and Broken.
+        """
+
+    def has_dictionary(self, ident: int) -> bool:
+        """Whether this dictionary is here."""
+
+    def add_dictionary(self, ident: int, data: bytes) -> None:
+        """Keep it. Raises Broken, if it is none."""
+
+
+# --- what the driver has to do -------------------------------------------------------------------------
+
+
+class Answer(NamedTuple):
+    """Send this to the device; ``durable``: when everything that was stored so far is on the disk."""
+
+    data: bytes
+    durable: bool = False
+
+
+class Event(NamedTuple):
+    """Something that people have to know; ``stream`` may be empty."""
+
+    stream: str
+    text: str
+
+
+Effect = Answer | Event
+
+
+class Lane:
+    """One stream of the device in this session."""
+
+    def __init__(self, offer: Offer, record: Record | None, expected: int, refused: str) -> None:
+        self.offer = offer
+        self.record = record or Record(offer.store, [])
+        self.expected = expected
+        self.refused = refused
+        self.paused = False
+        self.dictionary = offer.dictionary
+        self.history = b""
+
+
+class Receiver:
+    """Receives from one device. The newest session counts: a connection that hangs may still say something."""
+
+    def __init__(self, device: str, hub: str, sink: Sink) -> None:
+        self.device = device
+        self._hub = hub
+        self._sink = sink
+        self.session = 0
+        self.lanes: dict[int, Lane] = {}
+        self.figures: dict[str, object] = {}
+        self.hello: Hello | None = None
+        self.heard_ns = 0
+        self._order = 0  # of the last parcel or gap
+        self._acked = 0
+        self.due_ns = 0  # when an acknowledgement is due; 0: none is
+
+    def received(self, message: Message | Parcel, now_ns: int, wall_ns: int) -> list[Effect]:
+        """One message of the device."""
+        self.heard_ns = now_ns
+        if isinstance(message, Hello):
+            return self._welcome(message, wall_ns)
+        if not isinstance(message, Parcel | Gap | Dictionary | Status | Clocks):
+            return []
+        if message.session != self.session:
+            return [Answer(encode(Again(message.session, "the hub does not know this session")))]
+        match message:
+            case Parcel() | Gap():
+                return self._numbered(message, now_ns, wall_ns)
+            case Dictionary():
+                return self._dictionary(message)
+            case Status():
+                self.figures = message.figures
+            case Clocks():
+                self._clocks(message)
+        return []
+
+    def _welcome(self, hello: Hello, wall_ns: int) -> list[Effect]:
+        self.session, self.hello, self.lanes = hello.session, hello, {}
+        self._order = self._acked = self.due_ns = 0
+        effects: list[Effect] = []
+        if hello.device != self.device:
+            return [Event("", f"it calls itself {hello.device}, and may speak for {self.device} only")]
+        places = []
+        for offer in hello.streams[: limits.FORWARD_STREAMS]:
+            lane, place = self._place(offer)
+            self.lanes[offer.number] = lane
+            places.append(place)
+            effects += [Event(offer.name, text) for text in place.noticed]
+        welcome = Welcome(VERSION, self.session, wall_ns, self._hub, tuple(places))
+        return [*effects, Answer(encode(welcome))]
+
+    def _place(self, offer: Offer) -> tuple[Lane, Place]:
+        record = self._sink.load(offer.name)
+        try:
+            self._sink.check(offer)
+        except Refused as problem:
+            return Lane(offer, record, 0, problem.why), Place(offer.number, refused=problem.why)
+        going_on = resume(offer, record)
+        if record is not None and record.store != offer.store:
+            former = [*record.former, (record.store, record.received)][-limits.FORWARD_FORMER :]
+            record = Record(offer.store, [], former=former)
+            self._sink.keep(offer.name, record)
+        lane = Lane(offer, record, going_on.seq, "")
+        lane.record.clocks = list(offer.epochs)
+        known = bool(offer.dictionary) and self._sink.has_dictionary(offer.dictionary)
+        return lane, Place(offer.number, going_on.seq, "", going_on.noticed, known)
+
+    # --- parcels and gaps --------------------------------------------------------------------------------
+
+    def _numbered(self, message: Parcel | Gap, now_ns: int, wall_ns: int) -> list[Effect]:
+        if message.order <= self._order:
+            return []  # the same again: a connection was doubled
+        if message.order != self._order + 1:
+            return self._again(f"{message.order} came after {self._order}")
+        lane = self.lanes.get(message.number)
+        if lane is None or lane.refused:
+            return self._again("a stream that was not offered")
+        self._order = message.order
+        effects = (
+            self._gap(lane, message, wall_ns)
+            if isinstance(message, Gap)
+            else self._parcel(lane, message, wall_ns)
+        )
+        soon = isinstance(message, Parcel) and message.flags & SOON
+        if not self.session:
+            return effects
+        if soon:
+            return [*effects, *self.acknowledge(wall_ns)]
+        if not self.due_ns:
+            self.due_ns = now_ns + ACK_LATER_NS
+        return effects
+
+    def acknowledge(self, wall_ns: int) -> list[Effect]:
+        """What has been received, when it is on the disk."""
+        self.due_ns = 0
+        if self._acked == self._order:
+            return []
+        self._acked = self._order
+        return [Answer(encode(Ack(self.session, self._order, wall_ns)), durable=True)]
+
+    def _parcel(self, lane: Lane, parcel: Parcel, wall_ns: int) -> list[Effect]:
+        offer, record = lane.offer, lane.record
+        if parcel.epoch >= len(offer.epochs):
+            return self._again("a parcel of an epoch that was not offered")
+        if parcel.from_seq > lane.expected:
+            if lane.paused:
+                return []  # what was under way when the device was told to wait
+            return self._again(f"{offer.name}: {parcel.from_seq} came instead of {lane.expected}")
+        epoch = offer.epochs[parcel.epoch]
+        try:
+            columns = self._sink.expand(parcel, lane.dictionary, lane.history)
+            clock = clock_of(record.clocks, epoch, parcel.from_seq)
+            stored = self._sink.store(offer, parcel, columns, lane.expected, epoch, clock)
+        except Refused as problem:
+            return self._pause(lane, parcel, problem)
+        except Broken as problem:
+            return self._again(str(problem))
+        lane.paused = False
+        lane.history = history(lane.history, columns, parcel.flags)
+        record.received += stored.messages
+        record.duplicates += stored.duplicates
+        effects = [self._refused(lane, seq, wall_ns) for seq in stored.refused]
+        if stored.next_seq > lane.expected:
+            lane.expected = stored.next_seq
+            recorded(record, epoch, lane.expected - 1)
+        self._sink.keep(offer.name, record)
+        if stored.next_seq < parcel.next_seq:
+            effects += self._pause(lane, parcel, Refused(stored.why))
+        return effects
+
+    def _refused(self, lane: Lane, seq: int, wall_ns: int) -> Effect:
+        record, why = lane.record, "larger than the hub's stream takes"
+        record.gaps.append((seq, seq, 1, why, wall_ns))
+        del record.gaps[: -limits.FORWARD_GAPS]
+        record.missing += 1
+        return Event(lane.offer.name, f"message {seq} is lost: it is {why}")
+
+    def _pause(self, lane: Lane, parcel: Parcel, problem: Refused) -> list[Effect]:
+        first = not lane.paused
+        lane.paused = True
+        pause = Pause(self.session, parcel.number, parcel.order, problem.why, RETRY_S)
+        effects: list[Effect] = [Answer(encode(pause))]
+        return [Event(lane.offer.name, problem.why), *effects] if first else effects
+
+    def _gap(self, lane: Lane, gap: Gap, wall_ns: int) -> list[Effect]:
+        offer, record = lane.offer, lane.record
+        if not gap.first <= lane.expected <= gap.last + 1 or gap.last > limits.SEQUENCE_MAX:
+            if lane.paused:
+                return []
+            return self._again(f"{offer.name}: a gap from {gap.first} to {gap.last}, {lane.expected} is next")
+        if lane.expected > gap.last:
+            return []
+        first = lane.expected
+        record.gaps.append((first, gap.last, gap.count, gap.reason[: limits.FORWARD_REASON], wall_ns))
+        del record.gaps[: -limits.FORWARD_GAPS]
+        record.missing += max(gap.count, 0)
+        lane.expected = gap.last + 1
+        for epoch in offer.epochs:  # the gap may cover more than one
+            if epoch.first_seq <= gap.last:
+                current = epoch
+        recorded(record, current, gap.last)
+        self._sink.keep(offer.name, record)
+        return [Event(offer.name, f"{gap.count} messages will not come, {first} to {gap.last}: {gap.reason}")]
+
+    def _again(self, why: str) -> list[Effect]:
+        session, self.session = self.session, 0
+        self.due_ns = 0
+        return [Answer(encode(Again(session, why))), Event("", f"the session starts over: {why}")]
+
+    # --- the rest ----------------------------------------------------------------------------------------
+
+    def _dictionary(self, message: Dictionary) -> list[Effect]:
+        lane = self.lanes.get(message.number)
+        if lane is None or len(message.data) > limits.FORWARD_DICTIONARY_BYTES:
+            return self._again("a dictionary for nothing")
+        try:
+            self._sink.add_dictionary(message.ident, message.data)
+        except Broken as problem:
+            return self._again(str(problem))
+        lane.dictionary = message.ident
+        return []
+
+    def _clocks(self, message: Clocks) -> None:
+        lane = self.lanes.get(message.number)
+        if lane is not None:
+            lane.record.clocks = list(message.epochs[-limits.FORWARD_CLOCKS :])
+
+
+def clock_of(clocks: list[Epoch], epoch: Epoch, seq: int) -> Epoch | None:
+    """What is known of the clock that stamped a message: the last entry of its epoch that began by then."""
+    mine = [one for one in clocks if one.ident == epoch.ident and one.first_seq <= seq]
+    return mine[-1] if mine else None
+
+
+__all__ = [
+    "HISTORICAL",
+    "WITH_DICTIONARY",
+    "ZSTD",
+    "Answer",
+    "Broken",
+    "Event",
+    "Lane",
+    "Receiver",
+    "Refused",
+    "Sink",
+    "Stored",
+]

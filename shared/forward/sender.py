@@ -1,0 +1,547 @@
+"""The device's side of store-and-forward: what is sent next, what answers mean. Pure; ``edge/forward`` drives it.
+
+Rules that hold here:
+
+* Nothing is confirmed before the hub has said so in this session, and a session is over when the link is. What was on
+  its way then is asked about with the next HELLO, and the hub's answer alone decides from where a stream goes on.
+* Parcels and gaps of a session are numbered, so that the hub notices what is missing.
+* A stream is in order: its next parcel begins where the last one ended. Among streams the class decides; the window
+  (``pace.py``) keeps what is in front of an alarm small, and an alarm may go beyond it.
+* Nothing relies on an event to go on: while there is something to do, ``due_ns`` says when to look again. Data without
+  progress ends in a new session, and then in a new connection (``Bounce``).
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from phloem.shared.forward.entries import Allowance, Class, Entry, Turn, in_order
+from phloem.shared.forward.identity import epoch_of
+from phloem.shared.forward.messages import (
+    HISTORICAL,
+    HISTORY_BYTES,
+    SOON,
+    VERSION,
+    WITH_DICTIONARY,
+    WITH_HISTORY,
+    ZSTD,
+    Ack,
+    Again,
+    Clocks,
+    Dictionary,
+    Epoch,
+    Gap,
+    Hello,
+    Offer,
+    Parcel,
+    Pause,
+    Place,
+    Status,
+    Welcome,
+    encode,
+    encode_parcel,
+    history,
+)
+from phloem.shared.forward.pace import Pace
+from phloem.shared.limits import SECOND_NS
+
+ANSWER_NS = 10 * SECOND_NS  # HELLO and parcels are answered within this, or something is wrong
+AGAIN_NS = SECOND_NS  # between two sessions that the hub ends at once
+SILENCES_MAX = 2  # sessions in a row without an answer; then the connection is given up
+PARCEL_MAX = 128 << 10  # bytes as sent
+PARCEL_MIN = 2 << 10
+PARCELS_IN_WINDOW = 4
+URGENT_MAX = 64 << 10  # what alarms may have in flight beyond the window
+PAUSE_S_MAX = 300
+DICTIONARY_BELOW = 32 << 10  # columns that are larger have enough in common with themselves
+
+
+class Packed(NamedTuple):
+    """Columns of messages from one sequence to before another; ``size`` is that of the columns, not compressed."""
+
+    columns: bytes
+    next_seq: int
+    messages: int
+    newest_ts: int
+
+
+class Stream(Protocol):
+    """What the sender asks of a stream of the device. Only what is on the disk is seen."""
+
+    @property
+    def store(self) -> int:
+        """Identity of its store."""
+
+    @property
+    def epochs(self) -> Sequence[Epoch]:
+        """Those that are remembered, by their first sequences."""
+
+    @property
+    def confirmed(self) -> int:
+        """What the hub has, as far as is known here."""
+
+    @property
+    def first_seq(self) -> int:
+        """Of the oldest message there is; ``last_seq + 1`` without any."""
+
+    @property
+    def last_seq(self) -> int:
+        """Of the newest message that can be read."""
+
+    def pack(self, start: int, end: int, size: int, live_ns: int) -> Packed | None:
+        """Messages from ``start`` to ``end``, until there are ``size`` bytes of columns or the next message was stored
+        on the other side of the wall time ``live_ns`` than the first; None: there are none."""
+
+    def bytes_from(self, seq: int) -> int:
+        """About how many bytes there are from a sequence on."""
+
+    def lost(self, first: int, last: int) -> tuple[int, str]:
+        """How many messages (-1: not known) with these sequences went before they were sent, and why."""
+
+
+class Squeeze(Protocol):
+    """Compresses columns."""
+
+    def ident(self, stream: str) -> int:
+        """Hash of the dictionary of a stream; 0: there is none yet."""
+
+    def dictionary(self, stream: str) -> bytes:
+        """The dictionary."""
+
+    def press(self, columns: bytes, stream: str, flags: int, before: bytes) -> bytes:
+        """The columns compressed: with ``before``, with the dictionary, or as they are, as the flags say."""
+
+
+# --- what the driver has to do -----------------------------------------------------------------------
+
+
+class Send(NamedTuple):
+    """Publish this to the device's subject; ``cls`` is for the meter."""
+
+    data: bytes
+    cls: Class | None
+
+
+class Confirmed(NamedTuple):
+    """The hub has everything of a stream up to here: remember it, free the space."""
+
+    stream: str
+    seq: int
+
+
+class Noticed(NamedTuple):
+    """Something for the log and for people."""
+
+    stream: str
+    text: str
+
+
+class Bounce(NamedTuple):
+    """The link says it is up, and nothing comes of it."""
+
+    why: str
+
+
+class HubTime(NamedTuple):
+    """The hub's wall time when the device's monotonic clock was at ``monotonic_ns``, give or take ``error_ns``."""
+
+    wall_ns: int
+    monotonic_ns: int
+    error_ns: int
+
+
+Effect = Send | Confirmed | Noticed | Bounce | HubTime
+
+
+class _Lane:
+    """One stream in the sender's eyes."""
+
+    def __init__(self, entry: Entry, stream: Stream, number: int) -> None:
+        self.entry = entry
+        self.stream = stream
+        self.number = number
+        self.turn = Turn(entry)
+        self.next_seq = 0  # 0: the hub has not said yet
+        self.epochs: tuple[Epoch, ...] = ()  # as offered
+        self.acked_seq = 0  # in this session
+        self.dictionary = 0  # the one that the hub has for it
+        self.history = b""
+        self.refused = ""
+        self.resume_ns = 0  # not before
+        self.since_ns = 0  # when the oldest waiting message was noticed
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self.next_seq) and not self.refused and self.next_seq <= self.stream.last_seq
+
+
+class _Flight(NamedTuple):
+    order: int
+    lane: _Lane
+    upto: int
+    ticket: tuple[int, int]
+    sent_ns: int
+    timed: bool  # it is acknowledged at once
+    counted: bool  # it is inside the window
+
+
+class Sender:
+    """Forwards the streams of one device over one link."""
+
+    def __init__(
+        self,
+        device: str,
+        entries: Iterable[Entry],
+        streams: Mapping[str, Stream],
+        *,
+        boot: int,
+        squeeze: Squeeze,
+        allowance: Allowance,
+    ) -> None:
+        """``streams`` by the entry's name."""
+        self.device = device
+        self.boot = boot
+        self.pace = Pace()
+        self._squeeze = squeeze
+        self._allowance = allowance
+        self._lanes = [_Lane(entry, streams[entry.name], i) for i, entry in enumerate(in_order(entries))]
+        self._flights: deque[_Flight] = deque()
+        self._session = 0
+        self._open = False  # WELCOME has come
+        self._up = False
+        self._asked_ns = 0  # when HELLO was sent; 0: there is none to wait for
+        self._asked_wall_ns = 0
+        self._helloed_ns = 0
+        self._hello_due_ns = 0  # 0: none is put off
+        self._moved_ns = 0  # the last progress
+        self._silences = 0
+        self._order = 0
+        self._live_ns = 0  # wall time: what was stored before is history
+        self._ratio = 0.4  # bytes sent for bytes of columns
+        self._urgent = 0
+        self._wake_ns = 0
+        self.sent_bytes = 0
+        self.sent_parcels = 0
+        self.acked_ns = 0
+
+    # --- what happens ----------------------------------------------------------------------------------
+
+    def link_up(self, session: int, now_ns: int, wall_ns: int) -> list[Effect]:
+        """There is a way to the hub. ``session`` is random."""
+        self._up = True
+        self._silences = 0
+        return self._hello(session, now_ns, wall_ns)
+
+    def link_down(self) -> None:
+        """There is none; whatever was on its way is asked about later."""
+        self._up = self._open = False
+        self._asked_ns = self._wake_ns = self._hello_due_ns = 0
+        self._forget_flights()
+        self.pace.forgotten()
+
+    def _forget_flights(self) -> None:
+        self._flights.clear()
+        self._urgent = 0
+        self.pace.in_flight = 0
+        for lane in self._lanes:
+            lane.next_seq = 0
+
+    def _hello(self, session: int, now_ns: int, wall_ns: int) -> list[Effect]:
+        self._forget_flights()
+        self._open, self._session, self._order = False, session, 0
+        self._asked_ns, self._asked_wall_ns = now_ns, wall_ns
+        self._helloed_ns, self._hello_due_ns = now_ns, 0
+        offers = []
+        for lane in self._lanes:
+            lane.epochs = tuple(lane.stream.epochs)
+            offers.append(self._offer(lane))
+        hello = Hello(VERSION, self.device, session, self.boot, wall_ns, tuple(offers))
+        return [Send(encode(hello), None)]
+
+    def _offer(self, lane: _Lane) -> Offer:
+        stream, entry = lane.stream, lane.entry
+        lane.dictionary = self._squeeze.ident(entry.name)
+        return Offer(
+            lane.number,
+            entry.name,
+            entry.to,
+            stream.store,
+            lane.epochs,
+            stream.first_seq,
+            stream.last_seq,
+            stream.confirmed,
+            lane.dictionary,
+        )
+
+    def received(
+        self, message: Welcome | Ack | Again | Pause, now_ns: int, wall_ns: int, session: int
+    ) -> list[Effect]:
+        """Something from the hub. ``session``: a random number, if another one has to begin."""
+        if not self._up or message.session != self._session:
+            return []
+        match message:
+            case Welcome():
+                return self._welcome(message, now_ns, wall_ns)
+            case Ack():
+                return self._acknowledged(message, now_ns)
+            case Again(why=why):
+                return [Noticed("", why), *self._again(session, now_ns, wall_ns)]
+            case Pause():
+                return self._paused(message, now_ns)
+
+    def _again(self, session: int, now_ns: int, wall_ns: int) -> list[Effect]:
+        """At once the first time; two devices of one name would send each other away without end."""
+        if now_ns - self._helloed_ns >= AGAIN_NS:
+            return self._hello(session, now_ns, wall_ns)
+        self._forget_flights()
+        self._open, self._session, self._asked_ns = False, 0, 0
+        self._hello_due_ns = self._helloed_ns + AGAIN_NS
+        return []
+
+    def _welcome(self, welcome: Welcome, now_ns: int, wall_ns: int) -> list[Effect]:
+        if self._open:
+            return []
+        self._open, self._silences = True, 0
+        took = now_ns - self._asked_ns
+        self._asked_ns, self._moved_ns = 0, now_ns
+        self._live_ns = self._asked_wall_ns
+        effects: list[Effect] = [HubTime(welcome.wall_ns, now_ns - took // 2, took // 2)]
+        for place in welcome.places:
+            if 0 <= place.number < len(self._lanes):
+                effects += self._placed(self._lanes[place.number], place)
+        return effects
+
+    def _placed(self, lane: _Lane, place: Place) -> list[Effect]:
+        effects: list[Effect] = [Noticed(lane.entry.name, text) for text in place.noticed]
+        if place.refused:
+            if place.refused != lane.refused:
+                effects.append(Noticed(lane.entry.name, f"the hub refuses it: {place.refused}"))
+            lane.refused = place.refused
+            return effects
+        lane.refused, lane.resume_ns, lane.history = "", 0, b""
+        lane.next_seq = max(place.resume, 1)
+        lane.acked_seq = lane.next_seq - 1
+        if not place.has_dictionary:
+            lane.dictionary = 0
+        if place.resume - 1 > lane.stream.confirmed:  # an acknowledgement was lost on its way
+            effects.append(Confirmed(lane.entry.name, min(place.resume - 1, lane.stream.last_seq)))
+        return effects
+
+    def _acknowledged(self, ack: Ack, now_ns: int) -> list[Effect]:
+        upto: dict[str, int] = {}
+        while self._flights and self._flights[0].order <= ack.order:
+            flight = self._flights.popleft()
+            if flight.counted:
+                self.pace.acknowledged(flight.ticket, flight.sent_ns, now_ns, timed=flight.timed)
+            else:
+                self._urgent -= flight.ticket[1]
+            flight.lane.acked_seq = upto[flight.lane.entry.name] = flight.upto
+            self._moved_ns = self.acked_ns = now_ns
+        return [Confirmed(name, seq) for name, seq in upto.items()]
+
+    def _paused(self, pause: Pause, now_ns: int) -> list[Effect]:
+        """The hub has dropped this stream's part from ``order`` on; the rest goes on."""
+        if not 0 <= pause.number < len(self._lanes):
+            return []
+        lane = self._lanes[pause.number]
+        mine = [flight for flight in self._flights if flight.lane is lane]
+        lane.next_seq = max([f.upto for f in mine if f.order < pause.order], default=lane.acked_seq) + 1
+        for flight in [f for f in mine if f.order >= pause.order]:
+            self._flights.remove(flight)
+            if flight.counted:
+                self.pace.in_flight = max(self.pace.in_flight - flight.ticket[1], 0)
+            else:
+                self._urgent -= flight.ticket[1]
+        lane.history = b""
+        lane.resume_ns = now_ns + min(max(pause.retry_s, 1), PAUSE_S_MAX) * SECOND_NS
+        self._moved_ns = now_ns
+        return [Noticed(lane.entry.name, f"the hub cannot take it: {pause.why}")]
+
+    # --- what is done ----------------------------------------------------------------------------------
+
+    def work(self, now_ns: int, wall_ns: int, second_of_day: int | None, session: int) -> list[Effect]:
+        """Whatever is due. To be called when something was stored, received, or ``due_ns`` has come."""
+        self._wake_ns = 0
+        if not self._up:
+            return []
+        if 0 < self._hello_due_ns <= now_ns:
+            return self._hello(session, now_ns, wall_ns)
+        if silent := self._silent(now_ns):
+            return self._start_over(silent, session, now_ns, wall_ns)
+        if not self._open:
+            return []
+        effects: list[Effect] = []
+        while (lane := self._next_lane(now_ns, second_of_day)) is not None:
+            sent = self._gap_of(lane, now_ns) or self._parcel_of(lane, now_ns)
+            if sent is None:
+                break
+            effects += sent
+        return effects
+
+    def _silent(self, now_ns: int) -> str:
+        if self._asked_ns and now_ns - self._asked_ns >= ANSWER_NS:
+            return "the hub does not answer"
+        if self._open and self._flights:
+            since = max(self._moved_ns, self._flights[0].sent_ns)
+            if now_ns - since >= max(ANSWER_NS, 4 * self.pace.delay_ns):
+                return "the hub acknowledges nothing"
+        return ""
+
+    def _start_over(self, why: str, session: int, now_ns: int, wall_ns: int) -> list[Effect]:
+        self._silences += 1
+        if self._silences >= SILENCES_MAX:
+            self._silences = 0
+            return [Bounce(why), *self._hello(session, now_ns, wall_ns)]
+        return self._hello(session, now_ns, wall_ns)
+
+    def _next_lane(self, now_ns: int, second_of_day: int | None) -> _Lane | None:
+        """The first by class that has something and may; what has to wait says until when."""
+        for lane in self._lanes:
+            if not lane.waiting:
+                lane.since_ns = 0
+                continue
+            wait = lane.resume_ns - now_ns
+            if wait <= 0:
+                wait = lane.turn.wait_ns(now_ns, second_of_day)
+            if wait <= 0:
+                wait = self._allowance.wait_ns(lane.entry.cls, now_ns)
+            if wait <= 0 and lane.entry.linger_ns:
+                wait = self._lingers(lane, now_ns)
+            if wait > 0:
+                self._wake_at(now_ns + wait)
+            elif self._has_room(lane):
+                return lane
+        return None
+
+    def _lingers(self, lane: _Lane, now_ns: int) -> int:
+        if not lane.since_ns:
+            lane.since_ns = now_ns
+        if lane.stream.bytes_from(lane.next_seq) >= self._columns_wanted():
+            return 0
+        return lane.since_ns + lane.entry.linger_ns - now_ns
+
+    def _has_room(self, lane: _Lane) -> bool:
+        if self.pace.room() >= min(PARCEL_MIN, self.pace.window) or not self.pace.in_flight:
+            return True
+        return lane.entry.cls == Class.ALARM and self._urgent < URGENT_MAX
+
+    def _columns_wanted(self) -> int:
+        sent = min(max(self.pace.window // PARCELS_IN_WINDOW, PARCEL_MIN), PARCEL_MAX)
+        return int(sent / max(self._ratio, 0.02))
+
+    def _gap_of(self, lane: _Lane, now_ns: int) -> list[Effect] | None:
+        """What is gone before it could be sent is told before what comes behind it."""
+        first = lane.stream.first_seq
+        if lane.next_seq >= first:
+            return None
+        count, reason = lane.stream.lost(lane.next_seq, first - 1)
+        self._order += 1
+        gap = Gap(self._session, self._order, lane.number, lane.next_seq, first - 1, count, reason)
+        lane.next_seq = first
+        return [self._leaves(lane, encode(gap), first - 1, now_ns, timed=False)]
+
+    def _parcel_of(self, lane: _Lane, now_ns: int) -> list[Effect] | None:
+        stream = lane.stream
+        i = epoch_of(lane.epochs, lane.next_seq)
+        end = lane.epochs[i + 1].first_seq - 1 if i + 1 < len(lane.epochs) else stream.last_seq
+        packed = stream.pack(lane.next_seq, min(end, stream.last_seq), self._columns_wanted(), self._live_ns)
+        if packed is None:
+            return None
+        effects, flags, columns = self._pressed(lane, packed.columns)
+        if packed.newest_ts < self._live_ns:
+            flags |= HISTORICAL
+        more = packed.next_seq <= stream.last_seq
+        if more or self.pace.in_flight * 4 > self.pace.window or lane.entry.cls == Class.ALARM:
+            flags |= SOON
+        self._order += 1
+        parcel = Parcel(
+            flags, self._session, self._order, lane.number, i, lane.next_seq, packed.next_seq, columns
+        )
+        lane.next_seq = packed.next_seq
+        lane.since_ns = 0
+        self.sent_parcels += 1
+        timed = bool(flags & SOON)
+        effects.append(self._leaves(lane, encode_parcel(parcel), packed.next_seq - 1, now_ns, timed=timed))
+        return effects
+
+    def _pressed(self, lane: _Lane, columns: bytes) -> tuple[list[Effect], int, bytes]:
+        """Effects that come before the parcel, flags, and what is sent for its columns."""
+        effects: list[Effect] = []
+        flags = self._help_for(lane, columns)
+        if flags == WITH_DICTIONARY:
+            effects = self._dictionary(lane)
+        pressed = self._squeeze.press(columns, lane.entry.name, flags, lane.history)
+        flags |= ZSTD
+        if len(pressed) >= len(columns):
+            flags, pressed = 0, columns
+        self._ratio += (len(pressed) / len(columns) - self._ratio) / 8
+        lane.history = history(lane.history, columns, flags)
+        return effects, flags, pressed
+
+    def _help_for(self, lane: _Lane, columns: bytes) -> int:
+        """A large parcel has enough in common with itself."""
+        if len(columns) < HISTORY_BYTES and lane.history:
+            return WITH_HISTORY
+        if len(columns) < DICTIONARY_BELOW and self._squeeze.ident(lane.entry.name):
+            return WITH_DICTIONARY
+        return 0
+
+    def _dictionary(self, lane: _Lane) -> list[Effect]:
+        ident = self._squeeze.ident(lane.entry.name)
+        if ident == lane.dictionary:
+            return []
+        lane.dictionary = ident
+        data = self._squeeze.dictionary(lane.entry.name)
+        return [Send(encode(Dictionary(self._session, lane.number, ident, data)), lane.entry.cls)]
+
+    def _leaves(self, lane: _Lane, data: bytes, upto: int, now_ns: int, *, timed: bool) -> Send:
+        counted = self.pace.room() > 0 or lane.entry.cls != Class.ALARM
+        if counted:
+            ticket = self.pace.sent(len(data))
+        else:
+            ticket = (0, len(data))
+            self._urgent += len(data)
+        self._flights.append(_Flight(self._order, lane, upto, ticket, now_ns, timed, counted))
+        lane.turn.spent(len(data))
+        self.sent_bytes += len(data)
+        return Send(data, lane.entry.cls)
+
+    # --- what others may say and ask -------------------------------------------------------------------
+
+    def tell(self, figures: dict[str, object]) -> list[Effect]:
+        """Figures for the hub's ledger."""
+        return [Send(encode(Status(self._session, figures)), None)] if self._open else []
+
+    def clocks(self, name: str, epochs: tuple[Epoch, ...]) -> list[Effect]:
+        """More is known about the clock of a stream's epochs."""
+        for lane in self._lanes:
+            if lane.entry.name == name and self._open:
+                return [Send(encode(Clocks(self._session, lane.number, epochs)), lane.entry.cls)]
+        return []
+
+    @property
+    def due_ns(self) -> int:
+        """When ``work`` is to be called at the latest; 0: not before something happens."""
+        due = [ns for ns in (self._wake_ns, self._hello_due_ns) if ns]
+        if self._asked_ns:
+            due.append(self._asked_ns + ANSWER_NS)
+        if self._open and self._flights:
+            since = max(self._moved_ns, self._flights[0].sent_ns)
+            due.append(since + max(ANSWER_NS, 4 * self.pace.delay_ns))
+        return min(due, default=0)
+
+    def _wake_at(self, ns: int) -> None:
+        if not self._wake_ns or ns < self._wake_ns:
+            self._wake_ns = ns
+
+    def position(self, name: str) -> tuple[int, str]:
+        """The next sequence to send (0: not known), and why it is refused."""
+        for lane in self._lanes:
+            if lane.entry.name == name:
+                return lane.next_seq, lane.refused
+        return 0, ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a session is."""
+        return self._open

@@ -1,0 +1,79 @@
+"""Store-and-forward between our edge and our hub, over a real link."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nats.js.client import JetStreamContext
+
+from phloem.edge.app import Edge
+from phloem.hub.app import Hub
+from tests.interop.links import Cable
+
+TIMEOUT_S = 30.0
+
+
+@contextlib.asynccontextmanager
+async def hub(folder: Path, port: int = -1) -> AsyncIterator[Hub]:
+    config = {
+        "server_name": "HUB",
+        "listen": "127.0.0.1:-1",
+        "leafnodes": {"listen": f"127.0.0.1:{port}"},
+        "jetstream": {"store_dir": str(folder / "hub"), "domain": "hub"},
+    }
+    async with Hub(config) as server:
+        yield server
+
+
+@contextlib.asynccontextmanager
+async def edge(folder: Path, port: int, forward: dict[str, Any]) -> AsyncIterator[Edge]:
+    config = {
+        "server_name": "dev1",
+        "listen": "127.0.0.1:-1",
+        "leafnodes": {"reconnect": "20ms", "remotes": [{"urls": [f"nats-leaf://127.0.0.1:{port}"]}]},
+        "jetstream": {"store_dir": str(folder / "edge"), "domain": "dev1"},
+        "forward": forward,
+    }
+    async with Edge(config) as server:
+        yield server
+
+
+async def stored(js: JetStreamContext, stream: str, count: int) -> list[tuple[str, bytes]]:
+    """Exactly so many messages, as they are in the hub's stream."""
+    async with asyncio.timeout(TIMEOUT_S):
+        while True:
+            with contextlib.suppress(Exception):
+                if (await js.stream_info(stream)).state.messages >= count:
+                    break
+            await asyncio.sleep(0.01)
+    info = (await js.stream_info(stream)).state
+    found = [await js.get_msg(stream, seq) for seq in range(info.first_seq, info.last_seq + 1)]
+    return [(str(msg.subject), bytes(msg.data or b"")) for msg in found]
+
+
+@pytest.mark.parametrize("cut", [False, True])
+async def test_readings_arrive_once_and_space_is_given_back(tmp_path: Path, cut: bool) -> None:
+    async with (
+        hub(tmp_path) as top,
+        Cable(top.leaf_port) as cable,
+        edge(tmp_path, cable.port, {"tele": {"subjects": ["tele.>"]}}) as device,
+    ):
+        at_edge, at_hub = await device.connect(), await top.connect()
+        below, above = at_edge.jetstream(), at_hub.jetstream()
+        if cut:
+            await cable.cut()
+        for i in range(100):
+            await below.publish(f"tele.{i % 3}", b"%d" % i)
+            if cut and i == 50:
+                await cable.restore()
+            if cut and i == 70:
+                await cable.cut()
+        if cut:
+            await cable.restore()
+        found = await stored(above, "FLEET_tele", 100)
+        assert found == [(f"fleet.tele.dev1.tele.{i % 3}", b"%d" % i) for i in range(100)]
+        await at_edge.close()
+        await at_hub.close()

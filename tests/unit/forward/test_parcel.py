@@ -1,0 +1,164 @@
+"""Columns of parcels: what was packed is what is stored, and nothing else can be."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phloem.shared.engine.engine import Engine, Stream
+from phloem.shared.engine.parcel import Packer, Unpacker, Unreadable
+from phloem.shared.kernel import Kernel
+from phloem.shared.store.log import Log
+
+ORIGIN = b"store.1"
+messages = st.lists(
+    st.tuples(
+        st.sampled_from([b"a", b"tele.x", b"tele.y.z", b"x" * 300]),
+        st.sampled_from([b"", b"NATS/1.0\r\nA: b\r\n\r\n"]),
+        st.binary(max_size=200),
+        st.integers(0, 1 << 62),
+        st.integers(0, 3),  # sequences passed over before it
+    ),
+    max_size=60,
+)
+
+
+class Events:
+    def __getattr__(self, _: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(Kernel(Events(), seed=1))
+
+
+def new_stream(engine: Engine, **limits: int) -> Stream:
+    account = engine.kernel.account("A")
+    stream = Stream(engine, account, Log(), b"FLEET", b"", lambda *_: None)
+    wanted = {"max_msgs": -1, "max_bytes": -1, "max_msgs_per_subject": -1, "max_msg_size": -1} | limits
+    stream.configure(
+        slow=False,
+        retention=0,
+        no_ack=False,
+        sealed=False,
+        discard_new=True,
+        discard_new_per_subject=False,
+        quota=None,
+        **wanted,
+    )
+    return stream
+
+
+def filled(listed: list[tuple[bytes, bytes, bytes, int, int]]) -> Log:
+    log = Log()
+    for subject, header, payload, ts, passed in listed:
+        if passed:
+            log.skip(log.last_seq + passed)
+        log.append(subject, header, payload, ts)
+    return log
+
+
+def contents(log: Log) -> list[tuple[bytes, bytes, bytes]]:
+    found, at = [], 1
+    while (message := log.next((), at)) is not None:
+        found.append((message.subject, message.header, message.payload))
+        at = message.seq + 1
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(listed=messages, size=st.integers(1, 3000), live=st.integers(0, 1 << 62))
+def test_everything_arrives_once_and_in_order(
+    engine: Engine, listed: list[tuple[bytes, bytes, bytes, int, int]], size: int, live: int
+) -> None:
+    log, stream = filled(listed), new_stream(engine)
+    packer, unpacker = Packer(log), Unpacker(stream, b"fleet.t.dev.")
+    at, expected = 1, []
+    while (packed := packer.pack(at, log.last_seq, size, live)) is not None:
+        got = unpacker.store(
+            packed.columns, at, packed.next_seq, at, ORIGIN, 0, b"?", packed.newest_ts < live, 5
+        )
+        assert got == (packed.messages, 0, (), packed.next_seq)
+        at = packed.next_seq
+    at = 1
+    while (message := log.next((), at)) is not None:
+        line = b"Phloem-Origin: store.1 %d %d ?\r\n" % (message.seq, message.ts)
+        late = b"Phloem-Historical: 1\r\n" if message.ts < live else b""
+        head = message.header[:-2] or b"NATS/1.0\r\n"
+        expected.append((b"fleet.t.dev." + message.subject, head + line + late + b"\r\n", message.payload))
+        at = message.seq + 1
+    assert contents(stream.log) == expected
+
+
+def test_what_came_before_is_passed_over(engine: Engine) -> None:
+    log, stream = filled([(b"a", b"", b"%d" % i, i, 0) for i in range(10)]), new_stream(engine)
+    packed = Packer(log).pack(1, 10, 1 << 20, 0)
+    assert packed is not None
+    assert Unpacker(stream, b"f.").store(packed.columns, 1, 11, 7, ORIGIN, 3, b"?", False, 5) == (
+        4,
+        6,
+        (),
+        11,
+    )
+    assert [payload for _, _, payload in contents(stream.log)] == [b"6", b"7", b"8", b"9"]
+
+
+def test_a_full_stream_takes_what_fits_and_says_how_far(engine: Engine) -> None:
+    log, stream = filled([(b"a", b"", b"x", i, 0) for i in range(10)]), new_stream(engine, max_msgs=3)
+    packed = Packer(log).pack(1, 10, 1 << 20, 0)
+    assert packed is not None
+    assert Unpacker(stream, b"f.").store(packed.columns, 1, 11, 1, ORIGIN, 0, b"?", False, 5) == (3, 0, (), 4)
+
+
+def test_a_message_that_never_fits_is_named(engine: Engine) -> None:
+    log = filled([(b"a", b"", b"x", 1, 0), (b"a", b"", b"x" * 500, 1, 0), (b"a", b"", b"y", 1, 0)])
+    stream = new_stream(engine, max_msg_size=200)
+    packed = Packer(log).pack(1, 3, 1 << 20, 0)
+    assert packed is not None
+    assert Unpacker(stream, b"f.").store(packed.columns, 1, 4, 1, ORIGIN, 0, b"?", False, 5) == (
+        2,
+        0,
+        (2,),
+        4,
+    )
+
+
+def test_many_subjects_take_more_than_one_parcel(engine: Engine) -> None:
+    log, stream = filled([(b"s.%d" % i, b"", b"", 1, 0) for i in range(5000)]), new_stream(engine)
+    packer, unpacker, at, parcels = Packer(log), Unpacker(stream, b"f."), 1, 0
+    while (packed := packer.pack(at, 5000, 1 << 30, 0)) is not None:
+        unpacker.store(packed.columns, at, packed.next_seq, at, ORIGIN, 0, b"?", False, 5)
+        at, parcels = packed.next_seq, parcels + 1
+    assert (parcels, stream.log.messages) == (2, 5000)
+
+
+def test_readings_cost_few_bytes_beside_their_payload() -> None:
+    log = filled(
+        [(b"tele.climate", b"", b"x" * 100, 1_700_000_000_000_000_000 + i * 10**9, 0) for i in range(1000)]
+    )
+    packed = Packer(log).pack(1, 1000, 1 << 30, 0)
+    assert packed is not None
+    assert len(packed.columns) < 1000 * 100 + 1000 * 3
+
+
+@settings(max_examples=150, deadline=None)
+@given(listed=messages.filter(bool), where=st.integers(0, 10_000), bit=st.integers(0, 7), cut=st.booleans())
+def test_columns_that_are_wrong_store_nothing_or_what_they_say(
+    engine: Engine, listed: list[tuple[bytes, bytes, bytes, int, int]], where: int, bit: int, cut: bool
+) -> None:
+    log, stream = filled(listed), new_stream(engine)
+    packed = Packer(log).pack(1, log.last_seq, 1 << 20, 0)
+    assert packed is not None
+    columns = bytearray(packed.columns)
+    where %= len(columns)
+    columns[where] ^= 1 << bit
+    wrong = bytes(columns[:where] if cut else columns)
+    try:
+        got = Unpacker(stream, b"f.").store(wrong, 1, packed.next_seq, 1, ORIGIN, 0, b"?", False, 5)
+    except Unreadable:
+        assert stream.log.messages == 0
+    else:
+        assert got.messages == stream.log.messages
+        assert not cut
