@@ -98,7 +98,6 @@ class Up:
         await self._check()
         while True:
             self._pull()
-            self._over = False
             while not self._over:
                 self._came.clear()
                 batch = list(self._waiting)
@@ -120,7 +119,7 @@ class Up:
         self._came.set()
 
     def _pull(self) -> None:
-        self._left = limits.TWIN_WINDOW
+        self._over, self._left = False, limits.TWIN_WINDOW  # before it is sent: answers may come meanwhile
         question = {"batch": limits.TWIN_WINDOW, "expires": EXPIRES_NS}
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._reported.stream.name}.{CONSUMER}"
         self._line.send(subject, msgspec.json.encode(question), reply=self._deliver)

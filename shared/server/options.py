@@ -428,12 +428,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Opt("Streams and consumers kept by this server.", flags="js jetstream"),
     ] = None
     leafnodes: Annotated[LeafNodes, Opt("Links to and from other servers.", aliases="leaf")] = LeafNodes()
-    serial: Annotated[
-        tuple[Serial, ...], Kind.NAMED_BLOCKS, Opt("Serial devices by name. phloem's own.", reload=True)
-    ] = ()
-    twin: Annotated[
-        Twin | None, Kind.SWITCHED, Opt("Share state, commands and configuration with the hub. phloem's own.")
-    ] = None
+    serial: Annotated[tuple[Serial, ...], Kind.NAMED_BLOCKS, Opt("Serial devices by name.", reload=True)] = ()
+    twin: Annotated[Twin | None, Kind.SWITCHED, Opt("phloem's own: what is shared with the hub.")] = None
     forward: Annotated[
         tuple[Forward, ...],
         Kind.NAMED_BLOCKS,

@@ -188,3 +188,26 @@ async def test_a_command(pair: Pair, real: bool) -> None:
         await until(lambda ident=ident: state(ident), wished)  # type: ignore[misc]
     assert runs == [(b"on", "a1")]
     assert not [subject for subject in everything if subject.startswith("cmd.")]
+
+
+@HUBS
+async def test_many_reports_and_a_cut_amid(pair: Pair, real: bool) -> None:
+    """More than any window; the last value of each key, and nothing else."""
+    js, told = pair.down.jetstream(timeout=TIMEOUT_S), await pair.bucket(HUB_REPORTED)
+    await pair.bucket("reported")
+
+    async def put(body: bytes) -> None:
+        await asyncio.gather(*(js.publish(f"$KV.reported.n{number}", body) for number in range(300)))
+
+    async def there() -> int:
+        return (await told.status()).values
+
+    await put(b"first")
+    await pair.cable.cut()
+    await put(b"second")
+    pair.cable.restore()
+    await until(there, 300)
+    await put(b"third")
+    for number in range(300):
+        await same(told, f"dev.n{number}", b"third")
+    assert await there() == 300
