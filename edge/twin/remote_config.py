@@ -97,14 +97,26 @@ class RemoteConfig:
             await self._refuse(revision, mark, problem)
             return
         self._tried = self._server.options
-        why = await self._prove()
-        if why and self._server.options is self._tried:
-            use(self._server, lambda: before)
+        try:
+            why = await self._prove()
+        except BaseException:  # the twin ends, and nobody would take it back
+            self._take_back(before)
+            raise
+        if why:
+            self._take_back(before)
         self._tried = None
         self._kept = self._kept.fail(why) if why else self._kept.pass_()
         write_kept(self._path, self._kept)
         log.log(logging.WARNING if why else logging.INFO, "twin: revision %d: %s", revision, why or "applied")
         await self._report()
+
+    def _take_back(self, before: Options) -> None:
+        if self._server.options is not self._tried:
+            return  # a reload on the device has done it
+        try:
+            use(self._server, lambda: before)
+        except (ConfigError, OSError) as problem:  # as when a file that it names is gone
+            log.critical("twin: the former configuration cannot be had back before a restart: %s", problem)
 
     async def _prove(self) -> str:
         """Why it is no good; empty: the hub could be reached with it."""

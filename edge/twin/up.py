@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -33,6 +33,7 @@ log = logging.getLogger("phloem.twin")
 CONSUMER = "twin_up"
 MARK = b"\x02twin"  # store key: sequence at the hub and key of what was acknowledged last
 WRONG_LAST, TOO_LARGE = 10071, 10054
+NEW = b"Nats-Expected-Last-Subject-Sequence: 0"
 ACK, NAK = b"+ACK", b"-NAK"
 STATUS = b"NATS/1.0 4"
 EXPIRES_NS = 30 * SECOND_NS
@@ -146,21 +147,34 @@ class Up:
         """Raises NoAnswer, Refused."""
         lines = [OPERATION + b": " + DELETE] if value.gone else []
         ident = command_id(value.key)
-        new = bool(ident) and _is_delivered(value.body) and not self._told.is_confirmed(ident)
-        if new:  # it is run only if the hub has not heard of it, from a former life of this device
-            lines += [
-                b"Nats-Expected-Last-Subject-Sequence: 0",
-                b"Nats-Msg-Id: " + f"{self._hub.device}.{self._reported.identity}.{ident}".encode(),
-            ]
-        try:
+        delivered_ns = _delivered_ns(value.body) if ident and not self._told.is_confirmed(ident) else 0
+        if delivered_ns:
+            answer = await self._report_new(value, ident, delivered_ns)
+            if answer is None:
+                return
+        else:
             answer = await self._line.ask(self._subject + value.key, value.body, header=_block(lines))
-        except Refused as problem:
-            if not new or problem.code != WRONG_LAST:
-                raise
-            self._told.foreign(ident)
-            return
         self._mark(Mark(sequence_of(answer), value.key))
         self._told.acknowledged(value.key, value.body)
+
+    async def _report_new(self, value: Value, ident: str, delivered_ns: int) -> dict[str, Any] | None:
+        """A command that was delivered is run only if the hub has not heard of it, from a former life of this device.
+
+        If it has, it may be from this very report, whose acknowledgement was lost: then its id is known there.
+        """
+        name = f"{self._hub.device}.{self._reported.identity}.{ident}.{delivered_ns}"
+        known = b"Nats-Msg-Id: " + name.encode()
+        subject = self._subject + value.key
+        try:
+            return await self._line.ask(subject, value.body, header=_block([known, NEW]))
+        except Refused as problem:
+            if problem.code != WRONG_LAST:
+                raise
+        answer = await self._line.ask(subject, value.body, header=_block([known]))
+        if answer.get("duplicate"):
+            return answer
+        self._told.foreign(ident)
+        return None
 
     def _settle(self, reply: bytes, how: bytes) -> None:
         self._owed.discard(reply)
@@ -224,8 +238,10 @@ def _block(lines: list[bytes]) -> bytes:
     return b"NATS/1.0\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n" if lines else b""
 
 
-def _is_delivered(body: bytes) -> bool:
+def _delivered_ns(body: bytes) -> int:
+    """When a command was delivered that nothing has happened to since; 0 for any other value."""
     try:
-        return msgspec.json.decode(body, type=Record).state is State.DELIVERED
+        record = msgspec.json.decode(body, type=Record)
     except msgspec.DecodeError:
-        return False
+        return 0
+    return record.delivered_ns if record.state is State.DELIVERED else 0

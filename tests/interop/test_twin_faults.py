@@ -197,7 +197,7 @@ twin {{ }}
 
 
 @pytest.mark.parametrize(
-    ("step", "idempotent"), [("delivered", False), ("executing", False), ("executing", True), ("done", True)]
+    ("step", "idempotent"), [("delivered", False), ("executing", False), ("executing", True)]
 )
 async def test_kill_9(world: World, hub: OurHub, step: str, idempotent: bool) -> None:
     """A process that is killed as soon as the hub, or the handler, knows of a step; nothing runs twice."""

@@ -79,7 +79,7 @@ moves = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(moves, max_size=40))
 def test_the_same_in_the_end(story: list[tuple[object, ...]]) -> None:
     hub, device = Hub(), Device()
