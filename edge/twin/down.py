@@ -96,15 +96,15 @@ class Down:
             {"stream_name": stream, "config": config, "action": "create"},
         )
         try:
-            behind, pending = int(answer["delivered"]["stream_seq"]), int(answer.get("num_pending", 0))
-        except (KeyError, TypeError, ValueError):
+            pending = int(answer.get("num_pending", 0))
+        except (TypeError, ValueError):
             raise NoAnswer("the hub's answer cannot be read") from None
         for step in self._follow.opened(pending):
             if isinstance(step, Again):
                 raise Lost("the hub does not have what it had")
             assert isinstance(step, Drop)
             self._drop(step.key)
-        return Track(Opened(name, deliver, behind, b""), 0)
+        return Track(Opened(name, b""), 0)
 
     def _take(self, track: Track, subject: bytes, reply: bytes, header: bytes, body: bytes) -> None:
         if header.startswith(CONTROL):
