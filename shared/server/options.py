@@ -18,7 +18,7 @@ from phloem.shared.server.declare import Duration, Kind, Opt, Seconds, Size
 from phloem.shared.server.options_auth import Account, Authorization, User
 from phloem.shared.server.options_forward import Forward
 from phloem.shared.server.options_jetstream import JetStream
-from phloem.shared.server.options_phloem import PhloemOptions, Serial
+from phloem.shared.server.options_phloem import PhloemOptions, Serial, Twin
 from phloem.shared.server.options_tls import REMOTE_TLS_EXAMPLE, TLS, TLS_EXAMPLE, auth_timeout_ns
 from phloem.shared.server.options_trust import Operator, Proxies, Resolver
 
@@ -427,9 +427,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Opt("Streams and consumers kept by this server.", flags="js jetstream"),
     ] = None
     leafnodes: Annotated[LeafNodes, Opt("Links to and from other servers.", aliases="leaf")] = LeafNodes()
-    serial: Annotated[
-        tuple[Serial, ...], Kind.NAMED_BLOCKS, Opt("Serial devices by name. phloem's own.")
-    ] = ()
+    serial: Annotated[tuple[Serial, ...], Kind.NAMED_BLOCKS, Opt("Serial devices by name.", reload=True)] = ()
+    twin: Annotated[Twin | None, Kind.SWITCHED, Opt("phloem's own: what is shared with the hub.")] = None
     forward: Annotated[
         tuple[Forward, ...],
         Kind.NAMED_BLOCKS,
@@ -440,6 +439,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     # from the loader
     config_file: str = ""
     config_digest: str = ""  # "sha256:..." of the parsed file, as nats-server computes it
+    local: "Options | None" = None  # what holds without what the hub has set; None: it has set nothing
     notices: tuple[str, ...] = ()  # what the file says without effect, and why, for the log
     explicit: frozenset[str] = frozenset()  # top-level fields that the file or a flag set
 
