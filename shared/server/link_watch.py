@@ -87,6 +87,10 @@ class Watch:
         if cost is not None:
             self._server.leafs.meter.settle(*self._news(link, cost))
             cost.sock.close()
+        if self._alarm is not None and not self._links:
+            self._alarm.cancel()
+            self._alarm = None
+            self._server.leafs.meter.look()  # nobody else does before the next link
 
     def stop(self) -> None:
         """The server stops: the last figures are taken."""
