@@ -7,13 +7,16 @@ the sender has said it is due.
 """
 
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from phloem.edge.forward.log_stream import SAMPLES, LogStream
 from phloem.edge.forward.squeeze import SAMPLES_MIN, Dictionaries
+from phloem.edge.forward.status import Reporter
 from phloem.shared.forward.entries import Allowance, Entry
+from phloem.shared.forward.figures import plain
 from phloem.shared.forward.messages import (
     Ack,
     Again,
@@ -61,6 +64,7 @@ class Forwarder:
         self.sender = Sender(
             device, entries, streams, boot=boot, squeeze=self.dictionaries, allowance=allowance
         )
+        self.reporter = Reporter(server, streams, self.sender, allowance, space=space)
         self._up, self._down = up_subject(device), down_subject(device)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
@@ -116,9 +120,16 @@ class Forwarder:
                     self._now(), self._server.clock.wall_ns(), self._second_of_day(), self._session()
                 )
             )
-        wake = [self.sender.due_ns] if self._is_up else [self._now() + LOOK_NS]
+            self._report()
+        wake = [self.sender.due_ns, self.reporter.next_ns] if self._is_up else [self._now() + LOOK_NS]
         wake += [stream.settle(self._now()) for stream in self.streams.values()]
         self._wake_at(min(filter(None, wake), default=0))
+
+    def _report(self) -> None:
+        """Tell the hub how things are, now and then."""
+        status = self.reporter.due(self._now(), second_of_day(self._server.clock.wall_ns()))
+        if status is not None:
+            self._do(self.sender.tell(plain(status)))
 
     def _look(self) -> None:
         """Whether there is a hub."""
@@ -149,7 +160,9 @@ class Forwarder:
     def _do(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Send(data):
+                case Send(data, cls):
+                    if cls is not None:
+                        self.reporter.sent[cls] += len(data)
                     self._server.kernel.publish(self._account, self._up, body=data)
                 case Confirmed(name, seq):
                     self.streams[name].confirm(seq)
@@ -184,6 +197,12 @@ class Forwarder:
             self._timer.cancel()
         self._timer_ns = ns
         self._timer = self._server.call_later(max(ns - self._now(), 0) / SECOND_NS, self._due)
+
+
+def space(folder: str) -> tuple[int, int]:
+    """Bytes that are free for this process, and all, where the folder is. Raises OSError."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
 
 
 def second_of_day(wall_ns: int) -> int:

@@ -33,6 +33,8 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class Unmetered:
     """A link that costs nothing."""
 
+    metered = False
+
     def wait_ns(self, _cls: Class, _now_ns: int) -> int:
         """Nothing has to wait."""
         return 0

@@ -8,6 +8,8 @@ What a device may send to the hub:
 * ``NAME``, ``NAME.>``: its readings and whatever it has to say.
 * ``_INBOX_NAME.>``: answers to whoever asks with this inbox prefix. Not ``_INBOX.>``: a client uses one inbox for all
   its requests, so a device that is asked once learns where answers of the others go, and could give them.
+* ``$PHL.UP.NAME``: what it forwards. The hub takes the device's name from this subject and from nowhere else, so that
+  no device can add to another's streams or ledger, or end its session.
 * ``$JS.R.*``, ``$JSC.R.*``: the answer to a hub's stream that wants to take from the device's (phloem's and
   nats-server's subject for it); the token is random, used once, and waited for some milliseconds.
 
@@ -16,6 +18,7 @@ What may come to it from the hub:
 * ``NAME``, ``NAME.>``: commands.
 * ``_INBOX_NAME.>``: answers to what programs on the device ask, with this inbox prefix. With ``_INBOX.>`` a device
   could read what others are answered.
+* ``$PHL.DOWN.NAME``: what the hub says to what it forwards. Interest in it also tells that the device is there.
 * ``$JS.NAME.API.>``: requests to the JetStream on the device, whose domain is NAME.
 * ``$JS.ACK.NAME.>``, ``$JS.FC.NAME.>``: acknowledgements and flow control for the stream on the device that is called
   NAME. In the newer form of these subjects the second token is the domain, which is NAME as well.
@@ -23,6 +26,7 @@ What may come to it from the hub:
 
 import re
 
+from phloem.shared.forward.messages import down_subject, up_subject
 from phloem.shared.limits import ALLOW_RESPONSES_MAX, ALLOW_RESPONSES_TTL_NS
 from phloem.shared.security.claims import Permission, Permissions, ResponsePermission
 
@@ -58,10 +62,11 @@ def is_plain_subject(text: str) -> bool:
 def device_permissions(reply_inbox: str = "") -> Permissions:
     """The template. With ``reply_inbox``, devices may also answer to subjects below it."""
     own = (_TEMPLATE, f"{_TEMPLATE}.>", f"{mailbox(_TEMPLATE)}.>")
+    up, down = up_subject(_TEMPLATE).decode(), down_subject(_TEMPLATE).decode()
     answers = ("$JS.R.*", "$JSC.R.*", *([f"{reply_inbox}.>"] if reply_inbox else []))
     asked = (f"$JS.{_TEMPLATE}.API.>", f"$JS.ACK.{_TEMPLATE}.>", f"$JS.FC.{_TEMPLATE}.>")
     return Permissions(
-        pub=Permission(allow=(*own, *answers)),
-        sub=Permission(allow=(*own, *asked)),
+        pub=Permission(allow=(*own, up, *answers)),
+        sub=Permission(allow=(*own, down, *asked)),
         resp=ResponsePermission(max=ALLOW_RESPONSES_MAX, ttl=ALLOW_RESPONSES_TTL_NS),
     )

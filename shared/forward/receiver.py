@@ -120,6 +120,7 @@ class Lane:
         self.expected = expected
         self.refused = refused
         self.paused = False
+        self.why = ""  # it is paused
         self.dictionary = offer.dictionary
         self.history = b""
 
@@ -173,7 +174,8 @@ class Receiver:
             places.append(place)
             effects += [Event(offer.name, text) for text in place.noticed]
         welcome = Welcome(VERSION, self.session, wall_ns, self._hub, tuple(places))
-        return [*effects, Answer(encode(welcome))]
+        # to the device it is an acknowledgement of all before it, and what was stored last may not be on the disk yet
+        return [*effects, Answer(encode(welcome), durable=True)]
 
     def _place(self, offer: Offer) -> tuple[Lane, Place]:
         record = self._sink.load(offer.name)
@@ -190,6 +192,18 @@ class Receiver:
         lane.record.clocks = list(offer.epochs)
         known = bool(offer.dictionary) and self._sink.has_dictionary(offer.dictionary)
         return lane, Place(offer.number, going_on.seq, "", going_on.noticed, known)
+
+    def look_again(self) -> list[Effect]:
+        """A stream that was refused may be taken by now: the device is to offer it again."""
+        for lane in self.lanes.values() if self.session else ():
+            if lane.refused:
+                try:
+                    self._sink.check(lane.offer)
+                except Refused as problem:
+                    lane.refused = problem.why
+                else:
+                    return self._again(f"{lane.offer.name} can be received now")
+        return []
 
     # --- parcels and gaps --------------------------------------------------------------------------------
 
@@ -263,7 +277,7 @@ class Receiver:
 
     def _pause(self, lane: Lane, parcel: Parcel, problem: Refused) -> list[Effect]:
         first = not lane.paused
-        lane.paused = True
+        lane.paused, lane.why = True, problem.why
         pause = Pause(self.session, parcel.number, parcel.order, problem.why, RETRY_S)
         effects: list[Effect] = [Answer(encode(pause))]
         return [Event(lane.offer.name, problem.why), *effects] if first else effects
