@@ -224,7 +224,8 @@ class Collector:
             match effect:
                 case Answer(data, durable):
                     engine.answer(account, to, b"", data, durable=durable)
-                case Event(stream, text):
+                case Event(stream, said):
+                    stream, text = figures.printable(stream[: limits.FLEET_TEXT]), figures.printable(said)
                     log.warning("%s%s: %s", device.name, f" > {stream}" if stream else "", text)
                     device.note(stream, text, self.server.clock.wall_ns())
         (self._owed.add if device.receiver.due_ns else self._owed.discard)(device.name)

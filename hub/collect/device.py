@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from phloem.shared import limits
 from phloem.shared.forward import ledger
-from phloem.shared.forward.figures import DeviceStatus, StreamStatus
+from phloem.shared.forward.figures import DeviceStatus, StreamStatus, printable
 from phloem.shared.forward.identity import Record
 from phloem.shared.forward.messages import Hello
 from phloem.shared.forward.receiver import Lane, Receiver
@@ -218,11 +218,11 @@ class Device:
 
     def document(self, newest: Newest, now_ns: int, wall_ns: int) -> ledger.Document:
         """As things are. It is remembered, so that what a stream was is known when the device no longer has it."""
-        offered = {lane.offer.name for lane in self.receiver.lanes.values()}
+        offered = {_named(lane) for lane in self.receiver.lanes.values()}
         former = [name for name in self.kept.streams if name not in offered]
         streams = {name: self.kept.streams[name] for name in former[-limits.FORWARD_STREAMS :]}
         for lane in self.receiver.lanes.values():
-            streams[lane.offer.name] = self._stream(lane, newest, now_ns)
+            streams[_named(lane)] = self._stream(lane, newest, now_ns)
         entries = list(streams.values())
         etas = [one.eta_s for one in entries if one.backlog]
         kept = self.kept = ledger.Document(
@@ -260,9 +260,9 @@ class Device:
         left = flow.left(stood)
         when_ns, error_ns = newest(offer.name)
         state, why = self._state(lane, flow, left)
-        before = self.kept.streams.get(offer.name)
+        before = self.kept.streams.get(_named(lane))
         return ledger.StreamEntry(
-            stream=offer.to or f"FLEET_{offer.name}",
+            stream=printable(offer.to[: limits.FLEET_TEXT]) or f"FLEET_{_named(lane)}",
             cls=flow.cls or (before.cls if before else ""),
             state=state,
             why=why,
@@ -325,9 +325,17 @@ def stands(lane: Lane) -> int:
     return lane.record.epochs[-1].upto if lane.record.epochs else 0
 
 
+def _named(lane: Lane) -> str:
+    """The entry's name; one that is refused may be anything."""
+    return printable(lane.offer.name[: limits.FLEET_TEXT])
+
+
 def _gaps(record: Record) -> list[ledger.GapEntry]:
     latest = record.gaps[-limits.LEDGER_GAPS :]
-    return [ledger.GapEntry(first, last, count, why, rfc3339(at)) for first, last, count, why, at in latest]
+    return [
+        ledger.GapEntry(first, last, count, printable(why), rfc3339(at))
+        for first, last, count, why, at in latest
+    ]
 
 
 def _ns(text: str) -> int:

@@ -95,7 +95,7 @@ class Ledger:
         if self._home.system.out_of_space:
             return
         bucket = self._home.streams.get(ledger.STREAM)
-        calm = limits.LEDGER_WATCHED_NS if bucket and bucket.consumers else limits.LEDGER_CALM_NS
+        calm = limits.LEDGER_WATCHED_NS if bucket and _is_watched(bucket) else limits.LEDGER_CALM_NS
         due = [
             device
             for device in devices
@@ -148,3 +148,10 @@ class Ledger:
             return False
         self._refused = ""
         return True
+
+
+def _is_watched(bucket: "Stream") -> bool:
+    return any(
+        one.engine.numbers["push_bound"] or one.engine.numbers["num_waiting"]
+        for one in bucket.consumers.values()
+    )

@@ -26,9 +26,17 @@ What may come to it from the hub:
 
 import re
 
+import msgspec
+
 from phloem.shared.forward.messages import down_subject, up_subject
 from phloem.shared.limits import ALLOW_RESPONSES_MAX, ALLOW_RESPONSES_TTL_NS
-from phloem.shared.security.claims import Permission, Permissions, ResponsePermission
+from phloem.shared.security.claims import (
+    AccountClaims,
+    Permission,
+    Permissions,
+    ResponsePermission,
+    UserPermissionLimits,
+)
 
 ROLE = "device"
 LINK, CLIENT = "LEAFNODE", "STANDARD"  # how a device may connect
@@ -70,3 +78,26 @@ def device_permissions(reply_inbox: str = "") -> Permissions:
         sub=Permission(allow=(*own, down, *asked)),
         resp=ResponsePermission(max=ALLOW_RESPONSES_MAX, ttl=ALLOW_RESPONSES_TTL_NS),
     )
+
+
+def brought_up_to_date(account: AccountClaims) -> AccountClaims:
+    """The account with what devices may do by now: a deployment that an older phloem has made lacks some of it. What
+    its template allows beside, or denies, stays."""
+    wanted = device_permissions()
+    keys = dict(account.nats.signing_keys)
+    for key, scope in keys.items():
+        if scope is not None and scope.role == ROLE:
+            template = _with(_with(scope.template, "pub", wanted.pub), "sub", wanted.sub)
+            keys[key] = msgspec.structs.replace(scope, template=template)
+    if keys == account.nats.signing_keys:
+        return account
+    return msgspec.structs.replace(account, nats=msgspec.structs.replace(account.nats, signing_keys=keys))
+
+
+def _with(template: UserPermissionLimits, side: str, wanted: Permission) -> UserPermissionLimits:
+    has: Permission = getattr(template, side)
+    lacks = [subject for subject in wanted.allow or () if subject not in (has.allow or ())]
+    if has.allow is None or not lacks:  # None allows everything
+        return template
+    allowed = msgspec.structs.replace(has, allow=(*has.allow, *lacks))
+    return msgspec.structs.replace(template, **{side: allowed})

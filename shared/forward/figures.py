@@ -79,4 +79,9 @@ def _bounded(value: float) -> float:
 
 
 def _short(text: str) -> str:
-    return text[: limits.FLEET_TEXT]
+    return printable(text[: limits.FLEET_TEXT])
+
+
+def printable(text: str) -> str:
+    """What a device says goes to terminals and logs: without control characters and line ends."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)

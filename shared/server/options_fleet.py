@@ -15,5 +15,5 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Opt("Names of streams that devices may have made; * stands for anything.", example='["FLEET_*"]'),
     ] = ("FLEET_*",)
     max_bytes: Annotated[Size, Opt("Bound of a stream that is made; -1: none of its own.", least=-1)] = -1
-    max_age_ns: Annotated[Duration, Opt("The same for the age; 0: none.", example='"90d"')] = 0
+    max_age_ns: Annotated[Duration, Opt("The same for the age; 0: none.", example='"2160h"')] = 0
     compression: Annotated[bool, Opt("Whether a stream that is made is compressed on the disk.")] = False

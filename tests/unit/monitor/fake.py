@@ -12,6 +12,7 @@ from phloem.shared.server.monitor.records import (
     AccountFacts,
     AccountRecord,
     ConnRecord,
+    FleetFigures,
     JetStreamFigures,
     LeafOptions,
     RemoteRecord,
@@ -157,6 +158,7 @@ class FakeSource:
     links: list[RemoteRecord] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
     js: JetStreamFigures | None = None
+    fleets: list[FleetFigures] = field(default_factory=list)
     trouble: str = ""
 
     def settings(self) -> Settings:
@@ -186,6 +188,9 @@ class FakeSource:
 
     def remotes(self) -> list[RemoteRecord]:
         return self.links
+
+    def fleet(self) -> list[FleetFigures]:
+        return self.fleets
 
     def jetstream(self) -> JetStreamFigures | None:
         return self.js
