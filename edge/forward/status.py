@@ -6,12 +6,11 @@ gets is no change. On a metered link all of it goes every 15 minutes if anything
 """
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import phloem
-from phloem.shared.forward.entries import Allowance, Class
+from phloem.shared.forward.entries import Allowance
 from phloem.shared.forward.figures import DeviceStatus, Figures, StreamStatus
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.monitor.process import LinuxProcess
@@ -52,7 +51,6 @@ class Reporter:
         self._allowance = allowance
         self._space = space
         self._process = LinuxProcess()
-        self.sent: Counter[Class] = Counter()  # bytes of parcels and gaps
         self._fresh = True  # nothing was told in this session
         self._looked_ns = self._told_ns = self._full_ns = 0
         self._told: object = None
@@ -124,15 +122,20 @@ class Reporter:
         return status
 
     def _link(self, now_ns: int) -> Figures:
+        meter = self._server.leafs.meter
+        account = meter.shown()
         found: Figures = {"metered": self._metered}
-        for link in self._server.leafs.up:
-            if link.outgoing:
-                stats = link.conn.stats
-                found["rtt_ms"] = round(stats["rtt_ns"] / 1e6, 1)
-                found["up_s"] = (now_ns - stats["start_ns"]) // SECOND_NS
-                found["out_bytes"], found["in_bytes"] = stats["out_bytes"], stats["in_bytes"]
+        for uplink in self._server.uplinks:
+            if uplink.up:
+                found |= {"to": uplink.name, "rtt_ms": round(uplink.rtt_ns / 1e6, 1), "ups": uplink.ups}
+                found["up_s"] = (now_ns - uplink.since_ns) // SECOND_NS
                 break
-        return found | {f"{cls.name.lower()}_bytes": size for cls, size in self.sent.items()}
+        if meter.bounded:
+            found["today_bytes"] = sum(account.today.values())
+            found["month_bytes"] = sum(account.this_month.values())
+            found |= {"per_day_bytes": account.per_day, "per_month_bytes": account.per_month}
+            found["used_up"] = account.used_up
+        return found | {f"{cls}_bytes": size for cls, size in account.total.items()}
 
     def _health(self, now_ns: int) -> Figures:
         server, js = self._server, self._server.jetstream
@@ -166,4 +169,5 @@ def _what_matters(status: DeviceStatus) -> object:
     }
     free = status.health.get("disk_free_bytes", 0)
     health = (status.health["disk_full"], status.health["clock_synced"], int(free).bit_length())
-    return streams, status.link["metered"], "rtt_ms" in status.link, health
+    link = (status.link.get("to"), status.link.get("used_up"))
+    return streams, link, health

@@ -182,6 +182,27 @@ cdef class Connection:
                 self.c.ping_due_ns = ping_due_ns
                 due(&self.kernel.k, ping_due_ns)
 
+    def set_ping_interval(self, uint64_t interval_ns):
+        """PINGs of this connection alone; what is due already stays due."""
+        if not self.closed:
+            self.c.ping_interval_ns = interval_ns
+
+    def ping(self):
+        """Asks now, unless an answer is still to come; whether it did."""
+        if self.closed or self.c.pings_out:
+            return False
+        _ask_peer(&self.kernel.k, self.c, self.kernel.k.now_ns)
+        self.kernel._after()
+        return True
+
+    def tcp_info(self):
+        """What the system says of the socket, as ``getsockopt(TCP_INFO)`` has it; empty if it is no TCP or closed."""
+        cdef char text[256]
+        cdef socklen_t n = sizeof(text)
+        if self.closed or getsockopt(self.c.fd, IPPROTO_TCP, TCP_INFO, text, &n) < 0:
+            return b""
+        return text[:n]
+
     def wait(self):
         """Parsing stands still until ``resume``."""
         if not self.closed:
@@ -262,6 +283,7 @@ cdef class Connection:
             "in_msgs": c.in_msgs, "in_bytes": c.in_bytes, "out_msgs": c.out_msgs, "out_bytes": c.out_bytes,
             "subscriptions": c.sub_count, "pending_bytes": c.pending, "rtt_ns": c.rtt_ns if c.rtt_ns else c.estimate_ns, "start_ns": c.start_ns,
             "last_ns": c.last_ns if c.last_ns > c.last_in_ns else c.last_in_ns, "stalls": c.stalls,
+            "in_ns": c.last_in_ns, "pings_out": c.pings_out,
         }
 
     def subscriptions(self):

@@ -27,6 +27,8 @@ class ConnectionStats(TypedDict):
     start_ns: int
     last_ns: int
     stalls: int
+    in_ns: int  # when the last message or PING came in
+    pings_out: int  # PINGs that have not been answered
 
 class AccountStats(TypedDict):
     subscriptions: int
@@ -193,6 +195,13 @@ class Connection:
     def set_deadline(self, deadline_ns: int, *, ping_due_ns: int = 0) -> None:
         """``-ERR 'Authentication Timeout'`` and the end at this time, unless ``configure`` comes first; 0: none.
         ``ping_due_ns``: when the first PING is due; 0 changes nothing."""
+    def set_ping_interval(self, interval_ns: int) -> None:
+        """PINGs of this connection alone; 0: as all. What is due already stays due. Who is heard within the interval is
+        not asked, not even a hub."""
+    def ping(self) -> bool:
+        """A PING now, unless one is on its way; whether it was sent."""
+    def tcp_info(self) -> bytes:
+        """``struct tcp_info`` of linux/tcp.h; empty if it is no TCP connection, or closed."""
     def wait(self) -> None:
         """Parsing stands still until ``resume``."""
     def resume(self) -> None: ...

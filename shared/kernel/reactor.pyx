@@ -40,8 +40,16 @@ import json
 from phloem.shared.kernel.reasons import Reason
 
 cdef extern from "<sys/socket.h>" nogil:
+    ctypedef unsigned int socklen_t
     ssize_t recv(int fd, void* buf, size_t n, int flags)
+    int getsockopt(int fd, int level, int name, void* value, socklen_t* n)
     int MSG_DONTWAIT
+
+cdef extern from "<netinet/in.h>" nogil:
+    int IPPROTO_TCP
+
+cdef extern from "<netinet/tcp.h>" nogil:
+    int TCP_INFO
 
 cdef extern from "<fcntl.h>" nogil:
     int fcntl(int fd, int command, ...)
@@ -329,14 +337,21 @@ cdef bint _spin(Core* k) noexcept nogil:
             return False
 
 
+cdef void _ask_peer(Core* k, Conn* c, uint64_t now) noexcept nogil:
+    c.pings_out += 1
+    c.ping_sent_ns = now
+    out(k, c, b"PING\r\n", 6, b"", 0)
+
+
 cdef void _ping_due(Core* k, Conn* c, uint64_t now) noexcept nogil:
     """wire 1.5: two unanswered PINGs, and the third tick finds the connection stale. Who has just been heard is not
-    asked, once the round trip is known; a hub is always asked."""
+    asked, once the round trip is known; a hub is always asked, unless the link has an interval of its own."""
+    cdef uint64_t interval = c.ping_interval_ns if c.ping_interval_ns else k.ping_interval_ns
     cdef uint64_t quiet = now - c.last_in_ns
-    c.ping_due_ns = now + k.ping_interval_ns
+    c.ping_due_ns = now + interval
     if c.tls != NULL and quiet >= k.ping_interval_ns:
         tls_shrink(c)
-    if not c.flags & SPOKE and quiet < k.ping_interval_ns and c.rtt_ns:
+    if (not c.flags & SPOKE or c.ping_interval_ns) and quiet < interval and c.rtt_ns:
         return
     if c.pings_out + 1 > k.ping_max:
         if c.kind == LEAF:
@@ -345,9 +360,7 @@ cdef void _ping_due(Core* k, Conn* c, uint64_t now) noexcept nogil:
             k.stale_clients += 1
         fail(k, c, b"Stale Connection", 16, STALE)
         return
-    c.pings_out += 1
-    c.ping_sent_ns = now
-    out(k, c, b"PING\r\n", 6, b"", 0)
+    _ask_peer(k, c, now)
 
 
 cdef void _sweep(Core* k, uint64_t now) noexcept nogil:

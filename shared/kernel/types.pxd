@@ -337,6 +337,7 @@ cdef struct Conn:
     uint64_t last_in_ns
     uint64_t deadline_ns  # CONNECT has to be there by then; 0: none
     uint64_t ping_due_ns
+    uint64_t ping_interval_ns  # of this connection; 0: the kernel's
     uint64_t ping_sent_ns
     uint64_t rtt_ns
     uint64_t estimate_ns  # from the start to CONNECT: nats-server's first guess at the round trip

@@ -22,6 +22,7 @@ from phloem.shared.leaf.permits import Crossing, solicited
 from phloem.shared.leaf.urls import HubURL
 from phloem.shared.wire.leaf import (
     LEAF_PROTOCOL,
+    Extras,
     LeafConnect,
     LeafInfo,
     SubjectRules,
@@ -43,10 +44,12 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     account: str  # the local account that is linked
     headers: bool
     hub: bool = False  # this side is the hub although it dials
-    system: bool = False  # ``account`` is the system account
+    jetstream: bool = False  # ``account`` may keep streams
+    domain: str = ""  # of this server's JetStream
     deny_imports: tuple[str, ...] = ()
     deny_exports: tuple[str, ...] = ()
     request_isolation: bool = False
+    extras: Extras | None = None  # what only a phloem understands
     tls: bool = False  # whatever the hub says: who dials knows that it should be there
 
 
@@ -77,6 +80,7 @@ class LinkUp(NamedTuple):
     headers: bool
     peer_max_payload: int  # bytes; 0: the hub did not say
     origin: str  # the hub's cluster name
+    domain: str  # of the hub's JetStream
 
 
 class Discovered(NamedTuple):
@@ -86,6 +90,15 @@ class Discovered(NamedTuple):
 
 
 Step = ShakeHands | Close | SendConnect | LinkUp | Discovered
+
+
+class Hub(NamedTuple):
+    """Who is at the other end. ``version`` is that of phloem for a phloem."""
+
+    server_id: str
+    name: str
+    version: str
+    is_phloem: bool
 
 
 class ErrVerdict(NamedTuple):
@@ -135,6 +148,14 @@ class Solicitor:
     def remote_name(self) -> str:
         """The hub's server name; its id if it has none; empty before its INFO."""
         return "" if self._first is None else self._first.server_name or self._first.server_id
+
+    @property
+    def hub(self) -> Hub:
+        """Who answers; nobody before its INFO."""
+        first = self._first or LeafInfo()
+        theirs = first.phloem
+        version = first.version if theirs is None else theirs.version
+        return Hub(first.server_id, first.server_name, version, theirs is not None)
 
     def on_info(self, body: bytes) -> list[Step]:
         """What to do about an INFO, in this order."""
@@ -200,9 +221,11 @@ class Solicitor:
                 jwt=proof.jwt,
                 sig=proof.sig,
                 server_id=t.server_id,
+                domain=t.domain,
                 name=t.name,
                 cluster=t.cluster,
                 headers=t.headers,
+                jetstream=t.jetstream,
                 is_hub=t.hub,
                 deny_pub=t.deny_imports,
                 isolate=t.request_isolation,
@@ -212,6 +235,7 @@ class Solicitor:
                 password=url.password or "",
                 # a hub that knows tokens only does not look at ``user``
                 auth_token=url.user or "" if url.password is None else "",
+                phloem=t.extras,
             )
         )
 
@@ -226,12 +250,12 @@ class Solicitor:
                 info.export,
                 deny_imports=t.deny_imports,
                 deny_exports=t.deny_exports,
-                system=t.system,
             ),
             spoke=not t.hub,
             headers=t.headers and self._first.headers,
             peer_max_payload=max(info.max_payload, 0),
             origin=self._first.cluster,
+            domain=self._first.domain,
         )
 
     def _changes(self, info: LeafInfo) -> list[Step]:

@@ -21,6 +21,7 @@ class Link:
         "by_server",
         "cluster",
         "conn",
+        "domain",
         "greeted",
         "identity",
         "ip",
@@ -29,10 +30,13 @@ class Link:
         "name",
         "nonce",
         "outgoing",
+        "ping_interval_ns",
         "port",
+        "quiet",
         "reached",
         "secured",
         "shown",
+        "slow",
         "spoke",
         "start_wall_ns",
         "up",
@@ -56,8 +60,12 @@ class Link:
         self.name = ""  # the peer's server name
         self.version = ""  # and its version, if it has linked here
         self.cluster = ""  # the peer's cluster name; while the link is up, an origin is taken for it
+        self.domain = ""  # of the peer's JetStream
         self.spoke = False  # the peer is the hub
         self.isolated = False
+        self.ping_interval_ns = 0  # what an accepted peer asked for
+        self.quiet = False  # bytes cost at one of the ends: no probes of an idle connection, few PINGs
+        self.slow = False  # its round trip is too long for the times of others
         self.up = False
         self.admitted = False  # it has been up
         self.key: LinkKey | None = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from phloem import __version__
 from phloem.shared import limits
 from phloem.shared.accounts.auth import (
     GLOBAL_ACCOUNT,
@@ -30,11 +31,14 @@ from phloem.shared.leaf.accept import DUPLICATE, LinkKey, judge, link_key, loop_
 from phloem.shared.leaf.names import Origins
 from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leaf_remotes import Remotes
+from phloem.shared.server.link_meter import LinkMeter
+from phloem.shared.server.link_watch import Watch
 from phloem.shared.server.login import Verdict, Visitor
 from phloem.shared.server.tls import Welcome, mapping, pem
 from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION
 from phloem.shared.wire.leaf import (
     LEAF_PROTOCOL,
+    Extras,
     LeafConnect,
     LeafInfo,
     decode_leaf_connect,
@@ -96,6 +100,12 @@ class LeafLinks:
         self.open: dict[int, Link] = {}
         self.total = 0
         self.remotes = Remotes(server, self)
+        self.meter = LinkMeter(server)
+        self.watch = Watch(server)
+
+    def now_ns(self) -> int:
+        """The server's monotonic clock."""
+        return self._server.clock.monotonic_ns()
 
     def start(self) -> None:
         """Dial the remotes of the options.
@@ -103,6 +113,7 @@ class LeafLinks:
         Raises:
             ConfigError: A URL that cannot be used.
         """
+        self.meter.open()
         self.remotes.apply(self._server.options.leafnodes.remotes)
 
     def reload(self, old: "LeafNodes") -> None:
@@ -127,13 +138,6 @@ class LeafLinks:
         """A task that ends with the server."""
         return self._server.spawn(work, name)
 
-    def bounce(self, why: str) -> None:
-        """Links that this server dialled end and are dialled again: they say that they are up, and nothing moves."""
-        for link in list(self.open.values()):
-            if link.outgoing is not None:
-                log.warning("%s - Leafnode connection closed: %s", link, why)
-                link.conn.close(Reason.STALE)
-
     def settle(self) -> None:
         """What was caused outside of the kernel's events takes effect."""
         self._server.schedule()
@@ -141,12 +145,20 @@ class LeafLinks:
     async def stop(self) -> None:
         """No more dialling; the kernel ends the links."""
         await self.remotes.stop()
+        self.watch.stop()
+        self.meter.look(closing=True)
 
     @property
     def own_cluster(self) -> str:
         """What this server calls its cluster: like nats-server, its configured name if it dials any hub."""
         options = self._server.options
         return options.server_name if options.leafnodes.remotes else ""
+
+    @property
+    def domain(self) -> str:
+        """Of this server's JetStream; empty if it has none."""
+        jetstream = self._server.jetstream
+        return jetstream.options.domain if jetstream is not None else ""
 
     @property
     def up(self) -> list[Link]:
@@ -181,10 +193,18 @@ class LeafLinks:
         link.conn.set_deadline(now + self._server.options.leafnodes.auth_timeout_ns)
 
     def attach(
-        self, sock: socket.socket, ip: str, port: int, account: str, *, must_connect: bool = False
+        self,
+        sock: socket.socket,
+        ip: str,
+        port: int,
+        account: str,
+        *,
+        must_connect: bool = False,
+        dialled: bool = False,
     ) -> Link:
-        """Hand the socket to the kernel; with ``must_connect``, CONNECT has to come first."""
+        """Hand the socket to the kernel; with ``must_connect``, CONNECT has to come first; ``dialled``: by us."""
         server, options = self._server, self._server.options
+        twin = self.watch.attach(sock, counted=dialled)
         conn = server.kernel.attach(
             sock.detach(),
             KIND_LEAF,
@@ -198,6 +218,8 @@ class LeafLinks:
         )
         link = Link(conn, ip, port, account, server.clock.wall_ns())
         conn.owner = link
+        if twin is not None:
+            self.watch.count(link, twin)
         self.open[conn.cid] = link
         self.total += 1
         return link
@@ -216,7 +238,7 @@ class LeafLinks:
         max_payload, max_subs = server.members.bounds(link.identity)
         conn.configure(
             account=server.account(link.account),
-            permissions=Permissions(server.kernel, **crossing),
+            permissions=Permissions(server.kernel, **self._apart(link, crossing)),
             echo=False,
             headers=headers and not options.no_header_support,
             max_subs=max_subs,
@@ -228,12 +250,35 @@ class LeafLinks:
             isolated=link.isolated,
         )
         link.up = True
+        self._pace(link)
         conn.send(info)
         conn.link_up()
         link.admitted = True
+        self.watch.begin(link)
         server.events.connected(link)
         server.members.check_subscriptions(link)
+        if server.jetstream is not None:
+            server.jetstream.linked(link.account)
         server.schedule()
+
+    def _pace(self, link: Link) -> None:
+        """PINGs of this link alone, if its ends want few. Who asked for it is the one that asks: the other waits for so
+        much longer that it hears something first."""
+        own_ns = self._server.options.phloem.link.idle_ping_ns
+        if link.outgoing is not None:
+            link.conn.set_ping_interval(own_ns)
+        elif link.ping_interval_ns:
+            theirs_ns = min(link.ping_interval_ns, limits.LINK_PING_MOST_NS)
+            link.conn.set_ping_interval(max(own_ns, theirs_ns + theirs_ns // 4))
+
+    def _apart(self, link: Link, crossing: permits.Crossing) -> permits.Crossing:
+        """The JetStream of either side keeps to itself, except for an account whose default domain is the empty one:
+        without a domain that is the only way to the other side's."""
+        if self._server.options.default_js_domain.get(link.account) == "":
+            return crossing
+        log.info("%s - JetStream using domains: local %r, remote %r", link, self.domain, link.domain)
+        system = self._server.is_system(link.account)
+        return permits.apart(crossing, system=system, domain=self.domain, remote=link.domain)
 
     def enter(self, link: Link) -> bool:
         """A link joins its account; whether there was room."""
@@ -282,12 +327,15 @@ class LeafLinks:
             tls_required=server.tls.leafs is not None,
             tls_verify=server.tls.leafs is not None and server.tls.leafs.verify,
             max_payload=o.max_payload,
+            jetstream=server.jetstream is not None,
+            domain=self.domain,
             ip=where,
             client_id=link.conn.cid,
             cluster=self.own_cluster,
             api_lvl=API_LEVEL,
             info_on_connect=True,
             leafnode_urls=() if o.leafnodes.no_advertise else (where,),
+            phloem=Extras(version=__version__),
         )
 
     def on_connect(self, conn: Connection, body: bytes) -> None:
@@ -305,6 +353,8 @@ class LeafLinks:
         shown = Credentials(c.user, c.password, c.auth_token, c.nkey, c.sig, c.jwt, c.proxy_sig)
         link.shown = shown._replace(password="", token=REDACTED if c.auth_token else "")
         link.name, link.version = c.name, c.version
+        if c.phloem is not None:
+            link.quiet, link.ping_interval_ns = c.phloem.metered, c.phloem.ping_interval_ns
         visitor = Visitor(
             conn,
             link,
@@ -369,7 +419,8 @@ class LeafLinks:
             return
         self._replace(link, link_key(c, identity.account))
         link.cluster, link.spoke, link.isolated = c.cluster, c.is_hub, options.isolate or c.isolate
-        crossing = permits.accepted(user, deny_pub=c.deny_pub, system=info.acc_is_sys)
+        link.domain = c.domain
+        crossing = permits.accepted(user, deny_pub=c.deny_pub)
         self.bring_up(link, crossing, headers=c.headers, info=encode_leaf_info(info))
         link.conn.resume()
 
@@ -415,6 +466,7 @@ class LeafLinks:
         """The end of a link, however far it came."""
         link = _link(conn)
         del self.open[conn.cid]
+        self.watch.end(link)
         self._server.login.forget(conn)
         self._server.members.leave(conn)
         if link.up:

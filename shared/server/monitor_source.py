@@ -21,10 +21,12 @@ from phloem.shared.server.monitor.records import (
     FleetFigures,
     JetStreamFigures,
     LeafOptions,
+    MeterFigures,
     RemoteOptions,
     RemoteRecord,
     Settings,
     Traffic,
+    UplinkFigures,
 )
 from phloem.shared.server.monitor.render import date, number
 from phloem.shared.wire.info import PROTOCOL_VERSION
@@ -177,6 +179,14 @@ class ServerSource:
             for remote in self._server.options.leafnodes.remotes
             if remote.urls
         ]
+
+    def uplinks(self) -> Sequence[UplinkFigures]:
+        """The hubs that are dialled."""
+        return [uplink.shown() for uplink in self._server.uplinks]
+
+    def meter(self) -> MeterFigures:
+        """What the links to them have cost."""
+        return self._server.leafs.meter.shown()
 
     def jetstream(self) -> JetStreamFigures | None:
         """Streams and their store."""

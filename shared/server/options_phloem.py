@@ -6,6 +6,7 @@ import msgspec
 
 from phloem.shared import limits
 from phloem.shared.server.declare import Duration, Kind, Opt, Size
+from phloem.shared.server.options_link import LinkOptions
 
 INT32_MAX = (1 << 31) - 1
 
@@ -66,3 +67,4 @@ class PhloemOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         ),
     ] = ""
     store_prev_key_file: Annotated[str, Opt("The same for `prev_key`.")] = ""
+    link: Annotated[LinkOptions, Opt("Links on bad and on costly networks.")] = LinkOptions()

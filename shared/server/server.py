@@ -41,6 +41,7 @@ from phloem.shared.server.options_fleet import Fleet
 from phloem.shared.server.system.no_events import NoEvents
 from phloem.shared.server.system.system import System
 from phloem.shared.server.tls import FIRST_ONLY, TlsState
+from phloem.shared.server.uplink import Uplink
 from phloem.shared.server.validation import validate
 from phloem.shared.wire.info import Info
 
@@ -323,6 +324,11 @@ class Server:
             if self.system is not None:
                 self.system.serve(account)
         return account
+
+    @property
+    def uplinks(self) -> list[Uplink]:
+        """The hubs that this server dials, up or not."""
+        return self.leafs.remotes.uplinks
 
     @property
     def system_account(self) -> str:

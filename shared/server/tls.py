@@ -306,8 +306,11 @@ class TlsState:
             if entrance is not None:
                 entrance.gone(conn)
 
-    async def dial(self, guest: Guest, remote: "Remote", name: str) -> None:
-        """The client's side of a link's handshake; the connection waits and goes on waiting.
+    async def dial(
+        self, guest: Guest, remote: "Remote", name: str, within_ns: Callable[[int], int] = lambda ns: ns
+    ) -> None:
+        """The client's side of a link's handshake; the connection waits and goes on waiting. ``within_ns`` says what
+        becomes of the configured time.
 
         Raises:
             HandshakeFailed: With the words for the log.
@@ -322,7 +325,7 @@ class TlsState:
         log.debug("%s - Starting TLS leafnode client handshake", guest)
         with second_socket(conn) as sock:
             session = await dial(
-                sock, context, self.turns, server.clock, timeout_s=timeout_ns / 1e9, peer=peer
+                sock, context, self.turns, server.clock, timeout_s=within_ns(timeout_ns) / 1e9, peer=peer
             )
         check_pinned(session, own.pinned_certs if own else ())
         check_pinned(session, block.pinned_certs if block else ())

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from phloem.shared.kernel import Reason
-from phloem.shared.leaf.permits import JETSTREAM
+from phloem.shared.leaf.permits import ALL
 from phloem.shared.leaf.solicit import Close, Discovered, LinkUp, SendConnect, Solicitor, Step, Terms, on_err
 from phloem.shared.leaf.urls import parse_url
 
@@ -72,7 +72,7 @@ def test_the_captured_handshake() -> None:
     assert not machine.up
     up = up_of(says(machine, CONNECTED))
     assert (up.spoke, up.headers, up.peer_max_payload, up.origin) == (True, True, 1048576, "")
-    assert up.crossing["pub_deny"] == up.crossing["sub_deny"] == JETSTREAM
+    assert up.crossing == ALL
 
 
 def test_a_hub_without_connect_info_gets_its_link_at_once() -> None:
@@ -120,7 +120,7 @@ def test_permissions_of_the_hub() -> None:
     says(machine, FIRST)
     up = up_of(says(machine, CONNECTED, **{"import": {"allow": ["down.>"]}, "export": {"allow": ["up.>"]}}))
     assert (up.crossing["pub_allow"], up.crossing["sub_allow"]) == (("down.>",), ("up.>",))
-    assert up.crossing["sub_deny"] == ("up.no", *JETSTREAM)
+    assert up.crossing["sub_deny"] == ("up.no",)
 
 
 def test_headers_need_both_ends() -> None:
