@@ -93,7 +93,7 @@ class Device:
         self, name: str, hub: str, receiver: Receiver, kept: ledger.Document | None, wall_ns: int
     ) -> None:
         self.name, self.hub, self.receiver = name, hub, receiver
-        self.kept = kept or ledger.Document(name)
+        self.kept = kept or ledger.Document(name, ledger.OFFLINE)
         self.online = False
         self.literal = True  # whether its own interest is seen, or only somebody's
         self.since_ns = self.first_ns = self.seen_ns = wall_ns

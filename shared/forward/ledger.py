@@ -42,9 +42,9 @@ class FormerEntry(msgspec.Struct, omit_defaults=True):
 class StreamEntry(msgspec.Struct, omit_defaults=True):
     """One stream of a device. ``backlog`` is the device's word, less what has come since."""
 
+    state: str
     stream: str = ""  # the hub's
     cls: str = msgspec.field(default="", name="class")
-    state: str = FLOWING
     why: str = ""
     store: str = ""
     epoch: str = ""
@@ -87,7 +87,7 @@ class Document(msgspec.Struct, omit_defaults=True):
     """One device."""
 
     device: str
-    state: State = OFFLINE
+    state: State
     since: str = ""  # of the state
     hub: str = ""
     first_seen: str = ""

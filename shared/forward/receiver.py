@@ -174,8 +174,9 @@ class Receiver:
             places.append(place)
             effects += [Event(offer.name, text) for text in place.noticed]
         welcome = Welcome(VERSION, self.session, wall_ns, self._hub, tuple(places))
-        # to the device it is an acknowledgement of all before it, and what was stored last may not be on the disk yet
-        return [*effects, Answer(encode(welcome), durable=True)]
+        # A place acknowledges all before it, and what was stored last may not be on the disk yet.
+        confirms = any(not place.refused for place in places)
+        return [*effects, Answer(encode(welcome), durable=confirms)]
 
     def _place(self, offer: Offer) -> tuple[Lane, Place]:
         record = self._sink.load(offer.name)
