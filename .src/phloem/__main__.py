@@ -30,7 +30,7 @@ COMMANDS = {
     "fleet": (
         "phloem.hub.fleet.fleet_command",
         "fleet",
-        "Devices of a hub: what each has sent and has still to send.",
+        "Devices of a hub, live: what is to come, what is missing; and commands for them.",
     ),
     "bridge": ("phloem.firmware_bridge.command", "bridge", "Connect serial devices to any NATS server."),
     "store": (

@@ -25,6 +25,9 @@ from phloem.shared.server.stream_command import with_server
 
 SUBCOMMANDS = {  # name: (module, attribute, one line for --help)
     "show": ("phloem.hub.fleet.fleet_command", "show", "One device in full; the word show may be left out."),
+    "setup": ("phloem.hub.fleet.twin_commands", "setup", "Make the buckets of twins at the hub."),
+    "command": ("phloem.hub.fleet.twin_commands", "command", "Give a device a command."),
+    "commands": ("phloem.hub.fleet.twin_commands", "commands", "What has become of a device's commands."),
 }
 WIDTH = 160  # where nobody looks
 DRAW_S = 0.25
@@ -97,6 +100,10 @@ def fleet(once: bool, as_json: bool, **options: str) -> None:
             for name, value in ctx.params.items()
             if ctx.get_parameter_source(name) not in (ParameterSource.DEFAULT, ParameterSource.ENVIRONMENT)
         }
+        command = fleet.get_command(ctx, ctx.invoked_subcommand)
+        takes = {param.name for param in command.params} if command is not None else set()
+        for name in given.keys() - takes:
+            raise click.UsageError(f"--{name.removeprefix('as_')} does not go with {ctx.invoked_subcommand}")
         ctx.default_map = {ctx.invoked_subcommand: given}
         return
     _run(options, _all, once=once, as_json=as_json)

@@ -74,6 +74,7 @@ class Server:
     serves_serial_ports: ClassVar[bool] = False
     forwards: ClassVar[bool] = False
     collects: ClassVar[bool] = False
+    keeps_twin: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -132,6 +133,8 @@ class Server:
             raise ConfigError('forward is for "phloem edge" only')
         if self.options.fleet != Fleet() and not self.collects:
             raise ConfigError('fleet is for "phloem hub" only')
+        if self.options.twin is not None and not self.keeps_twin:
+            raise ConfigError('a twin is kept by "phloem edge" only')
         for notice in self.options.notices:
             log.info("%s", notice)
         self._loop = asyncio.get_running_loop()
@@ -365,6 +368,9 @@ class Server:
         self.clients.recheck()
         self.leafs.recheck()
         self.members.shrink()
+
+    def reloaded(self, old: Options) -> None:
+        """Reload: all of the server's own is done; what a product has beside it follows."""
 
     def use_jetstream(self) -> None:
         """Keep streams as the options say, or no more. Raises ConfigError; then all is as it was."""

@@ -145,6 +145,12 @@ def test_words(
     assert asked == [(device_, server, once, False)]
 
 
+def test_options_that_a_command_does_not_have() -> None:
+    done = CliRunner().invoke(fleet, ["--once", "commands", "dev1"])
+    assert done.exit_code == 2
+    assert "--once does not go with commands" in done.output
+
+
 def test_help_names_what_there_is() -> None:
     assert "One device in full" in CliRunner().invoke(fleet, ["--help"]).output
     assert "Gaps" not in CliRunner().invoke(fleet, ["show", "--help"]).output
