@@ -30,7 +30,6 @@ from phloem.shared.forward.messages import (
     Parcel,
     Status,
     decode,
-    down_subject,
 )
 from phloem.shared.forward.receiver import Answer, Broken, Effect, Event, Receiver, Stored
 from phloem.shared.jetstream.identity import text_of
@@ -47,6 +46,7 @@ log = logging.getLogger("phloem.fleet")
 UP = b"$PHL.UP.*"
 KEY = b"fr/"
 ORIGIN = b"Phloem-Origin: "
+LOOKS = 1000  # devices whose rates are looked at in a second; with more, each has its turn less often
 SETTLE_TICKS = 10  # what changes only because time has passed is looked at so often
 
 
@@ -150,12 +150,10 @@ class Collector:
         self.streams = FleetStreams(home)
         self.dictionaries = Dictionaries(self.store)
         self.devices: dict[str, Device] = {}
-        self._sinks: dict[str, _Sink] = {}
         self._owed: set[str] = set()  # devices to which an acknowledgement is due
-        self._moving: set[str] = set()  # devices whose rates are not 0
-        self._looked_ns = server.clock.monotonic_ns()
+        self._moving: dict[str, None] = {}  # devices whose rates are not 0, whose turn it is first
         self._ticks = 0
-        self.ledger = Ledger(home, self._looked_ns)
+        self.ledger = Ledger(home, server.clock.monotonic_ns())
         self._sub = server.kernel.subscribe(home.kernel_account, UP, None, self._heard)
         self._timer = server.call_later(1, self._due)
 
@@ -187,7 +185,7 @@ class Collector:
     def _happened(self, device: Device, message: Message | Parcel, now_ns: int, wall_ns: int) -> None:
         if isinstance(message, Hello):
             self.ledger.back(device.name)
-            device.literal = self.server.kernel.listened(self._home.kernel_account, down_subject(device.name))
+            device.literal = self.server.kernel.listened(self._home.kernel_account, device.subject)
             if device.said_hello(message, now_ns, wall_ns):
                 text = "another device of this name was heard before: one is a copy of the other"
                 device.note("", text, wall_ns)
@@ -195,7 +193,7 @@ class Collector:
         elif isinstance(message, Status):
             device.dirty = True
         else:
-            self._moving.add(device.name)
+            self._moving.setdefault(device.name)
         device.came(wall_ns)
 
     def _met(self, name: str) -> Device | None:
@@ -208,18 +206,19 @@ class Collector:
         if len(self.devices) >= limits.FLEET_DEVICES and not self._forget(at_once=True):
             log.error("%s: there are %d devices already, which is the most", name, limits.FLEET_DEVICES)
             return None
-        sink = self._sinks[name] = _Sink(self, name)
+        sink = _Sink(self, name)
         kept = self.ledger.read(name)
         if kept is None:
             self.ledger.known += 1
         receiver = Receiver(name, self.server.name, sink)
-        device = Device(name, self.server.name, receiver, kept, self.server.clock.wall_ns())
+        device = Device(name, self.server.name, receiver, sink.newest, kept, self.server.clock.wall_ns())
+        device.looked_ns = self.server.clock.monotonic_ns()
         self.devices[name] = device
         return device
 
     def _do(self, device: Device, effects: list[Effect]) -> None:
         engine, account = self._system.engine, self._home.kernel_account
-        to = down_subject(device.name)
+        to = device.subject
         for effect in effects:
             match effect:
                 case Answer(data, durable):
@@ -228,6 +227,7 @@ class Collector:
                     stream, text = figures.printable(stream[: limits.FLEET_TEXT]), figures.printable(said)
                     log.warning("%s%s: %s", device.name, f" > {stream}" if stream else "", text)
                     device.note(stream, text, self.server.clock.wall_ns())
+        self.ledger.changed(device)
         (self._owed.add if device.receiver.due_ns else self._owed.discard)(device.name)
         engine.wake()
 
@@ -242,25 +242,30 @@ class Collector:
         now, wall = self.server.clock.monotonic_ns(), self.server.clock.wall_ns()
         for name in [name for name in self._owed if self.devices[name].receiver.due_ns <= now]:
             self._do(self.devices[name], self.devices[name].receiver.acknowledge(wall))
-        took, self._looked_ns = max(now - self._looked_ns, 1), now
-        self._moving = {name for name in self._moving if self.devices[name].look(took, now, wall)}
+        for name in list(self._moving)[:LOOKS]:
+            del self._moving[name]
+            if self.devices[name].look(now, wall):
+                self._moving[name] = None
+                self.ledger.changed(self.devices[name])
         for device in self.devices.values():
             if device.online and not self._is_there(device):
                 device.went(wall)
+                self.ledger.changed(device)
                 log.info("%s: its link is gone", device.name)
         self._ticks += 1
         if self._ticks % SETTLE_TICKS == 0:
             self._settle(now, wall)
-        newest = {name: sink.newest for name, sink in self._sinks.items()}
-        self.ledger.work(self.devices.values(), newest, now, wall)
+        self.ledger.work(now, wall)
 
     def _is_there(self, device: Device) -> bool:
-        kernel, account, subject = self.server.kernel, self._home.kernel_account, down_subject(device.name)
-        return kernel.listened(account, subject) if device.literal else kernel.interested(account, subject)
+        kernel, account = self.server.kernel, self._home.kernel_account
+        ask = kernel.listened if device.literal else kernel.interested
+        return ask(account, device.subject)
 
     def _settle(self, now_ns: int, wall_ns: int) -> None:
         for device in self.devices.values():
             device.settle(now_ns, wall_ns)
+            self.ledger.changed(device)
             if device.online and now_ns - device.hello_ns >= limits.FLEET_RECHECK_NS:
                 effects = device.receiver.look_again()
                 if effects:
@@ -277,20 +282,16 @@ class Collector:
             and (at_once or wall - device.since_ns >= limits.FLEET_FORGET_NS)
         ]
         for name in gone:
-            del self.devices[name], self._sinks[name]
+            del self.devices[name]
             self._owed.discard(name)
-            self._moving.discard(name)
+            self._moving.pop(name, None)
         return len(gone)
 
     def stop(self) -> None:
         """Nothing more is received; what the ledger does not have yet is written."""
         self._timer.cancel()
         self.server.kernel.unsubscribe(self._sub)
-        now, wall = self.server.clock.monotonic_ns(), self.server.clock.wall_ns()
-        if not self._system.out_of_space:
-            for name, device in self.devices.items():
-                if device.dirty or device.urgent:
-                    self.ledger.write(device, self._sinks[name].newest, now, wall)
+        self.ledger.write_all(self.server.clock.monotonic_ns(), self.server.clock.wall_ns())
 
     # --- what others ask -----------------------------------------------------------------------------------
 

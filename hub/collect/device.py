@@ -11,7 +11,7 @@ from phloem.shared import limits
 from phloem.shared.forward import ledger
 from phloem.shared.forward.figures import DeviceStatus, StreamStatus, printable
 from phloem.shared.forward.identity import Record
-from phloem.shared.forward.messages import Hello
+from phloem.shared.forward.messages import Hello, down_subject
 from phloem.shared.forward.receiver import Lane, Receiver
 from phloem.shared.jetstream.identity import text_of
 from phloem.shared.jetstream.times import parse_rfc3339, rfc3339
@@ -81,18 +81,26 @@ class Flow:
 
 
 class Device:
-    """One of them. ``kept``: what the ledger had."""
+    """One of them. ``kept``: what the ledger had. ``dirty``, ``urgent``: the ledger's document is not what it should
+    be, in figures or in what matters."""
 
     __slots__ = (
         *("clone", "dirty", "events", "first_ns", "flows", "hello_ns", "history", "hub", "kept", "literal"),
-        *("minute", "name", "online", "processes", "receiver", "seen_ns", "since_ns", "status", "urgent"),
-        *("written", "written_ns"),
+        *("looked_ns", "minute", "name", "newest", "online", "processes", "receiver", "seen_ns", "since_ns"),
+        *("status", "subject", "urgent", "written", "written_ns"),
     )
 
     def __init__(
-        self, name: str, hub: str, receiver: Receiver, kept: ledger.Document | None, wall_ns: int
+        self,
+        name: str,
+        hub: str,
+        receiver: Receiver,
+        newest: Newest,
+        kept: ledger.Document | None,
+        wall_ns: int,
     ) -> None:
-        self.name, self.hub, self.receiver = name, hub, receiver
+        self.name, self.hub, self.receiver, self.newest = name, hub, receiver, newest
+        self.subject = down_subject(name)
         self.kept = kept or ledger.Document(name, ledger.OFFLINE)
         self.online = False
         self.literal = True  # whether its own interest is seen, or only somebody's
@@ -104,7 +112,7 @@ class Device:
         self.processes: list[int] = []
         self.minute, self.history = self.kept.minute, list(self.kept.history)
         self.dirty = self.urgent = False
-        self.written, self.written_ns, self.hello_ns = 0, 0, 0
+        self.written, self.written_ns, self.hello_ns, self.looked_ns = 0, 0, 0, 0
 
     # --- what happens ------------------------------------------------------------------------------------
 
@@ -166,9 +174,10 @@ class Device:
             self.flows[name] = Flow(lane.record.received, now_ns)
         return self.flows[name]
 
-    def look(self, took_ns: int, now_ns: int, wall_ns: int) -> bool:
+    def look(self, now_ns: int, wall_ns: int) -> bool:
         """Rates and history, now and then; whether anything moves."""
-        moves = False
+        moves, took_ns = False, max(now_ns - self.looked_ns, 1)
+        self.looked_ns = now_ns
         for lane in self.receiver.lanes.values():
             flow = self.flow(lane, now_ns)
             before = flow.rate
@@ -216,13 +225,13 @@ class Device:
 
     # --- the document --------------------------------------------------------------------------------------
 
-    def document(self, newest: Newest, now_ns: int, wall_ns: int) -> ledger.Document:
+    def document(self, now_ns: int, wall_ns: int) -> ledger.Document:
         """As things are. It is remembered, so that what a stream was is known when the device no longer has it."""
         offered = {_named(lane) for lane in self.receiver.lanes.values()}
         former = [name for name in self.kept.streams if name not in offered]
         streams = {name: self.kept.streams[name] for name in former[-limits.FORWARD_STREAMS :]}
         for lane in self.receiver.lanes.values():
-            streams[_named(lane)] = self._stream(lane, newest, now_ns)
+            streams[_named(lane)] = self._stream(lane, now_ns)
         entries = list(streams.values())
         etas = [one.eta_s for one in entries if one.backlog]
         kept = self.kept = ledger.Document(
@@ -253,12 +262,12 @@ class Device:
         )
         return kept
 
-    def _stream(self, lane: Lane, newest: Newest, now_ns: int) -> ledger.StreamEntry:
+    def _stream(self, lane: Lane, now_ns: int) -> ledger.StreamEntry:
         record, offer = lane.record, lane.offer
         flow = self.flow(lane, now_ns)
         stood = stands(lane)
         left = flow.left(stood)
-        when_ns, error_ns = newest(offer.name)
+        when_ns, error_ns = self.newest(offer.name)
         state, why = self._state(lane, flow, left)
         before = self.kept.streams.get(_named(lane))
         return ledger.StreamEntry(

@@ -20,9 +20,6 @@ from phloem.shared.jetstream.times import rfc3339
 from phloem.shared.store.log import Damaged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from phloem.hub.collect.device import Newest
     from phloem.shared.server.jetstream.account import AccountJetStream
     from phloem.shared.server.jetstream.stream import Stream
 
@@ -51,6 +48,7 @@ class Ledger:
         self._server = home.system.server
         self._absent: set[str] = set()  # they were online when the hub stopped
         self._absent_due_ns = now_ns + limits.LEDGER_ABSENT_NS
+        self._changed: dict[str, Device] = {}
         self._refused = ""
         self.known = self._load()
         self.written = 0
@@ -84,13 +82,22 @@ class Ledger:
         _, _, last = bucket.log.subject(f"{ledger.PREFIX}{device}".encode())
         return self._document(bucket, last) if last else None
 
+    def changed(self, device: Device) -> None:
+        """If its document is not what it should be, it is written when it is due."""
+        if device.dirty or device.urgent:
+            self._changed[device.name] = device
+
+    def write_all(self, now_ns: int, wall_ns: int) -> None:
+        """The hub stops."""
+        if not self._home.system.out_of_space:
+            for device in list(self._changed.values()):
+                self.write(device, now_ns, wall_ns)
+
     def back(self, device: str) -> None:
         """It has come back after the start."""
         self._absent.discard(device)
 
-    def work(
-        self, devices: "Iterable[Device]", newest: "Mapping[str, Newest]", now_ns: int, wall_ns: int
-    ) -> None:
+    def work(self, now_ns: int, wall_ns: int) -> None:
         """What is due. To be called once a second."""
         if self._home.system.out_of_space:
             return
@@ -98,14 +105,14 @@ class Ledger:
         calm = limits.LEDGER_WATCHED_NS if bucket and _is_watched(bucket) else limits.LEDGER_CALM_NS
         due = [
             device
-            for device in devices
+            for device in self._changed.values()
             if device.urgent or (device.dirty and now_ns - device.written_ns >= calm)
         ]
         room = limits.LEDGER_WRITES
         if len(due) > room:
             due.sort(key=lambda device: (not device.urgent, device.written_ns))
         for device in due[:room]:
-            self.write(device, newest[device.name], now_ns, wall_ns)
+            self.write(device, now_ns, wall_ns)
         if self._absent and now_ns >= self._absent_due_ns:
             self._give_up(room - len(due), wall_ns)
 
@@ -120,14 +127,15 @@ class Ledger:
                     stream.rate, stream.eta_s = 0.0, -1
                 self._put(device, ledger.encode(found))
 
-    def write(self, device: Device, newest: "Newest", now_ns: int, wall_ns: int) -> None:
+    def write(self, device: Device, now_ns: int, wall_ns: int) -> None:
         """One document, if it says anything new."""
-        document = device.document(newest, now_ns, wall_ns)
+        document = device.document(now_ns, wall_ns)
         seen, updated = document.seen, document.updated
         document.seen = document.updated = ""
         said = hash(ledger.encode(document))
         document.seen, document.updated = seen, updated
         device.dirty = device.urgent = False
+        self._changed.pop(device.name, None)
         if said != device.written and self._put(device.name, ledger.encode(document)):
             device.written, device.written_ns = said, now_ns
 

@@ -24,9 +24,10 @@ def nothing(_stream: str) -> tuple[int, int]:
 def device(*, last: int = 0, kept: ledger.Document | None = None) -> tuple[Device, Lane]:
     """One with a stream of which everything below 1 has come."""
     sink: Any = None
-    made = Device("dev1", "HUB", Receiver("dev1", "HUB", sink), kept, START_NS)
+    made = Device("dev1", "HUB", Receiver("dev1", "HUB", sink), nothing, kept, START_NS)
     offer = Offer(0, "tele", "", 7, (Epoch(70, 1),), 1, last, 0)
     lane = made.receiver.lanes[0] = Lane(offer, Record(7, []), 1, "")
+    made.looked_ns = SECOND_NS
     made.came(START_NS)
     made.said_hello(Hello(1, "dev1", 1, 1, 0, (offer,)), SECOND_NS, START_NS)
     return made, lane
@@ -43,8 +44,8 @@ def test_a_backlog_that_drains() -> None:
     for _ in range(60):
         take(lane, 100)
         now += SECOND_NS
-        made.look(SECOND_NS, now, START_NS + now)
-    document = made.document(nothing, now, START_NS + now)
+        made.look(now, START_NS + now)
+    document = made.document(now, START_NS + now)
     stream = document.streams["tele"]
     assert (stream.contiguous, stream.backlog, stream.received) == (6000, 4000, 6000)
     assert stream.rate == pytest.approx(100, rel=0.01)
@@ -69,13 +70,13 @@ def test_history_has_minutes() -> None:
     for minute, count in ((0, 3), (0, 2), (2, 7), (3, 1)):
         take(lane, count)
         wall = START_NS + minute * MINUTE_NS
-        made.look(SECOND_NS, SECOND_NS, wall)
+        made.look(SECOND_NS, wall)
     assert made.history == [5, 0, 7, 1]
     take(lane, 4)
-    made.look(SECOND_NS, SECOND_NS, START_NS + 1000 * MINUTE_NS)
+    made.look(SECOND_NS, START_NS + 1000 * MINUTE_NS)
     assert made.history == [4]
     take(lane, 4)
-    made.look(SECOND_NS, SECOND_NS, START_NS)  # the clock was set back
+    made.look(SECOND_NS, START_NS)  # the clock was set back
     assert made.history == [4]
 
 
@@ -87,33 +88,33 @@ def test_a_backlog_that_does_not_move_is_trouble() -> None:
     assert not made.dirty
     made.settle(later, START_NS)
     assert made.dirty
-    assert made.document(nothing, later, START_NS).trouble == [f"tele: {STUCK}"]
+    assert made.document(later, START_NS).trouble == [f"tele: {STUCK}"]
     made.told(DeviceStatus({"tele": StreamStatus(9, 9, 9, 100, "", "its hours")}), later, START_NS)
-    document = made.document(nothing, later, START_NS)
+    document = made.document(later, START_NS)
     assert (document.trouble, document.streams["tele"].state) == ([], "waiting")
     made.told(DeviceStatus({"tele": StreamStatus(9, 9, 9, 100, "", "")}), later, START_NS)
     take(lane, 1)
-    made.look(SECOND_NS, later, START_NS)
-    assert made.document(nothing, later, START_NS).trouble == []
+    made.look(later, START_NS)
+    assert made.document(later, START_NS).trouble == []
 
 
 def test_what_was_lost_is_trouble_for_a_day() -> None:
     made, lane = device()
     lane.record.gaps = [(1, 5, 5, "shed", START_NS), (9, 9, -1, "damaged", START_NS)]
-    assert made.document(nothing, 1, START_NS).trouble == ["tele: some messages will not come: shed, damaged"]
-    assert made.document(nothing, 1, START_NS + limits.LEDGER_RECENT_NS).trouble == []
+    assert made.document(1, START_NS).trouble == ["tele: some messages will not come: shed, damaged"]
+    assert made.document(1, START_NS + limits.LEDGER_RECENT_NS).trouble == []
 
 
 def test_what_the_ledger_had_goes_on() -> None:
     made, _ = device()
     made.note("tele", "something", START_NS)
     made.told(DeviceStatus(link={"rtt_ms": 1}, health={"version": "1"}), 1, START_NS)
-    before = made.document(nothing, 1, START_NS)
+    before = made.document(1, START_NS)
     before.streams["old"] = ledger.StreamEntry("flowing", received=5, missing=1)
     kept = ledger.decode(ledger.encode(before))
     assert kept == before
     again, _ = device(kept=kept)
-    after = again.document(nothing, 1, START_NS + SECOND_NS)
+    after = again.document(1, START_NS + SECOND_NS)
     assert after.first_seen == before.first_seen
     assert (after.link, after.health) == (before.link, before.health)
     assert after.events == before.events
@@ -130,7 +131,7 @@ def test_streams_that_come_and_go_do_not_make_a_document_grow() -> None:
     for number in range(3 * limits.FORWARD_STREAMS):
         offer = Offer(0, f"s{number}\n", "", 7, (Epoch(70, 1),), 1, 0, 0)
         made.receiver.lanes = {0: Lane(offer, lane.record, 0, "no")}
-        made.document(nothing, 1, START_NS)
+        made.document(1, START_NS)
     assert len(made.kept.streams) == limits.FORWARD_STREAMS + 1
     assert f"s{number}?" in made.kept.streams
 
