@@ -8,7 +8,6 @@ the sender has said it is due.
 
 import logging
 import os
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -128,7 +127,7 @@ class Forwarder:
 
     def _report(self) -> None:
         """Tell the hub how things are, now and then."""
-        status = self.reporter.due(self._now(), second_of_day(self._server.clock.wall_ns()))
+        status = self.reporter.due(self._now(), self._second_of_day())
         if status is not None:
             self._do(self.sender.tell(plain(status)))
 
@@ -185,8 +184,9 @@ class Forwarder:
         return self._server.rng.getrandbits(32) | 1
 
     def _second_of_day(self) -> int | None:
-        """Of the system's time zone."""
-        return second_of_day(self._server.clock.wall_ns())
+        """As the link's own hours count it."""
+        when = self._server.leafs.meter.when()
+        return when.second if when.trusted else None
 
     def _wake(self, wait_ns: int) -> None:
         self._wake_at(self._now() + wait_ns)
@@ -204,9 +204,3 @@ def space(folder: str) -> tuple[int, int]:
     """Bytes that are free for this process, and all, where the folder is. Raises OSError."""
     found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
-
-
-def second_of_day(wall_ns: int) -> int:
-    """Seconds since midnight in the system's time zone."""
-    local = time.localtime(wall_ns // SECOND_NS)
-    return local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import phloem
 from phloem.shared.forward.entries import Allowance
 from phloem.shared.forward.figures import DeviceStatus, Figures, StreamStatus
+from phloem.shared.leaf.hours import wait_s
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.monitor.process import LinuxProcess
 from phloem.shared.store.log import Damaged
@@ -57,7 +58,7 @@ class Reporter:
         self._sent_before = 0
         self.next_ns = 0
 
-    def due(self, now_ns: int, second_of_day: int) -> DeviceStatus | None:
+    def due(self, now_ns: int, second_of_day: int | None) -> DeviceStatus | None:
         """What is to be told now; None: nothing. ``next_ns`` says when to ask again at the latest."""
         if not self._sender.is_open:
             self._fresh, self.next_ns = True, 0
@@ -96,13 +97,13 @@ class Reporter:
 
     # --- figures -----------------------------------------------------------------------------------------
 
-    def _status(self, now_ns: int, second_of_day: int) -> DeviceStatus:
+    def _status(self, now_ns: int, second_of_day: int | None) -> DeviceStatus:
         streams = {
             name: self._stream(stream, now_ns, second_of_day) for name, stream in self._streams.items()
         }
         return DeviceStatus(streams, self._link(now_ns), self._health(now_ns))
 
-    def _stream(self, stream: "LogStream", now_ns: int, second_of_day: int) -> StreamStatus:
+    def _stream(self, stream: "LogStream", now_ns: int, second_of_day: int | None) -> StreamStatus:
         entry, last = stream.entry, stream.last_seq
         first = max(stream.confirmed + 1, stream.first_seq)
         status = StreamStatus(max(last + 1 - first, 0), 0, 0, last, entry.cls.name.lower(), "")
@@ -115,7 +116,7 @@ class Reporter:
             oldest = None
         if oldest is not None:
             status.age_s = max(self._server.clock.wall_ns() - oldest.ts, 0) // SECOND_NS
-        if not entry.open_at(second_of_day):
+        if second_of_day is not None and wait_s(entry.hours, second_of_day):
             status.waits = "it is not sent at this hour"
         elif self._allowance.wait_ns(entry.cls, now_ns) > 0:
             status.waits = "the link's allowance is used up"

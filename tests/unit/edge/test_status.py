@@ -10,6 +10,7 @@ from phloem.edge.forward.status import IDLE_NS, METERED_IDLE_NS, METERED_NS, MOV
 from phloem.shared.forward.entries import Class, Entry
 from phloem.shared.forward.figures import DeviceStatus, plain
 from phloem.shared.forward.messages import Epoch, Status, encode
+from phloem.shared.leaf.hours import Window
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.store.log import Log
 from phloem.shared.testing import ManualClock
@@ -81,7 +82,7 @@ class FakeStore:
 class Bench:
     """A reporter and what it depends on."""
 
-    def __init__(self, *, metered: bool = False, hours: tuple[tuple[int, int], ...] = ()) -> None:
+    def __init__(self, *, metered: bool = False, hours: tuple[Window, ...] = ()) -> None:
         self.clock = ManualClock()
         self.meter = FakeLinks(metered, bounded=metered)
         self.js = FakeStore()
@@ -177,7 +178,7 @@ def test_each_session_begins_with_all_of_it() -> None:
 
 
 def test_why_it_waits() -> None:
-    bench = Bench(hours=((10, 20),))
+    bench = Bench(hours=(Window(10, 20),))
     bench.store(1)
     status = bench.due()
     assert status is not None
