@@ -64,7 +64,7 @@ class Forwarder:
         self.sender = Sender(
             device, entries, streams, boot=boot, squeeze=self.dictionaries, allowance=allowance
         )
-        self.reporter = Reporter(server, streams, self.sender, allowance, space=space)
+        self.reporter = Reporter(server, self.streams, allowance, space=space)
         self._up, self._down = up_subject(device), down_subject(device)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
@@ -127,7 +127,7 @@ class Forwarder:
 
     def _report(self) -> None:
         """Tell the hub how things are, now and then."""
-        status = self.reporter.due(self._now(), self._second_of_day())
+        status = self.reporter.due(self.sender, self._now(), self._second_of_day())
         if status is not None:
             self._do(self.sender.tell(plain(status)))
 

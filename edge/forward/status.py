@@ -41,26 +41,25 @@ class Reporter:
         self,
         server: "Server",
         streams: "Mapping[str, LogStream]",
-        sender: "Sender",
         allowance: Allowance,
         *,
         space: Space,
     ) -> None:
         self._server = server
         self._streams = streams
-        self._sender = sender
         self._allowance = allowance
         self._space = space
         self._process = LinuxProcess()
         self._fresh = True  # nothing was told in this session
         self._looked_ns = self._told_ns = self._full_ns = 0
         self._told: object = None
-        self._sent_before = 0
+        self._sent = self._sent_before = 0  # parcels
         self.next_ns = 0
 
-    def due(self, now_ns: int, second_of_day: int | None) -> DeviceStatus | None:
+    def due(self, sender: "Sender", now_ns: int, second_of_day: int | None) -> DeviceStatus | None:
         """What is to be told now; None: nothing. ``next_ns`` says when to ask again at the latest."""
-        if not self._sender.is_open:
+        self._sent = sender.sent_parcels
+        if not sender.is_open:
             self._fresh, self.next_ns = True, 0
             return None
         if now_ns < self._looked_ns + SOON_NS and self._looked_ns and not self._fresh:
@@ -77,7 +76,7 @@ class Reporter:
         if send:
             whole = self._fresh or told != self._told or self._metered or now_ns >= self._full_ns + IDLE_NS
             self._fresh, self._told, self._told_ns = False, told, now_ns
-            self._sent_before = self._sender.sent_parcels
+            self._sent_before = self._sent
             if whole:
                 self._full_ns = now_ns
             else:
@@ -90,7 +89,7 @@ class Reporter:
         return self._allowance.metered
 
     def _pause_ns(self) -> int:
-        moves = self._sender.sent_parcels != self._sent_before
+        moves = self._sent != self._sent_before
         if self._metered:
             return METERED_NS if moves else METERED_IDLE_NS
         return MOVING_NS if moves else IDLE_NS

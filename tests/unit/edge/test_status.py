@@ -92,11 +92,11 @@ class Bench:
         server.clock, server.start_ns, server.uplinks = self.clock, 0, []
         server.leafs, server.jetstream = type("FakeLeafs", (), {"meter": self.meter})(), self.js
         streams: Any = {"tele": self.stream}
-        sender: Any = self.sender
-        self.reporter = Reporter(server, streams, sender, self.meter, space=lambda _: (1 << 30, 1 << 40))
+        self.reporter = Reporter(server, streams, self.meter, space=lambda _: (1 << 30, 1 << 40))
 
     def due(self) -> DeviceStatus | None:
-        return self.reporter.due(self.clock.monotonic_ns(), 0)
+        sender: Any = self.sender
+        return self.reporter.due(sender, self.clock.monotonic_ns(), 0)
 
     def store(self, count: int) -> None:
         for _ in range(count):
