@@ -55,6 +55,10 @@ class _Sink:
         """As in ``Sink``: the store has one batch for both, because nothing is handed over in between."""
         self._collector.store.put(self._key(name), msgspec.msgpack.encode(record))
 
+    def forget(self, name: str) -> None:
+        """As in ``Sink``."""
+        self._collector.store.delete(self._key(name))
+
     def expand(self, parcel: Parcel, dictionary: int, before: bytes) -> bytes:
         """As in ``Sink``."""
         return self._collector.dictionaries.expand(parcel, dictionary, before)

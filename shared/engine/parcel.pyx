@@ -231,7 +231,7 @@ cdef class Packer:
             newest = r.ts if index == 0 or r.ts > newest else newest
             index += 1
         if index == 0:
-            return None
+            return Packed(b"", at, 0, 0, tuple(damaged)) if damaged else None
         return Packed(self._columns(index), at, index, newest, tuple(damaged))
 
     cdef bytes _columns(self, uint64_t messages):
