@@ -120,6 +120,8 @@ class Sender:
         self.pace.forgotten()
 
     def _forget_flights(self) -> None:
+        for flight in self._flights:
+            flight.lane.since_ns = 1  # it has waited for company once
         self._flights.clear()
         self._urgent = 0
         self.pace.in_flight = 0
@@ -462,6 +464,12 @@ class Sender:
             if lane.entry.name == name:
                 return lane.next_seq, lane.refused
         return 0, ""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the hub has said where all streams stand, and has everything."""
+        waits = any(lane.waiting or lane.refused or not lane.next_seq for lane in self._lanes)
+        return self._open and not self._flights and not waits
 
     @property
     def is_open(self) -> bool:
