@@ -16,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from phloem.shared.forward.messages import Epoch, Offer
+from phloem.shared.limits import SEQUENCE_MAX
 
 EPOCHS_MAX = 64  # of a stream that a device remembers: what its HELLO has room for
 RECEIVED_MAX = 256  # that a hub does: more, because what it has forgotten it might take a second time
@@ -63,7 +64,7 @@ def resume(offer: Offer, record: Record | None) -> Resumption:
 
 def _after(offer: Offer, i: int, mine: Received, record: Record) -> Resumption:
     noticed = []
-    end = offer.epochs[i + 1].first_seq if i + 1 < len(offer.epochs) else offer.last_seq + 1
+    end = offer.epochs[i + 1].first_seq if i + 1 < len(offer.epochs) else SEQUENCE_MAX  # it goes on meanwhile
     seq = min(mine.upto + 1, end)
     current = record.epochs[-1]
     if current.ident not in {epoch.ident for epoch in offer.epochs} or (current is mine and mine.upto >= end):

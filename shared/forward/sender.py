@@ -269,7 +269,7 @@ class Sender:
 
     def _refused_for_long(self, now_ns: int) -> bool:
         """A refusal ends with a session only, so one is begun when nothing is on its way that it would disturb."""
-        if not any(lane.refused and lane.stream.last_seq > lane.stream.confirmed for lane in self._lanes):
+        if not any(lane.refused for lane in self._lanes):
             return False
         wait = self._helloed_ns + REFUSED_NS - now_ns
         if wait > 0:
