@@ -50,7 +50,8 @@ class LogStream:
         data = system.store.get(self._key)
         before = msgspec.msgpack.decode(data, type=Standing) if data else None
         created, store = self.stream.record.created_ns, system.server.rng.getrandbits(63) | 1
-        return Standing.opened(before, created, now, store, max(log.first_seq, 1), log.last_seq)
+        seqs, streams = (max(log.first_seq, 1), log.last_seq), len(system.server.options.forward)
+        return Standing.opened(before, created, now, store, seqs, max(streams, 1))
 
     def written(self) -> None:
         """To the store, with the next batch."""

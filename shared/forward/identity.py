@@ -18,7 +18,8 @@ import msgspec
 from phloem.shared.forward.messages import Epoch, Offer
 from phloem.shared.limits import SEQUENCE_MAX
 
-EPOCHS_MAX = 64  # of a stream that a device remembers: what its HELLO has room for
+EPOCHS_MAX = 64  # of a stream that a device remembers, if the older ones are confirmed
+EPOCHS_ALL = 4096  # of all its streams, confirmed or not: what a HELLO has room for
 RECEIVED_MAX = 256  # that a hub does: more, because what it has forgotten it might take a second time
 
 
@@ -102,18 +103,20 @@ def epoch_of(epochs: Sequence[Epoch], seq: int) -> int:
     return 0
 
 
-def with_opening(epochs: Sequence[Epoch], fresh: Epoch, *, confirmed: int = 0) -> tuple[Epoch, ...]:
+def with_opening(
+    epochs: Sequence[Epoch], fresh: Epoch, *, confirmed: int = 0, streams: int = 1
+) -> tuple[Epoch, ...]:
     """The list after one more opening.
 
     An epoch in which nothing was stored is replaced, and of those that are confirmed as a whole the oldest are
     forgotten when there are too many. A device that starts again and again without ever reaching its hub confirms
-    none: then the last one, of which the hub cannot have anything either, becomes part of the new one. None that
-    still has something to send is ever forgotten.
+    none: then, after hundreds, the last one, of which the hub will hardly have anything either, becomes part of the
+    new one. None that still has something to send is ever forgotten. ``streams``: how many the device has.
     """
     kept = [epoch for epoch in epochs if epoch.first_seq < fresh.first_seq]
     while len(kept) >= EPOCHS_MAX and kept[1].first_seq <= confirmed + 1:
         kept.pop(0)
-    while len(kept) >= EPOCHS_MAX:
+    while len(kept) >= max(EPOCHS_MAX, EPOCHS_ALL // streams):
         fresh = msgspec.structs.replace(fresh, first_seq=kept.pop().first_seq)
     return (*kept, fresh)
 

@@ -5,6 +5,7 @@ What has been received of a stream is written in the same batch as the messages 
 acknowledgement is an effect that the driver sends when that batch is on the disk.
 """
 
+import re
 from typing import NamedTuple, Protocol
 
 from phloem.shared import limits
@@ -177,6 +178,8 @@ class Receiver:
         return [*effects, Answer(encode(welcome), durable=True)]  # the device gives space back on its word
 
     def _place(self, offer: Offer) -> tuple[Lane, Place]:
+        if wrong := _wrong(offer):
+            return Lane(offer, None, 0, wrong), Place(offer.number, refused=wrong)
         record = self._sink.load(offer.name)
         try:
             self._sink.check(offer)
@@ -343,6 +346,23 @@ class Receiver:
         lane = self.lanes.get(message.number)
         if lane is not None:
             lane.record.clocks = list(message.epochs[-limits.FORWARD_CLOCKS :])
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+def _wrong(offer: Offer) -> str:
+    """What is wrong with an offer; empty: nothing. Names become subjects and keys, numbers have their sizes."""
+    if not _NAME.fullmatch(offer.name):
+        return "a name has letters, digits, - and _"
+    if not offer.epochs or not 0 < offer.store < 1 << 63:
+        return "a stream without identity"
+    seqs = [epoch.first_seq for epoch in offer.epochs]
+    if seqs != sorted(seqs) or any(not 0 < epoch.ident < 1 << 63 for epoch in offer.epochs):
+        return "epochs out of order"
+    if not 1 <= offer.began <= limits.SEQUENCE_MAX or not 1 <= seqs[0] <= seqs[-1] <= limits.SEQUENCE_MAX:
+        return "sequences that no stream has"
+    return ""
 
 
 def _aside(name: str, store: int) -> str:

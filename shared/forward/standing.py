@@ -37,15 +37,23 @@ class Standing(msgspec.Struct, array_like=True):
 
     @classmethod
     def opened(
-        cls, before: Self | None, created_ns: int, fresh: Epoch, store: int, first_seq: int, last_seq: int
+        cls,
+        before: Self | None,
+        created_ns: int,
+        fresh: Epoch,
+        store: int,
+        seqs: tuple[int, int],
+        streams: int,
     ) -> Self:
-        """As it is after one more opening of the stream, whose epoch is ``fresh``; ``store``: identity of a new one."""
+        """As it is after one more opening of the stream, whose epoch is ``fresh``; ``store``: identity of a new one,
+        ``seqs``: first and last of the stream, ``streams``: how many the device forwards."""
+        first_seq, last_seq = seqs
         if before is None or before.created_ns != created_ns:
             return cls(
                 created_ns, store, [msgspec.structs.replace(fresh, first_seq=first_seq)], began=first_seq
             )
         now = msgspec.structs.replace(fresh, first_seq=last_seq + 1)
-        before.epochs = list(with_opening(before.epochs, now, confirmed=before.confirmed))
+        before.epochs = list(with_opening(before.epochs, now, confirmed=before.confirmed, streams=streams))
         return before
 
     # --- what went before it was sent ------------------------------------------------------------------

@@ -19,7 +19,9 @@ def pack(messages: Iterable[tuple[int, int, int]]) -> bytes:
 
 def unpack(columns: bytes) -> list[tuple[int, int, int]]:
     """What was packed."""
-    listed, _ = msgspec.msgpack.decode(columns[: -len(PADDING)], type=tuple[list[tuple[int, int, int]], bytes])
+    listed, _ = msgspec.msgpack.decode(
+        columns[: -len(PADDING)], type=tuple[list[tuple[int, int, int]], bytes]
+    )
     return listed
 
 
@@ -30,7 +32,9 @@ def press(columns: bytes, flags: int, dictionary: int, before: bytes) -> bytes:
 
 def expand(pressed: bytes, flags: int, dictionary: int, before: bytes) -> bytes:
     """The columns."""
-    assert pressed[:4] == _mark(flags, dictionary, before), "expanded with something else: garbage would be stored"
+    assert pressed[:4] == _mark(flags, dictionary, before), (
+        "expanded with something else: garbage would be stored"
+    )
     return pressed[4:] + PADDING
 
 

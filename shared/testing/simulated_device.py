@@ -33,7 +33,8 @@ class SimulatedStream:
         before = msgspec.msgpack.decode(data, type=Standing) if data else None
         log, fresh = self.log, Epoch(device.rng.getrandbits(63) | 1, 1, device.boot)
         store = device.rng.getrandbits(63) | 1
-        self.standing = Standing.opened(before, log.created_ns, fresh, store, log.first_seq, log.last_seq)
+        seqs = (log.first_seq, log.last_seq)
+        self.standing = Standing.opened(before, log.created_ns, fresh, store, seqs, len(device.entries))
         self._written, self._settled_ns = self.standing.confirmed, 0
         self.write()
         self._free()
@@ -226,7 +227,9 @@ class SimulatedDevice:
         self.alive = True
         self.boot += 1
         self._life += 1
-        self.streams = {entry.name: SimulatedStream(self, entry, keep) for entry, keep in self.entries.items()}
+        self.streams = {
+            entry.name: SimulatedStream(self, entry, keep) for entry, keep in self.entries.items()
+        }
         self.squeeze = _Squeeze()
         self.sender = self._sender()
         self._is_up, self._timer_ns, self._begun = False, 0, False

@@ -4,8 +4,7 @@ As the store has it: changes are in order, those of one call of a driver are one
 nothing. A ``kill`` loses what was not handed over, which looks the same.
 """
 
-import copy
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 
 class Kept(NamedTuple):
@@ -23,6 +22,12 @@ class SimulatedLog:
         self.messages: dict[int, Kept] = {}
         self.first_seq = 1
         self.last_seq = 0
+
+    def copied(self) -> "SimulatedLog":
+        """Another one with the same messages."""
+        twin = SimulatedLog(self.created_ns)
+        twin.messages, twin.first_seq, twin.last_seq = dict(self.messages), self.first_seq, self.last_seq
+        return twin
 
     def append(self, message: Kept) -> None:
         """At the end."""
@@ -53,6 +58,14 @@ class State:
         self.pairs: dict[str, bytes] = {}
         self.logs: dict[str, SimulatedLog] = {}
         self.lists: dict[str, list[Any]] = {}
+
+    def copied(self) -> Self:
+        """Another one with the same content."""
+        twin = type(self)()
+        twin.pairs = dict(self.pairs)
+        twin.logs = {name: log.copied() for name, log in self.logs.items()}
+        twin.lists = {name: list(one) for name, one in self.lists.items()}
+        return twin
 
     def apply(self, kind: str, name: str, value: Any) -> None:
         """One change."""
@@ -120,14 +133,14 @@ class SimulatedDisk:
         self._take(min(survive, len(self._pending) - 1))
         self._pending = [[]]
         self.batches = self.synced
-        self.live = copy.deepcopy(self.durable)
+        self.live = self.durable.copied()
 
     def copied(self) -> State:
         """A backup: what is durable now."""
-        return copy.deepcopy(self.durable)
+        return self.durable.copied()
 
     def put_back(self, backup: State) -> None:
         """The disk is as it was."""
-        self.live, self.durable = copy.deepcopy(backup), copy.deepcopy(backup)
+        self.live, self.durable = backup.copied(), backup.copied()
         self._pending = [[]]
         self.batches = self.synced

@@ -1,6 +1,5 @@
 """Stories: what happens to a device and its hub, drawn from a seed; after the last fault everything has to be right."""
 
-import copy
 import random
 from collections.abc import Callable
 
@@ -140,7 +139,9 @@ class Story:
         hub = self._place.hub
         hub.room = self.rng.choice((0, 5, 50))
         self.say(f"{hub.name} has room for {hub.room} messages")
-        self.world.schedule.later(self.rng.randrange(1, 60) * SECOND_NS, lambda: setattr(hub, "room", 1 << 60))
+        self.world.schedule.later(
+            self.rng.randrange(1, 60) * SECOND_NS, lambda: setattr(hub, "room", 1 << 60)
+        )
 
     def hub_refuses(self) -> None:
         hub = self._place.hub
@@ -234,7 +235,7 @@ class Story:
         self.say("the device is cloned")
         disk = world.places[0].device.disk
         twin = Place(world, world._device())
-        twin.device.disk.put_back(copy.deepcopy(disk.durable))
+        twin.device.disk.put_back(disk.durable)
         twin.device.relaxed = world.places[0].device.relaxed
         world.places.append(twin)
         self._boot(twin)
