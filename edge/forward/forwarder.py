@@ -7,7 +7,6 @@ the sender has said it is due.
 """
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -26,6 +25,7 @@ from phloem.shared.forward.messages import (
 )
 from phloem.shared.forward.sender import Bounce, Confirmed, Effect, HubTime, Noticed, Send, Sender
 from phloem.shared.limits import SECOND_NS
+from phloem.shared.server.link_meter import CONTROL
 
 if TYPE_CHECKING:
     import asyncio
@@ -206,15 +206,17 @@ class Forwarder:
     def _do(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Send(data):
+                case Send(data, cls):
                     self._server.kernel.publish(self._account, self._up, body=data)
+                    self._server.leafs.meter.charge(CONTROL if cls is None else cls.name.lower(), len(data))
                 case Confirmed(name, seq):
                     self.streams[name].confirm(seq)
                 case Noticed(name, text):
                     log.warning("%s%s", f"{name}: " if name else "", text)
                 case Bounce(why):
                     log.warning("the link is up and nothing moves (%s); connecting anew", why)
-                    self._server.leafs.bounce(why)
+                    for uplink in self._server.uplinks:
+                        uplink.bounce(why)
                 case HubTime():
                     self.hub_time(effect)
 
@@ -228,8 +230,9 @@ class Forwarder:
         return self._server.rng.getrandbits(32) | 1
 
     def _second_of_day(self) -> int | None:
-        """Of the system's time zone."""
-        return second_of_day(self._server.clock.wall_ns())
+        """As the link's own hours count it."""
+        when = self._server.leafs.meter.when()
+        return when.second if when.trusted else None
 
     def _wake(self, wait_ns: int) -> None:
         self._wake_at(self._now() + wait_ns)
@@ -241,9 +244,3 @@ class Forwarder:
             self._timer.cancel()
         self._timer_ns = ns
         self._timer = self._server.call_later(max(ns - self._now(), 0) / SECOND_NS, self._due)
-
-
-def second_of_day(wall_ns: int) -> int:
-    """Seconds since midnight in the system's time zone."""
-    local = time.localtime(wall_ns // SECOND_NS)
-    return local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec

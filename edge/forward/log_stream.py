@@ -99,7 +99,7 @@ class LogStream:
             packed = self._packer.pack(start, end, size, live_ns) if end >= start else None
         if packed is None:
             return None
-        return Packed(packed.columns, packed.next_seq, packed.messages, packed.newest_ts)
+        return Packed(packed.columns, packed.next_seq, packed.messages, packed.newest_ts, packed.size)
 
     def hole(self, seq: int) -> tuple[int, int] | None:
         """What is known to be lost."""

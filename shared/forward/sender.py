@@ -375,7 +375,7 @@ class Sender:
                 packed = stream.pack(lane.next_seq, end, self._columns_wanted(), self._live_ns)
             if hole := stream.hole(lane.next_seq):  # met in packing
                 upto = min(upto, hole[0] - 1)
-        effects, flags, columns = self._pressed(lane, packed.columns)
+        effects, flags, columns = self._pressed(lane, packed.columns, packed.size)
         if packed.newest_ts < self._live_ns:
             flags |= HISTORICAL
         more = packed.next_seq <= stream.last_seq
@@ -392,7 +392,7 @@ class Sender:
         effects.append(self._leaves(lane, encode_parcel(parcel), packed.next_seq - 1, now_ns, timed=timed))
         return effects
 
-    def _pressed(self, lane: Lane, columns: bytes) -> tuple[list[Effect], int, bytes]:
+    def _pressed(self, lane: Lane, columns: bytes, size: int) -> tuple[list[Effect], int, bytes]:
         """Effects that come before the parcel, flags, and what is sent for its columns."""
         effects: list[Effect] = []
         flags = self._help_for(lane, columns)
@@ -402,7 +402,7 @@ class Sender:
         flags |= ZSTD
         if len(pressed) >= len(columns):
             flags, pressed = 0, columns
-        self._ratio += (len(pressed) / len(columns) - self._ratio) / 8
+        self._ratio += (len(pressed) / max(size, 1) - self._ratio) / 8
         lane.history = history(lane.history, columns, flags)
         return effects, flags, pressed
 

@@ -7,12 +7,13 @@ from phloem.shared.forward.messages import Epoch
 
 
 class Packed(NamedTuple):
-    """Columns of messages from one sequence to before another; ``size`` is that of the columns, not compressed."""
+    """Columns of messages from one sequence to before another."""
 
     columns: bytes
     next_seq: int
     messages: int
     newest_ts: int
+    size: int  # what ``pack`` counted
 
 
 class Stream(Protocol):

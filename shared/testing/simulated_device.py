@@ -106,7 +106,7 @@ class SimulatedStream:
             if bytes_ >= size:
                 end = seq
                 break
-        return Packed(pack(found), end + 1, len(found), 0) if found else None
+        return Packed(pack(found), end + 1, len(found), 0, bytes_) if found else None
 
     def hole(self, seq: int) -> tuple[int, int] | None:
         """As in ``Stream``."""

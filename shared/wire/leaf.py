@@ -1,7 +1,7 @@
 """What the ends of a leaf link say about themselves: the hub's INFO and the leaf's CONNECT (wire 2.2, 2.3).
 
 Field order is nats-server's. What has its default is left out when encoding, except where the peer insists:
-``leafnode_urls`` is an array even when empty, because its absence means "not a leafnode port".
+``leafnode_urls`` is an array even when empty: leafs older than 2.15 take its absence for another port.
 """
 
 from typing import Annotated
@@ -23,6 +23,15 @@ class SubjectRules(msgspec.Struct, frozen=True, omit_defaults=True):
 
     allow: tuple[str, ...] | None = None
     deny: tuple[str, ...] | None = None
+
+
+class Extras(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """What the two ends tell each other if they are phloem: the key ``phloem`` of INFO and CONNECT. nats-server skips
+    what it does not know, and so does phloem: newer versions may say more."""
+
+    version: str = ""
+    ping_interval_ns: _Unsigned = 0  # of whoever says it: the peer asks later, and so is asked first
+    metered: bool = False  # an idle connection is not probed, from neither end
 
 
 class LeafInfo(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -56,6 +65,7 @@ class LeafInfo(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     import_: SubjectRules | None = msgspec.field(default=None, name="import")
     export: SubjectRules | None = None
     leafnode_urls: tuple[str, ...] | None = None
+    phloem: Extras | None = None
 
 
 class LeafConnect(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -84,6 +94,7 @@ class LeafConnect(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True)
     account: str = ""  # nobody may choose an account this way
     remote_account: str = ""
     protocol: int = 0
+    phloem: Extras | None = None
 
 
 def decode_leaf_info(body: bytes) -> LeafInfo:

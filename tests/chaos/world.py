@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from phloem.shared.forward.entries import Class, Entry
 from phloem.shared.forward.identity import epoch_of
+from phloem.shared.leaf.hours import Window
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.testing.schedule import Schedule
 from phloem.shared.testing.simulated_device import SimulatedDevice
@@ -103,7 +104,7 @@ class World:
 
     def _entries(self) -> dict[Entry, int]:
         rng = self.rng
-        hours = ((79_200, 21_600),) if rng.random() < 0.1 else ()
+        hours = (Window(79_200, 21_600),) if rng.random() < 0.1 else ()
         made = {
             Entry(name="tele", stream="T", hours=hours, linger_ns=rng.choice((0, 0, 2 * SECOND_NS))): 0,
             Entry(name="alarm", stream="A", cls=Class.ALARM): rng.choice((0, -1)),

@@ -6,9 +6,16 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phloem.shared.forward.identity import EPOCHS_ALL, EPOCHS_MAX, Received, Record, epoch_of, recorded
+from phloem.shared.forward.identity import (
+    EPOCHS_ALL,
+    EPOCHS_MAX,
+    Received,
+    Record,
+    epoch_of,
+    recorded,
+    with_opening,
+)
 from phloem.shared.forward.identity import resume as resumed
-from phloem.shared.forward.identity import with_opening
 from phloem.shared.forward.messages import Epoch, Offer
 
 STORE = 7

@@ -79,9 +79,7 @@ class Pair:
 
     @property
     def gaps(self) -> list[tuple[int, int, str]]:
-        return [
-            (one.first, one.last, one.reason) for one in self.hub.disk.durable.lists.get("gaps/dev1", [])
-        ]
+        return [(one.first, one.last, one.reason) for one in self.hub.disk.durable.lists.get("gaps/dev1", [])]
 
     def sent(self, kind: type) -> list[object]:
         return [message for _, message in self.said if isinstance(message, kind)]
