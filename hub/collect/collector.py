@@ -75,6 +75,10 @@ class _Sink:
         """As in ``Sink``: the store has one batch for both, because nothing is handed over in between."""
         self._collector.store.put(self._key(name), msgspec.msgpack.encode(record))
 
+    def forget(self, name: str) -> None:
+        """As in ``Sink``."""
+        self._collector.store.delete(self._key(name))
+
     def expand(self, parcel: Parcel, dictionary: int, before: bytes) -> bytes:
         """As in ``Sink``."""
         return self._collector.dictionaries.expand(parcel, dictionary, before)
@@ -310,7 +314,7 @@ class Collector:
                     duplicates=sum(lane.record.duplicates for lane in lanes),
                     missing=sum(lane.record.missing for lane in lanes),
                     backlog=device.left(),
-                    paused=sum(lane.paused for lane in lanes),
+                    paused=sum(lane.paused is not None for lane in lanes),
                     refused=sum(bool(lane.refused) for lane in lanes),
                     copies=device.clone is not None,
                 )

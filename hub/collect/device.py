@@ -298,7 +298,7 @@ class Device:
         if lane.refused:
             return ledger.REFUSED, lane.refused
         if lane.paused:
-            return ledger.PAUSED, lane.why
+            return ledger.PAUSED, printable(lane.paused.why)
         if flow.waits and left:
             return ledger.WAITING, flow.waits
         return ledger.FLOWING, ""

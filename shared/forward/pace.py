@@ -63,6 +63,12 @@ class Pace:
             target = max(target, self.window + size)
         self.window = min(max(target, WINDOW_MIN), WINDOW_MAX)
 
+    def shrunk(self) -> None:
+        """Nothing came back for long: whatever was believed of the link, less is tried."""
+        self.window = max(self.window // 2, WINDOW_MIN)
+        self._rates.clear()
+        self.rate = 0.0
+
     def forgotten(self) -> None:
         """The link is gone, and all that was on its way with it."""
         self.__init__()  # type: ignore[misc]
