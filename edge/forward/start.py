@@ -42,7 +42,6 @@ class Metered:
 
     def __init__(self, server: "Server") -> None:
         self._meter = server.leafs.meter
-        self.metered = server.options.phloem.link.metered
 
     def wait_ns(self, cls: Class, _now_ns: int) -> int:
         """As in ``Allowance``."""

@@ -86,7 +86,7 @@ class Reporter:
 
     @property
     def _metered(self) -> bool:
-        return self._allowance.metered
+        return self._server.options.phloem.link.metered
 
     def _pause_ns(self) -> int:
         moves = self._sent != self._sent_before

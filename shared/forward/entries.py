@@ -33,9 +33,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Allowance(Protocol):
-    """What a metered link grants. ``metered``: bytes cost something, and nothing is said that need not be."""
-
-    metered: bool
+    """What a metered link grants."""
 
     def wait_ns(self, cls: Class, now_ns: int) -> int:
         """0: may be sent now; else how long to wait before asking again."""

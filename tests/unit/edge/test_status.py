@@ -12,6 +12,9 @@ from phloem.shared.forward.figures import DeviceStatus, plain
 from phloem.shared.forward.messages import Epoch, Status, encode
 from phloem.shared.leaf.hours import Window
 from phloem.shared.limits import SECOND_NS
+from phloem.shared.server.options import Options
+from phloem.shared.server.options_link import LinkOptions
+from phloem.shared.server.options_phloem import PhloemOptions
 from phloem.shared.store.log import Log
 from phloem.shared.testing import ManualClock
 
@@ -53,7 +56,6 @@ class FakeSender:
 
 @dataclass
 class FakeLinks:
-    metered: bool = False
     bounded: bool = False
     used_up: str = ""
 
@@ -84,12 +86,13 @@ class Bench:
 
     def __init__(self, *, metered: bool = False, hours: tuple[Window, ...] = ()) -> None:
         self.clock = ManualClock()
-        self.meter = FakeLinks(metered, bounded=metered)
+        self.meter = FakeLinks(bounded=metered)
         self.js = FakeStore()
         self.sender = FakeSender()
         self.stream = FakeStream(Entry(name="tele", stream="T", hours=hours))
         server: Any = type("FakeServer", (), {})()
         server.clock, server.start_ns, server.uplinks = self.clock, 0, []
+        server.options = Options(phloem=PhloemOptions(link=LinkOptions(metered=metered)))
         server.leafs, server.jetstream = type("FakeLeafs", (), {"meter": self.meter})(), self.js
         streams: Any = {"tele": self.stream}
         self.reporter = Reporter(server, streams, self.meter, space=lambda _: (1 << 30, 1 << 40))
