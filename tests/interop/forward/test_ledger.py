@@ -282,8 +282,8 @@ async def test_a_full_disk_pauses_and_goes_on_by_itself(
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        (offer("a.b"), "is not the name of an entry"),
-        (offer("*"), "is not the name of an entry"),
+        (offer("a.b"), "name"),
+        (offer("*"), "name"),
         (offer(to="OTHER"), "fleet { make } does not have its name"),
         (offer(to="MINE"), "is not for fleet.tele.>"),
         (offer(to="KV_bucket"), "is not for fleet.tele.>"),
