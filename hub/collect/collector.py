@@ -46,6 +46,7 @@ log = logging.getLogger("phloem.fleet")
 UP = b"$PHL.UP.*"
 KEY = b"fr/"
 ORIGIN = b"Phloem-Origin: "
+UNPACKERS = 256
 LOOKS = 1000  # devices whose rates are looked at in a second; with more, each has its turn less often
 SETTLE_TICKS = 10  # what changes only because time has passed is looked at so often
 
@@ -56,7 +57,6 @@ class _Sink:
     def __init__(self, collector: "Collector", device: str) -> None:
         self._collector = collector
         self._device = device
-        self._unpackers: dict[str, tuple[Stream, Unpacker]] = {}
         self._newest: dict[str, tuple[Stream, int]] = {}  # the last message that was stored
 
     def check(self, offer: Offer) -> None:
@@ -88,14 +88,11 @@ class _Sink:
     ) -> Stored:
         """As in ``Sink``."""
         stream = self._collector.streams.of(offer)
-        known = self._unpackers.get(offer.name)
-        if known is None or known[0] is not stream:
-            prefix = f"fleet.{offer.name}.{self._device}.".encode()
-            known = self._unpackers[offer.name] = (stream, Unpacker(stream.engine, prefix))
+        unpacker = self._collector.unpacker(stream, f"fleet.{offer.name}.{self._device}.")
         origin = f"{text_of(offer.store.to_bytes(8), 11)}.{text_of(epoch.ident.to_bytes(8), 11)}".encode()
         shift, words = _time_of(clock)
         try:
-            done = known[1].store(
+            done = unpacker.store(
                 columns,
                 parcel.from_seq,
                 parcel.next_seq,
@@ -154,12 +151,23 @@ class Collector:
         self.streams = FleetStreams(home)
         self.dictionaries = Dictionaries(self.store)
         self.devices: dict[str, Device] = {}
+        self._unpackers: dict[str, tuple[Stream, Unpacker]] = {}  # those that were used last
         self._owed: set[str] = set()  # devices to which an acknowledgement is due
         self._moving: dict[str, None] = {}  # devices whose rates are not 0, whose turn it is first
         self._ticks = 0
         self.ledger = Ledger(home, server.clock.monotonic_ns())
         self._sub = server.kernel.subscribe(home.kernel_account, UP, None, self._heard)
         self._timer = server.call_later(1, self._due)
+
+    def unpacker(self, stream: "Stream", prefix: str) -> Unpacker:
+        """For a device's messages. Only some are kept: each has buffers of several kilobytes."""
+        known = self._unpackers.pop(prefix, None)
+        if known is None or known[0] is not stream:
+            known = (stream, Unpacker(stream.engine, prefix.encode()))
+        self._unpackers[prefix] = known
+        if len(self._unpackers) > UNPACKERS:
+            del self._unpackers[next(iter(self._unpackers))]
+        return known[1]
 
     # --- what happens ------------------------------------------------------------------------------------
 
