@@ -5,7 +5,7 @@ KERNEL := $(wildcard shared/*/*.pyx shared/*/*.pxd shared/*/*.pxi)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test check unit test-long fuzz soak links test-durability bench wheel clean
+.PHONY: help dev demo test check unit test-long fuzz soak links test-durability chaos bench wheel clean
 
 help:                 ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -51,6 +51,9 @@ links: dev            ## JetStream over leaf links in every pairing with nats-se
 
 test-durability: dev  ## thousands of power cuts, and kills under load; ARGS="--cuts 20000 --kills 1000"
 	@$(BIN)/python -m tests.durability $(ARGS)
+
+chaos: dev            ## edges and hubs to which everything happens, simulated and real; ARGS="--seed 7 --stories 20"
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: dev            ## the table of ratios beside nats-server
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -45,6 +45,7 @@ class Edge(Server):
     plan_bytes_max: ClassVar[int] = PLAN_BYTES
     generation_bytes: ClassVar[int] = limits.GENERATION_BYTES_EDGE
     serves_serial_ports: ClassVar[bool] = True
+    forwards: ClassVar[bool] = True
     keeps_twin: ClassVar[bool] = True
 
     def __init__(

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,10 @@ async def hub(folder: Path, port: int = -1) -> AsyncIterator[Hub]:
 
 
 @contextlib.asynccontextmanager
-async def edge(folder: Path, port: int, forward: dict[str, Any]) -> AsyncIterator[Edge]:
+async def edge(
+    folder: Path, port: int, forward: dict[str, Any], streams: Sequence[str] = ()
+) -> AsyncIterator[Edge]:
+    """``streams`` are made before, with subjects ``r.>``."""
     config = {
         "server_name": "dev1",
         "listen": "127.0.0.1:-1",
@@ -37,6 +40,12 @@ async def edge(folder: Path, port: int, forward: dict[str, Any]) -> AsyncIterato
         "jetstream": {"store_dir": str(folder / "edge"), "domain": "dev1"},
         "forward": forward,
     }
+    if streams:
+        async with Edge({**config, "forward": {}}) as server:
+            client = await server.connect()
+            for name in streams:
+                await client.jetstream().add_stream(name=name, subjects=["r.>"])
+            await client.close()
     async with Edge(config) as server:
         yield server
 
