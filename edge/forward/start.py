@@ -10,10 +10,11 @@ import msgspec
 
 from phloem.edge.forward.forwarder import Forwarder
 from phloem.edge.forward.log_stream import LogStream
+from phloem.edge.forward.publisher import Publisher
 from phloem.edge.forward.settings import entry_of, keep_of
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
 from phloem.shared.errors import ConfigError
-from phloem.shared.forward.entries import Class
+from phloem.shared.forward.entries import Class, Entry
 from phloem.shared.forward.messages import Epoch
 from phloem.shared.jetstream.errors import ApiError
 from phloem.shared.server.jetstream.api import Request
@@ -38,21 +39,34 @@ class Unmetered:
         return 0
 
 
-def start(server: "Server") -> list[Forwarder]:
-    """Everything in ``forward``. Raises ConfigError."""
+def start(server: "Server") -> tuple[list[Forwarder], list[Publisher]]:
+    """Everything in ``forward``: what sends it to a hub of phloem's, and what publishes it to any other. Raises
+    ConfigError."""
     blocks: dict[str, list[Forward]] = {}
     for block in server.options.forward:
         blocks.setdefault(block.account or GLOBAL_ACCOUNT, []).append(block)
-    return [_forwarder(server, account, mine) for account, mine in blocks.items()]
+    to = server.options.phloem.forward_to
+    forwarders, publishers = [], []
+    for account, mine in blocks.items():
+        boot = boot_number()
+        streams, entries = _streams(server, account, mine, boot)
+        if to != "jetstream":
+            forwarders.append(Forwarder(server, account, streams, entries, boot=boot, allowance=Unmetered()))
+        if to != "phloem":
+            publishers.append(
+                Publisher(server, account, streams, entries, allowance=Unmetered(), auto=to == "auto")
+            )
+    return forwarders, publishers
 
 
-def _forwarder(server: "Server", account: str, blocks: "list[Forward]") -> Forwarder:
+def _streams(
+    server: "Server", account: str, blocks: "list[Forward]", boot: int
+) -> tuple[dict[str, LogStream], list[Entry]]:
     js = server.jetstream
     assert js is not None
     home = js.accounts.get(account)
     if home is None:
         raise ConfigError(f'forward "{blocks[0].name}": account "{account}" has no JetStream')
-    boot = boot_number()
     clock = server.clock
     now = Epoch(server.rng.getrandbits(63) | 1, 1, boot, clock.wall_ns() - clock.monotonic_ns())
     streams, entries = {}, []
@@ -61,7 +75,7 @@ def _forwarder(server: "Server", account: str, blocks: "list[Forward]") -> Forwa
         stream = home.streams.get(entry.stream) or _made(home, block, entry.stream)
         streams[entry.name] = LogStream(entry, stream, keep_of(block), now)
         entries.append(entry)
-    return Forwarder(server, account, streams, entries, boot=boot, allowance=Unmetered())
+    return streams, entries
 
 
 def _made(home: "AccountJetStream", block: "Forward", name: str) -> "Stream":

@@ -29,6 +29,7 @@ class Link:
         "name",
         "nonce",
         "outgoing",
+        "peer_max_payload",
         "port",
         "reached",
         "secured",
@@ -58,6 +59,7 @@ class Link:
         self.cluster = ""  # the peer's cluster name; while the link is up, an origin is taken for it
         self.spoke = False  # the peer is the hub
         self.isolated = False
+        self.peer_max_payload = 0  # bytes of a message; 0: the peer did not say
         self.up = False
         self.admitted = False  # it has been up
         self.key: LinkKey | None = None
