@@ -132,14 +132,14 @@ class LogStream:
                 return self._unreadable(damage.seq, end)
             if found is None:
                 return Taken(items, end + 1)
-            item = Item(*found)
+            seq, ts, subject, header, payload = found
             if not items:
-                early = item.ts < live_ns
-            elif (item.ts < live_ns) != early:
-                return Taken(items, item.seq)
-            items.append(item)
-            size -= len(item.subject) + len(item.header) + len(item.payload) + OVERHEAD
-            start = item.seq + 1
+                early = ts < live_ns
+            elif (ts < live_ns) != early:
+                return Taken(items, seq)
+            items.append(found)
+            size -= len(subject) + len(header) + len(payload) + OVERHEAD
+            start = seq + 1
         return Taken(items, start)
 
     def _unreadable(self, seq: int, end: int) -> Taken:

@@ -8,15 +8,26 @@ from typing import NamedTuple, Protocol
 from phloem.shared.forward.hub_stream import GAP_TOKEN, identity_text
 from phloem.shared.forward.identity import epoch_of
 from phloem.shared.forward.messages import Epoch
-from phloem.shared.forward.wrap import HEADER_MAX, HISTORICAL_LINE, Item, Out, time_of, with_origin
+from phloem.shared.forward.wrap import (
+    FIRST_LINE,
+    HEADER_MAX,
+    HISTORICAL_LINE,
+    Item,
+    Out,
+    lines_of,
+    origin_line,
+    time_of,
+)
 
-LINES_MAX = 512  # bytes that a group's lines may have in a message, beside subjects
+LINES_MAX = 256  # bytes that a group's lines may have in a message, beside subjects
+UNUSED = 190  # of it, in most messages
+Part = tuple[int, bytes, bytes, bytes]  # sequence, subject, header without its end, payload
 
 
 class Taken(NamedTuple):
     """Messages, and from where it goes on behind them. ``damaged``: so many cannot be read; no messages then."""
 
-    items: list[Item]
+    items: Sequence[Item]
     next_seq: int
     damaged: int = 0
 
@@ -50,40 +61,40 @@ class Stream(Protocol):
 
 
 class Bounds(NamedTuple):
-    """Of a group (``messages``, ``size``), and of one message of it as the hub's stream counts (``message``) and as
-    ``Out.size`` does (``out``)."""
+    """Of a group (``messages``, ``size``), and of one message of it as the hub's stream counts (``message``)."""
 
     messages: int
     size: int
     message: int
-    out: int
 
 
 class Made(NamedTuple):
-    """Everything up to ``upto`` is in ``outs``, or at the hub, or there never was anything. Headers have no end yet."""
+    """Everything up to ``upto`` is in ``parts``, or at the hub, or there never was anything."""
 
-    outs: list[Out]
-    seqs: list[int]
+    parts: list[Part]
     upto: int
+    size: int  # of all parts
+    largest: int  # of one, as Bounds has it
     noticed: tuple[str, ...] = ()
 
 
 class Grouping:
-    """Makes groups of one stream; ``prefix`` comes before subjects, ``live_ns`` is the wall time from which on messages
-    are not history."""
+    """Makes groups of one stream; ``prefix`` comes before subjects."""
 
     def __init__(self, stream: Stream, prefix: str) -> None:
         self._stream = stream
         self._prefix = prefix.encode()
         self._pattern = self._prefix + b">"
-        self._outs: list[Out] = []
-        self._seqs: list[int] = []
+        self._parts: list[Part] = []
+        self._size = self._largest = 0
         self._noticed: list[str] = []
 
     def make(self, start: int, bounds: Bounds, have: frozenset[int], live_ns: int, wall_ns: int) -> Made:
-        """The next messages from ``start`` on, without those that the hub has."""
+        """The next messages from ``start`` on, without those that the hub has; ``live_ns`` is the wall time from which
+        on messages are not history."""
         stream = self._stream
-        self._outs, self._seqs, self._noticed = [], [], []
+        self._parts, self._noticed = [], []
+        self._size = self._largest = 0
         if start < stream.first_seq:
             count, reason = stream.lost(start, stream.first_seq - 1)
             self._gap(start, stream.first_seq - 1, count, reason, wall_ns)
@@ -93,43 +104,41 @@ class Grouping:
         end = stream.last_seq
         if i + 1 < len(epochs):
             end = min(end, epochs[i + 1].first_seq - 1)
-        if start > end or bounds.messages <= len(self._outs):
+        if start > end or bounds.messages <= len(self._parts):
             return self._made(start - 1)
-        taken = stream.take(start, end, bounds.messages - len(self._outs), bounds.size, live_ns)
+        taken = stream.take(start, end, bounds.messages - len(self._parts), bounds.size, live_ns)
         if taken.damaged:
-            self._gap(
-                start, taken.next_seq - 1, taken.damaged, stream.lost(start, taken.next_seq - 1)[1], wall_ns
-            )
-        self._items(taken.items, epochs[i], bounds, have, live_ns, wall_ns)
+            reason = stream.lost(start, taken.next_seq - 1)[1]
+            self._gap(start, taken.next_seq - 1, taken.damaged, reason, wall_ns)
+        if taken.items:
+            items = [item for item in taken.items if item[0] not in have] if have else taken.items
+            self._items(items, epochs[i], bounds, wall_ns, historical=taken.items[0][1] < live_ns)
         return self._made(taken.next_seq - 1)
 
     def _made(self, upto: int) -> Made:
-        return Made(self._outs, self._seqs, upto, tuple(self._noticed))
+        return Made(self._parts, upto, self._size, self._largest, tuple(self._noticed))
 
     def _items(
-        self,
-        items: list[Item],
-        epoch: Epoch,
-        bounds: Bounds,
-        have: frozenset[int],
-        live_ns: int,
-        wall_ns: int,
+        self, items: Sequence[Item], epoch: Epoch, bounds: Bounds, wall_ns: int, *, historical: bool
     ) -> None:
+        """The loop that each message goes through."""
         shift, clock = time_of(epoch)
-        origin = self._origin(epoch)
+        line = origin_line(self._origin(epoch), clock) + (HISTORICAL_LINE if historical else b"")
+        prefix, pattern, add = self._prefix, len(self._pattern) + LINES_MAX, self._parts.append
+        total = largest = 0
         for seq, ts, subject, header, payload in items:
-            if seq in have:
-                continue
-            lines = with_origin(header, origin, seq, ts + shift, clock)
-            if ts < live_ns:
-                lines += HISTORICAL_LINE
-            out = Out(self._prefix + subject, b"", lines, payload)
-            size = len(lines) + LINES_MAX + len(self._pattern)
-            if size > HEADER_MAX or size + len(payload) > bounds.message or out.size > bounds.out:
+            lines = line % (lines_of(header) if header else FIRST_LINE, seq, max(ts + shift, 0))
+            headers = len(lines) + pattern
+            size = headers + len(payload)
+            if headers > HEADER_MAX or size > bounds.message:
                 self._gap(seq, seq, 1, "larger than the hub's stream takes", wall_ns)
                 continue
-            self._outs.append(out)
-            self._seqs.append(seq)
+            total += size - UNUSED
+            if size > largest:
+                largest = size
+            add((seq, prefix + subject, lines, payload))
+        self._size += total
+        self._largest = max(self._largest, largest)
 
     def _origin(self, epoch: Epoch) -> bytes:
         return f"{identity_text(self._stream.store)}.{identity_text(epoch.ident)}".encode()
@@ -138,10 +147,10 @@ class Grouping:
         epochs = self._stream.epochs
         epoch = epochs[epoch_of(epochs, last)]
         shift, clock = time_of(epochs[-1])
-        header = with_origin(b"", self._origin(epoch), last, wall_ns + shift, clock)
+        header = origin_line(self._origin(epoch), clock) % (FIRST_LINE, last, max(wall_ns + shift, 0))
         text = json.dumps({"first": first, "last": last, "count": count, "reason": reason}).encode()
-        self._outs.append(Out(self._prefix + GAP_TOKEN.encode(), b"", header, text))
-        self._seqs.append(last)
+        self._parts.append((last, self._prefix + GAP_TOKEN.encode(), header, text))
+        self._size += len(header) + len(text) + LINES_MAX - UNUSED
         self._noticed.append(f"{count} messages will not come, {first} to {last}: {reason}")
 
     # --- what makes a group of them ------------------------------------------------------------------------
@@ -149,36 +158,31 @@ class Grouping:
     def batch(self, made: Made, stream: str, hub_seq: int, batch: bytes, token: bytes) -> list[Out]:
         """All or none, and only if the device's last message at the hub is ``hub_seq``. The first one's answer tells
         early that it cannot be, the last one's that it is stored."""
-        outs, n = made.outs, len(made.outs)
+        parts, n = made.parts, len(made.parts)
         expected = (
             b"\r\nNats-Expected-Stream: %b\r\nNats-Expected-Last-Subject-Sequence: %d"
-            b"\r\nNats-Expected-Last-Subject-Sequence-Subject: %b" % (stream.encode(), hub_seq, self._pattern)
+            b"\r\nNats-Expected-Last-Subject-Sequence-Subject: %b\r\n\r\n"
+            % (stream.encode(), hub_seq, self._pattern)
         )
         if n == 1:
-            one = outs[0]
-            return [Out(one.subject, token + b".1", one.header + expected + b"\r\n\r\n", one.payload)]
-        lines = b"\r\nNats-Batch-Id: %b\r\nNats-Batch-Sequence: " % batch
-        posted = [
-            Out(subject, b"", b"%b%b%d\r\n\r\n" % (header, lines, i), payload)
-            for i, (subject, _, header, payload) in enumerate(outs, 1)
+            _, subject, header, payload = parts[0]
+            return [(subject, token + b".1", header + expected, payload)]
+        lines = b"%b\r\nNats-Batch-Id: " + batch + b"\r\nNats-Batch-Sequence: %d\r\n\r\n"
+        outs = [
+            (subject, b"", lines % (header, i), payload)
+            for i, (_, subject, header, payload) in enumerate(parts, 1)
         ]
-        first, last = posted[0], posted[-1]
-        posted[0] = first._replace(token=token + b".1", header=first.header[:-4] + expected + b"\r\n\r\n")
-        posted[-1] = last._replace(
-            token=token + b".%d" % n, header=last.header[:-4] + b"\r\nNats-Batch-Commit: 1\r\n\r\n"
-        )
-        return posted
+        subject, _, header, payload = outs[0]
+        outs[0] = subject, token + b".1", header[:-4] + expected, payload
+        subject, _, header, payload = outs[-1]
+        outs[-1] = subject, token + b".%d" % n, header[:-4] + b"\r\nNats-Batch-Commit: 1\r\n\r\n", payload
+        return outs
 
     def with_ids(self, made: Made, token: bytes) -> list[Out]:
         """Each by itself, told apart by an id."""
-        epochs, store = self._stream.epochs, self._stream.store
-        posted = []
-        for i, ((subject, _, header, payload), seq) in enumerate(zip(made.outs, made.seqs, strict=True), 1):
-            epoch = epochs[epoch_of(epochs, seq)]
-            line = b"\r\nNats-Msg-Id: %b.%b.%d\r\n\r\n" % (
-                identity_text(store).encode(),
-                identity_text(epoch.ident).encode(),
-                seq,
-            )
-            posted.append(Out(subject, token + b".%d" % i, header + line, payload))
-        return posted
+        epochs, outs = self._stream.epochs, []
+        for i, (seq, subject, header, payload) in enumerate(made.parts, 1):
+            origin = self._origin(epochs[epoch_of(epochs, seq)])
+            line = b"%b\r\nNats-Msg-Id: %b.%d\r\n\r\n" % (header, origin, seq)
+            outs.append((subject, b"%b.%d" % (token, i), line, payload))
+        return outs

@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 
 from phloem.shared.forward import grouping
 from phloem.shared.forward.entries import Allowance, Class, Entry, Turn, in_order
-from phloem.shared.forward.grouping import Bounds, Grouping
+from phloem.shared.forward.grouping import Bounds, Grouping, Made
 from phloem.shared.forward.hub_stream import (
     BATCH_INCOMPLETE,
     BATCH_OFF,
@@ -51,6 +51,8 @@ from phloem.shared.wire.subjects import matches
 
 BATCH_MAX = 1000  # messages; nats-server's limit unless it is told otherwise
 IDS_MAX = 256  # messages of a group without a batch
+AHEAD_MIN = 500  # messages that wait, so that making a group ahead is worth it
+SIZE_MAX = 1 << 30  # of one message, when nobody says less
 RETRY_NS = SECOND_NS // 5  # after a conflict that time resolves
 PAUSE_NS = 5 * SECOND_NS  # for a stream that cannot take anything now
 REFUSED_NS = 30 * SECOND_NS  # until somebody changes something
@@ -142,8 +144,9 @@ class _Lane:
         self.hub_seq = 0  # of the device's last message there
         self.have: frozenset[int] = frozenset()  # of these sequences the hub has the message already
         self.group: _Group | None = None
+        self.ahead: Made | None = None  # what goes next
         self.count_max = BATCH_MAX
-        self.size_max = 1 << 30  # of one message
+        self.size_max = SIZE_MAX  # of one message
         self.conflicts = 0
 
     @property
@@ -203,7 +206,7 @@ class Publisher:
     def _reset(self, lane: _Lane) -> None:
         if lane.group is not None:
             self.rounds.forgotten(lane.group.size)
-        lane.step, lane.group, lane.standing = Step.WAIT, None, None
+        lane.step, lane.group, lane.standing, lane.ahead = Step.WAIT, None, None, None
         lane.deadline_ns = 0
         lane.serial += 1
 
@@ -378,6 +381,8 @@ class Publisher:
         if not self._up:
             return effects
         for lane in self._lanes:
+            if lane.step is Step.FLIGHT:
+                self._prepare(lane, wall_ns)
             if lane.deadline_ns and now_ns >= lane.deadline_ns:
                 effects += self._late(lane, now_ns)
             if lane.step is Step.WAIT:
@@ -427,10 +432,11 @@ class Publisher:
         return lane.since_ns + lane.entry.linger_ns - now_ns
 
     def _group(self, lane: _Lane, room: int, now_ns: int, wall_ns: int) -> list[Effect]:
-        made = lane.grouping.make(lane.next_seq, self._bounds(lane, room), lane.have, self._live_ns, wall_ns)
+        made = lane.ahead or self._made(lane, room, wall_ns)
+        lane.ahead = None
         effects: list[Effect] = [Noticed(lane.entry.name, text) for text in made.noticed]
         lane.next_seq = max(made.upto + 1, lane.next_seq)
-        if not made.outs:  # nothing of it is to be sent
+        if not made.parts:  # nothing of it is to be sent
             lane.acked_seq = lane.next_seq - 1
             self._wake_at(now_ns + 1)
             return [*effects, *self._confirmed(lane)]
@@ -441,25 +447,32 @@ class Publisher:
             outs = lane.grouping.batch(made, lane.entry.to, lane.hub_seq, ident, token)
         else:
             outs = lane.grouping.with_ids(made, token)
-        largest = max(out.size for out in made.outs)
-        self._posted(lane, outs, made.upto, largest, now_ns)
+        self._posted(lane, made, now_ns)
         return [*effects, Post(outs, lane.entry.cls)]
 
-    def _bounds(self, lane: _Lane, room: int) -> Bounds:
+    def _made(self, lane: _Lane, room: int, wall_ns: int) -> Made:
         most = lane.info.config.max_msg_size
-        message = min(self._payload_max, most) if most > 0 else self._payload_max
-        return Bounds(lane.count_max if lane.atomic else IDS_MAX, room, message, lane.size_max)
+        message = min(self._payload_max, most if most > 0 else SIZE_MAX, lane.size_max)
+        bounds = Bounds(lane.count_max if lane.atomic else IDS_MAX, room, message)
+        return lane.grouping.make(lane.next_seq, bounds, lane.have, self._live_ns, wall_ns)
 
-    def _posted(self, lane: _Lane, outs: list[Out], upto: int, largest: int, now_ns: int) -> None:
-        size, ends = sum(out.size for out in outs), len(outs)
+    def _posted(self, lane: _Lane, made: Made, now_ns: int) -> None:
+        ends = len(made.parts)
         missing = {ends} if lane.atomic else set(range(1, ends + 1))
-        lane.group = _Group(upto, size, largest, now_ns, missing, ends)
+        lane.group = _Group(made.upto, made.size, made.largest, now_ns, missing, ends)
         lane.step, lane.since_ns = Step.FLIGHT, 0
-        lane.deadline_ns = now_ns + max(ANSWER_NS, self.rounds.patience_ns(size))
-        lane.turn.spent(size)
-        self.rounds.sent(size)
-        self.sent_bytes += size
+        lane.deadline_ns = now_ns + max(ANSWER_NS, self.rounds.patience_ns(made.size))
+        lane.turn.spent(made.size)
+        self.rounds.sent(made.size)
+        self.sent_bytes += made.size
         self.sent_groups += 1
+        if lane.stream.last_seq - made.upto >= AHEAD_MIN:
+            self._wake_at(now_ns + 1)
+
+    def _prepare(self, lane: _Lane, wall_ns: int) -> None:
+        """The next group is made while the hub stores this one."""
+        if lane.ahead is None and lane.stream.last_seq - lane.next_seq >= AHEAD_MIN:
+            lane.ahead = self._made(lane, self.rounds.size, wall_ns)
 
     # --- what others may ask -----------------------------------------------------------------------------
 

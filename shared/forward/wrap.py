@@ -4,8 +4,6 @@ Lines that would mean something to the hub's stream (``Nats-Msg-Id``, expectatio
 were said to the device's stream. They go up as ``Phloem-Edge-Nats-...``, which nobody obeys.
 """
 
-from typing import NamedTuple
-
 from phloem.shared.forward.messages import Epoch
 
 FIRST_LINE = b"NATS/1.0"
@@ -13,28 +11,12 @@ HISTORICAL_LINE = b"\r\nPhloem-Historical: 1"
 HEADER_MAX = 65_535
 
 
-class Item(NamedTuple):
-    """A message as the device's stream has it; ``header`` is the whole block, or empty."""
-
-    seq: int
-    ts: int
-    subject: bytes
-    header: bytes
-    payload: bytes
-
-
-class Out(NamedTuple):
-    """A message to publish; ``token`` is where its acknowledgement goes, empty: none is wanted."""
-
-    subject: bytes
-    token: bytes
-    header: bytes
-    payload: bytes
-
-    @property
-    def size(self) -> int:
-        """Bytes, about as many as it has on the wire."""
-        return len(self.subject) + len(self.header) + len(self.payload) + 16
+Item = tuple[
+    int, int, bytes, bytes, bytes
+]  # sequence, time, subject, header (a whole block, or empty), payload
+Out = tuple[
+    bytes, bytes, bytes, bytes
+]  # subject, where its acknowledgement goes (empty: nowhere), header, payload
 
 
 def time_of(epoch: Epoch) -> tuple[int, bytes]:
@@ -51,6 +33,6 @@ def lines_of(header: bytes) -> bytes:
     return FIRST_LINE + header[header.find(b"\r\n") : -4].replace(b"\r\nNats-", b"\r\nPhloem-Edge-Nats-")
 
 
-def with_origin(header: bytes, origin: bytes, seq: int, ts: int, clock: bytes) -> bytes:
-    """The same with the line that says which message it is."""
-    return b"%b\r\nPhloem-Origin: %b %d %d %b" % (lines_of(header), origin, seq, max(ts, 0), clock)
+def origin_line(origin: bytes, clock: bytes) -> bytes:
+    """The line that says which message it is, for ``%`` with its sequence and time."""
+    return b"%b\r\nPhloem-Origin: " + origin + b" %d %d " + clock
