@@ -53,6 +53,7 @@ BATCH_MAX = 1000  # messages; nats-server's limit unless it is told otherwise
 IDS_MAX = 256  # messages of a group without a batch
 AHEAD_MIN = 500  # messages that wait, so that making a group ahead is worth it
 SIZE_MAX = 1 << 30  # of one message, when nobody says less
+PATIENCE_NS = 2 * SECOND_NS  # for an answer, at first; asking again costs little and breaks nothing
 RETRY_NS = SECOND_NS // 5  # after a conflict that time resolves
 PAUSE_NS = 5 * SECOND_NS  # for a stream that cannot take anything now
 REFUSED_NS = 30 * SECOND_NS  # until somebody changes something
@@ -135,7 +136,8 @@ class _Lane:
         self.deadline_ns = 0
         self.resume_ns = 0
         self.since_ns = 0  # since when there is something to send
-        self.silences = 0
+        self.silences = 0  # questions and groups in a row without any answer
+        self.lates = 0  # groups in a row that were not acknowledged
         self.said = ""
         self.info = Info()
         self.standing: Standing | None = None
@@ -201,7 +203,7 @@ class Publisher:
         self._up = False
         for lane in self._lanes:
             self._reset(lane)
-            lane.silences = lane.conflicts = 0
+            lane.silences = lane.lates = lane.conflicts = 0
 
     def _reset(self, lane: _Lane) -> None:
         if lane.group is not None:
@@ -238,7 +240,7 @@ class Publisher:
     # --- from nothing to an open lane --------------------------------------------------------------------
 
     def _ask(self, lane: _Lane, step: Step, api: str, body: dict[str, object], now_ns: int) -> list[Effect]:
-        lane.step, lane.deadline_ns = step, now_ns + ANSWER_NS
+        lane.step, lane.deadline_ns = step, now_ns + _patience(lane.silences)
         lane.serial += 1
         token = b"%d.%d.0" % (lane.number, lane.serial)
         return [Ask(api, token, json.dumps(body).encode() if body else b"")]
@@ -342,7 +344,7 @@ class Publisher:
             return []
         self.rounds.done(group.size, now_ns - group.sent_ns)
         lane.step, lane.group, lane.deadline_ns = Step.OPEN, None, 0
-        lane.acked_seq, lane.conflicts = group.upto, 0
+        lane.acked_seq, lane.conflicts, lane.lates = group.upto, 0, 0
         return self._confirmed(lane)
 
     def _failed(self, lane: _Lane, group: _Group, error: ApiError, now_ns: int) -> list[Effect]:
@@ -398,7 +400,11 @@ class Publisher:
 
     def _late(self, lane: _Lane, now_ns: int) -> list[Effect]:
         lane.silences += 1
-        why = "the hub does not answer" if lane.group is None else "the hub acknowledges nothing"
+        why = "the hub does not answer"
+        if lane.group is not None:
+            why = "the hub acknowledges nothing"
+            lane.lates += 1
+            self.rounds.late()
         effects = self._put_off(lane, why, now_ns, 0)
         silent = now_ns - self._heard_ns >= ANSWER_NS and lane.silences >= SILENCES_MAX
         if silent and now_ns - self._bounced_ns >= BOUNCE_NS:
@@ -461,7 +467,7 @@ class Publisher:
         missing = {ends} if lane.atomic else set(range(1, ends + 1))
         lane.group = _Group(made.upto, made.size, made.largest, now_ns, missing, ends)
         lane.step, lane.since_ns = Step.FLIGHT, 0
-        lane.deadline_ns = now_ns + max(ANSWER_NS, self.rounds.patience_ns(made.size))
+        lane.deadline_ns = now_ns + max(_patience(lane.lates), self.rounds.patience_ns(made.size))
         lane.turn.spent(made.size)
         self.rounds.sent(made.size)
         self.sent_bytes += made.size
@@ -496,3 +502,8 @@ class Publisher:
     def is_open(self) -> bool:
         """Whether all streams know where they stand."""
         return self._up and all(lane.step in (Step.OPEN, Step.FLIGHT) for lane in self._lanes)
+
+
+def _patience(times: int) -> int:
+    """How long to wait after so many times in vain."""
+    return PATIENCE_NS << min(times, 5)

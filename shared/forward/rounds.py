@@ -42,6 +42,10 @@ class Rounds:
         elif full and took_ns < TARGET_NS // 2:
             self.size = min(self.size * 2, SIZE_MAX)
 
+    def late(self) -> None:
+        """A group was not acknowledged in time."""
+        self.size = max(self.size // 2, SIZE_MIN)
+
     def patience_ns(self, size: int) -> int:
         """How long to wait for a group of this size, at the least: four times as long as the link should take."""
         return 4 * self.took_ns * max(size + self.in_flight, SIZE_MIN) // max(self.size, SIZE_MIN)
