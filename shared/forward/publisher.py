@@ -58,6 +58,7 @@ RETRY_NS = SECOND_NS // 5  # after a conflict that time resolves
 PAUSE_NS = 5 * SECOND_NS  # for a stream that cannot take anything now
 REFUSED_NS = 30 * SECOND_NS  # until somebody changes something
 SILENCES_MAX = 2
+LONG_AGO = 1
 BOUNCE_NS = 30 * SECOND_NS  # between two
 
 
@@ -135,6 +136,9 @@ class _Lane:
         self.serial = 0  # of the last question or group; answers to others come too late
         self.deadline_ns = 0
         self.resume_ns = 0
+        self.first_ns = (
+            0  # when something that is not acknowledged was sent for the first time; 0: nothing is
+        )
         self.since_ns = 0  # since when there is something to send
         self.silences = 0  # questions and groups in a row without any answer
         self.lates = 0  # groups in a row that were not acknowledged
@@ -147,6 +151,7 @@ class _Lane:
         self.have: frozenset[int] = frozenset()  # of these sequences the hub has the message already
         self.group: _Group | None = None
         self.ahead: Made | None = None  # what goes next
+        self.batch_max = BATCH_MAX  # messages that the hub takes in a batch
         self.count_max = BATCH_MAX
         self.size_max = SIZE_MAX  # of one message
         self.conflicts = 0
@@ -270,8 +275,15 @@ class Publisher:
         lane.info = info
         if why := self._unusable(lane):
             return effects + self._put_off(lane, why, now_ns, REFUSED_NS)
-        reach = 0 if lane.atomic else IDS_MAX
-        lane.standing = Standing(lane.stream, info, name, lane.note, f"{lane.prefix}>", reach)
+        lane.standing = Standing(
+            lane.stream,
+            info,
+            name,
+            lane.note,
+            f"{lane.prefix}>",
+            reach=0 if lane.atomic else IDS_MAX,
+            age_ns=now_ns - lane.first_ns if lane.first_ns else 0,
+        )
         return effects + self._ask(lane, Step.STAND, *lane.standing.question(), now_ns)
 
     def _subjects(self, lane: _Lane) -> str:
@@ -318,6 +330,8 @@ class Publisher:
         lane.said = ""
         lane.next_seq, lane.hub_seq, lane.have = max(verdict.seq, 1), verdict.hub_seq, verdict.have
         lane.acked_seq = lane.next_seq - 1
+        if lane.have:
+            lane.first_ns = LONG_AGO
 
     def _confirmed(self, lane: _Lane) -> list[Effect]:
         note = Note(lane.entry.to, lane.info.created, lane.hub_seq, lane.stream.store, lane.acked_seq)
@@ -345,6 +359,8 @@ class Publisher:
         self.rounds.done(group.size, now_ns - group.sent_ns)
         lane.step, lane.group, lane.deadline_ns = Step.OPEN, None, 0
         lane.acked_seq, lane.conflicts, lane.lates = group.upto, 0, 0
+        lane.count_max = min(lane.count_max * 2, lane.batch_max)
+        lane.first_ns = LONG_AGO if lane.have and max(lane.have) > group.upto else 0
         return self._confirmed(lane)
 
     def _failed(self, lane: _Lane, group: _Group, error: ApiError, now_ns: int) -> list[Effect]:
@@ -354,10 +370,12 @@ class Publisher:
             lane.size_max = group.largest - 1
             return self._put_off(lane, "", now_ns, 0)
         if code == BATCH_TOO_LARGE and lane.count_max > 1:
-            lane.count_max //= 2
+            lane.count_max = lane.batch_max = lane.count_max // 2
             return self._put_off(lane, "", now_ns, 0)
         if code in {*WRONG_SEQUENCE, BATCH_OFF, BATCH_INCOMPLETE, BATCHES_TOO_MANY, EXPECTED_ANOTHER_STREAM}:
             lane.conflicts += 1
+            if code == BATCH_INCOMPLETE and lane.conflicts > 2:  # perhaps one of it is refused by itself
+                lane.count_max = max(lane.count_max // 2, 1)
             wait = min(RETRY_NS << min(lane.conflicts - 1, 10), PAUSE_NS) if lane.conflicts > 1 else 0
             if code == BATCHES_TOO_MANY:
                 wait = max(wait, RETRY_NS)
@@ -467,6 +485,7 @@ class Publisher:
         missing = {ends} if lane.atomic else set(range(1, ends + 1))
         lane.group = _Group(made.upto, made.size, made.largest, now_ns, missing, ends)
         lane.step, lane.since_ns = Step.FLIGHT, 0
+        lane.first_ns = lane.first_ns or now_ns
         lane.deadline_ns = now_ns + max(_patience(lane.lates), self.rounds.patience_ns(made.size))
         lane.turn.spent(made.size)
         self.rounds.sent(made.size)

@@ -5,7 +5,6 @@ that a hub deletes messages by age: then the device's own note counts, if the hu
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from phloem.shared.forward.hub_stream import At, Info, Note, Search, identity_text, record_of
@@ -45,16 +44,26 @@ class Verdict(NamedTuple):
 
 class Standing:
     """Asks until it is known. ``reach``: how many messages at the end may have been stored without those before them
-    (0: none, groups are atomic)."""
+    (0: none, groups are atomic). ``age_ns``: what is behind the note was sent for the first time so long ago; 0: that
+    is not known."""
 
     def __init__(
-        self, stream: Stream, info: Info, name: str, note: Note | None, pattern: str, reach: int
+        self,
+        stream: Stream,
+        info: Info,
+        name: str,
+        note: Note | None,
+        pattern: str,
+        *,
+        reach: int,
+        age_ns: int,
     ) -> None:
         self._stream = stream
         self._info = info
         self._name = name
         self._pattern = pattern
         self._reach = reach
+        self._age_ns = age_ns
         self._note = note if note is not None and (note.stream, note.store) == (name, stream.store) else None
         self._idents = {identity_text(epoch.ident): epoch for epoch in stream.epochs}
         self._last: At | None = None
@@ -122,7 +131,7 @@ class Standing:
         if self._search.question:
             return None
         if self._floor:
-            return self._begin_walk(self._search.found)
+            return self._walked(self._search.found)
         known = self._search.before
         self._search = None
         return self._resumes(known)
@@ -148,20 +157,17 @@ class Standing:
             floor = max(floor, note.seq)
         if floor >= upto:
             return self._verdict
-        if self._is_fresh(last):  # the ids tell
-            return self._verdict._replace(seq=floor + 1)
+        if (
+            note is not None
+            and floor == note.seq
+            and 0 < self._age_ns < self._info.config.duplicate_window // 2
+        ):
+            return self._verdict._replace(seq=floor + 1)  # the ids tell
         self._floor = floor + 1
         self._search = Search(
             self._info.state.first_seq, last, lambda one: one.epoch == last.epoch and one.seq > floor
         )
         return self._searched()
-
-    def _is_fresh(self, last: At) -> bool:
-        age_s = _seconds(self._info.ts) - _seconds(last.time)
-        return 0 <= age_s < self._info.config.duplicate_window / 1e9 / 2
-
-    def _begin_walk(self, found: At) -> Verdict | None:
-        return self._walked(found)
 
     def _walked(self, at: At) -> Verdict | None:
         last = self._last
@@ -172,11 +178,3 @@ class Standing:
             self._walk = at.hub_seq + 1
             return None
         return self._verdict._replace(seq=self._floor, have=frozenset(self._have))
-
-
-def _seconds(text: str) -> float:
-    """A time of an answer; 0: there is none."""
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return 0.0

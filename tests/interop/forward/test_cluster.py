@@ -43,20 +43,24 @@ class Device:
     def confirmed(self) -> int:
         return self.edge.publishers[0].streams["tele"].confirmed
 
+    async def _until(self, seq: int) -> None:
+        while True:
+            if self.confirmed >= seq:
+                return
+            await asyncio.sleep(0.01)
+
     async def progress(self) -> None:
         """Return when the hub has confirmed something that is stored from now on."""
         mark = self.stored + 20
         async with asyncio.timeout(TIMEOUT_S):
-            while self.confirmed < mark:
-                await asyncio.sleep(0.01)
+            await self._until(mark)
 
     async def finish(self) -> int:
         """Return when the hub has confirmed everything; how many that is."""
         self._running = False
         await self._task
         async with asyncio.timeout(TIMEOUT_S):
-            while self.confirmed < self.stored:
-                await asyncio.sleep(0.01)
+            await self._until(self.stored)
         return self.stored
 
 
@@ -89,9 +93,10 @@ async def ask(client: Client, api: str) -> dict[str, Any]:
 
 async def leader(client: Client) -> str:
     """The node that leads the stream."""
-    while not (found := (await ask(client, "STREAM.INFO"))["cluster"].get("leader")):
+    while True:
+        if found := (await ask(client, "STREAM.INFO"))["cluster"].get("leader"):
+            return str(found)
         await asyncio.sleep(0.05)
-    return str(found)
 
 
 async def stored_numbers(client: Client, made: list[Device]) -> dict[str, list[int]]:
