@@ -23,7 +23,7 @@ class Cluster:
     def __init__(self, folder: Path, number: int) -> None:
         self._folder = folder
         pid = os.getpid()
-        self._net = f"127.{100 + number}.{pid >> 8 & 0xFF}"
+        self._net = f"127.{100 + number * 4 + (pid >> 6 & 3)}.{pid >> 8 & 0xFF}"
         self._last = pid & 0x3F
         self.nodes: dict[str, RealServer] = {}
 
