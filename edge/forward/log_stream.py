@@ -116,7 +116,7 @@ class LogStream:
         for seq in packed.damaged:
             self.lose(seq, seq, 1, "damaged on the device's disk")
         self.damaged += packed.damaged
-        return Packed(packed.columns, packed.next_seq, packed.messages, packed.newest_ts)
+        return Packed(packed.columns, packed.next_seq, packed.messages, packed.newest_ts, packed.size)
 
     def take(self, start: int, end: int, count: int, size: int, live_ns: int) -> Taken:
         """As ``grouping.Stream`` has it."""

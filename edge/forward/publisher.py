@@ -21,6 +21,7 @@ from phloem.shared.forward.publisher import Publisher as Machine
 from phloem.shared.forward.sender import Bounce, Confirmed, Noticed
 from phloem.shared.jetstream.identity import text_of
 from phloem.shared.limits import SECOND_NS
+from phloem.shared.server.link_meter import CONTROL
 
 if TYPE_CHECKING:
     import asyncio
@@ -55,14 +56,14 @@ class Publisher:
         self._auto = auto
         self.streams = streams
         device = server.name
-        domain = server.options.phloem.hub_domain
-        self._api = f"$JS.{domain}.API."
-        self._hears = (f"{self._api}INFO" if domain else f"fleet.{entries[0].name}.{device}.any").encode()
+        self._api = ""  # what the hub's API begins with; without it the hub cannot be asked
+        self._own = js.options.domain
+        self._anything = f"fleet.{entries[0].name}.{device}.any".encode()
         self._up_subject = up_subject(device)
         self._keys = {name: KEY + f"{account}/{name}".encode() for name in streams}
         self._noted: dict[str, Note] = {}  # not written yet
         self._written_ns = 0
-        self.machine = Machine(device, entries, streams, self._notes(), allowance=allowance, blind=not domain)
+        self.machine = Machine(device, entries, streams, self._notes(), allowance=allowance)
         inbox = f"_INBOX_{device}.{text_of(server.rng.randbytes(12), 12)}."
         self._inbox = inbox.encode()
         self._sub = server.kernel.subscribe(self._account, self._inbox + b">", None, self._heard)
@@ -71,6 +72,7 @@ class Publisher:
         self._link: tuple[int, ...] = ()  # what the session goes over
         self._since_ns = 0  # the hub is heard of since
         self._is_up = False
+        self._said = ""
         self._seen: tuple[int, ...] = ()
         js.watchers.append(self._stored)
         self._wake(LOOK_NS)
@@ -137,33 +139,53 @@ class Publisher:
             self._wake(DISK_NS)
             return
         self._is_up = True
-        log.info("the hub is there; messages go to its JetStream (%s)", self._api)
+        log.info("the hub is there; messages go to its JetStream (%s)", self._api or "which cannot be asked")
         session = self._server.rng.getrandbits(32)
+        blind = not self._api
         sizes = [up.peer_max_payload for up in self._server.leafs.up if up.peer_max_payload]
         most = min([self._server.options.max_payload, *sizes])
-        self.machine.link_up(session, self._now(), self._server.clock.wall_ns(), most)
+        self.machine.link_up(session, self._now(), self._server.clock.wall_ns(), most, blind=blind)
 
     def _heard_over(self) -> tuple[int, ...]:
         """The links, if the hub can be heard of over them; none, if it cannot or is phloem's own."""
         interested = self._server.kernel.interested
-        if not interested(self._account, self._hears):
+        links = self._server.leafs.up
+        domain = self._server.options.phloem.hub_domain or next((up.domain for up in links if up.domain), "")
+        if domain and domain == self._own:
+            self._complain(
+                f'"{domain}" is the JetStream domain of this device and of its hub: they have to differ'
+            )
+            return ()
+        self._api = f"$JS.{domain}.API." if domain else ""
+        if not domain and self._auto:  # any subscriber would look like a hub
+            return ()
+        if not interested(self._account, f"{self._api}INFO".encode() if domain else self._anything):
             return ()
         if self._auto and interested(self._account, self._up_subject):
             return ()
-        return tuple(link.conn.cid for link in self._server.leafs.up)
+        return tuple(up.conn.cid for up in links)
+
+    def _complain(self, text: str) -> None:
+        if text != self._said:
+            self._said = text
+            log.error("forward: %s", text)
 
     # --- what is done ----------------------------------------------------------------------------------
 
     def _do(self, effects: list[Effect]) -> None:
         publish, account = self._server.kernel.publish, self._account
+        meter = self._server.leafs.meter
         for effect in effects:
             match effect:
-                case Post(messages):
+                case Post(messages, cls, size):
                     inbox = self._inbox
+                    meter.charge(cls.name.lower(), size)
                     for subject, token, header, payload in messages:
                         publish(account, subject, inbox + token if token else b"", header, payload)
                 case Ask(api, token, body):
-                    publish(account, f"{self._api}{api}".encode(), self._inbox + token, b"", body)
+                    subject = f"{self._api}{api}".encode()
+                    publish(account, subject, self._inbox + token, b"", body)
+                    meter.charge(CONTROL, len(subject) + len(body))
                 case Confirmed(name, seq):
                     self.streams[name].confirm(seq)
                 case Remember(name, note):
@@ -172,7 +194,8 @@ class Publisher:
                     log.warning("%s: %s", name, text)
                 case Bounce(why):
                     log.warning("the link is up and nothing moves (%s); connecting anew", why)
-                    self._server.leafs.bounce(why)
+                    for uplink in self._server.uplinks:
+                        uplink.bounce(why)
 
     def _write_notes(self, *, at_once: bool = False) -> None:
         now = self._now()

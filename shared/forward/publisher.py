@@ -89,6 +89,7 @@ class Post(NamedTuple):
 
     messages: list[Out]
     cls: Class
+    size: int  # bytes, about as many as they have on the wire
 
 
 class Remember(NamedTuple):
@@ -163,7 +164,7 @@ class _Lane:
 
 
 class Publisher:
-    """Publishes streams of the device ``device``. ``blind``: the hub's API cannot be reached."""
+    """Publishes streams of the device ``device``."""
 
     def __init__(
         self,
@@ -173,10 +174,9 @@ class Publisher:
         notes: Mapping[str, Note],
         *,
         allowance: Allowance,
-        blind: bool = False,
     ) -> None:
         self._allowance = allowance
-        self._blind = blind
+        self._blind = False
         self._lanes = [
             _Lane(number, entry, streams[entry.name], notes.get(entry.name), device)
             for number, entry in enumerate(in_order(entries))
@@ -194,10 +194,14 @@ class Publisher:
 
     # --- what happens ----------------------------------------------------------------------------------
 
-    def link_up(self, session: int, now_ns: int, wall_ns: int, payload_max: int = 1 << 20) -> None:
-        """There is a way to the hub, or another one. ``session`` is random; ``payload_max``: of the hub, in bytes."""
+    def link_up(
+        self, session: int, now_ns: int, wall_ns: int, payload_max: int = 1 << 20, *, blind: bool = False
+    ) -> None:
+        """There is a way to the hub, or another one. ``session`` is random; ``payload_max``: of the hub, in bytes;
+        ``blind``: its API cannot be reached."""
         self.link_down()
         self._up, self._session, self._live_ns = True, session, wall_ns
+        self._blind = blind
         self._payload_max = payload_max
         self._heard_ns = now_ns
         for lane in self._lanes:
@@ -472,7 +476,7 @@ class Publisher:
         else:
             outs = lane.grouping.with_ids(made, token)
         self._posted(lane, made, now_ns)
-        return [*effects, Post(outs, lane.entry.cls)]
+        return [*effects, Post(outs, lane.entry.cls, made.size)]
 
     def _made(self, lane: _Lane, room: int, wall_ns: int) -> Made:
         most = lane.info.config.max_msg_size

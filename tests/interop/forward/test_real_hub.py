@@ -80,7 +80,7 @@ async def test_a_hub_without_a_domain_takes_what_has_ids(world: World) -> None:
     top = (await world.client(hub)).jetstream()
     await top.add_stream(name="FLEET_tele", subjects=["fleet.tele.>"])
     cable = await world.cable(hub.port("leafnodes"))
-    config = edge_config(world, cable.port, {"tele": {"subjects": ["tele.>"]}}, hub_domain="")
+    config = edge_config(world, cable.port, {"tele": {"subjects": ["tele.>"]}})
     device = await world.run(Edge(config))
     below = (await world.client(device)).jetstream()
     for i in range(1, 201):
