@@ -15,8 +15,8 @@ from phloem.edge.forward.forwarder import DISK_NS, LOOK_NS, second_of_day
 from phloem.edge.forward.log_stream import LogStream
 from phloem.shared.forward.entries import Allowance, Entry
 from phloem.shared.forward.hub_stream import Note
+from phloem.shared.forward.lanes import Ask, Effect, Post, Remember
 from phloem.shared.forward.messages import up_subject
-from phloem.shared.forward.publisher import Ask, Effect, Post, Remember
 from phloem.shared.forward.publisher import Publisher as Machine
 from phloem.shared.forward.sender import Bounce, Confirmed, Noticed
 from phloem.shared.jetstream.identity import text_of

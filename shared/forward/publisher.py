@@ -15,12 +15,9 @@ all of the one before, so it is always known that everything before a group is t
 
 import json
 from collections.abc import Iterable, Mapping
-from enum import Enum
-from typing import NamedTuple, Protocol
 
-from phloem.shared.forward import grouping
-from phloem.shared.forward.entries import Allowance, Class, Entry, Turn, in_order
-from phloem.shared.forward.grouping import Bounds, Grouping, Made
+from phloem.shared.forward.entries import Allowance, Class, Entry, in_order
+from phloem.shared.forward.grouping import Bounds, Made
 from phloem.shared.forward.hub_stream import (
     BATCH_INCOMPLETE,
     BATCH_OFF,
@@ -42,17 +39,25 @@ from phloem.shared.forward.hub_stream import (
     info_of,
     message_of,
 )
+from phloem.shared.forward.lanes import (
+    SIZE_MAX,
+    Ask,
+    Effect,
+    Group,
+    Lane,
+    Post,
+    Remember,
+    Step,
+    Stream,
+)
 from phloem.shared.forward.rounds import Rounds
 from phloem.shared.forward.sender import ANSWER_NS, Bounce, Confirmed, Noticed
 from phloem.shared.forward.standing import Standing, Verdict
-from phloem.shared.forward.wrap import Out
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.wire.subjects import matches
 
-BATCH_MAX = 1000  # messages; nats-server's limit unless it is told otherwise
 IDS_MAX = 256  # messages of a group without a batch
 AHEAD_MIN = 500  # messages that wait, so that making a group ahead is worth it
-SIZE_MAX = 1 << 30  # of one message, when nobody says less
 PATIENCE_NS = 2 * SECOND_NS  # for an answer, at first; asking again costs little and breaks nothing
 RETRY_NS = SECOND_NS // 5  # after a conflict that time resolves
 PAUSE_NS = 5 * SECOND_NS  # for a stream that cannot take anything now
@@ -60,107 +65,6 @@ REFUSED_NS = 30 * SECOND_NS  # until somebody changes something
 SILENCES_MAX = 2
 LONG_AGO = 1
 BOUNCE_NS = 30 * SECOND_NS  # between two
-
-
-class Stream(grouping.Stream, Protocol):
-    """What this machine asks of a stream of the device."""
-
-    @property
-    def confirmed(self) -> int:
-        """What a hub has, as far as is known here."""
-
-    def bytes_from(self, seq: int) -> int:
-        """About how many bytes there are from a sequence on."""
-
-
-# --- what the driver has to do, beside what the sender has ---------------------------------------------
-
-
-class Ask(NamedTuple):
-    """A request to the hub's JetStream; ``api`` is the subject behind its prefix."""
-
-    api: str
-    token: bytes
-    body: bytes
-
-
-class Post(NamedTuple):
-    """Publish these, in order."""
-
-    messages: list[Out]
-    cls: Class
-    size: int  # bytes, about as many as they have on the wire
-
-
-class Remember(NamedTuple):
-    """Keep this with the entry of that name."""
-
-    name: str
-    note: Note
-
-
-Effect = Ask | Post | Remember | Confirmed | Noticed | Bounce
-
-
-class Step(Enum):
-    """What a lane is at."""
-
-    WAIT = "wait"
-    INFO = "info"
-    CREATE = "create"
-    STAND = "stand"  # asking where the stream stands
-    OPEN = "open"
-    FLIGHT = "flight"
-
-
-class _Group(NamedTuple):
-    upto: int
-    size: int
-    largest: int
-    sent_ns: int
-    missing: set[int]  # numbers of the messages whose acknowledgement has not come
-    ends: int  # the number of the last message
-
-
-class _Lane:
-    """One stream."""
-
-    def __init__(self, number: int, entry: Entry, stream: Stream, note: Note | None, device: str) -> None:
-        self.number = number
-        self.prefix = f"fleet.{entry.name}.{device}."
-        self.grouping = Grouping(stream, self.prefix)
-        self.entry = entry
-        self.stream = stream
-        self.note = note
-        self.turn = Turn(entry)
-        self.step = Step.WAIT
-        self.serial = 0  # of the last question or group; answers to others come too late
-        self.deadline_ns = 0
-        self.resume_ns = 0
-        self.first_ns = (
-            0  # when something that is not acknowledged was sent for the first time; 0: nothing is
-        )
-        self.since_ns = 0  # since when there is something to send
-        self.silences = 0  # questions and groups in a row without any answer
-        self.lates = 0  # groups in a row that were not acknowledged
-        self.said = ""
-        self.info = Info()
-        self.standing: Standing | None = None
-        self.next_seq = 0
-        self.acked_seq = 0  # everything up to here is at the hub, known in this session or before
-        self.hub_seq = 0  # of the device's last message there
-        self.have: frozenset[int] = frozenset()  # of these sequences the hub has the message already
-        self.group: _Group | None = None
-        self.ahead: Made | None = None  # what goes next
-        self.batch_max = BATCH_MAX  # messages that the hub takes in a batch
-        self.count_max = BATCH_MAX
-        self.size_max = SIZE_MAX  # of one message
-        self.conflicts = 0
-
-    @property
-    def atomic(self) -> bool:
-        """Whether the hub takes batches."""
-        return self.info.config.allow_atomic
 
 
 class Publisher:
@@ -178,7 +82,7 @@ class Publisher:
         self._allowance = allowance
         self._blind = False
         self._lanes = [
-            _Lane(number, entry, streams[entry.name], notes.get(entry.name), device)
+            Lane(number, entry, streams[entry.name], notes.get(entry.name), device)
             for number, entry in enumerate(in_order(entries))
         ]
         self.rounds = Rounds()
@@ -214,7 +118,7 @@ class Publisher:
             self._reset(lane)
             lane.silences = lane.lates = lane.conflicts = 0
 
-    def _reset(self, lane: _Lane) -> None:
+    def _reset(self, lane: Lane) -> None:
         if lane.group is not None:
             self.rounds.forgotten(lane.group.size)
         lane.step, lane.group, lane.standing, lane.ahead = Step.WAIT, None, None, None
@@ -248,13 +152,13 @@ class Publisher:
 
     # --- from nothing to an open lane --------------------------------------------------------------------
 
-    def _ask(self, lane: _Lane, step: Step, api: str, body: dict[str, object], now_ns: int) -> list[Effect]:
+    def _ask(self, lane: Lane, step: Step, api: str, body: dict[str, object], now_ns: int) -> list[Effect]:
         lane.step, lane.deadline_ns = step, now_ns + _patience(lane.silences)
         lane.serial += 1
         token = b"%d.%d.0" % (lane.number, lane.serial)
         return [Ask(api, token, json.dumps(body).encode() if body else b"")]
 
-    def _begin(self, lane: _Lane, now_ns: int) -> list[Effect]:
+    def _begin(self, lane: Lane, now_ns: int) -> list[Effect]:
         lane.have = frozenset()
         if self._blind:
             first = lane.stream.epochs[0].first_seq
@@ -262,7 +166,7 @@ class Publisher:
             return []
         return self._ask(lane, Step.INFO, f"STREAM.INFO.{lane.entry.to}", {}, now_ns)
 
-    def _informed(self, lane: _Lane, info: Info, now_ns: int) -> list[Effect]:
+    def _informed(self, lane: Lane, info: Info, now_ns: int) -> list[Effect]:
         error, name = info.error, lane.entry.to
         if error is not None and lane.step is Step.INFO and error.err_code == STREAM_NOT_FOUND:
             return self._ask(lane, Step.CREATE, f"STREAM.CREATE.{name}", self._config(lane), now_ns)
@@ -290,10 +194,10 @@ class Publisher:
         )
         return effects + self._ask(lane, Step.STAND, *lane.standing.question(), now_ns)
 
-    def _subjects(self, lane: _Lane) -> str:
+    def _subjects(self, lane: Lane) -> str:
         return f"fleet.{lane.entry.name}.>"
 
-    def _config(self, lane: _Lane) -> dict[str, object]:
+    def _config(self, lane: Lane) -> dict[str, object]:
         return {
             "name": lane.entry.to,
             "subjects": [self._subjects(lane)],
@@ -304,7 +208,7 @@ class Publisher:
             "allow_atomic": True,
         }
 
-    def _unusable(self, lane: _Lane) -> str:
+    def _unusable(self, lane: Lane) -> str:
         config, name = lane.info.config, lane.entry.to
         subject = f"{lane.prefix}>"
         if config.mirror is not None or config.sealed or config.no_ack:
@@ -315,7 +219,7 @@ class Publisher:
             return f"stream {name} gives messages other subjects, so what it has of a device cannot be asked"
         return ""
 
-    def _stands(self, lane: _Lane, answer: At | ApiError, now_ns: int) -> list[Effect]:
+    def _stands(self, lane: Lane, answer: At | ApiError, now_ns: int) -> list[Effect]:
         assert lane.standing is not None
         if isinstance(answer, ApiError) and answer.err_code != NO_MESSAGE:
             return self._put_off(lane, f"stream {lane.entry.to}: {answer.description}", now_ns, PAUSE_NS)
@@ -328,7 +232,7 @@ class Publisher:
             effects += self._confirmed(lane)
         return effects
 
-    def _opens(self, lane: _Lane, verdict: Verdict) -> None:
+    def _opens(self, lane: Lane, verdict: Verdict) -> None:
         lane.step, lane.deadline_ns, lane.standing = Step.OPEN, 0, None
         lane.serial += 1
         lane.said = ""
@@ -337,7 +241,7 @@ class Publisher:
         if lane.have:
             lane.first_ns = LONG_AGO
 
-    def _confirmed(self, lane: _Lane) -> list[Effect]:
+    def _confirmed(self, lane: Lane) -> list[Effect]:
         note = Note(lane.entry.to, lane.info.created, lane.hub_seq, lane.stream.store, lane.acked_seq)
         lane.note = note
         return [
@@ -347,7 +251,7 @@ class Publisher:
 
     # --- acknowledgements --------------------------------------------------------------------------------
 
-    def _acknowledged(self, lane: _Lane, index: int, ack: PubAck, now_ns: int) -> list[Effect]:
+    def _acknowledged(self, lane: Lane, index: int, ack: PubAck, now_ns: int) -> list[Effect]:
         group = lane.group
         if group is None:
             return []
@@ -367,7 +271,7 @@ class Publisher:
         lane.first_ns = LONG_AGO if lane.have and max(lane.have) > group.upto else 0
         return self._confirmed(lane)
 
-    def _failed(self, lane: _Lane, group: _Group, error: ApiError, now_ns: int) -> list[Effect]:
+    def _failed(self, lane: Lane, group: Group, error: ApiError, now_ns: int) -> list[Effect]:
         """What was sent may be there or not: it is asked about, at once or in a while."""
         code, text = error.err_code, f"the hub does not take it: {error.description}"
         if code in TOO_LARGE and group.largest > 1:
@@ -386,7 +290,7 @@ class Publisher:
             return self._put_off(lane, text if lane.conflicts > 3 else "", now_ns, wait)
         return self._put_off(lane, text, now_ns, PAUSE_NS)
 
-    def _put_off(self, lane: _Lane, why: str, now_ns: int, wait_ns: int) -> list[Effect]:
+    def _put_off(self, lane: Lane, why: str, now_ns: int, wait_ns: int) -> list[Effect]:
         """The lane begins again, with a look at the hub's stream."""
         self._reset(lane)
         lane.resume_ns = now_ns + wait_ns
@@ -420,7 +324,7 @@ class Publisher:
                 self._wake_at(lane.deadline_ns)
         return effects
 
-    def _late(self, lane: _Lane, now_ns: int) -> list[Effect]:
+    def _late(self, lane: Lane, now_ns: int) -> list[Effect]:
         lane.silences += 1
         why = "the hub does not answer"
         if lane.group is not None:
@@ -434,7 +338,7 @@ class Publisher:
             effects.append(Bounce(why))
         return effects
 
-    def _send(self, lane: _Lane, now_ns: int, wall_ns: int, second_of_day: int | None) -> list[Effect]:
+    def _send(self, lane: Lane, now_ns: int, wall_ns: int, second_of_day: int | None) -> list[Effect]:
         stream = lane.stream
         if lane.next_seq > stream.last_seq:
             lane.since_ns = 0
@@ -452,14 +356,14 @@ class Publisher:
             return []
         return self._group(lane, max(room, 1), now_ns, wall_ns)
 
-    def _lingers(self, lane: _Lane, now_ns: int) -> int:
+    def _lingers(self, lane: Lane, now_ns: int) -> int:
         if not lane.since_ns:
             lane.since_ns = now_ns
         if lane.stream.bytes_from(lane.next_seq) >= self.rounds.size:
             return 0
         return lane.since_ns + lane.entry.linger_ns - now_ns
 
-    def _group(self, lane: _Lane, room: int, now_ns: int, wall_ns: int) -> list[Effect]:
+    def _group(self, lane: Lane, room: int, now_ns: int, wall_ns: int) -> list[Effect]:
         made = lane.ahead or self._made(lane, room, wall_ns)
         lane.ahead = None
         effects: list[Effect] = [Noticed(lane.entry.name, text) for text in made.noticed]
@@ -478,16 +382,16 @@ class Publisher:
         self._posted(lane, made, now_ns)
         return [*effects, Post(outs, lane.entry.cls, made.size)]
 
-    def _made(self, lane: _Lane, room: int, wall_ns: int) -> Made:
+    def _made(self, lane: Lane, room: int, wall_ns: int) -> Made:
         most = lane.info.config.max_msg_size
         message = min(self._payload_max, most if most > 0 else SIZE_MAX, lane.size_max)
         bounds = Bounds(lane.count_max if lane.atomic else IDS_MAX, room, message)
         return lane.grouping.make(lane.next_seq, bounds, lane.have, self._live_ns, wall_ns)
 
-    def _posted(self, lane: _Lane, made: Made, now_ns: int) -> None:
+    def _posted(self, lane: Lane, made: Made, now_ns: int) -> None:
         ends = len(made.parts)
         missing = {ends} if lane.atomic else set(range(1, ends + 1))
-        lane.group = _Group(made.upto, made.size, made.largest, now_ns, missing, ends)
+        lane.group = Group(made.upto, made.size, made.largest, now_ns, missing, ends)
         lane.step, lane.since_ns = Step.FLIGHT, 0
         lane.first_ns = lane.first_ns or now_ns
         lane.deadline_ns = now_ns + max(_patience(lane.lates), self.rounds.patience_ns(made.size))
@@ -498,7 +402,7 @@ class Publisher:
         if lane.stream.last_seq - made.upto >= AHEAD_MIN:
             self._wake_at(now_ns + 1)
 
-    def _prepare(self, lane: _Lane, wall_ns: int) -> None:
+    def _prepare(self, lane: Lane, wall_ns: int) -> None:
         """The next group is made while the hub stores this one."""
         if lane.ahead is None and lane.stream.last_seq - lane.next_seq >= AHEAD_MIN:
             lane.ahead = self._made(lane, self.rounds.size, wall_ns)

@@ -11,8 +11,9 @@ from tests.unit.forward.jetstream_model import SECOND_NS, HubModel, StreamModel
 
 from phloem.shared.forward.entries import Class, Entry
 from phloem.shared.forward.hub_stream import Note
-from phloem.shared.forward.publisher import Ask, Bounce, Effect, Post, Publisher, Remember
-from phloem.shared.forward.sender import Confirmed, Noticed
+from phloem.shared.forward.lanes import Ask, Effect, Post, Remember
+from phloem.shared.forward.publisher import Publisher
+from phloem.shared.forward.sender import Bounce, Confirmed, Noticed
 
 BY_HAND: dict[str, Any] = {"subjects": ["fleet.t.>"], "duplicate_window": 120 * SECOND_NS, "max_msg_size": -1}
 
