@@ -32,6 +32,7 @@ log = logging.getLogger("phloem.forward")
 
 KEY = b"fu/"
 AUTO_NS = 2 * SECOND_NS  # a link is up for so long without phloem's own hub before JetStream is used
+AUTO_AGAIN_NS = SECOND_NS // 4  # the same, when it was used before
 NOTE_NS = 5 * SECOND_NS  # notes are written so often; an old one is as good as long as the hub keeps messages
 
 
@@ -73,6 +74,8 @@ class Publisher:
         self._since_ns = 0  # the hub is heard of since
         self._is_up = False
         self._said = ""
+        self._others = False  # a hub of phloem's is there
+        self._auto_ns = AUTO_NS
         self._seen: tuple[int, ...] = ()
         js.watchers.append(self._stored)
         self._wake(LOOK_NS)
@@ -114,7 +117,7 @@ class Publisher:
         """Whatever is due."""
         self._look()
         now = self._now()
-        wake = [now + LOOK_NS] if not self._is_up or self._auto else [now + SECOND_NS]
+        wake = [now + (SECOND_NS if self._is_up or self._others else LOOK_NS)]
         if self._is_up:
             wall_ns = self._server.clock.wall_ns()
             self._do(self.machine.work(now, wall_ns, second_of_day(wall_ns)))
@@ -133,12 +136,13 @@ class Publisher:
             self._link, self._is_up, self._since_ns = link, False, self._now()
         if not link or self._is_up:
             return
-        if self._auto and self._now() - self._since_ns < AUTO_NS:
+        if self._auto and self._now() - self._since_ns < self._auto_ns:
             return
         if not self._js.store.settled:  # the epochs have to be on the disk first
             self._wake(DISK_NS)
             return
         self._is_up = True
+        self._auto_ns = AUTO_AGAIN_NS
         log.info("the hub is there; messages go to its JetStream (%s)", self._api or "which cannot be asked")
         session = self._server.rng.getrandbits(32)
         blind = not self._api
@@ -161,7 +165,8 @@ class Publisher:
             return ()
         if not interested(self._account, f"{self._api}INFO".encode() if domain else self._anything):
             return ()
-        if self._auto and interested(self._account, self._up_subject):
+        self._others = self._auto and interested(self._account, self._up_subject)
+        if self._others:
             return ()
         return tuple(up.conn.cid for up in links)
 
