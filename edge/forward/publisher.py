@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from phloem.edge.forward.forwarder import DISK_NS, LOOK_NS, second_of_day
+from phloem.edge.forward.forwarder import DISK_NS, LOOK_NS
 from phloem.edge.forward.log_stream import LogStream
 from phloem.shared.forward.entries import Allowance, Entry
 from phloem.shared.forward.hub_stream import Note
@@ -120,7 +120,8 @@ class Publisher:
         wake = [now + (SECOND_NS if self._is_up or self._others else LOOK_NS)]
         if self._is_up:
             wall_ns = self._server.clock.wall_ns()
-            self._do(self.machine.work(now, wall_ns, second_of_day(wall_ns)))
+            when = self._server.leafs.meter.when()
+            self._do(self.machine.work(now, wall_ns, when.second if when.trusted else None))
             wake.append(self.machine.due_ns)
         self._write_notes()
         wake += [stream.settle(now) for stream in self.streams.values()]
