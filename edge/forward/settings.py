@@ -32,6 +32,7 @@ def entry_of(block: Forward) -> Entry:
         rate=max(block.rate, 0),
         hours=_hours(block),
         linger_ns=block.linger_ns,
+        replicas=block.replicas,
     )
 
 
@@ -48,6 +49,13 @@ def check(options: Options) -> None:
         return
     if options.jetstream is None or not options.jetstream.on:
         raise ConfigError("forward keeps messages in streams: add a jetstream block with a store_dir")
+    if (
+        options.phloem.forward_to == "jetstream"
+        and options.phloem.hub_domain == options.jetstream.domain != ""
+    ):
+        raise ConfigError(
+            f'phloem.hub_domain is "{options.jetstream.domain}", the domain of this device: they have to differ'
+        )
     if not NAME.fullmatch(options.server_name):
         raise ConfigError(
             "forward needs a server_name of letters, digits, - and _: it names this device in the hub's subjects"
