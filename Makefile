@@ -23,7 +23,7 @@ help:                 ## this list
 
 dev: .venv/.installed ## set up .venv with everything, compile the kernel
 
-demo: dev             ## hub, edge and a simulated sensor, live; ARGS="--for 10s"
+demo: dev             ## an edge, a hub, and a link that is cut in between: nothing is lost; 30 s; ARGS="--for 1m"
 	@$(BIN)/phloem demo $(ARGS)
 
 test: check unit      ## what a change has to pass: style, types, layers, all fast tests
