@@ -24,10 +24,11 @@ from phloem.shared.accounts.auth import (
     Identity,
     permission_lists,
 )
-from phloem.shared.errors import AuthorizationViolation, MalformedJSON
+from phloem.shared.errors import AuthorizationViolation, LinkError, MalformedJSON
 from phloem.shared.kernel import KIND_LEAF, Connection, Permissions, Reason
 from phloem.shared.leaf import permits, solicit
 from phloem.shared.leaf.accept import DUPLICATE, LinkKey, judge, link_key, loop_text
+from phloem.shared.leaf.compression import Agreed, Compression, agree, changed
 from phloem.shared.leaf.names import Origins
 from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leaf_remotes import Remotes
@@ -42,6 +43,7 @@ from phloem.shared.wire.leaf import (
     LeafConnect,
     LeafInfo,
     decode_leaf_connect,
+    decode_leaf_info,
     encode_leaf_info,
 )
 
@@ -121,6 +123,10 @@ class LeafLinks:
         new = self._server.options.leafnodes
         if new.remotes != old.remotes:
             self.remotes.apply(new.remotes)
+        if new.compression != old.compression:
+            for link in list(self.open.values()):
+                if link.outgoing is None:
+                    self.recompress(link, new.compression)
 
     def relimit(self) -> None:
         """New limits and log wishes (reload) for the links that are there."""
@@ -185,7 +191,11 @@ class LeafLinks:
         """The first INFO."""
         # also where nobody has a key: a leaf that logs in with one would not know what else to sign
         link.nonce = self._server.login.nonce()
-        link.conn.send(encode_leaf_info(msgspec.structs.replace(self._info(link), nonce=link.nonce)))
+        link.conn.send(self._first_info(link, self._server.options.leafnodes.compression.in_info))
+
+    def _first_info(self, link: Link, compression: str) -> bytes:
+        info = msgspec.structs.replace(self._info(link), nonce=link.nonce, compression=compression)
+        return encode_leaf_info(info)
 
     def _begin(self, link: Link) -> None:
         """From now on it may speak, and has to log in within its time."""
@@ -215,6 +225,7 @@ class LeafLinks:
             max_payload=options.max_payload,
             max_subs=options.max_subscriptions or -1,
             trace=options.trace,
+            may_agree=must_connect and options.leafnodes.compression.negotiates,
         )
         link = Link(conn, ip, port, account, server.clock.wall_ns())
         conn.owner = link
@@ -303,6 +314,45 @@ class LeafLinks:
         if link.outgoing is not None:
             link.outgoing.redial.penalty(delay_ns)
 
+    # --- compression -----------------------------------------------------------------------------
+
+    def since_start_ns(self, link: Link) -> int:
+        """The first guess at the round trip."""
+        return max(self._server.clock.monotonic_ns() - link.conn.stats["start_ns"], 1)
+
+    @staticmethod
+    def compress(link: Link, agreed: Agreed, last_words: bytes = b"") -> None:
+        """Both ends speak S2 from now on, behind these bytes."""
+        assert agreed.level is not None
+        link.agreed = agreed
+        link.conn.send(last_words)
+        link.conn.compress(agreed.level, agreed.thresholds_ns)
+
+    @staticmethod
+    def recompress(link: Link, new: Compression) -> None:
+        """Another mode (reload): a level changes in place, what has to be agreed on is when the link is made again."""
+        change = changed(link.compression, new, link.rtt_ns)
+        if change.relink:
+            link.conn.close(Reason.CLIENT_CLOSED)
+        elif change.level is not None:
+            link.conn.compress(change.level, change.thresholds_ns)
+
+    def _agree(self, link: Link, body: bytes) -> None:
+        """INFO of a leaf before its CONNECT: its mode, after which it waits for ours."""
+        try:
+            theirs = decode_leaf_info(body).compression
+            agreed = agree(self._server.options.leafnodes.compression, theirs, self.since_start_ns(link))
+        except MalformedJSON:
+            link.conn.close(Reason.PARSE_ERROR)
+        except LinkError as error:
+            link.conn.close(Reason.PROTOCOL_VIOLATION, str(error).encode())
+        else:
+            if agreed.level is None:
+                link.agreed = agreed
+            else:
+                self.compress(link, agreed)
+                link.conn.send(self._first_info(link, agreed.told))
+
     # --- the hub's side of the handshake ---------------------------------------------------------
 
     def _info(self, link: Link) -> LeafInfo:
@@ -352,6 +402,8 @@ class LeafLinks:
             return
         shown = Credentials(c.user, c.password, c.auth_token, c.nkey, c.sig, c.jwt, c.proxy_sig)
         link.shown = shown._replace(password="", token=REDACTED if c.auth_token else "")
+        if link.agreed is None and c.compress_mode:
+            link.agreed = Agreed(c.compress_mode[: limits.LEAF_COMPRESS_MODE_MAX])
         link.name, link.version = c.name, c.version
         if c.phloem is not None:
             link.quiet, link.ping_interval_ns = c.phloem.metered, c.phloem.ping_interval_ns
@@ -438,12 +490,14 @@ class LeafLinks:
     # --- the kernel's other events ---------------------------------------------------------------
 
     def on_info(self, conn: Connection, body: bytes) -> None:
-        """INFO; one from a leaf says nothing that matters."""
+        """INFO; one from a leaf says nothing that matters but the first, before CONNECT."""
         link = _link(conn)
         if link.outgoing is not None:
             link.outgoing.on_info(body)
             if link.outgoing.is_shaking_hands:
                 return
+        elif not link.greeted and link.agreed is None:
+            self._agree(link, body)
         conn.resume()
 
     def on_err(self, conn: Connection, text: bytes) -> None:

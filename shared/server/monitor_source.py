@@ -12,7 +12,7 @@ from phloem.shared.clock import Clock
 from phloem.shared.kernel import KIND_LEAF, Account, Connection, Reason
 from phloem.shared.leaf.urls import parse_url
 from phloem.shared.server.clients import Client
-from phloem.shared.server.leaf_link import NO_COMPRESSION, Link
+from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.monitor.records import (
     AccountFacts,
     AccountRecord,
@@ -240,7 +240,7 @@ def _link(link: Link) -> ConnRecord:
         version=link.version,
         is_spoke=link.spoke,
         is_isolated=link.isolated,
-        compression=NO_COMPRESSION,
+        compression=link.compression,
         **_tls(link.secured),
     )
 
