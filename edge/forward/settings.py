@@ -3,7 +3,7 @@
 import re
 
 from phloem.shared.errors import ConfigError
-from phloem.shared.forward.entries import Class, Entry
+from phloem.shared.forward.entries import DAY_S, Class, Entry
 from phloem.shared.limits import FORWARD_STREAMS
 from phloem.shared.server.options import Options
 from phloem.shared.server.options_forward import Forward
@@ -66,7 +66,7 @@ def _window(block: Forward, text: str) -> tuple[int, int]:
     if not times or max(times[0], times[2]) > 24 or max(times[1], times[3]) > 59:
         raise _wrong(block, f'hours "{text}" should look like "22:00-06:00"')
     start, end = times[0] * 3600 + times[1] * 60, times[2] * 3600 + times[3] * 60
-    return start % 86_400, end if end != start else start + 86_400
+    return (0, DAY_S) if start == end else (start % DAY_S, end)
 
 
 def _wrong(block: Forward, text: str) -> ConfigError:
