@@ -9,6 +9,7 @@ from phloem.edge.command import edge
 from phloem.edge.forward.settings import check, entry_of, keep_of
 from phloem.shared.errors import ConfigError
 from phloem.shared.forward.entries import Class, Entry
+from phloem.shared.leaf.hours import Window, wait_s
 from phloem.shared.limits import FORWARD_STREAMS, SECOND_NS
 from phloem.shared.server.load import as_options
 from phloem.shared.server.options import Options
@@ -47,24 +48,14 @@ def test_an_entry_with_everything() -> None:
         to="ALL",
         cls=Class.ALARM,
         rate=20_480,
-        hours=((79_200, 21_600), (45_000, 86_400)),
+        hours=(Window(79_200, 21_600), Window(45_000, 0)),
         linger_ns=2 * SECOND_NS,
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "inside", "outside"),
-    [
-        ("22:00-06:00", (0, 79_200, 21_599), (21_600, 79_199)),
-        ("08:00 - 09:00", (28_800,), (32_400, 0)),
-        ("08:00-08:00", (0, 28_800, 86_399), ()),
-        ("24:00-01:00", (0, 3_599), (3_600, 86_399)),
-    ],
-)
-def test_hours(text: str, inside: tuple[int, ...], outside: tuple[int, ...]) -> None:
-    entry = entry_of(block(subjects="a", hours=text))
-    assert [entry.open_at(second) for second in inside] == [True] * len(inside)
-    assert [entry.open_at(second) for second in outside] == [False] * len(outside)
+def test_hours_that_end_when_they_begin_are_the_whole_day() -> None:
+    [window] = entry_of(block(subjects="a", hours="08:00-08:00")).hours
+    assert [wait_s([window], second) for second in (0, 28_799, 28_800, 86_399)] == [0] * 4
 
 
 @pytest.mark.parametrize(
@@ -85,9 +76,9 @@ def test_what_stays_after_it_was_confirmed(fields: dict[str, object], kept: int)
     ("fields", "text"),
     [
         ({}, "needs subjects, a stream, or both"),
-        ({"subjects": "a", "hours": "22-06"}, 'hours "22-06" should look like "22:00-06:00"'),
-        ({"subjects": "a", "hours": "25:00-06:00"}, 'hours "25:00-06:00" should look'),
-        ({"subjects": "a", "hours": "22:60-06:00"}, 'hours "22:60-06:00" should look'),
+        ({"subjects": "a", "hours": "22-06"}, '"22-06" is no window of the day; write it as "01:00-05:00"'),
+        ({"subjects": "a", "hours": "25:00-06:00"}, '"25:00-06:00": a day has 24 hours'),
+        ({"subjects": "a", "hours": ["01:00-02:00", "22:60-06:00"]}, '"22:60-06:00" is no window'),
     ],
 )
 def test_what_cannot_work(fields: dict[str, object], text: str) -> None:
