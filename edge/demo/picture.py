@@ -42,13 +42,15 @@ class Shown(NamedTuple):
 
 class Summary(NamedTuple):
     """What came of it; counts are lines. ``read`` is what the edge published on the device itself, ``delivered`` what
-    the hub's stream holds, ``late`` what came marked as historical, ``overtaken`` the readings that alarms passed,
-    ``carried`` bytes that went through the cable to the hub."""
+    the hub's stream holds, ``unread`` those of the lost that the serial port was too full to take, ``late`` what came
+    marked as historical, ``overtaken`` the readings that alarms passed, ``carried`` bytes that went through the cable to
+    the hub."""
 
     written: int
     read: int
     delivered: int
     lost: int
+    unread: int
     duplicated: int
     disordered: int
     garbled: int
@@ -135,6 +137,8 @@ def _rows(summary: Summary) -> list[tuple[str, str, str]]:
         ("duplicated", f"{summary.duplicated:,}", bad if summary.duplicated else good),
         ("disordered", f"{summary.disordered:,}", bad if summary.disordered else good),
     ]
+    if summary.unread:
+        rows.append(("unread", f"{summary.unread:,}", bad))
     if summary.garbled:
         rows.append(("garbled", f"{summary.garbled:,}", bad))
     return [
@@ -156,13 +160,14 @@ ABOUT_ROWS = {
     "read": "from the serial port, by the edge",
     "delivered": "in the hub's stream",
     "lost": "not in it",
+    "unread": "of the lost: the edge did not read, and the serial port was full",
     "duplicated": "more than once in it",
     "disordered": "behind a later one in it",
     "garbled": "in it, and not what the sensor wrote",
     "historical": "marked so: they were read while the link was down",
     "waiting": "at the edge at a time, at most",
     "alarms": "in the hub's stream of alarms, once each",
-    "overtaken": "readings that were older than an alarm, and came later",
+    "overtaken": "older readings that came behind an alarm",
     "carried": "over the link to the hub, everything in it counted",
 }
 

@@ -239,6 +239,7 @@ class Show:
             read=scene.at_edge.distinct,
             delivered=readings.distinct,
             lost=written - readings.distinct,
+            unread=scene.sensor.lost,
             duplicated=readings.duplicated + alarms.duplicated,
             disordered=readings.disordered + alarms.disordered,
             garbled=readings.garbled + alarms.garbled,

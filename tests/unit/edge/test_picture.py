@@ -35,6 +35,7 @@ CLEAN = Summary(
     read=1234,
     delivered=1234,
     lost=0,
+    unread=0,
     duplicated=0,
     disordered=0,
     garbled=0,
@@ -127,6 +128,13 @@ def test_only_exactly_once_is_clean(fault: str) -> None:
     bad = CLEAN._replace(**{fault: 3})
     assert not bad.is_clean
     assert f"\n{fault:<12}3 " in plain_summary(bad)
+
+
+def test_what_the_serial_port_did_not_take_is_lost_and_told_apart() -> None:
+    text = plain_summary(CLEAN._replace(written=1237, lost=3, unread=2))
+    assert "\nlost        3 " in text
+    assert "\nunread      2 " in text
+    assert "unread" not in plain_summary(CLEAN)
 
 
 @pytest.mark.parametrize("fault", [{"delivered": 1233}, {"alarms": 1}])
