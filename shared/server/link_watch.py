@@ -87,8 +87,9 @@ class Watch:
         if cost is not None:
             self._server.leafs.meter.settle(*self._news(link, cost))
             cost.sock.close()
-        if not self._links and not self._costs:
+        if self._alarm is not None and not self._links and not self._costs:
             self._sleep()
+            self._server.leafs.meter.look()  # nobody else does before the next link
 
     def _sleep(self) -> None:
         if self._alarm is not None:

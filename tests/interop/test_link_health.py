@@ -209,7 +209,9 @@ async def test_a_link_that_is_slower_than_the_time_outs_comes_up(world: World) -
     edge = await world.ours(leafnodes=remote(cable.port, first_info_timeout="50ms"))
     uplink = await linked(edge)
     late = sum("no INFO from the hub in time" in line for line in world.log.lines)
-    assert late >= 3  # 50, 75, 112 ms; more on a machine that is itself late
+    assert (
+        late >= 6
+    )  # 50, 75, 113, 169, 253, 380 ms; compression has two INFOs, and the second comes after 450
     uplink.bounce("again")
     await until(lambda: uplink.ups == 2)
     assert sum("no INFO from the hub in time" in line for line in world.log.lines) == late  # it is known now
