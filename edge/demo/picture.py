@@ -43,8 +43,8 @@ class Shown(NamedTuple):
 class Summary(NamedTuple):
     """What came of it; counts are lines. ``read`` is what the edge published on the device itself, ``delivered`` what
     the hub's stream holds, ``unread`` those of the lost that the serial port was too full to take, ``late`` what came
-    marked as historical, ``overtaken`` the readings that alarms passed, ``carried`` bytes that went through the cable to
-    the hub."""
+    marked as historical, ``overtaken`` the readings that alarms passed, ``carried`` bytes that went through the cable
+    to the hub."""
 
     written: int
     read: int
