@@ -14,6 +14,7 @@ from phloem.edge.forward.settings import check
 from phloem.edge.kernel_publisher import KernelPublisher
 from phloem.edge.ports import port_settings
 from phloem.edge.profile import PLAN_BYTES, for_device
+from phloem.edge.storage.settings import check as check_disk
 from phloem.firmware_bridge.bridge import Bridge
 from phloem.firmware_bridge.timers import CallLater, loop_call_later, pause
 from phloem.shared import limits
@@ -25,6 +26,7 @@ from phloem.shared.server.server import Server
 
 if TYPE_CHECKING:
     from phloem.edge.forward.forwarder import Forwarder
+    from phloem.edge.storage.storage import Storage
 
 log = logging.getLogger("phloem.edge")
 
@@ -54,9 +56,11 @@ class Edge(Server):
     ) -> None:
         options = config if isinstance(config, Options) else as_options(config)
         check(options)
+        check_disk(options, self.generation_bytes)
         super().__init__(for_device(options), clock=clock, seed=seed)
         self.bridge: Bridge | None = None
         self.forwarders: list[Forwarder] = []
+        self.storage: Storage | None = None  # what becomes of the disk; without JetStream or a budget nothing
         self._settings = port_settings(options)
         self._call_later = call_later
         self._ports: asyncio.Task[None] | None = None
@@ -66,6 +70,7 @@ class Edge(Server):
         await super().start()
         try:
             self._start_forwarding()
+            self._start_storage()
         except BaseException:
             await self.stop()
             raise
@@ -78,11 +83,25 @@ class Edge(Server):
 
             self.forwarders = start(self)
 
+    def device_figures(self) -> Mapping[str, Any]:
+        """Disk, wear and clock, for monitoring and for the hub's ledger."""
+        return self.storage.figures() if self.storage is not None else {}
+
+    def _start_storage(self) -> None:
+        if self.jetstream is not None and self.options.disk.budget:
+            from phloem.edge.storage.storage import Storage  # noqa: PLC0415  (only who stores pays for it)
+
+            lanes = [lane for forwarder in self.forwarders for lane in forwarder.streams.values()]
+            self.storage = Storage(self, self.options.disk, lanes)
+
     async def stop(self) -> None:
         """Close the ports, then the server: what was read by then is still delivered."""
         if self._ports is not None:
             self._ports.cancel()
             await asyncio.wait({self._ports})
+        if self.storage is not None:
+            self.storage.stop()
+            self.storage = None
         for forwarder in self.forwarders:
             forwarder.stop()
         self.forwarders = []

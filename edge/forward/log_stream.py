@@ -26,6 +26,8 @@ SETTLE_NS = 10 * SECOND_NS  # what was confirmed is written down so often, if no
 SETTLE_BYTES = 1 << 20  # or when so much can
 SAMPLE_MESSAGES = 4  # of one sample for a dictionary
 SAMPLES = 400
+GONE = "removed on the device: limits of the stream, purged or deleted"
+CONFIRMED = "confirmed by the hub before, and no longer on the device"
 
 
 class Lost(msgspec.Struct, array_like=True):
@@ -35,6 +37,14 @@ class Lost(msgspec.Struct, array_like=True):
     last: int
     count: int
     reason: str
+
+    def within(self, first: int, last: int) -> int:
+        """How many of these sequences are its own."""
+        return max(min(last, self.last) - max(first, self.first) + 1, 0)
+
+    def counted(self, first: int, last: int) -> int:
+        """How many messages it had there; exact if all of it is asked for, or if no sequence was without one."""
+        return min(self.count, self.within(first, last))
 
 
 class _Record(msgspec.Struct, array_like=True):
@@ -124,11 +134,13 @@ class LogStream:
     def lost(self, first: int, last: int) -> tuple[int, str]:
         """As far as it was written down; other removals are the stream's own."""
         known = [one for one in self._record.lost if one.first <= last and one.last >= first]
-        if known:
-            return sum(one.count for one in known), "; ".join(sorted({one.reason for one in known}))
-        if last <= self._record.confirmed:
-            return last - first + 1, "confirmed by the hub before, and no longer on the device"
-        return last - first + 1, "removed on the device: limits of the stream, purged or deleted"
+        covered = sum(one.within(first, last) for one in known)
+        count = sum(one.counted(first, last) for one in known)
+        reasons = sorted({one.reason for one in known})
+        rest = last - first + 1 - covered
+        if rest > 0:
+            reasons.append(GONE if last > self._record.confirmed else CONFIRMED)
+        return count + max(rest, 0), "; ".join(reasons)
 
     # --- what is done with it ------------------------------------------------------------------------
 
@@ -141,6 +153,23 @@ class LogStream:
             lost.append(Lost(first, last, count, reason))
         del lost[:-FORWARD_LOST]
         self.written()
+
+    def shed(self, below: int, reason: str) -> int:
+        """Everything below goes to make room, by whoever calls this and in the same batch; how many of it the hub does
+        not have."""
+        first = max(self.first_seq, self._record.confirmed + 1)
+        if first >= below:
+            return 0
+        count = self.stream.log.count(self._filters, first, below - 1)
+        if count:
+            self.lose(first, below - 1, count, reason)
+        return count
+
+    @property
+    def covers(self) -> bool:
+        """Whether all of the stream is forwarded, so that what is confirmed is at the hub as a whole."""
+        wanted = set(self.entry.filters)
+        return not wanted or ">" in wanted or wanted.issuperset(self.stream.config.subjects)
 
     def confirm(self, seq: int) -> None:
         """The hub has everything up to here."""

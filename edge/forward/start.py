@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("phloem.forward")
 
+SYNC = "phloem.sync"  # in a stream's metadata
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -43,7 +44,15 @@ def start(server: "Server") -> list[Forwarder]:
     blocks: dict[str, list[Forward]] = {}
     for block in server.options.forward:
         blocks.setdefault(block.account or GLOBAL_ACCOUNT, []).append(block)
+    _set_window(server, [block.sync_ns for block in server.options.forward if block.sync_ns])
     return [_forwarder(server, account, mine) for account, mine in blocks.items()]
+
+
+def _set_window(server: "Server", windows: list[int]) -> None:
+    """There is one sync for all that wait for one, so the shortest window holds."""
+    js = server.jetstream
+    if windows and js is not None:
+        js.engine.set_sync_interval(min([*windows, js.options.sync_interval_ns or min(windows)]))
 
 
 def _forwarder(server: "Server", account: str, blocks: "list[Forward]") -> Forwarder:
@@ -59,9 +68,20 @@ def _forwarder(server: "Server", account: str, blocks: "list[Forward]") -> Forwa
     for block in blocks:
         entry = entry_of(block)
         stream = home.streams.get(entry.stream) or _made(home, block, entry.stream)
+        if not block.stream:
+            _committed(stream, block)
         streams[entry.name] = LogStream(entry, stream, keep_of(block), now)
         entries.append(entry)
     return Forwarder(server, account, streams, entries, boot=boot, allowance=Unmetered())
+
+
+def _committed(stream: "Stream", block: "Forward") -> None:
+    """A stream that was made for an entry is synced as the entry says now."""
+    metadata = {name: value for name, value in stream.config.metadata.items() if name != SYNC}
+    if block.sync_ns:
+        metadata[SYNC] = "interval"
+    if metadata != stream.config.metadata:
+        stream.update(msgspec.structs.replace(stream.config, metadata=metadata))
 
 
 def _made(home: "AccountJetStream", block: "Forward", name: str) -> "Stream":

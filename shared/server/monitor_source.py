@@ -2,7 +2,7 @@
 
 import platform
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from phloem import __version__
@@ -185,6 +185,10 @@ class ServerSource:
         from phloem.shared.server.jetstream.figures import figures  # noqa: PLC0415  (only whoever keeps streams pays for it)
 
         return figures(system)
+
+    def device(self) -> Mapping[str, Any]:
+        """Disk, wear and clock."""
+        return self._server.device_figures()
 
     def unready(self) -> str:
         """Why clients cannot connect."""

@@ -33,7 +33,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             choices="alarm event telemetry debug",
         ),
     ] = "telemetry"
-    rate: Annotated[Size, Opt("Bytes a second at most; 0: as the link can.", example='"20KB"')] = 0
+    rate: Annotated[Size, Opt("Bytes a second at most; 0: as the link can.", example="20KB")] = 0
     hours: Annotated[
         tuple[str, ...],
         Opt("Times of the day, of the system's time zone, at which it is sent.", example='["22:00-06:00"]'),
@@ -46,8 +46,16 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Opt(
             "Bytes that stay here after the hub has confirmed them; 0: none do; -1: the stream's own limits decide. "
             "By default 0 for a stream that is made for it, else -1.",
-            example='"64MB"',
+            example="64MB",
         ),
     ] = -2
     max_bytes: Annotated[Size, Opt("Bound of a stream that is made for it; -1: none of its own.")] = -1
     max_age_ns: Annotated[Duration, Opt("The same for the age; 0: none.", example='"30d"')] = 0
+    sync_ns: Annotated[
+        Duration,
+        Opt(
+            "How much of the newest may be lost with the power, to write less to the card; 0: nothing that was "
+            "acknowledged. For a stream that is made for it, and never for alarms.",
+            example='"5s"',
+        ),
+    ] = 0

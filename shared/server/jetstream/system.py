@@ -8,7 +8,7 @@ everything to LMDB. In between ``after_tick`` is called whenever the kernel has 
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ from phloem.shared.store.repair import mend
 from phloem.shared.store.store import Store, StoreDamaged, StoreError
 
 if TYPE_CHECKING:
+    from phloem.shared.server.jetstream.stream import Stream
     from phloem.shared.server.server import Server
 
 log = logging.getLogger("phloem.jetstream")
@@ -77,6 +78,7 @@ class JetStream:
         self.watchers: list[
             Callable[[], None]
         ] = []  # asked after each tick: something may have become visible
+        self.before_move: list[Callable[[], None]] = []  # told when a generation of the journal ends
         self.intakes: dict[int, Intakes] = {}  # of streams that take from others
         self.batch_load = BatchLoad(options.limits.batch)
         self.stopping = False
@@ -257,7 +259,14 @@ class JetStream:
         """Whether the disk has to catch up first."""
         return bool(self.store.stats["pending_bytes"] > limits.INTAKE_PENDING_BYTES)
 
+    def file_streams(self) -> "Iterator[Stream]":
+        """Those that are kept on the disk, of all accounts."""
+        for account in self.accounts.values():
+            yield from (stream for stream in account.streams.values() if stream.config.storage == "file")
+
     def _freeze(self) -> None:
+        for told in self.before_move:
+            told()
         for account in self.accounts.values():
             for stream in account.streams.values():
                 for consumer in stream.consumers.values():

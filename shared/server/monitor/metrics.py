@@ -7,6 +7,7 @@ they reconnect. Sums over labels are left to the reader.
 import platform
 from collections.abc import Iterable, Iterator
 
+from phloem.shared.server.monitor.metrics_device import device_families
 from phloem.shared.server.monitor.metrics_jetstream import jetstream_families
 from phloem.shared.server.monitor.process import Process
 from phloem.shared.server.monitor.prometheus import Labels, Samples, family, one
@@ -24,6 +25,7 @@ def metrics(source: MonitorSource, process: Process) -> bytes:
         *_messages(source, connections),
         *_links(source, connections),
         *jetstream_families(source.jetstream()),
+        *device_families(source.device()),
     )
     return "".join(families).encode("utf-8", "replace")
 

@@ -294,6 +294,10 @@ class MonitorSource(Protocol):
         """Streams and their store; ``None`` when the server keeps none."""
         ...
 
+    def device(self) -> Mapping[str, Any]:
+        """Disk, wear and clock of a device; nothing for a server that is none."""
+        ...
+
     def unready(self) -> str:
         """Why clients cannot connect; empty when they can."""
         ...

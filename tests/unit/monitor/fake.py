@@ -1,6 +1,6 @@
 """A server to monitor that is nothing but its figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -158,6 +158,7 @@ class FakeSource:
     counters: dict[str, int] = field(default_factory=dict)
     js: JetStreamFigures | None = None
     trouble: str = ""
+    device_figures: Mapping[str, Any] = field(default_factory=dict)
 
     def settings(self) -> Settings:
         return self.options
@@ -189,6 +190,9 @@ class FakeSource:
 
     def jetstream(self) -> JetStreamFigures | None:
         return self.js
+
+    def device(self) -> Mapping[str, Any]:
+        return self.device_figures
 
     def unready(self) -> str:
         return self.trouble
