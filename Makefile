@@ -5,7 +5,7 @@ KERNEL := $(wildcard shared/*/*.pyx shared/*/*.pxd shared/*/*.pxi)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test check unit test-long fuzz soak test-durability bench wheel clean
+.PHONY: help dev demo test check unit test-long fuzz soak links test-durability bench wheel clean
 
 help:                 ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -45,6 +45,9 @@ fuzz: dev             ## everything compiled under AddressSanitizer and UBSan; A
 
 soak: dev             ## hours of load, cuts and churn; ARGS="--for 2h"
 	$(BIN)/python -m pytest -m soak -s $(ARGS) tests/soak
+
+links: dev            ## JetStream over leaf links in every pairing with nats-server, the long kinds; ARGS="--cuts 50"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS) -m "soak or not soak" -k "js_" tests/interop
 
 test-durability: dev  ## thousands of power cuts, and kills under load; ARGS="--cuts 20000 --kills 1000"
 	@$(BIN)/python -m tests.durability $(ARGS)

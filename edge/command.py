@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from phloem.edge.forward.settings import check
 from phloem.edge.ports import port_settings
-from phloem.edge.profile import DEFAULTS, for_device
+from phloem.edge.profile import DEFAULTS, PAUSES, for_device
 from phloem.shared.server.command import server_command
 from phloem.shared.server.options import Options
 from phloem.shared.server.profile import STORE, describe
@@ -47,7 +47,7 @@ Example configuration, edge.conf:
     No device at hand? phloem demo shows all of this on one machine.
 
 Defaults that differ from phloem server, and why:
-{describe([*DEFAULTS, STORE])}"""
+{describe([*DEFAULTS, PAUSES, STORE])}"""
 
 
 def adjust(options: Options) -> Options:

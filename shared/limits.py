@@ -78,7 +78,14 @@ GENERATION_BYTES_EDGE = 4 << 20  # of a device, which has less memory and writes
 ORIGIN_ANSWER_NS = 5 * SECOND_NS  # until an origin that does not answer is asked again
 ORIGIN_SILENCE_NS = 10 * SECOND_NS  # without a message or one of the heartbeats, which come every second
 ORIGIN_EARLY_MAX = 10_000  # messages that overtake the answer; what is more is asked for again
-ORIGIN_RETRY_NS = 2 * SECOND_NS  # from one question to the next
+ORIGIN_RETRY_NS = (
+    2 * SECOND_NS
+)  # from one question to the next; to the next look whether somebody could answer
+ORIGIN_LOOK_NS = SECOND_NS // 10  # the same when a link has come up, whose interest is on its way
+ORIGIN_LOOKS = 50
+ORIGIN_SIGN_NS = (
+    5 * SECOND_NS // 2
+)  # silence behind a link that has come up: its other end may have been another
 ORIGIN_RETRY_MAX_NS = 30 * SECOND_NS  # more than that after many failures
 
 METRICS_NAMED = 1000  # streams, and consumers, that have series of their own in /metrics; sums hold for all
@@ -97,8 +104,23 @@ LEAF_RECONNECT_NS = 1 * SECOND_NS
 LEAF_DIAL_TIMEOUT_NS = 1 * SECOND_NS
 LEAF_FIRST_INFO_TIMEOUT_NS = 1 * SECOND_NS
 LEAF_CONNECT_INFO_TIMEOUT_NS = 2 * SECOND_NS
+LEAF_COMPRESS_MODE_MAX = 32  # characters of what a leaf calls its compression; monitoring shows it
 LEAF_LOOP_DELAY_NS = 30 * SECOND_NS  # after "Loop detected" and after a name conflict
 LEAF_MIN_VERSION_DELAY_NS = 5 * SECOND_NS
+LINK_STEADY_NS = 10 * SECOND_NS  # a link that was up for less has not been well, and pauses go on growing
+LINK_TIMEOUT_MAX_NS = 10 * SECOND_NS  # dial, TLS and INFO: what a geostationary link under load needs, twice
+LINK_DEAD_AFTER_NS = 10 * SECOND_NS
+LINK_DEAD_AFTER_LEAST_NS = 2 * SECOND_NS  # the system probes once a second at most
+LINK_GUARD_NS = 60 * SECOND_NS  # an attempt that none of its own times has ended; a bug, then
+LINK_IDLE_PING_NS = 15 * 60 * SECOND_NS  # metered: 16 KB a day in all, and within what NATs of carriers keep
+LINK_EDGE_RECONNECT_MAX_NS = 10 * SECOND_NS
+LINK_PING_MOST_NS = 24 * 3600 * SECOND_NS  # what a peer may ask for
+LINK_BUG_PAUSE_NS = SECOND_NS  # after a bug in an attempt, which may come back in the next
+LINK_HURRY_NS = SECOND_NS // 4  # an address is there a moment before it can be used
+LINK_NETWORK_SETTLES_NS = SECOND_NS  # changes come in swarms
+LINK_SAVE_NS = 60 * SECOND_NS  # counters of a metered link are written no more often than this
+LINK_SAVE_IDLE_NS = 3600 * SECOND_NS  # and this seldom where next to nothing has gone over it
+LINK_SAVE_BYTES = 64 << 10
 
 # --- keys and claims (nats-server's numbers, but for the first) --------------------------------------
 NKEY_TEXT = 128  # characters of a key as text; the longest kind, a private key, has 108
@@ -141,6 +163,16 @@ STORE_JOURNAL_BYTES_MAX = 1 << 31  # a journal file that is larger is not one of
 STORE_REPAIR_MOVE_BYTES = 32 << 20  # of messages that a repair holds in memory
 STORE_COMPACT_MOVE_BYTES = 16 << 20  # of entries that are copied in one transaction
 STORE_DAMAGED_MAX = 1000  # folders of damaged stores that are kept beside one
+
+# --- twins ---------------------------------------------------------------------------------------------
+
+TWIN_TRIAL_NS = 60 * SECOND_NS  # a modem may have to dial in this time
+TWIN_HEARTBEAT_NS = 600 * SECOND_NS  # 144 a day, some 20 KB; what is lost without the link's noticing is rare
+TWIN_WINDOW = 32  # reports that wait for the hub's acknowledgement
+TWIN_LOOK_NS = SECOND_NS // 2  # how often it is looked whether a link has come or gone
+TWIN_ANSWER_NS = 10 * SECOND_NS  # over a slow link
+TWIN_RETRY_NS = 2 * SECOND_NS  # after a refusal, doubled each time
+TWIN_RETRY_MAX_NS = 300 * SECOND_NS
 
 # --- store-and-forward ----------------------------------------------------------------------------
 FORWARD_CONTROL_BYTES = 256 << 10  # of a message that is no parcel: 64 streams with 64 epochs each

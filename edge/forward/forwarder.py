@@ -26,6 +26,7 @@ from phloem.shared.forward.messages import (
 )
 from phloem.shared.forward.sender import Bounce, Confirmed, Effect, HubTime, Noticed, Send, Sender
 from phloem.shared.limits import SECOND_NS
+from phloem.shared.server.link_meter import CONTROL
 
 if TYPE_CHECKING:
     import asyncio
@@ -149,15 +150,17 @@ class Forwarder:
     def _do(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Send(data):
+                case Send(data, cls):
                     self._server.kernel.publish(self._account, self._up, body=data)
+                    self._server.leafs.meter.charge(CONTROL if cls is None else cls.name.lower(), len(data))
                 case Confirmed(name, seq):
                     self.streams[name].confirm(seq)
                 case Noticed(name, text):
                     log.warning("%s%s", f"{name}: " if name else "", text)
                 case Bounce(why):
                     log.warning("the link is up and nothing moves (%s); connecting anew", why)
-                    self._server.leafs.bounce(why)
+                    for uplink in self._server.uplinks:
+                        uplink.bounce(why)
                 case HubTime():
                     self.hub_time(effect)
 

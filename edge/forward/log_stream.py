@@ -122,7 +122,7 @@ class LogStream:
         for seq in packed.damaged:
             self.lose(seq, seq, 1, "damaged on the device's disk")
         self.damaged += packed.damaged
-        return Packed(packed.columns, packed.next_seq, packed.messages, packed.newest_ts)
+        return Packed(packed.columns, packed.next_seq, packed.messages, packed.newest_ts, packed.size)
 
     def bytes_from(self, seq: int) -> int:
         """By the average of what there is."""

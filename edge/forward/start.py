@@ -15,7 +15,9 @@ from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
 from phloem.shared.errors import ConfigError
 from phloem.shared.forward.entries import Class
 from phloem.shared.forward.messages import Epoch
+from phloem.shared.forward.sender import PARCEL_MIN
 from phloem.shared.jetstream.errors import ApiError
+from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.jetstream.api import Request
 from phloem.shared.server.jetstream.api_streams import create
 
@@ -31,12 +33,23 @@ SYNC = "phloem.sync"  # in a stream's metadata
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-class Unmetered:
-    """A link that costs nothing."""
+NOT_TODAY_NS = (
+    3600 * SECOND_NS
+)  # until it is asked again whether something may be sent that is too much by itself
 
-    def wait_ns(self, _cls: Class, _now_ns: int) -> int:
-        """Nothing has to wait."""
-        return 0
+
+class Metered:
+    """What the account of the links (``link_meter``) allows."""
+
+    def __init__(self, server: "Server") -> None:
+        self._meter = server.leafs.meter
+
+    def wait_ns(self, cls: Class, _now_ns: int) -> int:
+        """As in ``Allowance``."""
+        answer = self._meter.may_send(cls.name.lower(), PARCEL_MIN)
+        if answer.ok:
+            return 0
+        return int(answer.wait_s * SECOND_NS) if answer.wait_s > 0 else NOT_TODAY_NS
 
 
 def start(server: "Server") -> list[Forwarder]:
@@ -72,7 +85,7 @@ def _forwarder(server: "Server", account: str, blocks: "list[Forward]") -> Forwa
             _committed(stream, block)
         streams[entry.name] = LogStream(entry, stream, keep_of(block), now)
         entries.append(entry)
-    return Forwarder(server, account, streams, entries, boot=boot, allowance=Unmetered())
+    return Forwarder(server, account, streams, entries, boot=boot, allowance=Metered(server))
 
 
 def _committed(stream: "Stream", block: "Forward") -> None:

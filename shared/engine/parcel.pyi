@@ -17,6 +17,7 @@ class Packed(NamedTuple):
     messages: int
     newest_ts: int
     damaged: tuple[int, ...]  # sequences in between whose message cannot be read
+    size: int  # of the columns before figures in payloads were made columns of their own
 
 class Unpacked(NamedTuple):
     """What was stored, and how far: everything below ``next_seq`` is dealt with."""

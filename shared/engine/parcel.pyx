@@ -7,8 +7,8 @@
     times         the first in 8 bytes, nanoseconds since 1970; then how the distance changes (zigzag varints)
     subjects      varint, how many; each: length (varint), text. Then runs: which one, how many messages (varints)
     header sizes  runs: size, how many messages (varints)
-    sizes         of each message without its header, varints
-    headers, then payloads, one behind the other
+    headers       one behind the other
+    payloads      a byte: 0, then the size of each (varints), and one behind the other; or 1, and as in figures.pyx
 
 A stream of readings has two or three bytes of its own per message beside its payload. What is read here comes from a
 peer: everything is walked through and compared with the end before anything is stored.
@@ -29,6 +29,7 @@ from phloem.shared.store.types cimport DAMAGED, MISSING, SEQ_GIVEN_MAX, Buffer, 
 from phloem.shared.store.varint cimport get_varint, put_varint, unzigzag, zigzag
 
 from .engine cimport Stream, wake
+from .figures cimport Figures
 from .stream cimport stream_fits, stream_store
 
 cdef enum:
@@ -40,8 +41,12 @@ cdef enum:
     HEADER_MAX = 65_535  # as in stream.pyx
     SUBJECT_MAX = 32_768
     LINE = 96  # of the header line, beside its texts
+    PLAIN = 0
+    IN_COLUMNS = 1
+    FEW = 8  # so many messages have too little in common for columns
+    EXPANDED_MAX = 32 << 20  # payloads of a parcel; a larger one is in a parcel of its own, and plain
 
-Packed = namedtuple("Packed", "columns next_seq messages newest_ts damaged")
+Packed = namedtuple("Packed", "columns next_seq messages newest_ts damaged size")
 Unpacked = namedtuple("Unpacked", "messages duplicates refused next_seq")
 
 
@@ -90,7 +95,7 @@ cdef inline void _end_run(Buffer* b, Run* run) noexcept nogil:
 
 
 cdef enum Column:
-    SKIPS, TIMES, NAMES, NAME_RUNS, HEADER_RUNS, SIZES, HEADERS, PAYLOADS
+    SKIPS, TIMES, NAMES, NAME_RUNS, HEADER_RUNS, HEADERS, PAYLOADS
     COLUMNS
 
 
@@ -105,10 +110,16 @@ cdef class Packer:
     cdef Run name_run
     cdef Run header_run
     cdef uint64_t nskips
+    cdef Buffer sizes  # uint32 of each payload
+    cdef Figures figures
+    cdef Buffer spare  # the payloads as they were stored, while they are written as they are sent
 
     def __cinit__(self):
         memset(&self.filter, 0, sizeof(Filter))
         memset(&self.columns[0], 0, sizeof(self.columns))
+        memset(&self.sizes, 0, sizeof(Buffer))
+        memset(&self.spare, 0, sizeof(Buffer))
+        self.figures = Figures()
 
     def __init__(self, Log_ log not None, filters=()):
         self.log = log
@@ -123,6 +134,8 @@ cdef class Packer:
         filter_clear(&self.filter)
         for i in range(COLUMNS):
             free(self.columns[i].data)
+        free(self.sizes.data)
+        free(self.spare.data)
         free(self.slots)
         free(self.places)
         free(self.lengths)
@@ -154,6 +167,7 @@ cdef class Packer:
             if self.columns[i].cap > 1 << 20:  # of one large message: it need not stay
                 free(self.columns[i].data)
                 self.columns[i].data, self.columns[i].cap = NULL, 0
+        self.sizes.length = 0
         memset(self.slots, 0, SLOTS * sizeof(uint32_t))
         self.nnames = 0
         self.nskips = 0
@@ -162,6 +176,7 @@ cdef class Packer:
     cdef bint _add(self, Record* r, int64_t* last_ts, int64_t* step, uint64_t index) noexcept nogil:
         cdef int name = self._name(r.subject, r.subject_len)
         cdef int64_t distance
+        cdef uint32_t size
         if name < 0:
             return False
         if index == 0:
@@ -175,7 +190,8 @@ cdef class Packer:
         last_ts[0] = r.ts
         _again(&self.columns[<int>NAME_RUNS], &self.name_run, <uint64_t>name)
         _again(&self.columns[<int>HEADER_RUNS], &self.header_run, r.header_len)
-        _number(&self.columns[<int>SIZES], r.size - r.header_len)
+        size = r.size - r.header_len
+        _text(&self.sizes, <const char*>&size, 4)
         _text(&self.columns[<int>HEADERS], r.body, r.header_len)
         _text(&self.columns[<int>PAYLOADS], r.body + r.header_len, r.size - r.header_len)
         return True
@@ -232,7 +248,34 @@ cdef class Packer:
             index += 1
         if index == 0:
             return None
-        return Packed(self._columns(index), at, index, newest, tuple(damaged))
+        size = self._size()
+        self._finish(index)
+        return Packed(self._columns(index), at, index, newest, tuple(damaged), size)
+
+    cdef void _finish(self, uint64_t messages) noexcept:
+        """Payloads as they are sent."""
+        cdef Buffer* payloads = &self.columns[<int>PAYLOADS]
+        cdef Buffer plain = payloads[0]
+        cdef uint32_t* sizes = <uint32_t*>self.sizes.data
+        cdef const char* at = plain.data
+        cdef uint64_t i
+        cdef bint helps = messages >= FEW and plain.length < EXPANDED_MAX
+        self.figures.clear()
+        for i in range(messages):
+            helps = helps and self.figures.add(at, sizes[i])
+            at += sizes[i]
+        helps = helps and self.figures.shapes.length * 2 < plain.length
+        payloads[0] = self.spare
+        payloads.length = 0
+        self.spare = plain
+        _room(payloads, 1)[0] = IN_COLUMNS if helps else PLAIN
+        payloads.length = 1
+        if helps:
+            self.figures.write(payloads)
+            return
+        for i in range(messages):
+            _number(payloads, sizes[i])
+        _text(payloads, plain.data, plain.length)
 
     cdef bytes _columns(self, uint64_t messages):
         cdef char head[1 + 2 * VARINT]
@@ -272,7 +315,6 @@ cdef struct Cursor:  # where each column is read
     const char* time
     const char* name_run
     const char* header_run
-    const char* size
     const char* header
     const char* payload
 
@@ -328,11 +370,21 @@ cdef class Unpacker:
     cdef uint32_t names_cap
     cdef uint32_t lengths_cap
     cdef const char* end
+    cdef Figures figures
+    cdef Buffer sizes  # uint32 of each payload
+    cdef Buffer payloads  # where they came as columns
 
     def __init__(self, Stream stream not None, bytes prefix not None):
         self.stream, self.prefix = stream, prefix
+        self.figures = Figures()
+
+    def __cinit__(self, *_):
+        memset(&self.sizes, 0, sizeof(Buffer))
+        memset(&self.payloads, 0, sizeof(Buffer))
 
     def __dealloc__(self):
+        free(self.sizes.data)
+        free(self.payloads.data)
         free(self.places)
         free(self.lengths)
 
@@ -358,9 +410,7 @@ cdef class Unpacker:
         cdef const char* p = base
         cdef uint64_t names = 0
         cdef uint64_t headers = 0
-        cdef uint64_t payloads = 0
         cdef uint64_t size = 0
-        cdef uint64_t i
         self.end = base + PyBytes_GET_SIZE(columns)
         if p >= self.end or p[0] != VERSION:
             return False
@@ -380,19 +430,36 @@ cdef class Unpacker:
         p = _runs(p, self.end, c.messages, names, &size) if p != NULL else NULL
         c.header_run = p
         p = _runs(p, self.end, c.messages, HEADER_MAX + 1, &headers) if p != NULL else NULL
-        c.size = p
+        if p == NULL or headers >= <uint64_t>(self.end - p):
+            return False
+        c.header = p
+        p += headers
+        if p[0] == IN_COLUMNS:
+            c.payload = NULL
+            if not self.figures.read(p + 1, self.end, c.messages, &self.payloads, &self.sizes, EXPANDED_MAX):
+                return False
+            c.payload = self.payloads.data
+            return True
+        return p[0] == PLAIN and self._sized(p + 1, c)
+
+    cdef bint _sized(self, const char* p, Cursor* c) noexcept nogil:
+        """Payloads as they were, behind their sizes."""
+        cdef uint64_t size = 0
+        cdef uint64_t total = 0
+        cdef uint64_t i
+        cdef uint32_t n
+        self.sizes.length = 0
         for i in range(c.messages):
             p = get_varint(p, self.end, &size)
             if p == NULL or size > <uint64_t>(self.end - p):
                 return False
-            payloads += size  # at most 2^16 times the size of the input
-        c.header = p
-        if headers > <uint64_t>(self.end - p):
-            return False
-        c.payload = p + headers
-        return payloads == <uint64_t>(self.end - c.payload)
+            total += size  # at most 2^16 times the size of the input
+            n = <uint32_t>size
+            _text(&self.sizes, <const char*>&n, 4)
+        c.payload = p
+        return total == <uint64_t>(self.end - p)
 
-    cdef bint _next(self, Cursor* c, Steps* s, Message* m, bint first) noexcept nogil:
+    cdef bint _next(self, Cursor* c, Steps* s, Message* m, uint64_t index) noexcept nogil:
         """The next message; the columns have been walked through, only what they mean may be wrong."""
         cdef uint64_t value = 0
         if s.skips and s.until_skip == 0:
@@ -409,7 +476,7 @@ cdef class Unpacker:
         s.seq += 1
         if s.until_skip:
             s.until_skip -= 1
-        if first:
+        if index == 0:
             memcpy(&s.ts, c.time, 8)
             c.time += 8
         else:
@@ -424,7 +491,7 @@ cdef class Unpacker:
         s.name.times -= 1
         s.header.times -= 1
         m.name, m.header_len = s.name.value, s.header.value
-        c.size = get_varint(c.size, self.end, &m.payload_len)
+        m.payload_len = (<uint32_t*>self.sizes.data)[index]
         return True
 
     cdef bint _check(self, Cursor c, uint64_t from_seq, uint64_t next_seq) noexcept nogil:
@@ -434,7 +501,7 @@ cdef class Unpacker:
         cdef uint64_t i
         self._begin(&c, &s, from_seq)
         for i in range(c.messages):
-            if not self._next(&c, &s, &m, i == 0) or m.seq >= next_seq:
+            if not self._next(&c, &s, &m, i) or m.seq >= next_seq:
                 return False
         return s.skips == 0
 
@@ -501,7 +568,7 @@ cdef class Unpacker:
             raise Unreadable("the columns of a parcel are not what they should be")
         self._begin(&c, &s, from_seq)
         for i in range(c.messages):
-            self._next(&c, &s, &m, i == 0)
+            self._next(&c, &s, &m, i)
             if m.seq < skip_below:
                 passed += 1
             else:

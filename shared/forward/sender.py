@@ -57,12 +57,13 @@ DICTIONARY_BELOW = 32 << 10  # columns that are larger have enough in common wit
 
 
 class Packed(NamedTuple):
-    """Columns of messages from one sequence to before another; ``size`` is that of the columns, not compressed."""
+    """Columns of messages from one sequence to before another."""
 
     columns: bytes
     next_seq: int
     messages: int
     newest_ts: int
+    size: int  # what ``pack`` counted
 
 
 class Stream(Protocol):
@@ -447,7 +448,7 @@ class Sender:
         packed = stream.pack(lane.next_seq, min(end, stream.last_seq), self._columns_wanted(), self._live_ns)
         if packed is None:
             return None
-        effects, flags, columns = self._pressed(lane, packed.columns)
+        effects, flags, columns = self._pressed(lane, packed.columns, packed.size)
         if packed.newest_ts < self._live_ns:
             flags |= HISTORICAL
         more = packed.next_seq <= stream.last_seq
@@ -464,7 +465,7 @@ class Sender:
         effects.append(self._leaves(lane, encode_parcel(parcel), packed.next_seq - 1, now_ns, timed=timed))
         return effects
 
-    def _pressed(self, lane: _Lane, columns: bytes) -> tuple[list[Effect], int, bytes]:
+    def _pressed(self, lane: _Lane, columns: bytes, size: int) -> tuple[list[Effect], int, bytes]:
         """Effects that come before the parcel, flags, and what is sent for its columns."""
         effects: list[Effect] = []
         flags = self._help_for(lane, columns)
@@ -474,7 +475,7 @@ class Sender:
         flags |= ZSTD
         if len(pressed) >= len(columns):
             flags, pressed = 0, columns
-        self._ratio += (len(pressed) / len(columns) - self._ratio) / 8
+        self._ratio += (len(pressed) / max(size, 1) - self._ratio) / 8
         lane.history = history(lane.history, columns, flags)
         return effects, flags, pressed
 

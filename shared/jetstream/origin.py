@@ -22,6 +22,8 @@ LEVEL = 5
 LEVEL_HEADER, IDENTITY_HEADER = b"Nats-Required-Api-Level", b"Nats-Stream-Identity"
 TOO_NEW = (10185, 10025)  # how an older server refuses what it does not know
 ANOTHER = 10225  # the stream was made anew
+# A consumer that is acknowledged by flow control has no other in nats-server, which refuses or overrides it; one of an
+# origin with retention by limits could have a longer one, up to what this side calls silence.
 HEARTBEAT_NS = SECOND_NS
 ACK_WAIT_NS = 22 * 3600 * SECOND_NS
 INACTIVE_NS = 10 * SECOND_NS
@@ -52,11 +54,14 @@ class Question(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """What an answer grants."""
+    """What an answer grants.
+
+    That is all that can be believed of it: for a consumer that was there before, nats-server makes up the answer while
+    its deliveries are under way already. What it says to have delivered may have come after what was asked for, and the
+    deliver subject may be the one of last time.
+    """
 
     consumer: str
-    deliver_subject: str
-    behind: int  # the sequence before the first that comes
     identity: bytes  # empty: the origin does not say
 
 
@@ -174,8 +179,6 @@ def answered(asker: Asker, source: StreamSource, header: bytes, body: bytes) -> 
         config = answer["config"]
         opened = Opened(
             str(answer["name"]),
-            str(config.get("deliver_subject", "")),
-            int(answer["delivered"]["stream_seq"]),
             field_of(header, IDENTITY_HEADER),
         )
         policy = config.get("ack_policy")
@@ -209,14 +212,17 @@ class Track:
     def __init__(self, opened: Opened, taken: int) -> None:
         """``taken``: the last sequence that is here already."""
         self._consumer = opened.consumer
-        self.seq = max(opened.behind, taken)
+        self.seq = taken
         self.number = 0
         self.pending = 0
         self.broken = False  # something is missing: it has to be asked for again
 
     def takes(self, found: Delivery) -> bool:
         """Whether this message is to be stored."""
-        if found.consumer != self._consumer or found.deliveries > 1 or found.number <= self.number:
+        if found.consumer != self._consumer or found.deliveries > 1:
+            return False
+        if found.number <= self.number:
+            self.broken = found.seq > self.seq  # the other end was killed, and counts from before
             return False
         if found.number != self.number + 1:
             self.broken = True
@@ -230,6 +236,6 @@ class Track:
     def heartbeat(self, header: bytes) -> bytes:
         """The flow control subject on which the other end waits for an answer, if it does."""
         last = field_of(header, b"Nats-Last-Consumer")
-        if last.isdigit() and len(last) <= 20 and int(last) not in (0, self.number):
+        if last.isdigit() and len(last) <= 20 and int(last) != self.number:
             self.broken = True
         return field_of(header, b"Nats-Consumer-Stalled")

@@ -27,6 +27,20 @@ class ConnectionStats(TypedDict):
     start_ns: int
     last_ns: int
     stalls: int
+    in_ns: int  # when the last message or PING came in
+    pings_out: int  # PINGs that have not been answered
+
+class Carried(TypedDict):
+    """Bytes of a connection: of the protocol, of what compression makes of it (the same without), and on the socket,
+    which with TLS is more. What is compressed or sealed counts although it may not be out yet; a TLS handshake does
+    not count."""
+
+    in_plain: int
+    in_packed: int
+    in_socket: int
+    out_plain: int
+    out_packed: int
+    out_socket: int
 
 class AccountStats(TypedDict):
     subscriptions: int
@@ -193,6 +207,13 @@ class Connection:
     def set_deadline(self, deadline_ns: int, *, ping_due_ns: int = 0) -> None:
         """``-ERR 'Authentication Timeout'`` and the end at this time, unless ``configure`` comes first; 0: none.
         ``ping_due_ns``: when the first PING is due; 0 changes nothing."""
+    def set_ping_interval(self, interval_ns: int) -> None:
+        """PINGs of this connection alone; 0: as all. What is due already stays due. Who is heard within the interval is
+        not asked, not even a hub."""
+    def ping(self) -> bool:
+        """A PING now, unless one is on its way; whether it was sent."""
+    def tcp_info(self) -> bytes:
+        """``struct tcp_info`` of linux/tcp.h; empty if it is no TCP connection, or closed."""
     def wait(self) -> None:
         """Parsing stands still until ``resume``."""
     def resume(self) -> None: ...
@@ -203,6 +224,17 @@ class Connection:
         """From now on the connection, which is waiting, speaks TLS: addresses of an SSL object that has shaken hands
         and of its two memory BIOs, all kept alive by ``session``. ``resume`` serves what came behind the handshake.
         Needs ``tls.use``. Raises ValueError if plain bytes are left in either direction."""
+    def compress(self, level: int, limits_ns: Sequence[int] = ()) -> None:
+        """From now on the link speaks S2, in both directions: what was sent before goes out plain, what was read behind
+        the last line is the peer's stream. The connection is waiting. With S2 already, only the level changes.
+
+        ``level``: 0 framed only, 1 fast, 2 better, 3 best. ``limits_ns``: up to four round trips, each the longest of
+        its level, by which every PONG sets it; none: it stays. Raises ValueError for a connection without a socket."""
+    @property
+    def level(self) -> int | None:
+        """The level that what is sent gets now; None: no compression."""
+    @property
+    def carried(self) -> Carried: ...
     @property
     def secured(self) -> bool:
         """Whether it speaks TLS."""
@@ -258,6 +290,7 @@ class Kernel:
         max_payload: int = ...,
         max_subs: int = -1,
         trace: bool = False,
+        may_agree: bool = False,
     ) -> Connection:
         """Takes over a connected, non-blocking socket (-1: none). The kernel closes it."""
     def tick(self, now_ns: int) -> None:

@@ -4,7 +4,7 @@
 the peer. Three sources meet here: the user that the dialling side logged in as, the ``deny_*`` lists of its
 configuration, and the JetStream subjects that never cross a link as they are, because the same subject names
 another server's JetStream over there (clients use ``$JS.<domain>.API.`` instead). Both ends keep to those, so
-they are not mentioned in INFO.
+they are not mentioned in INFO. Nor does a request to this side's own domain leave: it has been answered here.
 
 Lists from a peer may hold what is no subject. Such an entry matches nothing, so it is left out.
 """
@@ -17,6 +17,9 @@ from phloem.shared.wire.leaf import SubjectRules
 JETSTREAM = ("$JS.API.>", "$KV.>", "$OBJ.>")
 JETSTREAM_SYSTEM = ("$JSC.>", "$NRG.>", *JETSTREAM)  # in the system account, as long as no domain is extended
 EVERYTHING = ">"
+# What stays here where both sides have one domain. The other side tells of its interest in INFO and in single streams'
+# DIRECT.GET, which breaks the link where it is denied.
+SAME_DOMAIN = ("STREAM.>", "CONSUMER.>", "META.>", "SERVER.>", "ACCOUNT.>", "$KV.>", "$OBJ.>")
 SUBJECT_BYTES = 4096  # longer entries of a peer's list are no subject that anybody could publish to
 
 
@@ -34,20 +37,34 @@ class Crossing(TypedDict):
 ALL = Crossing(pub_allow=None, pub_deny=(), sub_allow=None, sub_deny=(), response_max=0, response_ttl_ns=0)
 
 
-def accepted(user: Crossing | None, *, deny_pub: Sequence[str], system: bool) -> Crossing:
+def accepted(user: Crossing | None, *, deny_pub: Sequence[str]) -> Crossing:
     """For a link that was accepted.
 
     Args:
         user: What the leaf's user may publish (``pub_*``) and subscribe to (``sub_*``); ``None``: everything.
         deny_pub: The leaf's own ``deny_imports``, from its CONNECT.
-        system: Whether the link is bound to the system account.
     """
-    user = user or ALL
-    jetstream = JETSTREAM_SYSTEM if system else JETSTREAM
-    crossing = user.copy()
-    crossing["pub_deny"] = (*user["pub_deny"], *jetstream)
-    crossing["sub_deny"] = (*user["sub_deny"], *subjects(deny_pub), *jetstream)
+    crossing = (user or ALL).copy()
+    crossing["sub_deny"] = (*crossing["sub_deny"], *subjects(deny_pub))
     return crossing
+
+
+def apart(crossing: Crossing, *, system: bool, domain: str, remote: str) -> Crossing:
+    """``crossing`` without what belongs to the JetStream of one side alone.
+
+    Args:
+        crossing: What else may cross, of a link that was accepted or dialled.
+        system: Whether the link is bound to the system account.
+        domain: Of this side's JetStream; empty if it has none.
+        remote: Of the other side's.
+    """
+    kept = JETSTREAM_SYSTEM if system else JETSTREAM
+    own = tuple(f"$JS.{domain}.API.{rest}" for rest in (SAME_DOMAIN if domain == remote else (EVERYTHING,)))
+    own = own if domain else ()
+    both = crossing.copy()
+    both["pub_deny"] = (*crossing["pub_deny"], *kept)
+    both["sub_deny"] = (*crossing["sub_deny"], *kept, *own)
+    return both
 
 
 def solicited(
@@ -56,7 +73,6 @@ def solicited(
     *,
     deny_imports: Sequence[str],
     deny_exports: Sequence[str],
-    system: bool,
 ) -> Crossing:
     """For a link that this side dialled.
 
@@ -65,17 +81,15 @@ def solicited(
         export: What INFO says we may send.
         deny_imports: The remote's list of what must not come in.
         deny_exports: The remote's list of what must not go out.
-        system: Whether the link is bound to the system account.
     """
     import_, export = import_ or SubjectRules(), export or SubjectRules()
-    jetstream = JETSTREAM_SYSTEM if system else JETSTREAM
     return Crossing(
         # an entry of ``import`` may be "subject queue": a message has no queue, so permission for a queue
         # lets the subject in, and denial for a queue keeps nothing out
         pub_allow=None if import_.allow is None else subjects(e.partition(" ")[0] for e in import_.allow),
-        pub_deny=(*subjects(import_.deny or ()), *subjects(deny_imports), *jetstream),
+        pub_deny=(*subjects(import_.deny or ()), *subjects(deny_imports)),
         sub_allow=None if export.allow is None else subjects(export.allow),
-        sub_deny=(*subjects(export.deny or ()), *subjects(deny_exports), *jetstream),
+        sub_deny=(*subjects(export.deny or ()), *subjects(deny_exports)),
         response_max=0,
         response_ttl_ns=0,
     )

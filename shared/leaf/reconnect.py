@@ -1,7 +1,8 @@
 """Which hub to dial next and when (wire 2.10). Pure: the random source is handed in.
 
-The pause does not grow: after a lost link it is ``reconnect``, after a failed attempt ``reconnect`` and up to
-as much again at random. A refusal that will not go away by itself adds a delay.
+With nats-server's settings the pause does not grow: after a lost link it is ``reconnect``, after a failed attempt
+``reconnect`` and up to as much again at random; how it may grow is in ``patience.py``. A refusal that will not go away
+by itself adds a delay.
 """
 
 import ipaddress
@@ -9,6 +10,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from phloem.shared.errors import LinkError
+from phloem.shared.leaf.patience import Pauses
 from phloem.shared.leaf.urls import HubURL, parse_url
 
 
@@ -28,12 +30,12 @@ class Redial:
         rng: Random,
         *,
         reconnect_ns: int,
+        reconnect_max_ns: int = 0,
         no_randomize: bool,
         ignore_discovered: bool,
     ) -> None:
         """Raises LinkError for a URL that cannot be used."""
-        self._rng = rng
-        self._reconnect_ns = reconnect_ns
+        self.pauses = Pauses(reconnect_ns, reconnect_max_ns, rng)
         self._ignore_discovered = ignore_discovered
         self._configured = [parse_url(url) for url in urls]
         if not self._configured:
@@ -85,29 +87,51 @@ class Redial:
             known.append(url)
         self._urls = fresh + self._configured
 
+    @property
+    def has_order(self) -> bool:
+        """Whether there is another hub than the first that was configured."""
+        return len(self._configured) > 1
+
+    @property
+    def first(self) -> HubURL:
+        """The hub that was configured first."""
+        return self._configured[0]
+
+    @property
+    def at_first(self) -> bool:
+        """Whether that one was dialled last."""
+        return self._current is not None and self._current.same_hub(self.first)
+
+    def prefer_first(self) -> None:
+        """The first one is dialled next, then the others in their order."""
+        self._urls = self._configured + [url for url in self._urls if url not in self._configured]
+        self._current = None
+
     def penalty(self, delay_ns: int) -> None:
         """The next attempt waits this much longer."""
         self._penalty_ns = max(self._penalty_ns, delay_ns)
 
-    def failed(self) -> int:
+    def failed(self, now_ns: int = 0) -> int:
         """An attempt to connect failed; nanoseconds until the next."""
         self.attempts += 1
-        return self._reconnect_ns + self._rng.randrange(max(self._reconnect_ns, 1))
+        return self.pauses.failed(now_ns)
 
     def connected(self) -> None:
         """A connection was made; what comes of it is another matter."""
         self.attempts = 0
         self._been_up = True
 
-    def lost(self) -> int:
+    def lost(self, now_ns: int = 0) -> int:
         """A connection has ended; nanoseconds until the next attempt."""
-        delay, self._penalty_ns = self._reconnect_ns + self._penalty_ns, 0
+        delay, self._penalty_ns = self.pauses.lost(now_ns) + self._penalty_ns, 0
         return delay
 
-    def worth_reporting(self, connect_reports: int, reconnect_reports: int) -> bool:
-        """Whether the failure just counted belongs in the log as an error: the first and every n-th."""
+    def worth_reporting(self, connect_reports: int, reconnect_reports: int, attempts: int = 0) -> bool:
+        """Whether the failure just counted, or the one of this number, belongs in the log as an error: the first and
+        every n-th."""
+        attempts = attempts or self.attempts
         every = reconnect_reports if self._been_up else connect_reports
-        return self.attempts == 1 or (every > 0 and self.attempts % every == 0)
+        return attempts == 1 or (every > 0 and attempts % every == 0)
 
 
 def _is_address(host: str) -> bool:

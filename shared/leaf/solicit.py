@@ -1,12 +1,14 @@
 """The dialling side of a leaf link's handshake: what the hub says in, what to do out. Pure (wire 2.1, 2.2).
 
     hub  INFO                 -> TLS, if the hub or the configuration asks for it
+                              -> if both want compression, INFO with our mode, and both ends speak S2;
+    hub  INFO                    this one counts as the first then
                               -> we CONNECT, and give the hub 2 s
     hub  INFO connect_info    -> the link is up, with the permissions it names
     hub  INFO                 -> the hub's cluster has changed: other addresses to dial next time
 
-A hub that does not announce ``info_on_connect`` gets its link right after CONNECT. Compression is never
-agreed to: a leaf that sends CONNECT at once has declined it (wire 2.8).
+A hub that does not announce ``info_on_connect`` gets its link right after CONNECT. A leaf that sends CONNECT at once
+has declined compression (wire 2.8).
 """
 
 from collections.abc import Callable
@@ -18,15 +20,18 @@ from phloem.shared import limits
 from phloem.shared.errors import LinkError, MalformedJSON
 from phloem.shared.kernel.reasons import Reason
 from phloem.shared.leaf.accept import MIN_VERSION, SAME_CLUSTER_NAME
+from phloem.shared.leaf.compression import Agreed, Compression, agree
 from phloem.shared.leaf.permits import Crossing, solicited
 from phloem.shared.leaf.urls import HubURL
 from phloem.shared.wire.leaf import (
     LEAF_PROTOCOL,
+    Extras,
     LeafConnect,
     LeafInfo,
     SubjectRules,
     decode_leaf_info,
     encode_leaf_connect,
+    encode_leaf_info,
 )
 
 LOOP_DETECTED = "Loop detected"
@@ -43,11 +48,14 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     account: str  # the local account that is linked
     headers: bool
     hub: bool = False  # this side is the hub although it dials
-    system: bool = False  # ``account`` is the system account
+    jetstream: bool = False  # ``account`` may keep streams
+    domain: str = ""  # of this server's JetStream
     deny_imports: tuple[str, ...] = ()
     deny_exports: tuple[str, ...] = ()
     request_isolation: bool = False
+    extras: Extras | None = None  # what only a phloem understands
     tls: bool = False  # whatever the hub says: who dials knows that it should be there
+    compression: Compression = Compression()
 
 
 class ShakeHands(NamedTuple):
@@ -60,6 +68,13 @@ class Close(NamedTuple):
     reason: Reason
     text: str
     wire: bool = False
+
+
+class Compress(NamedTuple):
+    """Send these bytes, and speak S2 from there on; INFO has to come within the time that the first one had."""
+
+    data: bytes
+    agreed: Agreed
 
 
 class SendConnect(NamedTuple):
@@ -77,6 +92,7 @@ class LinkUp(NamedTuple):
     headers: bool
     peer_max_payload: int  # bytes; 0: the hub did not say
     origin: str  # the hub's cluster name
+    domain: str  # of the hub's JetStream
 
 
 class Discovered(NamedTuple):
@@ -85,7 +101,16 @@ class Discovered(NamedTuple):
     urls: tuple[str, ...]
 
 
-Step = ShakeHands | Close | SendConnect | LinkUp | Discovered
+Step = ShakeHands | Close | Compress | SendConnect | LinkUp | Discovered
+
+
+class Hub(NamedTuple):
+    """Who is at the other end. ``version`` is that of phloem for a phloem."""
+
+    server_id: str
+    name: str
+    version: str
+    is_phloem: bool
 
 
 class ErrVerdict(NamedTuple):
@@ -120,8 +145,15 @@ NO_PROOF = Proof()
 class Solicitor:
     """One link's handshake, from the first INFO on."""
 
-    def __init__(self, terms: Terms, url: HubURL, prove: Callable[[str], Proof] = lambda _: NO_PROOF) -> None:
-        """``prove`` answers the nonce of the hub's INFO; raises LinkError if there is nothing to do it with."""
+    def __init__(
+        self,
+        terms: Terms,
+        url: HubURL,
+        prove: Callable[[str], Proof] = lambda _: NO_PROOF,
+        rtt_ns: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """``prove`` answers the nonce of the hub's INFO; raises LinkError if there is nothing to do it with.
+        ``rtt_ns``: the round trip as far as it is known when compression is agreed on."""
         self._terms = terms
         self._url = url
         self._prove = prove
@@ -129,12 +161,22 @@ class Solicitor:
         self._last: LeafInfo | None = None
         self._held: LeafInfo | None = None  # what the hub said in plain, before TLS
         self._secured = False
+        self._rtt_ns = rtt_ns
+        self.agreed: Agreed | None = None  # on compression
         self.up = False
 
     @property
     def remote_name(self) -> str:
         """The hub's server name; its id if it has none; empty before its INFO."""
         return "" if self._first is None else self._first.server_name or self._first.server_id
+
+    @property
+    def hub(self) -> Hub:
+        """Who answers; nobody before its INFO."""
+        first = self._first or LeafInfo()
+        theirs = first.phloem
+        version = first.version if theirs is None else theirs.version
+        return Hub(first.server_id, first.server_name, version, theirs is not None)
 
     def on_info(self, body: bytes) -> list[Step]:
         """What to do about an INFO, in this order."""
@@ -146,23 +188,30 @@ class Solicitor:
             if not self._secured and (info.tls_required or self._terms.tls):
                 self._held = info
                 return [ShakeHands()]
-            refusal = _unusable(info)
-            if refusal is not None:
-                return [refusal]
-            self._first = info
+            return self._begin(info)
         return self._follow(info)
 
     def on_secured(self) -> list[Step]:
         """The link speaks TLS. If the hub has said INFO before, what to do about it."""
         self._secured = True
         held, self._held = self._held, None
-        if held is None:
-            return []
-        refusal = _unusable(held)
+        return [] if held is None else self._begin(held)
+
+    def _begin(self, info: LeafInfo) -> list[Step]:
+        """The first INFO, or, when that led to compression, the one after it."""
+        refusal = _unusable(info)
         if refusal is not None:
             return [refusal]
-        self._first = held
-        return self._follow(held)
+        if self.agreed is None:
+            try:
+                self.agreed = agree(self._terms.compression, info.compression, self._rtt_ns())
+            except LinkError as error:
+                return [Close(Reason.PROTOCOL_VIOLATION, str(error), wire=True)]
+            if self.agreed.level is not None:
+                answer = LeafInfo(client_id=info.client_id, compression=self.agreed.told)
+                return [Compress(encode_leaf_info(answer), self.agreed)]
+        self._first = info
+        return self._follow(info)
 
     def _follow(self, info: LeafInfo) -> list[Step]:
         steps: list[Step] = []
@@ -200,18 +249,22 @@ class Solicitor:
                 jwt=proof.jwt,
                 sig=proof.sig,
                 server_id=t.server_id,
+                domain=t.domain,
                 name=t.name,
                 cluster=t.cluster,
                 headers=t.headers,
+                jetstream=t.jetstream,
                 is_hub=t.hub,
                 deny_pub=t.deny_imports,
                 isolate=t.request_isolation,
+                compress_mode=self.agreed.mode if self.agreed else "",
                 remote_account=t.account,
                 protocol=LEAF_PROTOCOL,
                 user=url.user or "",
                 password=url.password or "",
                 # a hub that knows tokens only does not look at ``user``
                 auth_token=url.user or "" if url.password is None else "",
+                phloem=t.extras,
             )
         )
 
@@ -226,12 +279,12 @@ class Solicitor:
                 info.export,
                 deny_imports=t.deny_imports,
                 deny_exports=t.deny_exports,
-                system=t.system,
             ),
             spoke=not t.hub,
             headers=t.headers and self._first.headers,
             peer_max_payload=max(info.max_payload, 0),
             origin=self._first.cluster,
+            domain=self._first.domain,
         )
 
     def _changes(self, info: LeafInfo) -> list[Step]:

@@ -15,6 +15,11 @@ from typing import Any, NamedTuple
 from phloem.shared.errors import LinkError
 from phloem.shared.leaf.urls import HubURL
 
+
+class TookTooLong(LinkError):
+    """Nobody said no; there was no answer in time."""
+
+
 KEEPALIVE_IDLE_S = 15  # a peer that vanished without a word is noticed even when PINGs are far apart
 
 
@@ -55,7 +60,7 @@ async def _addresses(url: HubURL, timeout_ns: int) -> list[tuple[int, Any]]:
         async with asyncio.timeout(timeout_ns / 1e9):
             found = await resolving
     except TimeoutError:
-        raise LinkError(f"lookup {url.host}: i/o timeout") from None
+        raise TookTooLong(f"lookup {url.host}: i/o timeout") from None
     except OSError as error:
         raise LinkError(f"lookup {url.host}: {error.strerror or error}") from error
     return [(family, address) for family, _, _, _, address in found]
@@ -73,7 +78,7 @@ async def _connect(family: int, address: Any, timeout_ns: int) -> socket.socket:
             await asyncio.get_running_loop().sock_connect(sock, address)
     except TimeoutError:
         sock.close()
-        raise LinkError(f"dial {_shown(address)}: i/o timeout") from None
+        raise TookTooLong(f"dial {_shown(address)}: i/o timeout") from None
     except OSError as error:
         sock.close()
         reason = os.strerror(error.errno).lower() if error.errno else str(error)

@@ -210,7 +210,7 @@ async def _in_time(
         async with asyncio.timeout(timeout_s):
             return await shake(wire)
     except TimeoutError:
-        raise HandshakeFailed(TIMEOUT, probe=True) from None
+        raise HandshakeFailed(TIMEOUT, probe=True, late=True) from None
     except OSError as error:
         raise HandshakeFailed((error.strerror or str(error)).lower()) from None
     finally:

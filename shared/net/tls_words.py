@@ -76,12 +76,15 @@ class HandshakeFailed(LinkError):
     ``probe``: the peer did not even try, as a load balancer's health check does not; no reason for alarm.
     """
 
-    def __init__(self, text: str, *, probe: bool = False, wrong_name: bool = False) -> None:
-        """``wrong_name``: the certificate is good, but for somebody else."""
+    def __init__(
+        self, text: str, *, probe: bool = False, wrong_name: bool = False, late: bool = False
+    ) -> None:
+        """``wrong_name``: the certificate is good, but for somebody else; ``late``: there was no time left."""
         super().__init__(text)
         self.text = text
         self.probe = probe
         self.wrong_name = wrong_name
+        self.late = late
 
 
 class Finding(NamedTuple):

@@ -4,13 +4,12 @@ from typing import TYPE_CHECKING
 
 from phloem.shared.accounts.auth import Credentials, Identity
 from phloem.shared.kernel import Connection, Permissions, Reason
+from phloem.shared.leaf.compression import LEVELS, NOT_SUPPORTED, Agreed
 
 if TYPE_CHECKING:
     from phloem.shared.leaf.accept import LinkKey
     from phloem.shared.server.leaf_remotes import Outgoing
     from phloem.shared.server.tls import Secured
-
-NO_COMPRESSION = "not supported"  # nats-server's word for a link whose ends have not agreed on any
 
 
 class Link:
@@ -18,9 +17,11 @@ class Link:
 
     __slots__ = (
         "admitted",
+        "agreed",
         "by_server",
         "cluster",
         "conn",
+        "domain",
         "greeted",
         "identity",
         "ip",
@@ -29,10 +30,13 @@ class Link:
         "name",
         "nonce",
         "outgoing",
+        "ping_interval_ns",
         "port",
+        "quiet",
         "reached",
         "secured",
         "shown",
+        "slow",
         "spoke",
         "start_wall_ns",
         "up",
@@ -56,10 +60,15 @@ class Link:
         self.name = ""  # the peer's server name
         self.version = ""  # and its version, if it has linked here
         self.cluster = ""  # the peer's cluster name; while the link is up, an origin is taken for it
+        self.domain = ""  # of the peer's JetStream
         self.spoke = False  # the peer is the hub
         self.isolated = False
+        self.ping_interval_ns = 0  # what an accepted peer asked for
+        self.quiet = False  # bytes cost at one of the ends: no probes of an idle connection, few PINGs
+        self.slow = False  # its round trip is too long for the times of others
         self.up = False
         self.admitted = False  # it has been up
+        self.agreed: Agreed | None = None  # on compression; None: nothing was said about it
         self.key: LinkKey | None = None
         self.outgoing: Outgoing | None = None  # the handshake of a link that this side dialled
 
@@ -67,6 +76,17 @@ class Link:
     def account(self) -> str:
         """The account that is linked."""
         return self.identity.account
+
+    @property
+    def compression(self) -> str:
+        """What compresses what is sent now, as nats-server names it."""
+        level = self.conn.level
+        return LEVELS[level] if level is not None else self.agreed.mode if self.agreed else NOT_SUPPORTED
+
+    @property
+    def rtt_ns(self) -> int:
+        """The round trip; before the first PONG the time since the connection was made."""
+        return self.conn.stats["rtt_ns"]
 
     @property
     def user(self) -> str:

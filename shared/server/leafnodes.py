@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from phloem import __version__
 from phloem.shared import limits
 from phloem.shared.accounts.auth import (
     GLOBAL_ACCOUNT,
@@ -23,21 +24,26 @@ from phloem.shared.accounts.auth import (
     Identity,
     permission_lists,
 )
-from phloem.shared.errors import AuthorizationViolation, MalformedJSON
+from phloem.shared.errors import AuthorizationViolation, LinkError, MalformedJSON
 from phloem.shared.kernel import KIND_LEAF, Connection, Permissions, Reason
 from phloem.shared.leaf import permits, solicit
 from phloem.shared.leaf.accept import DUPLICATE, LinkKey, judge, link_key, loop_text
+from phloem.shared.leaf.compression import Agreed, Compression, agree, changed
 from phloem.shared.leaf.names import Origins
 from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leaf_remotes import Remotes
+from phloem.shared.server.link_meter import LinkMeter
+from phloem.shared.server.link_watch import Watch
 from phloem.shared.server.login import Verdict, Visitor
 from phloem.shared.server.tls import Welcome, mapping, pem
 from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION
 from phloem.shared.wire.leaf import (
     LEAF_PROTOCOL,
+    Extras,
     LeafConnect,
     LeafInfo,
     decode_leaf_connect,
+    decode_leaf_info,
     encode_leaf_info,
 )
 
@@ -96,6 +102,12 @@ class LeafLinks:
         self.open: dict[int, Link] = {}
         self.total = 0
         self.remotes = Remotes(server, self)
+        self.meter = LinkMeter(server)
+        self.watch = Watch(server)
+
+    def now_ns(self) -> int:
+        """The server's monotonic clock."""
+        return self._server.clock.monotonic_ns()
 
     def start(self) -> None:
         """Dial the remotes of the options.
@@ -103,6 +115,7 @@ class LeafLinks:
         Raises:
             ConfigError: A URL that cannot be used.
         """
+        self.meter.open()
         self.remotes.apply(self._server.options.leafnodes.remotes)
 
     def reload(self, old: "LeafNodes") -> None:
@@ -110,6 +123,10 @@ class LeafLinks:
         new = self._server.options.leafnodes
         if new.remotes != old.remotes:
             self.remotes.apply(new.remotes)
+        if new.compression != old.compression:
+            for link in list(self.open.values()):
+                if link.outgoing is None:
+                    self.recompress(link, new.compression)
 
     def relimit(self) -> None:
         """New limits and log wishes (reload) for the links that are there."""
@@ -127,13 +144,6 @@ class LeafLinks:
         """A task that ends with the server."""
         return self._server.spawn(work, name)
 
-    def bounce(self, why: str) -> None:
-        """Links that this server dialled end and are dialled again: they say that they are up, and nothing moves."""
-        for link in list(self.open.values()):
-            if link.outgoing is not None:
-                log.warning("%s - Leafnode connection closed: %s", link, why)
-                link.conn.close(Reason.STALE)
-
     def settle(self) -> None:
         """What was caused outside of the kernel's events takes effect."""
         self._server.schedule()
@@ -141,12 +151,20 @@ class LeafLinks:
     async def stop(self) -> None:
         """No more dialling; the kernel ends the links."""
         await self.remotes.stop()
+        self.watch.stop()
+        self.meter.look(closing=True)
 
     @property
     def own_cluster(self) -> str:
         """What this server calls its cluster: like nats-server, its configured name if it dials any hub."""
         options = self._server.options
         return options.server_name if options.leafnodes.remotes else ""
+
+    @property
+    def domain(self) -> str:
+        """Of this server's JetStream; empty if it has none."""
+        jetstream = self._server.jetstream
+        return jetstream.options.domain if jetstream is not None else ""
 
     @property
     def up(self) -> list[Link]:
@@ -173,7 +191,11 @@ class LeafLinks:
         """The first INFO."""
         # also where nobody has a key: a leaf that logs in with one would not know what else to sign
         link.nonce = self._server.login.nonce()
-        link.conn.send(encode_leaf_info(msgspec.structs.replace(self._info(link), nonce=link.nonce)))
+        link.conn.send(self._first_info(link, self._server.options.leafnodes.compression.in_info))
+
+    def _first_info(self, link: Link, compression: str) -> bytes:
+        info = msgspec.structs.replace(self._info(link), nonce=link.nonce, compression=compression)
+        return encode_leaf_info(info)
 
     def _begin(self, link: Link) -> None:
         """From now on it may speak, and has to log in within its time."""
@@ -181,10 +203,18 @@ class LeafLinks:
         link.conn.set_deadline(now + self._server.options.leafnodes.auth_timeout_ns)
 
     def attach(
-        self, sock: socket.socket, ip: str, port: int, account: str, *, must_connect: bool = False
+        self,
+        sock: socket.socket,
+        ip: str,
+        port: int,
+        account: str,
+        *,
+        must_connect: bool = False,
+        dialled: bool = False,
     ) -> Link:
-        """Hand the socket to the kernel; with ``must_connect``, CONNECT has to come first."""
+        """Hand the socket to the kernel; with ``must_connect``, CONNECT has to come first; ``dialled``: by us."""
         server, options = self._server, self._server.options
+        twin = self.watch.attach(sock, counted=dialled)
         conn = server.kernel.attach(
             sock.detach(),
             KIND_LEAF,
@@ -195,9 +225,12 @@ class LeafLinks:
             max_payload=options.max_payload,
             max_subs=options.max_subscriptions or -1,
             trace=options.trace,
+            may_agree=must_connect and options.leafnodes.compression.negotiates,
         )
         link = Link(conn, ip, port, account, server.clock.wall_ns())
         conn.owner = link
+        if twin is not None:
+            self.watch.count(link, twin)
         self.open[conn.cid] = link
         self.total += 1
         return link
@@ -216,7 +249,7 @@ class LeafLinks:
         max_payload, max_subs = server.members.bounds(link.identity)
         conn.configure(
             account=server.account(link.account),
-            permissions=Permissions(server.kernel, **crossing),
+            permissions=Permissions(server.kernel, **self._apart(link, crossing)),
             echo=False,
             headers=headers and not options.no_header_support,
             max_subs=max_subs,
@@ -228,12 +261,35 @@ class LeafLinks:
             isolated=link.isolated,
         )
         link.up = True
+        self._pace(link)
         conn.send(info)
         conn.link_up()
         link.admitted = True
+        self.watch.begin(link)
         server.events.connected(link)
         server.members.check_subscriptions(link)
+        if server.jetstream is not None:
+            server.jetstream.linked(link.account)
         server.schedule()
+
+    def _pace(self, link: Link) -> None:
+        """PINGs of this link alone, if its ends want few. Who asked for it is the one that asks: the other waits for so
+        much longer that it hears something first."""
+        own_ns = self._server.options.phloem.link.idle_ping_ns
+        if link.outgoing is not None:
+            link.conn.set_ping_interval(own_ns)
+        elif link.ping_interval_ns:
+            theirs_ns = min(link.ping_interval_ns, limits.LINK_PING_MOST_NS)
+            link.conn.set_ping_interval(max(own_ns, theirs_ns + theirs_ns // 4))
+
+    def _apart(self, link: Link, crossing: permits.Crossing) -> permits.Crossing:
+        """The JetStream of either side keeps to itself, except for an account whose default domain is the empty one:
+        without a domain that is the only way to the other side's."""
+        if self._server.options.default_js_domain.get(link.account) == "":
+            return crossing
+        log.info("%s - JetStream using domains: local %r, remote %r", link, self.domain, link.domain)
+        system = self._server.is_system(link.account)
+        return permits.apart(crossing, system=system, domain=self.domain, remote=link.domain)
 
     def enter(self, link: Link) -> bool:
         """A link joins its account; whether there was room."""
@@ -257,6 +313,45 @@ class LeafLinks:
     def _punish(link: Link, delay_ns: int) -> None:
         if link.outgoing is not None:
             link.outgoing.redial.penalty(delay_ns)
+
+    # --- compression -----------------------------------------------------------------------------
+
+    def since_start_ns(self, link: Link) -> int:
+        """The first guess at the round trip."""
+        return max(self._server.clock.monotonic_ns() - link.conn.stats["start_ns"], 1)
+
+    @staticmethod
+    def compress(link: Link, agreed: Agreed, last_words: bytes = b"") -> None:
+        """Both ends speak S2 from now on, behind these bytes."""
+        assert agreed.level is not None
+        link.agreed = agreed
+        link.conn.send(last_words)
+        link.conn.compress(agreed.level, agreed.thresholds_ns)
+
+    @staticmethod
+    def recompress(link: Link, new: Compression) -> None:
+        """Another mode (reload): a level changes in place, what has to be agreed on is when the link is made again."""
+        change = changed(link.compression, new, link.rtt_ns)
+        if change.relink:
+            link.conn.close(Reason.CLIENT_CLOSED)
+        elif change.level is not None:
+            link.conn.compress(change.level, change.thresholds_ns)
+
+    def _agree(self, link: Link, body: bytes) -> None:
+        """INFO of a leaf before its CONNECT: its mode, after which it waits for ours."""
+        try:
+            theirs = decode_leaf_info(body).compression
+            agreed = agree(self._server.options.leafnodes.compression, theirs, self.since_start_ns(link))
+        except MalformedJSON:
+            link.conn.close(Reason.PARSE_ERROR)
+        except LinkError as error:
+            link.conn.close(Reason.PROTOCOL_VIOLATION, str(error).encode())
+        else:
+            if agreed.level is None:
+                link.agreed = agreed
+            else:
+                self.compress(link, agreed)
+                link.conn.send(self._first_info(link, agreed.told))
 
     # --- the hub's side of the handshake ---------------------------------------------------------
 
@@ -282,12 +377,15 @@ class LeafLinks:
             tls_required=server.tls.leafs is not None,
             tls_verify=server.tls.leafs is not None and server.tls.leafs.verify,
             max_payload=o.max_payload,
+            jetstream=server.jetstream is not None,
+            domain=self.domain,
             ip=where,
             client_id=link.conn.cid,
             cluster=self.own_cluster,
             api_lvl=API_LEVEL,
             info_on_connect=True,
             leafnode_urls=() if o.leafnodes.no_advertise else (where,),
+            phloem=Extras(version=__version__),
         )
 
     def on_connect(self, conn: Connection, body: bytes) -> None:
@@ -304,7 +402,11 @@ class LeafLinks:
             return
         shown = Credentials(c.user, c.password, c.auth_token, c.nkey, c.sig, c.jwt, c.proxy_sig)
         link.shown = shown._replace(password="", token=REDACTED if c.auth_token else "")
+        if link.agreed is None and c.compress_mode:
+            link.agreed = Agreed(c.compress_mode[: limits.LEAF_COMPRESS_MODE_MAX])
         link.name, link.version = c.name, c.version
+        if c.phloem is not None:
+            link.quiet, link.ping_interval_ns = c.phloem.metered, c.phloem.ping_interval_ns
         visitor = Visitor(
             conn,
             link,
@@ -369,7 +471,8 @@ class LeafLinks:
             return
         self._replace(link, link_key(c, identity.account))
         link.cluster, link.spoke, link.isolated = c.cluster, c.is_hub, options.isolate or c.isolate
-        crossing = permits.accepted(user, deny_pub=c.deny_pub, system=info.acc_is_sys)
+        link.domain = c.domain
+        crossing = permits.accepted(user, deny_pub=c.deny_pub)
         self.bring_up(link, crossing, headers=c.headers, info=encode_leaf_info(info))
         link.conn.resume()
 
@@ -387,12 +490,14 @@ class LeafLinks:
     # --- the kernel's other events ---------------------------------------------------------------
 
     def on_info(self, conn: Connection, body: bytes) -> None:
-        """INFO; one from a leaf says nothing that matters."""
+        """INFO; one from a leaf says nothing that matters but the first, before CONNECT."""
         link = _link(conn)
         if link.outgoing is not None:
             link.outgoing.on_info(body)
             if link.outgoing.is_shaking_hands:
                 return
+        elif not link.greeted and link.agreed is None:
+            self._agree(link, body)
         conn.resume()
 
     def on_err(self, conn: Connection, text: bytes) -> None:
@@ -415,6 +520,7 @@ class LeafLinks:
         """The end of a link, however far it came."""
         link = _link(conn)
         del self.open[conn.cid]
+        self.watch.end(link)
         self._server.login.forget(conn)
         self._server.members.leave(conn)
         if link.up:

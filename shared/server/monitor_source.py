@@ -12,7 +12,7 @@ from phloem.shared.clock import Clock
 from phloem.shared.kernel import KIND_LEAF, Account, Connection, Reason
 from phloem.shared.leaf.urls import parse_url
 from phloem.shared.server.clients import Client
-from phloem.shared.server.leaf_link import NO_COMPRESSION, Link
+from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.monitor.records import (
     AccountFacts,
     AccountRecord,
@@ -20,10 +20,12 @@ from phloem.shared.server.monitor.records import (
     DenyRules,
     JetStreamFigures,
     LeafOptions,
+    MeterFigures,
     RemoteOptions,
     RemoteRecord,
     Settings,
     Traffic,
+    UplinkFigures,
 )
 from phloem.shared.server.monitor.render import date, number
 from phloem.shared.wire.info import PROTOCOL_VERSION
@@ -177,6 +179,14 @@ class ServerSource:
             if remote.urls
         ]
 
+    def uplinks(self) -> Sequence[UplinkFigures]:
+        """The hubs that are dialled."""
+        return [uplink.shown() for uplink in self._server.uplinks]
+
+    def meter(self) -> MeterFigures:
+        """What the links to them have cost."""
+        return self._server.leafs.meter.shown()
+
     def jetstream(self) -> JetStreamFigures | None:
         """Streams and their store."""
         system = self._server.jetstream
@@ -234,7 +244,7 @@ def _link(link: Link) -> ConnRecord:
         version=link.version,
         is_spoke=link.spoke,
         is_isolated=link.isolated,
-        compression=NO_COMPRESSION,
+        compression=link.compression,
         **_tls(link.secured),
     )
 

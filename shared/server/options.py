@@ -13,12 +13,13 @@ import msgspec
 from phloem.shared import limits
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
 from phloem.shared.accounts.definition import SubjectMapping
+from phloem.shared.leaf.compression import DEFAULT, Compression
 from phloem.shared.server.declare import Duration, Kind, Opt, Seconds, Size
 from phloem.shared.server.options_auth import Account, Authorization, User
 from phloem.shared.server.options_disk import Disk
 from phloem.shared.server.options_forward import Forward
 from phloem.shared.server.options_jetstream import JetStream
-from phloem.shared.server.options_phloem import PhloemOptions, Serial
+from phloem.shared.server.options_phloem import PhloemOptions, Serial, Twin
 from phloem.shared.server.options_tls import REMOTE_TLS_EXAMPLE, TLS, TLS_EXAMPLE, auth_timeout_ns
 from phloem.shared.server.options_trust import Operator, Proxies, Resolver
 
@@ -91,14 +92,13 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Opt("TLS of this link; also asked for by tls:// and by the hub.", example=REMOTE_TLS_EXAMPLE),
     ] = None
     compression: Annotated[
-        str,
+        Compression,
         Kind.COMPRESSION,
         Opt(
-            "Any mode of nats-server is accepted; phloem negotiates compression off.",
-            example="off",
+            "off, accept, s2_auto (by the round trip), s2_uncompressed, s2_fast, s2_better or s2_best.",
             reload=True,
         ),
-    ] = ""
+    ] = DEFAULT
     first_info_timeout_ns: Annotated[
         Duration, Opt("Time for the hub's first INFO.", empty_is_default=True)
     ] = limits.LEAF_FIRST_INFO_TIMEOUT_NS
@@ -146,14 +146,13 @@ class LeafNodes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Duration, Opt("Time for one write to a leafnode; 0 for write_deadline.", example='"10s"')
     ] = 0
     compression: Annotated[
-        str,
+        Compression,
         Kind.COMPRESSION,
         Opt(
-            "Any mode of nats-server is accepted; phloem negotiates compression off.",
-            example="off",
+            "off, accept, s2_auto (by the round trip), s2_uncompressed, s2_fast, s2_better or s2_best.",
             reload=True,
         ),
-    ] = ""
+    ] = DEFAULT
     tls: Annotated[TLS | None, Opt("TLS for leafnodes.", example=TLS_EXAMPLE, reload=True)] = None
     remotes: Annotated[tuple[Remote, ...], Opt("Hubs to link to.", reload=True)] = ()
 
@@ -429,9 +428,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Opt("Streams and consumers kept by this server.", flags="js jetstream"),
     ] = None
     leafnodes: Annotated[LeafNodes, Opt("Links to and from other servers.", aliases="leaf")] = LeafNodes()
-    serial: Annotated[
-        tuple[Serial, ...], Kind.NAMED_BLOCKS, Opt("Serial devices by name. phloem's own.")
-    ] = ()
+    serial: Annotated[tuple[Serial, ...], Kind.NAMED_BLOCKS, Opt("Serial devices by name.", reload=True)] = ()
+    twin: Annotated[Twin | None, Kind.SWITCHED, Opt("phloem's own: what is shared with the hub.")] = None
     forward: Annotated[
         tuple[Forward, ...],
         Kind.NAMED_BLOCKS,
@@ -446,6 +444,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     # from the loader
     config_file: str = ""
     config_digest: str = ""  # "sha256:..." of the parsed file, as nats-server computes it
+    local: "Options | None" = None  # what holds without what the hub has set; None: it has set nothing
     notices: tuple[str, ...] = ()  # what the file says without effect, and why, for the log
     explicit: frozenset[str] = frozenset()  # top-level fields that the file or a flag set
 

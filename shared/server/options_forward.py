@@ -50,7 +50,7 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         ),
     ] = -2
     max_bytes: Annotated[Size, Opt("Bound of a stream that is made for it; -1: none of its own.")] = -1
-    max_age_ns: Annotated[Duration, Opt("The same for the age; 0: none.", example='"30d"')] = 0
+    max_age_ns: Annotated[Duration, Opt("The same for the age; 0: none.", example='"720h"')] = 0
     sync_ns: Annotated[
         Duration,
         Opt(

@@ -40,6 +40,7 @@ from phloem.shared.server.options import Options
 from phloem.shared.server.system.no_events import NoEvents
 from phloem.shared.server.system.system import System
 from phloem.shared.server.tls import FIRST_ONLY, TlsState
+from phloem.shared.server.uplink import Uplink
 from phloem.shared.server.validation import validate
 from phloem.shared.wire.info import Info
 
@@ -69,6 +70,7 @@ class Server:
     generation_bytes: ClassVar[int] = limits.GENERATION_BYTES
     linger_ns = 0  # a process of its own sets it: nobody else waits for this loop
     serves_serial_ports: ClassVar[bool] = False
+    keeps_twin: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -123,6 +125,8 @@ class Server:
         validate(self.options)
         if self.options.serial and not self.serves_serial_ports:
             raise ConfigError('serial devices are served by "phloem edge" and "phloem bridge" only')
+        if self.options.twin is not None and not self.keeps_twin:
+            raise ConfigError('a twin is kept by "phloem edge" only')
         for notice in self.options.notices:
             log.info("%s", notice)
         self._loop = asyncio.get_running_loop()
@@ -317,6 +321,11 @@ class Server:
         return account
 
     @property
+    def uplinks(self) -> list[Uplink]:
+        """The hubs that this server dials, up or not."""
+        return self.leafs.remotes.uplinks
+
+    @property
     def system_account(self) -> str:
         """The account's name; empty without one, which JetStream, as in nats-server, does not do without."""
         o = self.options
@@ -351,6 +360,9 @@ class Server:
         self.clients.recheck()
         self.leafs.recheck()
         self.members.shrink()
+
+    def reloaded(self, old: Options) -> None:
+        """Reload: all of the server's own is done; what a product has beside it follows."""
 
     def use_jetstream(self) -> None:
         """Keep streams as the options say, or no more. Raises ConfigError; then all is as it was."""

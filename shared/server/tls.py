@@ -22,6 +22,7 @@ import msgspec
 from phloem.shared import limits
 from phloem.shared.accounts.auth import LEAFNODE, STANDARD, Credentials
 from phloem.shared.kernel import Connection, Reason
+from phloem.shared.leaf.compression import DEFAULT
 from phloem.shared.net.tls import Peer, Session, Turns, accept, dial, first_byte
 from phloem.shared.net.tls_context import client_context, server_context
 from phloem.shared.net.tls_words import NOT_PINNED, HandshakeFailed
@@ -306,8 +307,11 @@ class TlsState:
             if entrance is not None:
                 entrance.gone(conn)
 
-    async def dial(self, guest: Guest, remote: "Remote", name: str) -> None:
-        """The client's side of a link's handshake; the connection waits and goes on waiting.
+    async def dial(
+        self, guest: Guest, remote: "Remote", name: str, within_ns: Callable[[int], int] = lambda ns: ns
+    ) -> None:
+        """The client's side of a link's handshake; the connection waits and goes on waiting. ``within_ns`` says what
+        becomes of the configured time.
 
         Raises:
             HandshakeFailed: With the words for the log.
@@ -322,7 +326,7 @@ class TlsState:
         log.debug("%s - Starting TLS leafnode client handshake", guest)
         with second_socket(conn) as sock:
             session = await dial(
-                sock, context, self.turns, server.clock, timeout_s=timeout_ns / 1e9, peer=peer
+                sock, context, self.turns, server.clock, timeout_s=within_ns(timeout_ns) / 1e9, peer=peer
             )
         check_pinned(session, own.pinned_certs if own else ())
         check_pinned(session, block.pinned_certs if block else ())
@@ -333,8 +337,10 @@ class TlsState:
 
 
 def place(remote: "Remote") -> "Remote":
-    """What makes a remote another one: everything but what its files have in them. A link stays when certificates
-    change, and is made with the new ones the next time."""
+    """What makes a remote another one: everything but what its files have in them, and compression. A link stays when
+    certificates change, and is made with the new ones the next time."""
+    if remote.compression != DEFAULT:
+        remote = msgspec.structs.replace(remote, compression=DEFAULT)
     if remote.tls is None:
         return remote
     same = msgspec.structs.replace(remote.tls, digest="", not_after_s=0)

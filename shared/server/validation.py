@@ -6,10 +6,13 @@ The order is nats-server's: of several mistakes the same one is told. The texts 
 from phloem.shared import limits
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
 from phloem.shared.errors import ConfigError, InvalidJWT
+from phloem.shared.leaf.allowance import shares
+from phloem.shared.leaf.hours import windows
 from phloem.shared.security.nkeys import Prefix, is_public
 from phloem.shared.server import load_auth, load_tls
 from phloem.shared.server.durations import format_duration
 from phloem.shared.server.options import Options
+from phloem.shared.server.options_link import LinkOptions
 from phloem.shared.server.options_trust import CACHE, FULL, URL
 from phloem.shared.wire.info import PROTOCOL_VERSION
 from phloem.shared.wire.subjects import is_valid
@@ -43,6 +46,7 @@ def validate(options: Options) -> None:
         raise ConfigError("server name cannot contain spaces")
     _check_operators(options)
     _check_leafnodes(options)
+    _check_link(options.phloem.link)
     load_tls.validate(options)
     _check_users(options)
     for proxy in options.proxies.trusted:
@@ -95,6 +99,23 @@ def _check_numbers(options: Options) -> None:
     ):
         if not -1 <= port <= 65535:
             raise ConfigError(f"{name}port {port} is not between -1 and 65535")
+
+
+def _check_link(link: LinkOptions) -> None:
+    """phloem's own."""
+    for name in (
+        "reconnect_max_ns",
+        "timeout_max_ns",
+        "dead_after_ns",
+        "ping_interval_ns",
+        "return_to_first_ns",
+    ):
+        if getattr(link, name) < 0:
+            raise ConfigError(f"link: {name.removesuffix('_ns')} cannot be negative")
+    if 0 < link.dead_after_ns < limits.LINK_DEAD_AFTER_LEAST_NS:
+        raise ConfigError("link: dead_after has to be 2s or more, or 0")
+    windows(link.hours)
+    shares(link.shares)
 
 
 # --- operators ------------------------------------------------------------------------------------

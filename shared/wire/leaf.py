@@ -25,6 +25,15 @@ class SubjectRules(msgspec.Struct, frozen=True, omit_defaults=True):
     deny: tuple[str, ...] | None = None
 
 
+class Extras(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """What the two ends tell each other if they are phloem: the key ``phloem`` of INFO and CONNECT. nats-server skips
+    what it does not know, and so does phloem: newer versions may say more."""
+
+    version: str = ""
+    ping_interval_ns: _Unsigned = 0  # of whoever says it: the peer asks later, and so is asked first
+    metered: bool = False  # an idle connection is not probed, from neither end
+
+
 class LeafInfo(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """INFO on a leaf link: the hub's first, the answer to CONNECT (``connect_info``), later changes."""
 
@@ -56,6 +65,7 @@ class LeafInfo(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     import_: SubjectRules | None = msgspec.field(default=None, name="import")
     export: SubjectRules | None = None
     leafnode_urls: tuple[str, ...] | None = None
+    phloem: Extras | None = None
 
 
 class LeafConnect(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -84,6 +94,7 @@ class LeafConnect(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True)
     account: str = ""  # nobody may choose an account this way
     remote_account: str = ""
     protocol: int = 0
+    phloem: Extras | None = None
 
 
 def decode_leaf_info(body: bytes) -> LeafInfo:

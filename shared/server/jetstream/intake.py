@@ -203,6 +203,11 @@ class Intake:
         """It is not a mirror or a source any more."""
         self.disconnect(for_good=True)
 
+    def linked(self) -> None:
+        """A leaf link of the account has come up."""
+        if self._remote is not None:
+            self._remote.linked()
+
     def disconnect(self, *, for_good: bool = False) -> None:
         """Let go of the origin, and look for it no more."""
         self._let_go(for_good=for_good)
@@ -388,6 +393,13 @@ class Intakes:
         for source in self.sources.values():
             more = source.work() or more
         return more
+
+    def linked(self, account: str) -> None:
+        """A leaf link of this account has come up."""
+        if self._stream.account.name == account:
+            for intake in (self.mirror, *self.sources.values()):
+                if intake is not None:
+                    intake.linked()
 
     def info(self) -> dict[str, Any]:
         """``mirror`` and ``sources`` of StreamInfo."""

@@ -59,7 +59,6 @@ class RemoteFeed:
 
     def __init__(self, origin: "RemoteOrigin", opened: Opened, place: Place) -> None:
         self._origin = origin
-        self._opened = opened
         self.identity = opened.identity or place.identity
         self.track = Track(opened, place.seq)
         self._messages: deque[Message] = deque()
@@ -101,8 +100,8 @@ class RemoteFeed:
         return self._last
 
     def start(self, _source: StreamSource) -> int:
-        """As the origin has answered."""
-        return self._opened.behind + 1
+        """Whatever comes: the origin knows where to begin."""
+        return 1
 
     def next(self, _filters: Filters, seq: int) -> Message | None:
         """It stays until a later one is asked for."""
@@ -150,6 +149,7 @@ class RemoteOrigin:
         self._asked: Place | None = None  # the question that is out
         self._asked_ns = self._heard_ns = 0
         self._fails = 0
+        self._looks = 0  # left at short intervals
         self._anew = self._old = False
         self._consumer = ""
         self._timer: asyncio.TimerHandle | None = None
@@ -182,15 +182,21 @@ class RemoteOrigin:
         reply = f"$JS.R.{self._token()}".encode()
         deliver = deliver_subject(self._asker, self._source, self._token())
         wanted = question(self._asker, self._source, place, deliver, old=self._token() if self._old else "")
+        if not kernel.interested(
+            account, wanted.subject
+        ):  # what asks is told over each link: it has to be worth it
+            self._looks = max(self._looks - 1, 0)
+            self._later(limits.ORIGIN_LOOK_NS if self._looks else limits.ORIGIN_RETRY_NS)
+            return
         self._asked, self._asked_ns = place, self._system.clock.monotonic_ns()
         self._answers = kernel.subscribe(account, reply, None, self._answered)
         if (
             self._source.consumer is None
         ):  # before it is asked for: the first messages come right behind the answer
             self._listen(deliver)
-        nobody = self.send(wanted.subject, reply, wanted.header, wanted.body) == 0
+        self.send(wanted.subject, reply, wanted.header, wanted.body)
         if self._asked is place:  # else the answer is here already
-            self._later(0 if nobody else limits.ORIGIN_ANSWER_NS)
+            self._later(limits.ORIGIN_ANSWER_NS)
 
     def _answered(self, _subject: bytes, _reply: bytes, header: bytes, body: bytes) -> None:
         place = self._asked
@@ -207,8 +213,8 @@ class RemoteOrigin:
         feed = RemoteFeed(self, opened, place)
         self.current = feed
         self._heard_ns = self._system.clock.monotonic_ns()
-        where = self._source.consumer.deliver_subject if self._source.consumer else opened.deliver_subject
-        self._listen(where)
+        if self._source.consumer is not None:
+            self._listen(self._source.consumer.deliver_subject)
         self._later(limits.ORIGIN_SILENCE_NS)
         early, self._early = self._early, []
         for message in early:
@@ -269,6 +275,18 @@ class RemoteOrigin:
     def _hang_up(self) -> None:
         self.current = None
         self._hush()
+
+    def linked(self) -> None:
+        """A link has come up, over which the origin may be, or may be again: nobody waits for time to pass then."""
+        now = self._system.clock.monotonic_ns()
+        self._fails, self._looks = 0, limits.ORIGIN_LOOKS
+        if self.current is None:
+            self._unask()  # the answer would have come over the link that was
+            self._hush()
+            self._later(0)
+        else:
+            self._heard_ns = min(self._heard_ns, now - limits.ORIGIN_SILENCE_NS + limits.ORIGIN_SIGN_NS)
+            self._later(limits.ORIGIN_SIGN_NS)
 
     # --- time --------------------------------------------------------------------------------------------
 

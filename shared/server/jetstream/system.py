@@ -250,6 +250,11 @@ class JetStream:
         if more:
             self.engine.wake()
 
+    def linked(self, account: str) -> None:
+        """A leaf link of an account has come up: what takes from afar looks at once."""
+        for intakes in self.intakes.values():
+            intakes.linked(account)
+
     @property
     def out_of_space(self) -> bool:
         """Whether the store takes nothing new: an answer that waits for the disk would not come."""

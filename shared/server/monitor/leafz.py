@@ -1,9 +1,11 @@
 """/leafz: links to other servers (security_ops 4.4)."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from phloem.shared.server.monitor.query import Query
-from phloem.shared.server.monitor.records import ConnRecord, MonitorSource
+from phloem.shared.server.monitor.records import ConnRecord, MeterFigures, MonitorSource, UplinkFigures
 from phloem.shared.server.monitor.render import date, rtt
 from phloem.shared.server.monitor.subsz import details
 
@@ -28,13 +30,21 @@ class LeafInfo(msgspec.Struct, kw_only=True, omit_defaults=True):
     compression: str = ""
 
 
+class OwnLinks(msgspec.Struct, kw_only=True):
+    """What phloem knows of the links that it dials, up or not."""
+
+    uplinks: Sequence[UplinkFigures]
+    meter: MeterFigures
+
+
 class Leafz(msgspec.Struct, kw_only=True):
-    """The page."""
+    """The page; ``phloem`` only where hubs are dialled."""
 
     server_id: str
     now: str
     leafnodes: int
     leafs: list[LeafInfo]
+    phloem: OwnLinks | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="_phloem")
 
 
 def leafz(source: MonitorSource, query: Query) -> Leafz:
@@ -46,11 +56,13 @@ def leafz(source: MonitorSource, query: Query) -> Leafz:
     listed, wanted = query.flag("subs"), query.text("acc")
     records = (record for record in source.connections() if record.kind == "Leafnode")
     found = sorted((r for r in records if wanted in ("", r.account)), key=lambda record: record.cid)
+    uplinks = source.uplinks()
     return Leafz(
         server_id=source.settings().server_id,
         now=date(source.clock.wall_ns()),
         leafnodes=len(found),
         leafs=[_info(record, listed) for record in found],
+        phloem=OwnLinks(uplinks=uplinks, meter=source.meter()) if uplinks else msgspec.UNSET,
     )
 
 

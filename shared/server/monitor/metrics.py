@@ -24,6 +24,7 @@ def metrics(source: MonitorSource, process: Process) -> bytes:
         *_server(source, connections, process),
         *_messages(source, connections),
         *_links(source, connections),
+        *_uplinks(source),
         *jetstream_families(source.jetstream()),
         *device_families(source.device()),
     )
@@ -99,6 +100,42 @@ def _links(source: MonitorSource, connections: list[ConnRecord]) -> Iterator[str
     yield family("leaf_in_messages_total", "counter", "Messages received since the link is up.", received)
     sent = [(labels, record.stats["out_msgs"]) for labels, record in links]
     yield family("leaf_out_messages_total", "counter", "Messages sent since the link is up.", sent)
+
+
+def _uplinks(source: MonitorSource) -> Iterator[str]:
+    """Of hubs that are dialled: how well that goes, and what it costs."""
+    named = {(each.name, each.account): each for each in source.uplinks()}
+    if not named:
+        return
+    links = [({"url": url, "account": account}, each) for (url, account), each in named.items()]
+    for name, kind, about, samples in (
+        ("seconds", "gauge", "How long it has been up, or down.", [(at, e.for_ms / 1000) for at, e in links]),
+        ("ups_total", "counter", "Times it came up.", [(at, e.ups) for at, e in links]),
+        (
+            "bounces_total",
+            "counter",
+            "Times it was closed for no progress.",
+            [(at, e.bounces) for at, e in links],
+        ),
+        (
+            "failed_attempts",
+            "gauge",
+            "Attempts since the last connection.",
+            [(at, e.attempts) for at, e in links],
+        ),
+    ):
+        yield family(f"leaf_uplink_{name}", kind, about, samples)
+    meter = source.meter()
+    total = [({"class": name}, size) for name, size in meter.total.items()]
+    today = [({"class": name}, size) for name, size in meter.today.items()]
+    month = [({"class": name}, size) for name, size in meter.this_month.items()]
+    yield family(
+        "link_bytes_total", "counter", "Bytes over links to hubs, with headers of IP and TCP.", total
+    )
+    yield family("link_today_bytes", "gauge", "The same, today.", today)
+    yield family("link_month_bytes", "gauge", "The same, this month.", month)
+    bounds: Samples = [({"of": "day"}, meter.per_day), ({"of": "month"}, meter.per_month)]
+    yield family("link_allowance_bytes", "gauge", "What is allowed, 0 for any number.", bounds)
 
 
 def _by_name(connections: Iterable[ConnRecord]) -> list[tuple[Labels, ConnRecord]]:

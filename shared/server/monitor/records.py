@@ -125,6 +125,37 @@ class RemoteRecord(msgspec.Struct, frozen=True, kw_only=True):
     up: bool
 
 
+class UplinkFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """How the link to one configured hub is doing. Also what /leafz shows of it."""
+
+    name: str  # host:port
+    account: str
+    state: str  # waiting, dialling, handshake, up
+    for_ms: int  # since when it is up, or is not
+    next_ms: int  # until the next attempt, while waiting
+    attempts: int  # failed ones since the last connection
+    ups: int
+    bounces: int
+    rtt_ns: int
+    hub: str
+    hub_version: str
+    hub_is_phloem: bool
+
+
+class MeterFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What the links to hubs have cost, in bytes by class."""
+
+    metered: bool
+    survives_restart: bool
+    clock_trusted: bool
+    per_day: int  # 0: no bound
+    per_month: int
+    today: Mapping[str, int]
+    this_month: Mapping[str, int]
+    total: Mapping[str, int]
+    used_up: str  # "day", "month" or nothing
+
+
 class DenyRules(msgspec.Struct, frozen=True, omit_defaults=True):
     """Subjects that do not cross a link."""
 
@@ -288,6 +319,14 @@ class MonitorSource(Protocol):
 
     def remotes(self) -> Sequence[RemoteRecord]:
         """The configured links to hubs."""
+        ...
+
+    def uplinks(self) -> Sequence[UplinkFigures]:
+        """The hubs that are dialled, in the order of the configuration."""
+        ...
+
+    def meter(self) -> MeterFigures:
+        """What the links to them have cost."""
         ...
 
     def jetstream(self) -> JetStreamFigures | None:

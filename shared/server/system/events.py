@@ -16,6 +16,7 @@ from phloem.shared.server.system.voice import Voice
 if TYPE_CHECKING:
     from phloem.shared.server.server import Server
 
+LINK_CHANGED = "io.phloem.server.advisory.v1.link"
 ACCOUNT_REFUSAL = "$SYS.ACCOUNT.CLIENT.AUTH.ERR"
 
 
@@ -60,6 +61,12 @@ class Events(NoEvents):
                 event["reason"] = verdict.event_reason
             self._voice.say(ACCOUNT_REFUSAL, event, account)
         self._refusal(peer, verdict.reason)
+
+    def link_changed(self, fields: dict[str, Any]) -> None:
+        """Only phloem has links of that kind."""
+        subject = f"$SYS.SERVER.{self._server.server_id}.PHLOEM.LINK"
+        if self._voice.heard(subject):
+            self._voice.say(subject, self._voice.event("", {"type": LINK_CHANGED, **fields}))
 
     def lame_duck(self) -> None:
         """Clients are about to be sent away."""

@@ -1,6 +1,6 @@
 """What a server does with its events where there is no system account."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from phloem.shared.kernel import Reason
 
@@ -21,6 +21,9 @@ class NoEvents:
 
     def refused(self, peer: "Client | Link", verdict: "Verdict") -> None:
         """Somebody is not let in, or not any more."""
+
+    def link_changed(self, fields: "dict[str, Any]") -> None:
+        """Something about the links to hubs that an operator wants to know. phloem's own."""
 
     def lame_duck(self) -> None:
         """Lame duck mode begins."""

@@ -52,3 +52,10 @@ def test_a_store_outlives_a_restart() -> None:
         stored = for_device(merge(load_mapping({"jetstream": configured}), {})).jetstream
         assert stored is not None
         assert stored.store_dir == folder
+
+
+def test_pauses_grow_unless_the_file_says_otherwise() -> None:
+    assert for_device(merge(None, {})).phloem.link.reconnect_max_ns == 10_000_000_000
+    own = load_mapping({"phloem": {"link": {"reconnect_max": "1s", "metered": True}}})
+    assert for_device(merge(own, {})).phloem.link.reconnect_max_ns == 1_000_000_000
+    assert for_device(merge(own, {})).phloem.link.metered

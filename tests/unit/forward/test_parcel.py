@@ -12,11 +12,17 @@ from phloem.shared.kernel import Kernel
 from phloem.shared.store.log import Log
 
 ORIGIN = b"store.1"
+figures = st.from_regex(rb"([-a, ]|\d{1,20}|0\d{1,5}|\d{1,9}\.\d{1,12}|\.){0,12}", fullmatch=True)
+payloads = (
+    st.binary(max_size=200)
+    | figures
+    | st.integers(0, 10**20).map(lambda n: b'{"ts":%d,"v":%d.%d}' % (n, n % 97, n % 1009))
+)
 messages = st.lists(
     st.tuples(
         st.sampled_from([b"a", b"tele.x", b"tele.y.z", b"x" * 300]),
         st.sampled_from([b"", b"NATS/1.0\r\nA: b\r\n\r\n"]),
-        st.binary(max_size=200),
+        payloads,
         st.integers(0, 1 << 62),
         st.integers(0, 3),  # sequences passed over before it
     ),
@@ -141,6 +147,7 @@ def test_readings_cost_few_bytes_beside_their_payload() -> None:
     packed = Packer(log).pack(1, 1000, 1 << 30, 0)
     assert packed is not None
     assert len(packed.columns) < 1000 * 100 + 1000 * 3
+    assert packed.size >= 1000 * 100
 
 
 @settings(max_examples=150, deadline=None)
@@ -162,3 +169,48 @@ def test_columns_that_are_wrong_store_nothing_or_what_they_say(
     else:
         assert got.messages == stream.log.messages
         assert not cut
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    shapes=st.lists(
+        st.sampled_from([b'{"a":%d,"b":%d.%03d}', b"%d;%05d;%d", b"t=%d %d %02d"]), min_size=8, max_size=40
+    ),
+    start=st.integers(0, 10**18 - 1),
+    data=st.data(),
+)
+def test_figures_come_back_as_they_were(
+    engine: Engine, shapes: list[bytes], start: int, data: st.DataObject
+) -> None:
+    steps = st.integers(-1000, 1000)
+    listed, value = [], start
+    for shape in shapes:
+        value = abs(value + data.draw(steps))
+        listed.append((b"a", b"", shape % (value, value // 7, value % 1000), 1, 0))
+    log, stream = filled(listed), new_stream(engine)
+    packed = Packer(log).pack(1, log.last_seq, 1 << 20, 0)
+    assert packed is not None
+    got = Unpacker(stream, b"f.").store(packed.columns, 1, packed.next_seq, 1, ORIGIN, 0, b"?", False, 5)
+    assert got.messages == len(listed)
+    assert [payload for _, _, payload in contents(stream.log)] == [one[2] for one in listed]
+
+
+@settings(max_examples=300, deadline=None)
+@given(where=st.integers(0, 10_000), change=st.integers(1, 255), cut=st.booleans())
+def test_wrong_columns_of_figures_do_no_harm(engine: Engine, where: int, change: int, cut: bool) -> None:
+    listed = [
+        (b"a", b"", b'{"ts":%d,"t":%d.%02d,"z":"%04d"}' % (i * 1000, i, i % 100, i), 1, 0) for i in range(30)
+    ]
+    log, stream = filled(listed), new_stream(engine)
+    packed = Packer(log).pack(1, log.last_seq, 1 << 20, 0)
+    assert packed is not None
+    columns = bytearray(packed.columns)
+    where %= len(columns)
+    columns[where] ^= change
+    wrong = bytes(columns[:where] if cut else columns)
+    try:
+        got = Unpacker(stream, b"f.").store(wrong, 1, packed.next_seq, 1, ORIGIN, 0, b"?", False, 5)
+    except Unreadable:
+        assert stream.log.messages == 0
+    else:
+        assert got.messages == stream.log.messages

@@ -128,7 +128,7 @@ def test_answers() -> None:
     opened = answered(
         _asker(FAR), FAR, b"NATS/1.0\r\nNats-Stream-Identity: ab\r\n\r\n", _answer(deliver_subject="d")
     )
-    assert opened == Opened("C", "d", 6, b"ab")
+    assert opened == Opened("C", b"ab")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_what_is_no_delivery(reply: bytes) -> None:
 
 
 def _track(taken: int = 0) -> Track:
-    return Track(Opened("C", "d", 6, b""), taken)
+    return Track(Opened("C", b""), taken)
 
 
 def _takes(track: Track, seq: int, number: int, **more: object) -> bool:
@@ -193,6 +193,14 @@ def test_what_is_here_is_not_taken_again() -> None:
     assert not track.broken
 
 
+def test_an_origin_that_counts_from_before() -> None:
+    """It was killed, and its consumer goes on from a state it had earlier."""
+    track = _track()
+    assert [_takes(track, seq, number) for seq, number in ((7, 1), (8, 2))] == [True, True]
+    assert not _takes(track, 9, 1)
+    assert track.broken
+
+
 def test_others_are_not_heard() -> None:
     track = _track()
     assert not _takes(track, 7, 1, consumer="D")
@@ -206,7 +214,7 @@ def test_a_gap() -> None:
     assert track.broken
 
 
-@pytest.mark.parametrize(("number", "broken"), [("0", False), ("1", False), ("2", True), ("x", False)])
+@pytest.mark.parametrize(("number", "broken"), [("0", True), ("1", False), ("2", True), ("x", False)])
 def test_heartbeats_tell_of_gaps(number: str, broken: bool) -> None:
     track = _track()
     assert _takes(track, 7, 1)

@@ -6,6 +6,7 @@ from phloem.shared.leaf.permits import (
     JETSTREAM_SYSTEM,
     Crossing,
     accepted,
+    apart,
     solicited,
     told_to_leaf,
 )
@@ -22,22 +23,35 @@ USER = Crossing(
 
 
 def test_accepted_without_permissions_keeps_jetstream_apart() -> None:
-    crossing = accepted(None, deny_pub=(), system=False)
+    assert accepted(None, deny_pub=()) == ALL
+    crossing = apart(ALL, system=False, domain="", remote="hub")
     assert crossing == {**ALL, "pub_deny": JETSTREAM, "sub_deny": JETSTREAM}
 
 
+def test_requests_to_the_own_domain_stay() -> None:
+    crossing = apart(accepted(USER, deny_pub=("x",)), system=False, domain="edge", remote="hub")
+    assert crossing["pub_deny"] == ("up.no", *JETSTREAM), "the other side asks for it"
+    assert crossing["sub_deny"] == ("x", *JETSTREAM, "$JS.edge.API.>")
+
+
+def test_two_sides_of_one_domain() -> None:
+    """nats-server tells of ``INFO`` by itself: denied, that would end the link."""
+    denied = apart(ALL, system=False, domain="same", remote="same")["sub_deny"]
+    assert "$JS.same.API.STREAM.>" in denied
+    assert not {"$JS.same.API.>", "$JS.same.API.INFO"} & set(denied)
+
+
 def test_accepted_user_publishes_towards_us() -> None:
-    crossing = accepted(USER, deny_pub=("secret",), system=False)
+    crossing = accepted(USER, deny_pub=("secret",))
     assert crossing["pub_allow"] == ("up.>",)
-    assert crossing["pub_deny"] == ("up.no", *JETSTREAM)
+    assert crossing["pub_deny"] == ("up.no",)
     assert crossing["sub_allow"] == ("down.>",)
-    assert crossing["sub_deny"] == ("secret", *JETSTREAM)
+    assert crossing["sub_deny"] == ("secret",)
     assert USER["pub_deny"] == ("up.no",), "what belongs to the user is not changed"
 
 
 def test_system_account_keeps_more_apart() -> None:
-    assert accepted(None, deny_pub=(), system=True)["sub_deny"] == JETSTREAM_SYSTEM
-    crossing = solicited(None, None, deny_imports=(), deny_exports=(), system=True)
+    crossing = apart(ALL, system=True, domain="", remote="hub")
     assert crossing["pub_deny"] == crossing["sub_deny"] == JETSTREAM_SYSTEM
 
 
@@ -47,12 +61,11 @@ def test_solicited_import_is_what_the_hub_may_send() -> None:
         SubjectRules(allow=("up.>",)),
         deny_imports=("noise.>",),
         deny_exports=("secret.>",),
-        system=False,
     )
     assert crossing["pub_allow"] == ("down.>",)
-    assert crossing["pub_deny"] == ("down.no", "noise.>", *JETSTREAM)
+    assert crossing["pub_deny"] == ("down.no", "noise.>")
     assert crossing["sub_allow"] == ("up.>",)
-    assert crossing["sub_deny"] == ("secret.>", *JETSTREAM)
+    assert crossing["sub_deny"] == ("secret.>",)
 
 
 def test_queue_permissions_of_an_import() -> None:
@@ -61,16 +74,15 @@ def test_queue_permissions_of_an_import() -> None:
         None,
         deny_imports=(),
         deny_exports=(),
-        system=False,
     )
     assert crossing["pub_allow"] == ("jobs",)
-    assert crossing["pub_deny"] == JETSTREAM
+    assert crossing["pub_deny"] == ()
 
 
 def test_a_peers_nonsense_is_left_out() -> None:
     nonsense = ("", ".", "a..b", "a.", ">.a", "a\tb", "x" * 5000)
-    assert accepted(None, deny_pub=nonsense, system=False)["sub_deny"] == JETSTREAM
-    crossing = solicited(SubjectRules(allow=nonsense), None, deny_imports=(), deny_exports=(), system=False)
+    assert accepted(None, deny_pub=nonsense)["sub_deny"] == ()
+    crossing = solicited(SubjectRules(allow=nonsense), None, deny_imports=(), deny_exports=())
     assert crossing["pub_allow"] == ()
 
 

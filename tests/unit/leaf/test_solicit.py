@@ -3,14 +3,34 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from phloem.shared.kernel import Reason
-from phloem.shared.leaf.permits import JETSTREAM
-from phloem.shared.leaf.solicit import Close, Discovered, LinkUp, SendConnect, Solicitor, Step, Terms, on_err
+from phloem.shared.leaf.compression import LEVELS, OFF, Compression, normal
+from phloem.shared.leaf.permits import ALL
+from phloem.shared.leaf.solicit import (
+    Close,
+    Compress,
+    Discovered,
+    LinkUp,
+    SendConnect,
+    Solicitor,
+    Step,
+    Terms,
+    on_err,
+)
 from phloem.shared.leaf.urls import parse_url
 
-TERMS = Terms(server_id="NE", name="EDGE", cluster="EDGE", version="2.15.1", account="$G", headers=True)
+TERMS = Terms(
+    server_id="NE",
+    name="EDGE",
+    cluster="EDGE",
+    version="2.15.1",
+    account="$G",
+    headers=True,
+    compression=Compression(OFF, ()),
+)
 FIRST = {
     "server_id": "NA",
     "server_name": "HUB",
@@ -63,6 +83,7 @@ def test_the_captured_handshake() -> None:
         "name": "EDGE",
         "cluster": "EDGE",
         "headers": True,
+        "compress_mode": "off",
         "remote_account": "$G",
         "protocol": 1,
     }
@@ -72,7 +93,7 @@ def test_the_captured_handshake() -> None:
     assert not machine.up
     up = up_of(says(machine, CONNECTED))
     assert (up.spoke, up.headers, up.peer_max_payload, up.origin) == (True, True, 1048576, "")
-    assert up.crossing["pub_deny"] == up.crossing["sub_deny"] == JETSTREAM
+    assert up.crossing == ALL
 
 
 def test_a_hub_without_connect_info_gets_its_link_at_once() -> None:
@@ -120,7 +141,7 @@ def test_permissions_of_the_hub() -> None:
     says(machine, FIRST)
     up = up_of(says(machine, CONNECTED, **{"import": {"allow": ["down.>"]}, "export": {"allow": ["up.>"]}}))
     assert (up.crossing["pub_allow"], up.crossing["sub_allow"]) == (("down.>",), ("up.>",))
-    assert up.crossing["sub_deny"] == ("up.no", *JETSTREAM)
+    assert up.crossing["sub_deny"] == ("up.no",)
 
 
 def test_headers_need_both_ends() -> None:
@@ -199,3 +220,55 @@ def test_a_later_info_with_the_same_terms_changes_nothing() -> None:
 )
 def test_what_errors_mean(text: str, delay_s: int, ends: bool) -> None:
     assert on_err(text) == (delay_s * 1_000_000_000, ends)
+
+
+SECOND = {**FIRST, "compression": "s2_fast"}
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "told", "level"),
+    [
+        ("s2_auto", "s2_auto", "s2_auto", 2),
+        ("s2_auto", "accept", "s2_auto", 2),
+        ("s2_fast", "s2_best", "s2_fast", 1),
+        ("accept", "s2_auto", "s2_fast", 1),
+        ("accept", "s2_uncompressed", "s2_uncompressed", 0),
+        ("s2_best", "s2_fast", "s2_best", 3),
+    ],
+)
+def test_compression_that_is_agreed_on(own: str, theirs: str, told: str, level: int) -> None:
+    """At 60 ms, s2_auto is better."""
+    machine = Solicitor(
+        msgspec.structs.replace(TERMS, compression=normal(own)),
+        parse_url("nats-leaf://h"),
+        rtt_ns=lambda: 60_000_000,
+    )
+    (step,) = says(machine, FIRST, compression=theirs)
+    assert isinstance(step, Compress)
+    assert json.loads(step.data.removeprefix(b"INFO ")) == {"client_id": 5, "compression": told}
+    assert step.agreed.level == level
+    steps = says(machine, SECOND)
+    assert connect_of(steps)["compress_mode"] == LEVELS[level]
+    assert not machine.up
+    up_of(says(machine, CONNECTED))
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "mode"),
+    [
+        ("off", "s2_auto", "off"),
+        ("off", "", "not supported"),
+        ("not_supported", "s2_auto", "not supported"),
+        ("s2_auto", "", "not supported"),
+        ("s2_auto", "off", "off"),
+        ("accept", "accept", "off"),
+    ],
+)
+def test_compression_that_is_not(own: str, theirs: str, mode: str) -> None:
+    machine = solicitor(compression=normal(own))
+    assert connect_of(says(machine, FIRST, compression=theirs))["compress_mode"] == mode
+
+
+def test_a_mode_that_nobody_knows() -> None:
+    (step,) = says(solicitor(compression=normal("accept")), FIRST, compression="lz4")
+    assert step == Close(Reason.PROTOCOL_VIOLATION, 'unsupported route compression mode "lz4"', wire=True)

@@ -14,9 +14,11 @@ from phloem.shared.server.monitor.records import (
     ConnRecord,
     JetStreamFigures,
     LeafOptions,
+    MeterFigures,
     RemoteRecord,
     Settings,
     Traffic,
+    UplinkFigures,
 )
 
 SECOND_NS = 1_000_000_000
@@ -67,6 +69,8 @@ def connection(
         "start_ns": opened,
         "last_ns": opened + 10 * SECOND_NS,
         "stalls": 0,
+        "in_ns": 0,
+        "pings_out": 0,
     } | dict(stats)
     listed = [
         (subject.encode(), queue.encode() or None, b"%d" % sid, 0, 0)
@@ -147,6 +151,19 @@ SETTINGS = Settings(
 )
 
 
+METER = MeterFigures(
+    metered=True,
+    survives_restart=True,
+    clock_trusted=True,
+    per_day=20_000_000,
+    per_month=0,
+    today={"control": 168, "telemetry": 4000},
+    this_month={"control": 168, "telemetry": 9000},
+    total={"control": 500, "telemetry": 9000},
+    used_up="",
+)
+
+
 @dataclass
 class FakeSource:
     clock: FakeClock = field(default_factory=FakeClock)
@@ -155,6 +172,7 @@ class FakeSource:
     ring: list[ConnRecord] = field(default_factory=list)
     known: list[AccountRecord] = field(default_factory=lambda: [account("$SYS"), account("$G")])
     links: list[RemoteRecord] = field(default_factory=list)
+    dialled: list[UplinkFigures] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
     js: JetStreamFigures | None = None
     trouble: str = ""
@@ -187,6 +205,12 @@ class FakeSource:
 
     def remotes(self) -> list[RemoteRecord]:
         return self.links
+
+    def uplinks(self) -> list[UplinkFigures]:
+        return self.dialled
+
+    def meter(self) -> MeterFigures:
+        return METER
 
     def jetstream(self) -> JetStreamFigures | None:
         return self.js

@@ -1,0 +1,73 @@
+"""Whether the peer of a link is still there: when to ask, and when to give it up. Pure.
+
+TCP notices most: what is not acknowledged in time ends the connection (``TCP_USER_TIMEOUT``), and an idle one is
+probed by the system. Both see as far as the next proxy, and satellite links have some. So a link over which messages
+went is asked with a PING, long before the next one is due. Control traffic does not count: two ends that watch each
+other's PONGs would never be still.
+
+Only a PONG is an answer: a link that has died in one direction goes on bringing what the peer has to say. Where bytes
+cost, anything that comes in will do (not ``strict``), and such a link is left to whoever waits for acknowledgements.
+
+A PONG waits behind whatever was sent before it, and a proxy may have taken megabytes at once. Each ``RATE`` bytes
+that have not been answered are worth a second of patience: a slow link with a long queue is not a dead one.
+"""
+
+import enum
+from typing import NamedTuple
+
+RATE = 16 << 10  # bytes a second that even a bad link carries
+SECOND_NS = 1_000_000_000
+PATIENCE_MOST_NS = 300 * SECOND_NS
+
+
+class Sign(NamedTuple):
+    """What is known of a connection at one moment."""
+
+    in_bytes: int  # received so far, of whatever kind
+    out_msgs: int  # messages sent so far
+    out_bytes: int  # and their payload
+    asked: bool = False  # a PING has not been answered
+
+
+class Verdict(enum.Enum):
+    """What to do."""
+
+    WELL = enum.auto()
+    ASK = enum.auto()
+    DEAD = enum.auto()
+
+
+class Pulse:
+    """One link."""
+
+    __slots__ = ("_asked_ns", "_base", "_silent_ns")
+
+    def __init__(self, sign: Sign) -> None:
+        self._base = sign  # as it was when the peer was known to be there
+        self._silent_ns: int | None = None  # since when something sent is known
+        self._asked_ns: int | None = None
+
+    def look(
+        self, now_ns: int, sign: Sign, *, ask_after_ns: int, patience_ns: int, strict: bool = True
+    ) -> Verdict:
+        """What to do now. Whoever is told to ask sends a PING, unless one is on its way."""
+        answered = self._asked_ns is not None and not sign.asked
+        if answered or (not strict and sign.in_bytes > self._base.in_bytes):
+            self._base = sign
+            self._silent_ns = self._asked_ns = None
+            return Verdict.WELL
+        if self._asked_ns is not None:
+            late = now_ns - self._asked_ns >= self._wait_ns(sign, patience_ns)
+            return Verdict.DEAD if late else Verdict.WELL
+        if sign.out_msgs == self._base.out_msgs:
+            return Verdict.WELL
+        if self._silent_ns is None:
+            self._silent_ns = now_ns
+        if now_ns - self._silent_ns < ask_after_ns:
+            return Verdict.WELL
+        self._asked_ns = now_ns
+        return Verdict.ASK
+
+    def _wait_ns(self, sign: Sign, patience_ns: int) -> int:
+        queued_ns = (sign.out_bytes - self._base.out_bytes) * SECOND_NS // RATE
+        return min(patience_ns + queued_ns, max(PATIENCE_MOST_NS, patience_ns))
