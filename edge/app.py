@@ -14,11 +14,8 @@ from phloem.edge.forward.settings import check
 from phloem.edge.kernel_publisher import KernelPublisher
 from phloem.edge.ports import port_settings
 from phloem.edge.profile import PLAN_BYTES, for_device
-<<<<<<< HEAD
 from phloem.edge.storage.settings import check as check_disk
-=======
 from phloem.edge.twin.prepare import device_of
->>>>>>> main
 from phloem.firmware_bridge.bridge import Bridge
 from phloem.firmware_bridge.timers import CallLater, loop_call_later, pause
 from phloem.shared import limits
@@ -30,7 +27,9 @@ from phloem.shared.server.options import Options
 from phloem.shared.server.server import Server
 
 if TYPE_CHECKING:
+    from phloem.edge.forward.clock import SystemSays
     from phloem.edge.forward.forwarder import Forwarder
+    from phloem.edge.forward.timekeeper import TimeKeeper
     from phloem.edge.storage.storage import Storage
 
 log = logging.getLogger("phloem.edge")
@@ -66,12 +65,12 @@ class Edge(Server):
         super().__init__(for_device(options), clock=clock, seed=seed)
         self.bridge: Bridge | None = None
         self.forwarders: list[Forwarder] = []
-<<<<<<< HEAD
+        self.timekeeper: TimeKeeper | None = None
+        self.asks_system: Callable[[], SystemSays] | None = (
+            None  # whether its clock is right; tests say it themselves
+        )
         self.storage: Storage | None = None  # what becomes of the disk; without JetStream or a budget nothing
-        self._settings = port_settings(options)
-=======
         self._settings = port_settings(self.options)
->>>>>>> main
         self._call_later = call_later
         self._ports: asyncio.Task[None] | None = None
         self._twin: asyncio.Task[None] | None = None
@@ -90,14 +89,23 @@ class Edge(Server):
             self._twin = asyncio.create_task(self._keep("twin", self._keep_twin), name="twin")
 
     def _start_forwarding(self) -> None:
+        if self.jetstream is not None:
+            from phloem.edge.forward.timekeeper import TimeKeeper  # noqa: PLC0415  (only who stores pays for it)
+
+            self.timekeeper = TimeKeeper(self, self.asks_system)
         if self.options.forward:
             from phloem.edge.forward.start import start  # noqa: PLC0415  (only who forwards pays for it)
 
             self.forwarders = start(self)
+        if self.timekeeper is not None:
+            self.timekeeper.begin(self.forwarders)
 
     def device_figures(self) -> Mapping[str, Any]:
         """Disk, wear and clock, for monitoring and for the hub's ledger."""
-        return self.storage.figures() if self.storage is not None else {}
+        shown = self.storage.figures() if self.storage is not None else {}
+        if self.timekeeper is not None:
+            shown["clock"] = self.timekeeper.figures()
+        return shown
 
     def _start_storage(self) -> None:
         if self.jetstream is not None and self.options.disk.budget:
@@ -107,21 +115,17 @@ class Edge(Server):
             self.storage = Storage(self, self.options.disk, lanes)
 
     async def stop(self) -> None:
-<<<<<<< HEAD
-        """Close the ports, then the server: what was read by then is still delivered."""
-        if self._ports is not None:
-            self._ports.cancel()
-            await asyncio.wait({self._ports})
-        if self.storage is not None:
-            self.storage.stop()
-            self.storage = None
-=======
         """Close twin and ports, then the server: what was read by then is still delivered."""
         for task in (self._twin, self._ports):
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task})
->>>>>>> main
+        if self.storage is not None:
+            self.storage.stop()
+            self.storage = None
+        if self.timekeeper is not None:
+            self.timekeeper.stop()
+            self.timekeeper = None
         for forwarder in self.forwarders:
             forwarder.stop()
         self.forwarders = []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from phloem.edge.forward.clock import BETTER, Fix
 from phloem.shared.engine.parcel import Packer
 from phloem.shared.forward.entries import Entry
 from phloem.shared.forward.identity import with_opening
@@ -26,6 +27,7 @@ SETTLE_NS = 10 * SECOND_NS  # what was confirmed is written down so often, if no
 SETTLE_BYTES = 1 << 20  # or when so much can
 SAMPLE_MESSAGES = 4  # of one sample for a dictionary
 SAMPLES = 400
+ERAS_MAX = 16  # entries of one epoch: the clock is not set that often unless something is wrong with it
 GONE = "removed on the device: limits of the stream, purged or deleted"
 CONFIRMED = "confirmed by the hub before, and no longer on the device"
 
@@ -78,8 +80,10 @@ class LogStream:
         record = msgspec.msgpack.decode(data, type=_Record) if data else None
         fresh = msgspec.structs.replace(now, first_seq=self.stream.log.last_seq + 1)
         if record is None or record.created_ns != created:
-            first = msgspec.structs.replace(now, first_seq=1)
-            return _Record(created, self.stream.system.server.rng.getrandbits(63) | 1, [first])
+            epochs = [fresh]
+            if fresh.first_seq > 1:  # what was there before was stamped by whatever clock
+                epochs.insert(0, Epoch(now.ident, 1))
+            return _Record(created, self.stream.system.server.rng.getrandbits(63) | 1, epochs)
         record.epochs = list(with_opening(record.epochs, fresh, confirmed=record.confirmed))
         return record
 
@@ -170,6 +174,35 @@ class LogStream:
         """Whether all of the stream is forwarded, so that what is confirmed is at the hub as a whole."""
         wanted = set(self.entry.filters)
         return not wanted or ">" in wanted or wanted.issuperset(self.stream.config.subjects)
+
+    def stepped(self, ahead_ns: int, fix: Fix | None) -> None:
+        """The clock was set: what is stored from now on is stamped by ``monotonic + ahead_ns``."""
+        epochs, first = self._record.epochs, self.stream.log.last_seq + 1
+        last = epochs[-1]
+        true, error = (fix.ahead_ns, fix.error_ns) if fix is not None else (0, -1)
+        now = Epoch(last.ident, first, last.boot, ahead_ns, true, error)
+        if last.first_seq >= first:
+            epochs[-1] = now
+        else:
+            epochs.append(now)
+        mine = [epoch for epoch in epochs if epoch.ident == last.ident]
+        if len(mine) > ERAS_MAX:  # two are one: of what was stored in them only the order is known
+            epochs.remove(mine[1])
+            epochs[epochs.index(mine[0])] = Epoch(mine[0].ident, mine[0].first_seq)
+        self.written()
+
+    def learn(self, boot: int, fix: Fix) -> bool:
+        """What the time was in a boot is known, or known better: whether that says anything new of what is here."""
+        changed = False
+        for i, epoch in enumerate(self._record.epochs):
+            if epoch.boot == boot and (epoch.error_ns < 0 or fix.error_ns * BETTER < epoch.error_ns):
+                self._record.epochs[i] = msgspec.structs.replace(
+                    epoch, true_ahead_ns=fix.ahead_ns, error_ns=fix.error_ns
+                )
+                changed = True
+        if changed:
+            self.written()
+        return changed
 
     def confirm(self, seq: int) -> None:
         """The hub has everything up to here."""

@@ -1,9 +1,7 @@
 """Store-and-forward of an edge from its configuration: the streams are made if they are not there, one forwarder for
 each account."""
 
-import hashlib
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("phloem.forward")
 
 SYNC = "phloem.sync"  # in a stream's metadata
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 NOT_TODAY_NS = (
@@ -74,9 +71,7 @@ def _forwarder(server: "Server", account: str, blocks: "list[Forward]") -> Forwa
     home = js.accounts.get(account)
     if home is None:
         raise ConfigError(f'forward "{blocks[0].name}": account "{account}" has no JetStream')
-    boot = boot_number()
-    clock = server.clock
-    now = Epoch(server.rng.getrandbits(63) | 1, 1, boot, clock.wall_ns() - clock.monotonic_ns())
+    now = Epoch(server.rng.getrandbits(63) | 1, 1, js.boot, js.ahead_ns)
     streams, entries = {}, []
     for block in blocks:
         entry = entry_of(block)
@@ -85,7 +80,7 @@ def _forwarder(server: "Server", account: str, blocks: "list[Forward]") -> Forwa
             _committed(stream, block)
         streams[entry.name] = LogStream(entry, stream, keep_of(block), now)
         entries.append(entry)
-    return Forwarder(server, account, streams, entries, boot=boot, allowance=Metered(server))
+    return Forwarder(server, account, streams, entries, boot=js.boot, allowance=Metered(server))
 
 
 def _committed(stream: "Stream", block: "Forward") -> None:
@@ -117,9 +112,3 @@ def _made(home: "AccountJetStream", block: "Forward", name: str) -> "Stream":
         raise ConfigError(f'forward "{block.name}": stream "{name}" cannot be made: {error}') from error
     log.info("Stream '%s > %s' was made for forward \"%s\"", home.name, name, block.name)
     return home.streams[name]
-
-
-def boot_number() -> int:
-    """A number for this boot of the machine."""
-    text = BOOT_ID.read_bytes() if BOOT_ID.exists() else b""
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1

@@ -66,9 +66,11 @@ def resume(offer: Offer, record: Record | None) -> Resumption:
 
 
 def _after(offer: Offer, i: int, mine: Received, record: Record) -> Resumption:
+    """``i``: the last entry of the epoch; it has several if the clock was set in the middle of it."""
     noticed = []
+    begin = next(epoch.first_seq for epoch in offer.epochs if epoch.ident == mine.ident)
     end = offer.epochs[i + 1].first_seq if i + 1 < len(offer.epochs) else offer.last_seq + 1
-    seq = max(min(mine.upto + 1, end), offer.epochs[i].first_seq)
+    seq = max(min(mine.upto + 1, end), begin)
     current = record.epochs[-1]
     if current.ident not in {epoch.ident for epoch in offer.epochs} or (current is mine and mine.upto >= end):
         noticed.append(

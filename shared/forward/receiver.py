@@ -310,6 +310,7 @@ class Receiver:
         lane = self.lanes.get(message.number)
         if lane is not None:
             lane.record.clocks = list(message.epochs[-limits.FORWARD_CLOCKS :])
+            self._sink.keep(lane.offer.name, lane.record)
 
 
 def clock_of(clocks: list[Epoch], epoch: Epoch, seq: int) -> Epoch | None:

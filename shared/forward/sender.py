@@ -445,6 +445,9 @@ class Sender:
         stream = lane.stream
         i = epoch_of(lane.epochs, lane.next_seq)
         end = lane.epochs[i + 1].first_seq - 1 if i + 1 < len(lane.epochs) else stream.last_seq
+        era = epoch_of(stream.epochs, lane.next_seq)  # the clock may have been set since the session began
+        if era + 1 < len(stream.epochs):
+            end = min(end, stream.epochs[era + 1].first_seq - 1)
         packed = stream.pack(lane.next_seq, min(end, stream.last_seq), self._columns_wanted(), self._live_ns)
         if packed is None:
             return None
@@ -519,6 +522,10 @@ class Sender:
             if lane.entry.name == name and self._open:
                 return [Send(encode(Clocks(self._session, lane.number, epochs)), lane.entry.cls)]
         return []
+
+    def stepped(self, moved_ns: int) -> None:
+        """The clock that stamps messages was set."""
+        self._live_ns += moved_ns
 
     @property
     def due_ns(self) -> int:

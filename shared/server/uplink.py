@@ -277,10 +277,11 @@ class Uplink:
         )
         log.log(
             logging.ERROR if loud else logging.DEBUG,
-            'Error trying to connect as leafnode to remote server "%s" (attempt %d): %s',
+            'Error trying to connect as leafnode to remote server "%s" (attempt %d): %s%s',
             url.address,
             attempts,
             error,
+            doubt(self._server.clock.wall_ns()),
         )
 
     def _drop(self) -> None:
