@@ -24,7 +24,8 @@ def doubt(wall_ns: int) -> str:
     """For an error that a wrong clock may be the cause of: what the clock says, if that cannot be. Else empty."""
     if wall_ns >= CLOCK_EARLIEST_NS:
         return ""
-    return f"; the clock says {time.gmtime(max(wall_ns, 0) // SECOND_NS).tm_year}, certificates and tokens need it right"
+    year = time.gmtime(max(wall_ns, 0) // SECOND_NS).tm_year
+    return f"; the clock says {year}, certificates and tokens need it right"
 
 
 class Clock(Protocol):

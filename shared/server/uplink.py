@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from phloem.shared import limits
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
+from phloem.shared.clock import doubt
 from phloem.shared.errors import LinkError
 from phloem.shared.kernel import Reason
 from phloem.shared.leaf.life import Life, State

@@ -18,11 +18,12 @@ from tests.interop.forward.test_forward import hub, stored
 from tests.interop.links import Cable
 
 HOUR = 3600 * SECOND_NS
+NOTHING = SystemSays()
 
 
 @asynccontextmanager
 async def device(
-    folder: Path, port: int, clock: ManualClock, says: SystemSays = SystemSays()
+    folder: Path, port: int, clock: ManualClock, says: SystemSays = NOTHING
 ) -> AsyncIterator[Edge]:
     config = {
         "server_name": "dev1",
@@ -77,12 +78,11 @@ async def test_a_boot_in_1970_and_what_the_hub_says(tmp_path: Path) -> None:
                 assert 0 <= error <= ended - began
                 assert began - error <= when + ago * HOUR <= ended + error, seq
             assert edge.device_figures()["clock"]["steps"] == 1
-            clock.advance(HOUR)
             clock.set_wall_ns(clock.wall_ns() - 24 * HOUR)  # in the middle of a session
             await publish(client, 4, 4)
             _, when, error = (await origins(top, 4))[3]
-            assert 0 <= error
-            assert began - error <= when - HOUR <= time.time_ns() + error
+            assert error >= 0
+            assert began - error <= when <= time.time_ns() + error
             await client.close()
 
 
