@@ -122,17 +122,27 @@ class Clockwork:
         if hub is not None:
             hub = Fix(hub.ahead_ns, hub.error_ns + (now_ns - self._hub_ns) * DRIFT_PPM // 1_000_000)
         self.contradicted = own is not None and hub is not None and not own.agrees(hub)
-        self._boot.lasted_ns = max(self._boot.lasted_ns, now_ns)
         fixes = {}
         fix, old = agreed(own, hub), self._boot.fix
-        if fix is not None and (old is None or fix.error_ns * BETTER < old.error_ns or not fix.agrees(old)):
+        self._boot.lasted_ns = max(self._boot.lasted_ns, now_ns)
+        if fix is not None and (old is None or self._replaces(fix, old)):
             self._boot.fix = fixes[self._boot.number] = fix
             for number, one in bounded(self.known.boots).items():
                 fixes[number] = one
                 next(boot for boot in self.known.boots if boot.number == number).fix = one
+        self.goes_on(now_ns)
+        return fixes
+
+    def _replaces(self, fix: Fix, old: Fix) -> bool:
+        if self.contradicted and fix.error_ns > old.error_ns * BETTER:
+            return True
+        return fix.error_ns * BETTER < old.error_ns or not fix.agrees(old)
+
+    def goes_on(self, now_ns: int) -> None:
+        """So late it is now."""
+        self._boot.lasted_ns = max(self._boot.lasted_ns, now_ns)
         if self._boot.fix is not None:
             self.known.floor_ns = now_ns + self._boot.fix.ahead_ns - self._boot.fix.error_ns
-        return fixes
 
     def now_ns(self, now_ns: int) -> int | None:
         """The true time; None: nobody knows."""

@@ -7,7 +7,6 @@ the sender has said it is due.
 """
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -67,7 +66,6 @@ class Forwarder:
         self._timer_ns = 0
         self._is_up = False
         self.hears_time: Callable[[int, int, int], None] | None = None  # told what the hub's clock says
-        self.true_ns: Callable[[], int | None] = server.clock.wall_ns
         self._seen: tuple[int, ...] = ()  # what was stored when it was looked last
         self._sub = server.kernel.subscribe(self._account, self._down, None, self._heard)
         self._js.watchers.append(self._stored)
@@ -184,9 +182,9 @@ class Forwarder:
         return self._server.rng.getrandbits(32) | 1
 
     def _second_of_day(self) -> int | None:
-        """Of the system's time zone."""
-        now = self.true_ns()
-        return None if now is None else second_of_day(now)
+        """As the link's own hours count it."""
+        when = self._server.leafs.meter.when()
+        return when.second if when.trusted else None
 
     def _wake(self, wait_ns: int) -> None:
         self._wake_at(self._now() + wait_ns)
@@ -198,9 +196,3 @@ class Forwarder:
             self._timer.cancel()
         self._timer_ns = ns
         self._timer = self._server.call_later(max(ns - self._now(), 0) / SECOND_NS, self._due)
-
-
-def second_of_day(wall_ns: int) -> int:
-    """Seconds since midnight in the system's time zone."""
-    local = time.localtime(wall_ns // SECOND_NS)
-    return local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec

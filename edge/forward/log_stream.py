@@ -195,7 +195,11 @@ class LogStream:
         """What the time was in a boot is known, or known better: whether that says anything new of what is here."""
         changed = False
         for i, epoch in enumerate(self._record.epochs):
-            if epoch.boot == boot and (epoch.error_ns < 0 or fix.error_ns * BETTER < epoch.error_ns):
+            better = epoch.error_ns < 0 or fix.error_ns * BETTER < epoch.error_ns
+            doubted = (
+                fix.error_ns > epoch.error_ns * BETTER
+            )  # the system and the hub contradict each other now
+            if epoch.boot == boot and (better or doubted):
                 self._record.epochs[i] = msgspec.structs.replace(
                     epoch, true_ahead_ns=fix.ahead_ns, error_ns=fix.error_ns
                 )

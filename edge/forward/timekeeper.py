@@ -80,7 +80,8 @@ class TimeKeeper:
         """What is forwarded is there now."""
         self._forwarders = forwarders
         for forwarder in forwarders:
-            forwarder.hears_time, forwarder.true_ns = self.hub_says, self.true_ns
+            forwarder.hears_time = self.hub_says
+        self._server.leafs.meter.wall_ns = self.wall_ns
         for boot in self.clock.known.boots:
             if boot.fix is not None:
                 self._teach({boot.number: boot.fix})
@@ -136,15 +137,15 @@ class TimeKeeper:
 
     def _keep(self) -> None:
         """With what is written anyhow: when something has become known, when a generation ends, and at the end."""
-        if self.clock.fix is not None:
-            self.clock.judge(self._now(), self._server.clock.wall_ns(), SystemSays())  # the floor rises
+        self.clock.goes_on(self._now())
         self._js.store.put(KEY, msgspec.msgpack.encode(self.clock.known))
         if floor := max(self.clock.known.floor_ns, 0):
             self._js.store.put(FLOOR, floor.to_bytes(8))
 
-    def true_ns(self) -> int | None:
-        """The true time; None: nobody knows."""
-        return self.clock.now_ns(self._now())
+    def wall_ns(self) -> int:
+        """The true time; while nobody knows it what the system's clock says."""
+        true = self.clock.now_ns(self._now())
+        return self._server.clock.wall_ns() if true is None else true
 
     def stop(self) -> None:
         """What is known is written down."""

@@ -10,7 +10,8 @@ import msgspec
 
 from phloem.edge.twin.overlay import with_kept
 from phloem.shared.errors import ConfigError
-from phloem.shared.server.options import Options, Remote
+from phloem.shared.server.options import Options
+from phloem.shared.server.options_leafnodes import Remote
 from phloem.shared.server.options_phloem import Twin
 from phloem.shared.twin.names import LOCAL
 

@@ -304,8 +304,9 @@ def _same(ours: SubjectRules | None, theirs: SubjectRules) -> bool:
 
 
 def _unusable(info: LeafInfo) -> Close | None:
-    """Whether a first INFO cannot lead to a link."""
-    if not info.client_id or info.leafnode_urls is None:
+    """Whether a first INFO cannot lead to a link. No other port than one for leafnodes says ``leafnode_urls``, or,
+    where a hub advertises nothing, ``info_on_connect``."""
+    if not info.client_id or (info.leafnode_urls is None and not info.info_on_connect):
         return Close(Reason.WRONG_PORT, "attempted to connect to wrong port")
     if " " in info.cluster:
         return Close(Reason.PROTOCOL_VIOLATION, "cluster name cannot contain spaces", wire=True)

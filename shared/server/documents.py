@@ -15,9 +15,10 @@ import msgspec
 from phloem.shared.server.declare import Declared, Kind, declared
 from phloem.shared.server.durations import short_duration
 from phloem.shared.server.no_effect import NO_EFFECT
-from phloem.shared.server.options import LeafAuthorization, LeafNodes, Options, Remote
+from phloem.shared.server.options import Options
 from phloem.shared.server.options_accounts import Export, Import
 from phloem.shared.server.options_auth import Account, Authorization, User
+from phloem.shared.server.options_leafnodes import LeafAuthorization, LeafNodes, Remote
 from phloem.shared.server.unsupported import UNSUPPORTED
 
 # Shown, but not to be switched on together with the rest of their block.

@@ -30,6 +30,7 @@ from phloem.shared.leaf.solicit import (
 from phloem.shared.leaf.urls import HubURL
 from phloem.shared.net.network import Network
 from phloem.shared.net.tls_words import HandshakeFailed
+from phloem.shared.server.leaf_compression import compress, recompress
 from phloem.shared.server.leaf_credentials import check, prover
 from phloem.shared.server.tls import failed, place
 from phloem.shared.server.uplink import Uplink
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from phloem.shared.leaf.compression import Compression
     from phloem.shared.server.leaf_link import Link
     from phloem.shared.server.leafnodes import LeafLinks
-    from phloem.shared.server.options import Remote
+    from phloem.shared.server.options_leafnodes import Remote
     from phloem.shared.server.server import Server
 
 log = logging.getLogger("phloem.leaf")
@@ -133,7 +134,7 @@ class Outgoing:
                 case Close():
                     self._close(step)
                 case Compress(data, agreed):
-                    self._links.compress(self._link, agreed, data)
+                    compress(self._link, agreed, data)
                 case Discovered(urls):
                     self.redial.discovered(urls)
                 case SendConnect(data, timeout_ns):
@@ -203,7 +204,7 @@ class Remotes:
             uplink, new = self._uplinks.get(remote), self._compression[remote]
             link = uplink.link if uplink is not None else None
             if remote in self._tasks and link is not None and before.get(remote) != new:
-                self._links.recompress(link, new)
+                recompress(link, new)
             if remote not in self._tasks:
                 account = remote.account or GLOBAL_ACCOUNT
                 check(remote, account, system=self._server.is_system(account))

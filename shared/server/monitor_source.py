@@ -32,7 +32,7 @@ from phloem.shared.wire.info import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
     from phloem.shared.kernel.reactor import Totals
-    from phloem.shared.server.options import LeafNodes
+    from phloem.shared.server.options_leafnodes import LeafNodes
     from phloem.shared.server.server import Server
     from phloem.shared.server.tls import Secured
 

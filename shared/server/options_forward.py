@@ -36,7 +36,10 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     rate: Annotated[Size, Opt("Bytes a second at most; 0: as the link can.", example="20KB")] = 0
     hours: Annotated[
         tuple[str, ...],
-        Opt("Times of the day, of the system's time zone, at which it is sent.", example='["22:00-06:00"]'),
+        Opt(
+            "Times of the day at which it is sent; local, or as phloem.link.hours_utc says.",
+            example='["22:00-06:00"]',
+        ),
     ] = ()
     linger_ns: Annotated[
         Duration, Opt("How long a message may wait for others, to share a packet.", example='"2s"')

@@ -34,7 +34,8 @@ from phloem.shared.server.options_tls import TLS
 if TYPE_CHECKING:
     from OpenSSL.SSL import Context
 
-    from phloem.shared.server.options import Options, Remote
+    from phloem.shared.server.options import Options
+    from phloem.shared.server.options_leafnodes import Remote
     from phloem.shared.server.server import Server
 
 RECORD_HANDSHAKE = 0x16

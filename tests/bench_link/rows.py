@@ -38,7 +38,7 @@ async def drain_bytes(pair: Pair, size: Size) -> float:
     count = size.slow
     async with pair.running():
         await pair.fill(readings(count), "tele")
-        await pair.cable.restore()
+        await pair.plug()
         await pair.until("tele", count, 300)
         return pair.cable.payload / count
 
@@ -61,7 +61,7 @@ async def drain_seconds(pair: Pair, size: Size) -> float:
     """Seconds until a backlog is at the hub, over an unlimited link."""
     async with pair.running():
         await pair.fill(readings(size.drain), "tele")
-        await pair.cable.restore()
+        await pair.plug()
         return await pair.until("tele", size.drain, 600)
 
 
@@ -69,7 +69,7 @@ async def slow_seconds(pair: Pair, size: Size) -> float:
     """The same over 1 Mbit/s, 300 ms, 1 % loss."""
     async with pair.running(SLOW):
         await pair.fill(readings(size.slow), "tele")
-        await pair.cable.restore()
+        await pair.plug()
         return await pair.until("tele", size.slow, 1200)
 
 
@@ -77,7 +77,7 @@ async def alarm_seconds(pair: Pair, size: Size) -> float:
     """99th percentile of an alarm's way to the hub, while a backlog drains over the slow link."""
     async with pair.running(SLOW):
         await pair.fill(readings(size.drain), "tele")
-        await pair.cable.restore()
+        await pair.plug()
         await pair.until("tele", 1, 120)
         latencies = []
         loop = asyncio.get_running_loop()
@@ -177,7 +177,7 @@ ROWS = (
         idle_bytes,
         FIVE,
         bound=50_000,
-        more="link { metered: true }",
+        more="phloem { link { metered: true } }",
     ),
     Row("drain", "drain of the backlog, unlimited link", "s", drain_seconds, TELE, ratio=1 / 1.5),
     Row("slow", "the same, 1 Mbit/s, 300 ms, 1 % loss", "s", slow_seconds, TELE, ratio=1 / 3),

@@ -46,6 +46,11 @@ def test_who_contradicts_the_hub_makes_a_range() -> None:
     fixes = clock.judge(0, TRUE + HOUR, SystemSays(True, SECOND_NS))
     assert clock.contradicted
     assert fixes == {1: Fix(TRUE + HOUR // 2, HOUR // 2 + SECOND_NS)}
+    assert clock.judge(0, TRUE + HOUR, SystemSays(True, SECOND_NS)) == {}
+    later = Clockwork(None, 1, 0)
+    later.hub_says(TRUE, 0, SECOND_NS)
+    assert later.judge(0, 17, SystemSays()) == {1: Fix(TRUE, SECOND_NS)}
+    assert later.judge(0, TRUE + HOUR, SystemSays(True, SECOND_NS)) == fixes  # now there is another opinion
     clock.hub_says(TRUE + HOUR, 0, SECOND_NS)
     assert clock.judge(0, TRUE + HOUR, SystemSays(True, SECOND_NS)) == {1: Fix(TRUE + HOUR, SECOND_NS)}
 

@@ -160,7 +160,7 @@ def test_the_hubs_cluster_is_the_origin() -> None:
     ("changes", "reason", "on_the_wire"),
     [
         ({"client_id": 0}, Reason.WRONG_PORT, False),
-        ({"leafnode_urls": None}, Reason.WRONG_PORT, False),
+        ({"leafnode_urls": None, "info_on_connect": False}, Reason.WRONG_PORT, False),
         ({"cluster": "a b"}, Reason.PROTOCOL_VIOLATION, True),
         ({"port": "4222"}, Reason.PARSE_ERROR, False),
     ],
