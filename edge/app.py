@@ -14,6 +14,7 @@ from phloem.edge.forward.settings import check
 from phloem.edge.kernel_publisher import KernelPublisher
 from phloem.edge.ports import port_settings
 from phloem.edge.profile import PLAN_BYTES, for_device
+from phloem.edge.storage.settings import check as check_disk
 from phloem.edge.twin.prepare import device_of
 from phloem.firmware_bridge.bridge import Bridge
 from phloem.firmware_bridge.timers import CallLater, loop_call_later, pause
@@ -26,8 +27,11 @@ from phloem.shared.server.options import Options
 from phloem.shared.server.server import Server
 
 if TYPE_CHECKING:
+    from phloem.edge.forward.clock import SystemSays
     from phloem.edge.forward.forwarder import Forwarder
     from phloem.edge.forward.publisher import Publisher
+    from phloem.edge.forward.timekeeper import TimeKeeper
+    from phloem.edge.storage.storage import Storage
 
 log = logging.getLogger("phloem.edge")
 
@@ -59,10 +63,16 @@ class Edge(Server):
     ) -> None:
         options = config if isinstance(config, Options) else as_options(config)
         check(options)
+        check_disk(options, self.generation_bytes)
         super().__init__(for_device(options), clock=clock, seed=seed)
         self.bridge: Bridge | None = None
         self.forwarders: list[Forwarder] = []
         self.publishers: list[Publisher] = []
+        self.timekeeper: TimeKeeper | None = None
+        self.asks_system: Callable[[], SystemSays] | None = (
+            None  # whether its clock is right; tests say it themselves
+        )
+        self.storage: Storage | None = None  # what becomes of the disk; without JetStream or a budget nothing
         self._settings = port_settings(self.options)
         self._call_later = call_later
         self._ports: asyncio.Task[None] | None = None
@@ -73,6 +83,7 @@ class Edge(Server):
         await super().start()
         try:
             self._start_forwarding()
+            self._start_storage()
         except BaseException:
             await self.stop()
             raise
@@ -81,10 +92,31 @@ class Edge(Server):
             self._twin = asyncio.create_task(self._keep("twin", self._keep_twin), name="twin")
 
     def _start_forwarding(self) -> None:
+        if self.jetstream is not None:
+            from phloem.edge.forward.timekeeper import TimeKeeper  # noqa: PLC0415  (only who stores pays for it)
+
+            self.timekeeper = TimeKeeper(self, self.asks_system)
         if self.options.forward:
             from phloem.edge.forward.start import start  # noqa: PLC0415  (only who forwards pays for it)
 
             self.forwarders, self.publishers = start(self)
+        if self.timekeeper is not None:
+            self.timekeeper.begin(self.forwarders)
+
+    def device_figures(self) -> Mapping[str, Any]:
+        """Disk, wear and clock, for monitoring and for the hub's ledger."""
+        shown = self.storage.figures() if self.storage is not None else {}
+        if self.timekeeper is not None:
+            shown["clock"] = self.timekeeper.figures()
+        return shown
+
+    def _start_storage(self) -> None:
+        if self.jetstream is not None and self.options.disk.budget:
+            from phloem.edge.storage.storage import Storage  # noqa: PLC0415  (only who stores pays for it)
+
+            lanes = {id(lane): lane for one in self.forwarders for lane in one.streams.values()}
+            lanes |= {id(lane): lane for one in self.publishers for lane in one.streams.values()}
+            self.storage = Storage(self, self.options.disk, list(lanes.values()))
 
     async def stop(self) -> None:
         """Close twin and ports, then the server: what was read by then is still delivered."""
@@ -92,6 +124,12 @@ class Edge(Server):
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task})
+        if self.storage is not None:
+            self.storage.stop()
+            self.storage = None
+        if self.timekeeper is not None:
+            self.timekeeper.stop()
+            self.timekeeper = None
         for forwarder in self.forwarders:
             forwarder.stop()
         for publisher in self.publishers:

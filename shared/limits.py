@@ -40,6 +40,13 @@ ALLOW_RESPONSES_TTL_NS = 120 * SECOND_NS
 # --- JetStream ------------------------------------------------------------------------------------
 CLOCK_STEP_NS = 60 * SECOND_NS  # further forward at once, and the clock was set: see steady_date.py
 CLOCK_HOLD_NS = 600 * SECOND_NS  # how long a clock has to stay there before messages are old because of it
+CLOCK_AWAY_NS = 90 * 86_400 * SECOND_NS  # a clock that has gone further since the last run may be wrong
+CLOCK_AWAY_HOLD_NS = 86_400 * SECOND_NS  # how long it then has to stay there
+CLOCK_ERA_NS = SECOND_NS // 20  # a clock that is set by less is one that was read slowly
+CLOCK_EARLIEST_NS = (
+    1_577_836_800 * SECOND_NS
+)  # 2020: nothing of this was running before, so the clock is wrong
+ERA_LOOK_BACK = 10_000  # sequences in which a message is looked for, to see when an era ended
 SYNC_INTERVAL_NS = 2 * SECOND_NS  # of streams that are acknowledged before they are synced
 GENERATION_BYTES = (
     16 << 20

@@ -74,6 +74,7 @@ class Forwarder:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._is_up = False
+        self.hears_time: Callable[[int, int, int], None] | None = None  # told what the hub's clock says
         self._seen: tuple[int, ...] = ()  # what was stored when it was looked last
         self._sub = server.kernel.subscribe(self._account, self._down, None, self._heard)
         self._js.watchers.append(self._stored)
@@ -228,11 +229,19 @@ class Forwarder:
                     log.warning("the link is up and nothing moves (%s); connecting anew", why)
                     for uplink in self._server.uplinks:
                         uplink.bounce(why)
-                case HubTime():
-                    self.hub_time(effect)
+                case HubTime(wall_ns, at_ns, error_ns):
+                    if self.hears_time is not None:
+                        self.hears_time(wall_ns, at_ns, error_ns)
 
-    def hub_time(self, time: HubTime) -> None:
-        """What the hub's clock says."""
+    def tell_clocks(self, name: str) -> None:
+        """More is known about the times of a stream: the hub hears it before what is sent next."""
+        self._do(self.sender.clocks(name, tuple(self.streams[name].epochs)))
+
+    def stepped(self, moved_ns: int) -> None:
+        """The clock was set: what was live stays so, and what is stored from now on has other stamps."""
+        self.sender.stepped(moved_ns)
+        for name in self.streams:
+            self.tell_clocks(name)
 
     def _now(self) -> int:
         return self._server.clock.monotonic_ns()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from phloem.edge.forward.clock import BETTER, Fix
 from phloem.shared.engine.parcel import Packer
 from phloem.shared.forward.entries import Entry
 from phloem.shared.forward.grouping import Taken
@@ -30,6 +31,7 @@ SETTLE_BYTES = 1 << 20  # or when so much can
 SAMPLE_MESSAGES = 4  # of one sample for a dictionary
 SAMPLES = 400
 OVERHEAD = 130  # bytes that a message has on the wire beside its own, when it is published by itself
+ERAS_MAX = 16  # entries of one epoch: the clock is not set that often unless something is wrong with it
 
 
 class LogStream:
@@ -163,6 +165,56 @@ class LogStream:
         """Messages go that were not sent: the hub is told when it comes to them."""
         self._record.lose(first, last, count, reason)
         self.written()
+
+    def shed(self, below: int, reason: str) -> int:
+        """Everything below goes to make room, by whoever calls this and in the same batch; how many of it the hub does
+        not have."""
+        first = max(self.first_seq, self._record.confirmed + 1)
+        if first >= below:
+            return 0
+        count = self.stream.log.count(self._filters, first, below - 1)
+        if count:
+            self.lose(first, below - 1, count, reason)
+        return count
+
+    @property
+    def covers(self) -> bool:
+        """Whether all of the stream is forwarded, so that what is confirmed is at the hub as a whole."""
+        wanted = set(self.entry.filters)
+        return not wanted or ">" in wanted or wanted.issuperset(self.stream.config.subjects)
+
+    def stepped(self, ahead_ns: int, fix: Fix | None) -> None:
+        """The clock was set: what is stored from now on is stamped by ``monotonic + ahead_ns``."""
+        epochs, first = self._record.epochs, self.stream.log.last_seq + 1
+        last = epochs[-1]
+        true, error = (fix.ahead_ns, fix.error_ns) if fix is not None else (0, -1)
+        now = Epoch(last.ident, first, last.boot, ahead_ns, true, error)
+        if last.first_seq >= first:
+            epochs[-1] = now
+        else:
+            epochs.append(now)
+        mine = [epoch for epoch in epochs if epoch.ident == last.ident]
+        if len(mine) > ERAS_MAX:  # two are one: of what was stored in them only the order is known
+            epochs.remove(mine[1])
+            epochs[epochs.index(mine[0])] = Epoch(mine[0].ident, mine[0].first_seq)
+        self.written()
+
+    def learn(self, boot: int, fix: Fix) -> bool:
+        """What the time was in a boot is known, or known better: whether that says anything new of what is here."""
+        changed = False
+        for i, epoch in enumerate(self._record.epochs):
+            better = epoch.error_ns < 0 or fix.error_ns * BETTER < epoch.error_ns
+            doubted = (
+                fix.error_ns > epoch.error_ns * BETTER
+            )  # the system and the hub contradict each other now
+            if epoch.boot == boot and (better or doubted):
+                self._record.epochs[i] = msgspec.structs.replace(
+                    epoch, true_ahead_ns=fix.ahead_ns, error_ns=fix.error_ns
+                )
+                changed = True
+        if changed:
+            self.written()
+        return changed
 
     def confirm(self, seq: int) -> None:
         """The hub has everything up to here."""

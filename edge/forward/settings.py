@@ -28,6 +28,12 @@ def entry_of(block: Forward) -> Entry:
     for subject in block.subjects:
         if not is_valid(subject):
             raise _wrong(block, f'subject "{subject}" is not a valid subject')
+    if block.sync_ns and block.stream:
+        raise _wrong(
+            block, "sync is for a stream that is made for it; set persist_mode of the stream instead"
+        )
+    if block.sync_ns and block.class_ == "alarm":
+        raise _wrong(block, "alarms are always synced before they are acknowledged; leave sync out")
     return Entry(
         name=block.name,
         stream=block.stream or f"FORWARD_{block.name}",

@@ -1,10 +1,8 @@
 """Store-and-forward of an edge from its configuration: the streams are made if they are not there, one forwarder for
 each account."""
 
-import hashlib
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("phloem.forward")
 
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+SYNC = "phloem.sync"  # in a stream's metadata
 
 
 NOT_TODAY_NS = (
@@ -59,15 +57,23 @@ def start(server: "Server") -> tuple[list[Forwarder], list[Publisher]]:
     blocks: dict[str, list[Forward]] = {}
     for block in server.options.forward:
         blocks.setdefault(block.account or GLOBAL_ACCOUNT, []).append(block)
+    _set_window(server, [block.sync_ns for block in server.options.forward if block.sync_ns])
     to = server.options.phloem.forward_to
+    js = server.jetstream
+    assert js is not None
     forwarders, publishers = [], []
     for account, mine in blocks.items():
-        boot = boot_number()
-        streams, entries, reopened = _streams(server, account, mine, boot)
+        streams, entries, reopened = _streams(server, account, mine)
         if to != "jetstream":
             forwarders.append(
                 Forwarder(
-                    server, account, streams, entries, boot=boot, allowance=Metered(server), reopen=reopened
+                    server,
+                    account,
+                    streams,
+                    entries,
+                    boot=js.boot,
+                    allowance=Metered(server),
+                    reopen=reopened,
                 )
             )
         if to != "phloem":
@@ -77,15 +83,21 @@ def start(server: "Server") -> tuple[list[Forwarder], list[Publisher]]:
     return forwarders, publishers
 
 
+def _set_window(server: "Server", windows: list[int]) -> None:
+    """There is one sync for all that wait for one, so the shortest window holds."""
+    js = server.jetstream
+    if windows and js is not None:
+        js.engine.set_sync_interval(min([*windows, js.options.sync_interval_ns or min(windows)]))
+
+
 def _streams(
-    server: "Server", account: str, blocks: "list[Forward]", boot: int
+    server: "Server", account: str, blocks: "list[Forward]"
 ) -> tuple[dict[str, LogStream], list[Entry], Callable[[Entry], LogStream | None]]:
     js = server.jetstream
     assert js is not None
     home = js.accounts.get(account)
     if home is None:
         raise ConfigError(f'forward "{blocks[0].name}": account "{account}" has no JetStream')
-    clock = server.clock
     by_name = {block.name: block for block in blocks}
 
     def opened(entry: Entry) -> LogStream | None:
@@ -94,7 +106,9 @@ def _streams(
         if stream is None:
             return None
         _check(block, stream)
-        now = Epoch(server.rng.getrandbits(63) | 1, 1, boot, clock.wall_ns() - clock.monotonic_ns())
+        if not block.stream:
+            _committed(stream, block)
+        now = Epoch(server.rng.getrandbits(63) | 1, 1, js.boot, js.ahead_ns)
         return LogStream(entry, stream, keep_of(block), now)
 
     def reopened(entry: Entry) -> LogStream | None:
@@ -127,6 +141,15 @@ def _check(block: "Forward", stream: "Stream") -> None:
         )
 
 
+def _committed(stream: "Stream", block: "Forward") -> None:
+    """A stream that was made for an entry is synced as the entry says now."""
+    metadata = {name: value for name, value in stream.config.metadata.items() if name != SYNC}
+    if block.sync_ns:
+        metadata[SYNC] = "interval"
+    if metadata != stream.config.metadata:
+        stream.update(msgspec.structs.replace(stream.config, metadata=metadata))
+
+
 def _made(home: "AccountJetStream", block: "Forward", name: str) -> "Stream":
     config = {
         "name": name,
@@ -147,9 +170,3 @@ def _made(home: "AccountJetStream", block: "Forward", name: str) -> "Stream":
         raise ConfigError(f'forward "{block.name}": stream "{name}" cannot be made: {error}') from error
     log.info("Stream '%s > %s' was made for forward \"%s\"", home.name, name, block.name)
     return home.streams[name]
-
-
-def boot_number() -> int:
-    """A number for this boot of the machine."""
-    text = BOOT_ID.read_bytes() if BOOT_ID.exists() else b""
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1

@@ -64,6 +64,7 @@ def resume(offer: Offer, record: Record | None) -> Resumption:
 
 
 def _after(offer: Offer, i: int, mine: Received, record: Record) -> Resumption:
+    """``i``: the last entry of the epoch; it has several if the clock was set in the middle of it."""
     noticed = []
     end = offer.epochs[i + 1].first_seq if i + 1 < len(offer.epochs) else SEQUENCE_MAX  # it goes on meanwhile
     seq = min(mine.upto + 1, end)

@@ -360,6 +360,7 @@ class Receiver:
         lane = self.lanes.get(message.number)
         if lane is not None:
             lane.record.clocks = list(message.epochs[-limits.FORWARD_CLOCKS :])
+            self._sink.keep(lane.offer.name, lane.record)
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")

@@ -364,7 +364,8 @@ class Sender:
 
     def _parcel_of(self, lane: Lane, upto: int, now_ns: int) -> list[Effect]:
         """An epoch without messages is passed over with the next one's parcel."""
-        stream, epochs, packed = lane.stream, lane.epochs, None
+        # the clock may have been set since the session began: its eras are in the stream's list, and end a parcel
+        stream, epochs, packed = lane.stream, tuple(lane.stream.epochs), None
         i, upto = epoch_of(epochs, lane.next_seq) - 1, min(upto, stream.last_seq)
         while packed is None:
             i += 1
@@ -382,8 +383,9 @@ class Sender:
         if more or self.pace.in_flight * 4 > self.pace.window or lane.entry.cls == Class.ALARM:
             flags |= SOON
         self._order += 1
+        epoch = epoch_of(lane.epochs, max(lane.next_seq, epochs[i].first_seq))
         parcel = Parcel(
-            flags, self._session, self._order, lane.number, i, lane.next_seq, packed.next_seq, columns
+            flags, self._session, self._order, lane.number, epoch, lane.next_seq, packed.next_seq, columns
         )
         lane.next_seq = packed.next_seq
         lane.since_ns = 0
@@ -448,6 +450,10 @@ class Sender:
             if lane.entry.name == name and self._open:
                 return [Send(encode(Clocks(self._session, lane.number, epochs)), lane.entry.cls)]
         return []
+
+    def stepped(self, moved_ns: int) -> None:
+        """The clock that stamps messages was set."""
+        self._live_ns += moved_ns
 
     @property
     def due_ns(self) -> int:

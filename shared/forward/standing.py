@@ -49,9 +49,11 @@ class Standing(msgspec.Struct, array_like=True):
         ``seqs``: first and last of the stream, ``streams``: how many the device forwards."""
         first_seq, last_seq = seqs
         if before is None or before.created_ns != created_ns:
-            return cls(
-                created_ns, store, [msgspec.structs.replace(fresh, first_seq=first_seq)], began=first_seq
-            )
+            now = msgspec.structs.replace(fresh, first_seq=last_seq + 1)
+            there = (
+                [Epoch(fresh.ident, first_seq)] if last_seq >= first_seq else []
+            )  # stamped by whatever clock
+            return cls(created_ns, store, [*there, now], began=first_seq)
         now = msgspec.structs.replace(fresh, first_seq=last_seq + 1)
         before.epochs = list(with_opening(before.epochs, now, confirmed=before.confirmed, streams=streams))
         return before

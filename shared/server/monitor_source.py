@@ -2,7 +2,7 @@
 
 import platform
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from phloem import __version__
@@ -200,6 +200,10 @@ class ServerSource:
     def fleet(self) -> Sequence[FleetFigures]:
         """Who forwards to this server."""
         return self._server.fleet()
+
+    def device(self) -> Mapping[str, Any]:
+        """Disk, wear and clock."""
+        return self._server.device_figures()
 
     def unready(self) -> str:
         """Why clients cannot connect."""

@@ -15,6 +15,7 @@ from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
 from phloem.shared.accounts.definition import SubjectMapping
 from phloem.shared.server.declare import Duration, Kind, Opt, Size
 from phloem.shared.server.options_auth import Account, Authorization, User
+from phloem.shared.server.options_disk import Disk
 from phloem.shared.server.options_fleet import Fleet
 from phloem.shared.server.options_forward import Forward
 from phloem.shared.server.options_jetstream import JetStream
@@ -306,6 +307,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Fleet,
         Opt("What becomes of what devices forward. phloem's own; for phloem hub.", reload=True),
     ] = Fleet()
+    disk: Annotated[
+        Disk,
+        Opt("How much of the disk streams may take, and what goes first. phloem's own; for phloem edge."),
+    ] = Disk()
     phloem: Annotated[PhloemOptions, Opt("What nats-server does not have.")] = PhloemOptions()
 
     # from the loader
@@ -362,10 +367,5 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def account_names(self) -> tuple[str, ...]:
         """Every account that exists, each once: ``$G``, the system account, those with a block."""
-        return tuple(
-            dict.fromkeys(
-                filter(
-                    None, (GLOBAL_ACCOUNT, self.system_account, *(account.name for account in self.accounts))
-                )
-            )
-        )
+        names = (GLOBAL_ACCOUNT, self.system_account, *(account.name for account in self.accounts))
+        return tuple(dict.fromkeys(filter(None, names)))

@@ -57,3 +57,11 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = 1
     max_bytes: Annotated[Size, Opt("Bound of a stream that is made for it; -1: none of its own.")] = -1
     max_age_ns: Annotated[Duration, Opt("The same for the age; 0: none.", example='"720h"')] = 0
+    sync_ns: Annotated[
+        Duration,
+        Opt(
+            "How much of the newest may be lost with the power, to write less to the card; 0: nothing that was "
+            "acknowledged. For a stream that is made for it, and never for alarms.",
+            example='"5s"',
+        ),
+    ] = 0

@@ -13,7 +13,7 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -278,6 +278,10 @@ class Server:
         host = "127.0.0.1" if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
         scheme = "nats" if self.tls.clients is None else "tls"
         return f"{scheme}://{host}:{self.port}"
+
+    def device_figures(self) -> "Mapping[str, Any]":
+        """Disk, wear and clock, of a server that is a device."""
+        return {}
 
     def client_info(self, *, tls_first: bool = False, port_used: int = 1, **fields: Any) -> Info:
         """INFO for a client, with ``fields`` set as well; without a ``port_used`` it came from this machine, where

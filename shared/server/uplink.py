@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from phloem.shared import limits
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
+from phloem.shared.clock import doubt
 from phloem.shared.errors import LinkError
 from phloem.shared.kernel import Reason
 from phloem.shared.leaf.life import Life, State
@@ -277,10 +278,11 @@ class Uplink:
         )
         log.log(
             logging.ERROR if loud else logging.DEBUG,
-            'Error trying to connect as leafnode to remote server "%s" (attempt %d): %s',
+            'Error trying to connect as leafnode to remote server "%s" (attempt %d): %s%s',
             url.address,
             attempts,
             error,
+            doubt(self._server.clock.wall_ns()),
         )
 
     def _drop(self) -> None:

@@ -10,6 +10,8 @@ cdef int disk_open(Disk* d, const char* path, bint read_only, Vault* vault) noex
 cdef void disk_close(Disk* d) noexcept nogil
 cdef int disk_refresh(Disk* d) noexcept nogil
 cdef uint64_t disk_pages(Disk* d) noexcept nogil
+cdef uint64_t disk_free_pages(Disk* d) noexcept nogil
+cdef size_t disk_page_size(Disk* d) noexcept nogil
 cdef int disk_value(Disk* d, void* cursor, uint64_t pages, const MDB_val* key, MDB_val* v, uint64_t* bad) noexcept nogil
 cdef int disk_find(Disk* d, void* txn, unsigned int db, uint64_t pages, const MDB_val* key, MDB_val* v,
                    uint64_t* bad) noexcept nogil

@@ -14,8 +14,8 @@ from libc.string cimport memcpy, memset
 
 from .disk cimport Disk
 from .lmdb cimport (
-    MDB_CREATE, MDB_GET_CURRENT, MDB_NOMEMINIT, MDB_NORDAHEAD, MDB_NOSUBDIR, MDB_NOTLS, MDB_RDONLY, MDB_SET_KEY, MDB_envinfo,
-    MDB_stat, MDB_val, lmdb,
+    MDB_CREATE, MDB_GET_CURRENT, MDB_NEXT, MDB_NOMEMINIT, MDB_NORDAHEAD, MDB_NOSUBDIR, MDB_NOTLS, MDB_RDONLY, MDB_SET_KEY,
+    MDB_envinfo, MDB_stat, MDB_val, lmdb,
 )
 from .vault cimport Vault, opener_free
 
@@ -25,6 +25,7 @@ cdef enum:
     OVERFLOW_PAGE = 4
     NODE_HEAD = 8  # of an entry: size of the value, flags, size of the key, which follows
     BIG = 1  # its value is on pages of its own
+    FREE_PAGES = 0  # LMDB's own database: lists of pages, each with its length in front
 
 cdef extern from "<unistd.h>" nogil:
     long sysconf(int name)
@@ -121,6 +122,26 @@ cdef uint64_t disk_pages(Disk* d) noexcept nogil:
     """How many pages the file has as of the last commit."""
     cdef MDB_envinfo info
     return info.me_last_pgno + 1 if lmdb.env_info(d.env, &info) == 0 else 0
+
+
+cdef uint64_t disk_free_pages(Disk* d) noexcept nogil:
+    """How many pages of the file nothing is on, as of the last commit: what is written next uses them first."""
+    cdef MDB_val k, v
+    cdef void* cursor = NULL
+    cdef size_t count
+    cdef uint64_t pages = 0
+    if lmdb.cursor_open(d.reader, FREE_PAGES, &cursor) != 0:
+        return 0
+    while lmdb.cursor_get(cursor, &k, &v, MDB_NEXT) == 0:
+        memcpy(&count, v.mv_data, sizeof(size_t))
+        pages += count
+    lmdb.cursor_close(cursor)
+    return pages
+
+
+cdef size_t disk_page_size(Disk* d) noexcept nogil:
+    cdef MDB_stat stat
+    return stat.ms_psize if lmdb.stat(d.reader, d.meta, &stat) == 0 else 0
 
 
 cdef inline uint32_t _page_count(Disk* d, const MDB_val* v) noexcept nogil:

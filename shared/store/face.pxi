@@ -93,6 +93,10 @@ cdef class Log_:
         return self.l.last_seq
 
     @property
+    def journalled(self):
+        return self.l.journalled
+
+    @property
     def visible_seq(self):
         return self.l.visible_seq
 

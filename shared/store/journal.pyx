@@ -77,6 +77,7 @@ cdef enum:
     MAGIC = 0x314C4850  # "PHL1"
     MAGIC_SHUT = 0x324C4850  # "PHL2": an encrypted one
     BATCH_MIN = 1 << 16
+    PAGE = 4096  # what a disk writes at least
     GATHER_BYTES = 16384  # a batch of this size is not made to wait: its pages are full
     GATHER_NS = 1_200_000  # a publisher that sends every millisecond is heard once more
     GATHER_ROUNDS = 6  # at most this often in a row: 7 ms in all
@@ -141,6 +142,7 @@ cdef void journal_message(Journal* j, Log* l, uint64_t seq, int64_t ts, const ch
     memcpy(at, &check, 4)
     memcpy(at + 4, subject, n)
     memcpy(at + 4 + n, body, size)
+    l.journalled += <uint64_t>(at + 4 + n + size - (j.filling.data + j.filling.length))
     _used(j, at + 4 + n + size)
     j.messages += 1
 
@@ -428,6 +430,8 @@ cdef bint journal_reap(Journal* j) noexcept nogil:
     j.last_batch_bytes = w.length
     j.written = j.batch - 1
     if w.sync:
+        j.device_bytes += ((j.offset + PAGE - 1) & ~<uint64_t>(PAGE - 1)) - (j.synced_offset & ~<uint64_t>(PAGE - 1))
+        j.synced_offset = j.offset
         j.durable = j.written
         j.unsynced = 0
         j.syncs += 1
@@ -444,7 +448,7 @@ cdef bint journal_reap(Journal* j) noexcept nogil:
     j.followed = j.filling.length > 0
     if j.flush_state == LAST_BATCH:
         j.generation += 1
-        j.offset = 0
+        j.offset = j.synced_offset = 0
         w.old_fd, w.fd, w.next_fd = w.fd, w.next_fd, -1
         j.flush_state = FROZEN
         j.attend(j.owner)

@@ -52,6 +52,9 @@ class Log:
     @property
     def last_seq(self) -> int: ...
     @property
+    def journalled(self) -> int:
+        """Bytes that its messages took in the journal since it was opened."""
+    @property
     def visible_seq(self) -> int: ...
     @property
     def last_ts(self) -> int: ...

@@ -9,6 +9,7 @@ cdef class Store(Generations):
     cdef int lock_fd
     cdef object functions  # of zstandard
     cdef list damage
+    cdef tuple spaced  # serial of the reader, and ``space`` as it was then
     cdef bint opened
     cdef bint converts
 

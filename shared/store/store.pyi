@@ -85,4 +85,8 @@ class Store:
     def settled(self) -> bool:
         """Whether all that was written is on the disk."""
     @property
+    def space(self) -> tuple[int, int]:
+        """Bytes of LMDB's file, and of its pages that something is on, as of the last move: the file never becomes
+        smaller, what is free in it is used again."""
+    @property
     def stats(self) -> dict[str, int]: ...

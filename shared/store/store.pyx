@@ -25,7 +25,7 @@ from phloem.shared.store.pages import file_sound
 from .contents import StoreDamaged, StoreError, mark_of
 
 from .disk cimport disk_log_free, disk_place
-from .environment cimport disk_close, disk_open
+from .environment cimport disk_close, disk_free_pages, disk_open, disk_page_size, disk_pages
 from .flush cimport flush_step
 from .journal cimport SHUT_TAIL, journal_reap, journal_submit, writer_free, writer_loop, writer_new, writer_stop
 from .keys cimport Place
@@ -58,6 +58,7 @@ cdef class Store(Generations):
         Generations.__init__(self, folder, seed, generation_bytes, on_freeze, on_problem)
         self.vault, self.converts = vault, converts
         self.damage = []
+        self.spaced = 0, (0, 0)
         self.lock_fd = -1
 
     # --- opening ---------------------------------------------------------------------------------
@@ -337,13 +338,22 @@ cdef class Store(Generations):
         self._settle()
 
     @property
+    def space(self):
+        cdef uint64_t pages, free_pages
+        cdef size_t size
+        if self.opened and self.spaced[0] != self.disk.serial:
+            pages, free_pages, size = disk_pages(&self.disk), disk_free_pages(&self.disk), disk_page_size(&self.disk)
+            self.spaced = self.disk.serial, (pages * size, (pages - free_pages) * size)
+        return self.spaced[1]
+
+    @property
     def stats(self):
         cdef Journal* j = &self.j
         cdef uint64_t written = j.bytes_written + <uint64_t>self.figures["lmdb_bytes"]
         return {
             "batches": j.batches, "syncs": j.syncs, "sync_ns": j.sync_ns, "sync_ns_max": j.sync_ns_max,
             "messages": j.messages, "written_per_message": written // j.messages if j.messages else 0,
-            "journal_bytes": j.bytes_written, "last_batch_bytes": j.last_batch_bytes, "pending_bytes": j.pending_bytes,
+            "journal_bytes": j.bytes_written, "device_bytes": j.device_bytes, "last_batch_bytes": j.last_batch_bytes, "pending_bytes": j.pending_bytes,
             "generation": j.generation, "generation_bytes": j.offset, "damaged": self.disk.damaged,
             "full": j.full, "failed": j.failed, **self.figures,
         }

@@ -127,6 +127,7 @@ cdef struct Log:
     uint64_t messages
     uint64_t bytes  # as nats-server counts them for this kind of storage
     uint64_t subjects  # distinct ones that have live messages
+    uint64_t journalled  # bytes of its messages' records in the journal since it was opened
     uint64_t disk_last  # messages up to here are on disk, or were
     uint64_t disk_first  # none is on disk below this
     Table* active
@@ -190,6 +191,7 @@ cdef struct Journal:  # the part of it that the loop's thread sees; ``writer`` i
     uint64_t removed_last
     uint64_t generation
     uint64_t offset  # in the generation's file
+    uint64_t synced_offset  # up to where it was synced last
     uint64_t generation_bytes  # a generation that has reached this is moved to LMDB
     Log** logs  # all open ones
     uint32_t nlogs
@@ -222,6 +224,7 @@ cdef struct Journal:  # the part of it that the loop's thread sees; ``writer`` i
     uint64_t batches
     uint64_t syncs
     uint64_t bytes_written
+    uint64_t device_bytes  # the same in whole pages, a page again with each sync that finds it changed: what a card writes
     uint64_t sync_ns
     uint64_t sync_ns_max
     size_t last_batch_bytes

@@ -11,6 +11,8 @@ from tests.property.stream_walk import Client
 from tests.property.stream_wires import MemoryWire
 from tests.support.jetstream import head_of
 
+import phloem.shared.server.jetstream.system as system
+
 SECOND = 10**9
 MINUTE = 60
 YEARS = 10 * 365 * 24 * 3600 * SECOND
@@ -132,3 +134,91 @@ def test_a_restart_with_another_date(rig: Rig, back: int) -> None:
     rig.wire.advance(HELD_S)
     rig.wire.advance(HELD_S)
     assert rig.seqs() == (4, 1, 5)
+
+
+HOURS = 3600
+EPOCH = 5 * SECOND
+
+
+@STORAGE
+def test_a_boot_in_1970_and_then_the_right_date(rig: Rig, storage: str) -> None:
+    """What was stored before is as old as it is, not fifty years."""
+    right = rig.clock.wall_ns()
+    rig.clock.set_wall_ns(EPOCH)
+    rig.wire.restart()
+    rig.client = Client(rig.wire)
+    rig.make(storage, max_age=2 * HOURS * SECOND)
+    rig.publish(3)
+    rig.wire.advance(HOURS)
+    rig.publish(2)
+    rig.clock.set_wall_ns(right)
+    rig.publish(1)
+    rig.wire.advance(HELD_S)
+    assert rig.seqs() == (6, 1, 6)
+    rig.wire.advance(HOURS - HELD_S + 60)
+    assert rig.seqs() == (3, 4, 6)
+    rig.wire.advance(HOURS)
+    assert rig.seqs() == (0, 7, 6)
+
+
+def test_boots_in_1970_that_ended_before_the_date_was_right(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = rig.clock.wall_ns()
+    rig.make("file", max_age=3 * HOURS * SECOND)
+    rig.publish(2)  # these have their date
+    for boot in (11, 12, 13):
+        monkeypatch.setattr(system, "boot_number", lambda boot=boot: boot)
+        rig.clock.set_wall_ns(EPOCH)
+        rig.wire.restart()
+        rig.client = Client(rig.wire)
+        rig.publish(2)
+        rig.wire.advance(60)
+    assert rig.seqs() == (8, 1, 8)
+    rig.clock.set_wall_ns(right + HOURS * SECOND)
+    rig.wire.advance(HELD_S)
+    assert rig.seqs() == (8, 1, 8)
+    monkeypatch.setattr(system, "boot_number", lambda: 14)
+    rig.wire.restart()
+    rig.client = Client(rig.wire)
+    rig.publish(1)
+    assert rig.seqs() == (9, 1, 9)
+    rig.wire.advance(3 * HOURS + HELD_S)
+    assert rig.seqs() == (0, 10, 9)
+
+
+def test_a_start_years_after_the_last_known_time(rig: Rig) -> None:
+    """Nothing goes for a day, in which somebody may set the clock right; then it is believed."""
+    rig.make("file", max_age=HOURS * SECOND)
+    rig.publish(2)
+    rig.wire.server.jetstream.store.put(system.FLOOR, rig.clock.wall_ns().to_bytes(8))
+    rig.jump(YEARS)
+    rig.wire.restart()
+    rig.client = Client(rig.wire)
+    rig.wire.advance(HOURS // 2)
+    assert rig.seqs() == (2, 1, 2)
+    rig.jump(-YEARS)
+    rig.wire.advance(HOURS // 4)
+    assert rig.seqs() == (2, 1, 2)
+    rig.wire.advance(HOURS)
+    assert rig.seqs()[0] == 0
+    rig.publish(1)
+    rig.jump(YEARS)
+    rig.wire.restart()
+    rig.client = Client(rig.wire)
+    rig.wire.advance(25 * HOURS)
+    assert rig.seqs()[0] == 0
+
+
+@STORAGE
+def test_somebody_who_knows_the_time_is_wrong_by_years(rig: Rig, storage: str) -> None:
+    rig.make(storage, max_age=HOURS * SECOND)
+    rig.publish(2)
+    js = rig.wire.server.jetstream
+    js.know_time(js.ahead_ns + YEARS)
+    rig.wire.advance(HOURS // 2)
+    rig.publish(1)
+    assert rig.seqs() == (3, 1, 3)
+    js.know_time(js.ahead_ns)
+    rig.wire.advance(HOURS // 2 + 60)
+    assert rig.seqs() == (1, 3, 3)

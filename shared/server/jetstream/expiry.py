@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 
 from phloem.shared import limits
 from phloem.shared.jetstream.times import SECOND_NS, go_duration
+from phloem.shared.server.jetstream.eras import Eras
 
 if TYPE_CHECKING:
     import asyncio
 
     from phloem.shared.server.jetstream.stream import Stream
+    from phloem.shared.store.log import Message
 
 NEVER = -1
 AT_ONCE = 1024  # removed in one go, then others have their turn
@@ -38,6 +40,7 @@ class Expiry:
         self._never: set[int] = set()
         self._looked = 0  # everything below is older than max_age, or dated in the future
         self._steps = 0  # of the date when that was found
+        self.eras = Eras(stream)
         self._load()
 
     def _key(self, due: int, seq: int) -> bytes:
@@ -86,7 +89,7 @@ class Expiry:
         if config.max_age and not config.sealed:
             message = log.next() if log.messages else None
             # an empty stream is looked at again after one age: its messages do not pass here
-            age = self._stream.system.date.wall_ns() - message.ts if message else 0
+            age = self._stream.system.date.wall_ns() - self._time_of(message) if message else 0
             wait = max(config.max_age - age, 0) if age >= 0 else min(config.max_age, limits.CLOCK_HOLD_NS)
             aged = self._stream.system.clock.monotonic_ns() + wait
             due = min(due, aged) if due else aged
@@ -155,6 +158,8 @@ class Expiry:
     def _first_young(self, now: int, oldest: int) -> tuple[int, bool]:
         """The first sequence that is not older than max_age, and whether there is more to look at."""
         log, steps = self._stream.log, self._stream.system.date.steps
+        if self.eras:
+            return self._first_young_by_eras(now, oldest)
         young = log.seq_from_time(oldest + 1)
         self._looked = max(self._looked, young) if steps == self._steps else young
         self._steps = steps
@@ -166,6 +171,29 @@ class Expiry:
             if message.ts <= oldest:
                 young = self._looked
         return young, True
+
+    def _first_young_by_eras(self, now: int, oldest: int) -> tuple[int, bool]:
+        """The same where times are not in order: one by one."""
+        log = self._stream.log
+        at = young = log.first_seq
+        for _ in range(AT_ONCE):
+            message = log.next((), at)
+            if message is None:
+                return young, False
+            time = self._time_of(message)
+            if oldest < time <= now:
+                return young, False
+            at = message.seq + 1
+            if time <= oldest:
+                young = at
+        return young, young == at
+
+    def _time_of(self, message: "Message") -> int:
+        """When it was stored, as far as that is known; what is not known is now."""
+        if not self.eras:
+            return message.ts
+        shift = self.eras.shift(message.seq)
+        return self._stream.system.date.wall_ns() if shift is None else message.ts + shift
 
     def _remove(self, seq: int) -> None:
         """One message; its subject gets a marker if it was the last."""
@@ -191,6 +219,7 @@ class Expiry:
     def forget(self) -> None:
         """The stream is deleted."""
         self.cancel()
+        self.eras.forget()
         if self._stream.config.storage == "file":
             store = self._stream.system.store
             for due, seq in [*self._dated, *((due, seq) for _, seq, due in self._heap)]:

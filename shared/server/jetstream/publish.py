@@ -335,6 +335,9 @@ class Publish:
             raise error(
                 10077, err="the disk has failed, nothing can be stored until the server is started again"
             )
+        if stream.held:
+            stream.held_messages += 1
+            raise error(10077, err=f"insufficient storage resources available: {stream.held}")
         if lost := stream.lost():
             raise error(10077, err=lost)
         if config.discard != "new":

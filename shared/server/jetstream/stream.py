@@ -46,6 +46,8 @@ class Stream:
         self.system = account.system
         self.record = record
         self.consumers: dict[str, Consumer] = {}
+        self.held = ""  # why nothing is taken for now: the disk is for others
+        self.held_messages = 0  # that were refused for it
         self.log = self._open_log()
         self.publish = Publish(self)
         self.engine = compiled.Stream(
@@ -110,8 +112,26 @@ class Stream:
             self.system.store.configure_log(
                 self.record.ident, relaxed=self.relaxed, compress=config.compression == "s2"
             )
+        self._configure()
+        self.publish.configure(config)
+        self.engine.listen([subject.encode() for subject in config.subjects])
+        self.direct.listen(on=config.allow_direct)
+        self._per_subject_limit()
+        self.intakes.configure()
+        self.expiry.schedule()
+        self.schedules.schedule()
+
+    def hold(self, why: str) -> None:
+        """Refuse what is published, or take it again (no reason)."""
+        if bool(why) != bool(self.held):
+            self.held = why
+            self._configure()
+        self.held = why
+
+    def _configure(self) -> None:
+        config = self.config
         self.engine.configure(
-            slow=self.publish.always(config),
+            slow=self.publish.always(config) or bool(self.held),
             retention=RETENTION[config.retention],
             no_ack=config.no_ack,
             sealed=config.sealed,
@@ -123,13 +143,6 @@ class Stream:
             max_msg_size=config.max_msg_size,
             quota=self.account.quota(config),
         )
-        self.publish.configure(config)
-        self.engine.listen([subject.encode() for subject in config.subjects])
-        self.direct.listen(on=config.allow_direct)
-        self._per_subject_limit()
-        self.intakes.configure()
-        self.expiry.schedule()
-        self.schedules.schedule()
 
     def _per_subject_limit(self) -> None:
         """A lowered max_msgs_per_subject acts at once."""

@@ -8,14 +8,16 @@ everything to LMDB. In between ``after_tick`` is called whenever the kernel has 
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phloem.shared import limits
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
+from phloem.shared.clock import boot_number
 from phloem.shared.engine.engine import Engine, Quota
 from phloem.shared.errors import ConfigError
+from phloem.shared.jetstream.times import rfc3339
 from phloem.shared.server.jetstream.account import AccountJetStream
 from phloem.shared.server.jetstream.api import Api
 from phloem.shared.server.jetstream.api_backup import Transfers
@@ -31,10 +33,12 @@ from phloem.shared.store.repair import mend
 from phloem.shared.store.store import Store, StoreDamaged, StoreError
 
 if TYPE_CHECKING:
+    from phloem.shared.server.jetstream.stream import Stream
     from phloem.shared.server.server import Server
 
 log = logging.getLogger("phloem.jetstream")
 
+FLOOR = b"\x02floor"  # store key: a time that is over, as somebody knew it
 NEXT_IDENT = b"\x02ident"  # store key: the lowest number that no log and no consumer has had
 DEFAULT_STORE_DIR = "/tmp/nats/jetstream"  # nats-server's
 SHARE = 0.75  # of memory and of free space, where no bound is set
@@ -65,6 +69,10 @@ class JetStream:
         self.options = options
         self.clock = server.clock
         self.date = SteadyDate(server.clock)
+        self.boot = boot_number()
+        self.ahead_ns = self._ahead()  # what stamps are made with; another one when the clock is set
+        self.floor_ns = limits.CLOCK_EARLIEST_NS  # it is certainly later than this
+        self.steppers: list[Callable[[int, int], None]] = []  # told when the clock was set, before and after
         self.folder = Path(options.store_dir or DEFAULT_STORE_DIR) / "jetstream" / "phloem"
         self.accounts: dict[str, AccountJetStream] = {}
         self.store: Store
@@ -78,6 +86,7 @@ class JetStream:
             Callable[[], None]
         ] = []  # asked after each tick: something may have become visible
         self.on_accounts: list[Callable[[], None]] = []  # told when accounts have come or gone
+        self.before_move: list[Callable[[], None]] = []  # told when a generation of the journal ends
         self.intakes: dict[int, Intakes] = {}  # of streams that take from others
         self.batch_load = BatchLoad(options.limits.batch)
         self.stopping = False
@@ -91,6 +100,11 @@ class JetStream:
         except StoreError as error:
             raise ConfigError(str(error)) from error
         self.memory.limit, self.disk.limit = self._bounds()
+        known = int.from_bytes(self.store.get(FLOOR) or b"")
+        self.floor_ns = max(known, self.floor_ns)
+        self.date.begin(known, self.floor_ns)
+        if self.doubtful:
+            log.warning("the clock says %s, which cannot be", rfc3339(self.clock.wall_ns()))
         self.engine = Engine(self.server.kernel, self.store)
         self.engine.set_sync_interval(self.options.sync_interval_ns or limits.SYNC_INTERVAL_NS)
         self._set_clock()
@@ -226,8 +240,48 @@ class JetStream:
         self.store.put(NEXT_IDENT, self._next_ident.to_bytes(4))
         return ident
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether the clock is certainly wrong: it is later than that."""
+        return self.clock.wall_ns() < self.floor_ns
+
+    def _ahead(self) -> int:
+        return self.clock.wall_ns() - self.clock.monotonic_ns()
+
     def _set_clock(self) -> None:
-        self.engine.set_clock(self.clock.wall_ns() - self.clock.monotonic_ns())
+        self.engine.set_clock(self.look_at_clock())
+
+    def look_at_clock(self) -> int:
+        """``wall - monotonic``; if the clock was set that is noticed here."""
+        ahead = self._ahead()
+        if abs(ahead - self.ahead_ns) > limits.CLOCK_ERA_NS:
+            self._step()
+        return ahead
+
+    def know_time(self, ahead_ns: int) -> None:
+        """The true time is the monotonic one plus this, whatever the system's clock says."""
+        self.date.know(ahead_ns)
+        if abs(ahead_ns - self.ahead_ns) > limits.CLOCK_STEP_NS:
+            self._begin_eras(self.ahead_ns, self.ahead_ns, doubted=self.doubtful)
+
+    def _begin_eras(self, before: int, ahead: int, *, doubted: bool) -> None:
+        for account in self.accounts.values():
+            for stream in account.streams.values():
+                stream.expiry.eras.stepped(before, ahead, doubted=doubted)
+                stream.expiry.schedule()
+
+    def _step(self) -> None:
+        """The clock was set, unless it was only read slowly. It is noticed before anything is stamped by it."""
+        found = [self._ahead() for _ in range(3)]
+        ahead, before = sorted(found)[1], self.ahead_ns
+        if abs(ahead - before) <= limits.CLOCK_ERA_NS:
+            return
+        doubted = before + self.clock.monotonic_ns() < self.floor_ns
+        self.ahead_ns = ahead
+        if abs(ahead - before) > limits.CLOCK_STEP_NS:
+            self._begin_eras(before, ahead, doubted=doubted)
+        for told in self.steppers:
+            told(before, ahead)
 
     def before_tick(self) -> None:
         """The time stamps of what comes in."""
@@ -269,7 +323,14 @@ class JetStream:
         """Whether the disk has to catch up first."""
         return bool(self.store.stats["pending_bytes"] > limits.INTAKE_PENDING_BYTES)
 
+    def file_streams(self) -> "Iterator[Stream]":
+        """Those that are kept on the disk, of all accounts."""
+        for account in self.accounts.values():
+            yield from (stream for stream in account.streams.values() if stream.config.storage == "file")
+
     def _freeze(self) -> None:
+        for told in self.before_move:
+            told()
         for account in self.accounts.values():
             for stream in account.streams.values():
                 for consumer in stream.consumers.values():

@@ -8,6 +8,7 @@ import platform
 from collections.abc import Iterable, Iterator
 
 from phloem.shared.server.monitor.fleetz import fleet_families
+from phloem.shared.server.monitor.metrics_device import device_families
 from phloem.shared.server.monitor.metrics_jetstream import jetstream_families
 from phloem.shared.server.monitor.process import Process
 from phloem.shared.server.monitor.prometheus import Labels, Samples, family, one
@@ -27,6 +28,7 @@ def metrics(source: MonitorSource, process: Process) -> bytes:
         *_uplinks(source),
         *jetstream_families(source.jetstream()),
         *fleet_families(list(source.fleet())),
+        *device_families(source.device()),
     )
     return "".join(families).encode("utf-8", "replace")
 

@@ -362,6 +362,10 @@ class MonitorSource(Protocol):
         """Who forwards to this server, by account; nothing if it is no hub."""
         ...
 
+    def device(self) -> Mapping[str, Any]:
+        """Disk, wear and clock of a device; nothing for a server that is none."""
+        ...
+
     def unready(self) -> str:
         """Why clients cannot connect; empty when they can."""
         ...

@@ -104,6 +104,7 @@ class Varz(msgspec.Struct, kw_only=True, omit_defaults=True):
     stale_connection_stats: ByKind
     disk_io_wait_stats: DiskWaits
     tls_cert_not_after: str = ""
+    device: Mapping[str, Any] = {}  # phloem's own, of an edge
 
 
 def varz(source: MonitorSource, process: Process, cpu: CpuMeter, requests: Mapping[str, int]) -> Varz:
@@ -133,6 +134,7 @@ def varz(source: MonitorSource, process: Process, cpu: CpuMeter, requests: Mappi
         metadata=dict(sorted(s.metadata.items())),
         system_account=s.system_account,
         disk_io_wait_stats=DiskWaits(),
+        device=source.device(),
         tls_cert_not_after=date(s.tls_not_after_s * SECOND_NS) if s.tls_not_after_s else "",
     )
 

@@ -30,14 +30,14 @@ async def hub(folder: Path, port: int = -1) -> AsyncIterator[Hub]:
 
 @contextlib.asynccontextmanager
 async def edge(
-    folder: Path, port: int, forward: dict[str, Any], streams: Sequence[str] = ()
+    folder: Path, port: int, forward: dict[str, Any], streams: Sequence[str] = (), device: str = "dev1"
 ) -> AsyncIterator[Edge]:
     """``streams`` are made before, with subjects ``r.>``."""
     config = {
-        "server_name": name,
+        "server_name": device,
         "listen": "127.0.0.1:-1",
         "leafnodes": {"reconnect": "20ms", "remotes": [{"urls": [f"nats-leaf://127.0.0.1:{port}"]}]},
-        "jetstream": {"store_dir": str(folder / "edge"), "domain": name},
+        "jetstream": {"store_dir": str(folder / "edge"), "domain": device},
         "forward": forward,
     }
     if streams:
@@ -93,8 +93,8 @@ async def test_what_others_publish_is_not_forwarded(tmp_path: Path) -> None:
     forward = {"tele": {"subjects": ["tele.>"]}}
     async with (
         hub(tmp_path) as top,
-        edge(tmp_path / "one", top.leaf_port, forward, name="one") as one,
-        edge(tmp_path / "two", top.leaf_port, forward, name="two") as two,
+        edge(tmp_path / "one", top.leaf_port, forward, device="one") as one,
+        edge(tmp_path / "two", top.leaf_port, forward, device="two") as two,
     ):
         at_one, at_two, at_hub = await one.connect(), await two.connect(), await top.connect()
         try:

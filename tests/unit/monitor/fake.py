@@ -1,6 +1,6 @@
 """A server to monitor that is nothing but its figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -178,6 +178,7 @@ class FakeSource:
     js: JetStreamFigures | None = None
     fleets: list[FleetFigures] = field(default_factory=list)
     trouble: str = ""
+    device_figures: Mapping[str, Any] = field(default_factory=dict)
 
     def settings(self) -> Settings:
         return self.options
@@ -218,6 +219,9 @@ class FakeSource:
 
     def jetstream(self) -> JetStreamFigures | None:
         return self.js
+
+    def device(self) -> Mapping[str, Any]:
+        return self.device_figures
 
     def unready(self) -> str:
         return self.trouble

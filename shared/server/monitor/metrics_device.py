@@ -1,0 +1,53 @@
+"""The part of /metrics about a device: its disk budget, what its card had to write, its clock. Only an edge has it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from phloem.shared.server.monitor.prometheus import Samples, family, one
+
+_DISK = (
+    ("budget_bytes", "What streams may take of the disk.", "budget"),
+    ("allowed_bytes", "The same, with regard to what the file system has left.", "allowed"),
+    ("used_bytes", "What counts against the budget.", "used"),
+    ("live_bytes", "Of LMDB's file, what something is on.", "live"),
+    ("file_bytes", "LMDB's file, which is used again and never becomes smaller.", "file"),
+    ("reserve_bytes", "Set aside for alarms; 0 when it has been given back.", "reserve"),
+    ("free_bytes", "What the file system has left.", "free"),
+)
+
+
+def device_families(figures: Mapping[str, Any]) -> Iterator[str]:
+    """All of it; nothing for a server that is no device."""
+    if disk := figures.get("disk"):
+        yield from _disk(disk)
+    if wear := figures.get("wear"):
+        yield from _wear(wear)
+    if clock := figures.get("clock"):
+        yield one("clock_known", "gauge", "1 if the true time is known.", clock["known"])
+        yield one("clock_error_seconds", "gauge", "How far it may be off; -1: unknown.", clock["error_s"])
+        yield one("clock_off_seconds", "gauge", "What the system's clock is ahead of it.", clock["off_s"])
+        yield one("clock_steps_total", "counter", "Times the system's clock was set.", clock["steps"])
+
+
+def _disk(disk: Mapping[str, Any]) -> Iterator[str]:
+    for name, about, key in _DISK:
+        yield one(f"disk_{name}", "gauge", about, disk[key])
+    yield one("disk_held", "gauge", "1 while only alarms are taken.", bool(disk["held"]))
+    yield family("disk_shed_messages_total", "counter", "Removed to make room.", _by_class(disk["shed"]))
+    yield family("disk_refused_messages_total", "counter", "Not taken.", _by_class(disk["refused"]))
+    streams: Samples = [
+        ({name: each[name] for name in ("class", "account", "stream", "reason")}, each["messages"])
+        for each in disk["shed_from"]
+    ]
+    yield family("disk_shed_from_messages_total", "counter", "The same by stream and reason.", streams)
+
+
+def _wear(wear: Mapping[str, Any]) -> Iterator[str]:
+    yield family("wear_written_bytes_total", "counter", "Written to the disk.", _by_class(wear["written"]))
+    yield one("wear_bytes_per_day", "gauge", "Written a day.", wear["per_day"])
+    yield one("wear_lifetime_bytes_total", "counter", "Written since the store was made.", wear["total"])
+    yield one("card_life_days", "gauge", "How long the card lasts like that; -1: unknown.", wear["life_days"])
+
+
+def _by_class(counts: Mapping[str, int]) -> Samples:
+    return [({"class": cls}, count) for cls, count in sorted(counts.items())]
