@@ -4,7 +4,7 @@ import pytest
 
 from tests.chaos.story import Story
 
-SEED, STORIES, PART = 1, 150, 50
+SEED, STORIES, PART = 1, 80, 40
 
 
 @pytest.mark.parametrize("first", range(0, STORIES, PART))
