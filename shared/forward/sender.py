@@ -173,7 +173,11 @@ class Sender:
                 return self._paused(message, now_ns)
 
     def _again(self, session: int, now_ns: int, wall_ns: int) -> list[Effect]:
-        """At once the first time; two devices of one name would send each other away without end."""
+        """At once the first time; two devices of one name would send each other away without end. What the hub did not
+        take does not count against a stream's rate: the two would wait in step, and never meet a hub that listens.
+        """
+        for flight in self._flights:
+            flight.lane.turn.spent(-flight.ticket[1])
         if now_ns - self._helloed_ns >= AGAIN_NS:
             return self._hello(session, now_ns, wall_ns)
         self._forget_flights()
