@@ -5,7 +5,7 @@ KERNEL := $(wildcard shared/*/*.pyx shared/*/*.pxd shared/*/*.pxi)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test check unit test-long fuzz soak links test-durability chaos bench wheel clean
+.PHONY: help dev demo test check unit test-long fuzz soak links test-durability chaos bench bench-link wheel clean
 
 help:                 ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -23,7 +23,7 @@ help:                 ## this list
 
 dev: .venv/.installed ## set up .venv with everything, compile the kernel
 
-demo: dev             ## hub, edge and a simulated sensor, live; ARGS="--for 10s"
+demo: dev             ## an edge, a hub, a link that is cut in between, and nothing is lost; ARGS="--for 1m"
 	@$(BIN)/phloem demo $(ARGS)
 
 test: check unit      ## what a change has to pass: style, types, layers, all fast tests
@@ -57,6 +57,9 @@ chaos: dev            ## edges and hubs to which everything happens, simulated a
 
 bench: dev            ## the table of ratios beside nats-server
 	$(BIN)/python -m tests.bench $(ARGS)
+
+bench-link: dev       ## what a link costs, a device and its hub beside nats-server's; ARGS="--quick --only memory"
+	$(BIN)/python -m tests.bench_link $(ARGS)
 
 wheel: dev            ## build a wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

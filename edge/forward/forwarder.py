@@ -7,12 +7,15 @@ the sender has said it is due.
 """
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from phloem.edge.forward.log_stream import SAMPLES, LogStream
 from phloem.edge.forward.squeeze import SAMPLES_MIN, Dictionaries
+from phloem.edge.forward.status import Reporter
 from phloem.shared.forward.entries import Allowance, Entry
+from phloem.shared.forward.figures import plain
 from phloem.shared.forward.messages import (
     Ack,
     Again,
@@ -67,6 +70,7 @@ class Forwarder:
         self._links: tuple[Link, ...] = ()  # that were up when the session began
         self._token = b""  # said to itself when the epochs are on the disk; empty: not asked yet
         self._begun = False  # they are
+        self.reporter = Reporter(server, self.streams, allowance, space=space)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._is_up = False
@@ -162,11 +166,18 @@ class Forwarder:
                     self._now(), self._server.clock.wall_ns(), self._second_of_day(), self._session()
                 )
             )
-        wake = [self.sender.due_ns] if self._is_up else [self._now() + LOOK_NS]
+            self._report()
+        wake = [self.sender.due_ns, self.reporter.next_ns] if self._is_up else [self._now() + LOOK_NS]
         if self._is_up and not self.sender.is_idle:
             wake.append(self._now() + WATCH_NS)
         wake += [stream.settle(self._now()) for stream in self.streams.values()]
         self._wake_at(min(filter(None, wake), default=0))
+
+    def _report(self) -> None:
+        """Tell the hub how things are, now and then."""
+        status = self.reporter.due(self.sender, self._now(), self._second_of_day())
+        if status is not None:
+            self._do(self.sender.tell(plain(status)))
 
     def _look(self) -> None:
         """Whether there is a hub. A link that went and came back in between is another one: what was on its way is
@@ -244,3 +255,9 @@ class Forwarder:
             self._timer.cancel()
         self._timer_ns = ns
         self._timer = self._server.call_later(max(ns - self._now(), 0) / SECOND_NS, self._due)
+
+
+def space(folder: str) -> tuple[int, int]:
+    """Bytes that are free for this process, and all, where the folder is. Raises OSError."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize

@@ -11,10 +11,13 @@ import msgspec
 
 from phloem.shared.engine.parcel import Packer
 from phloem.shared.forward.entries import Entry
+from phloem.shared.forward.grouping import Taken
 from phloem.shared.forward.messages import Epoch
 from phloem.shared.forward.source import Packed
 from phloem.shared.forward.standing import DAMAGED, Standing
+from phloem.shared.forward.wrap import Item
 from phloem.shared.limits import SECOND_NS
+from phloem.shared.store.log import Damaged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +29,7 @@ SETTLE_NS = 10 * SECOND_NS  # what was confirmed is written down so often, if no
 SETTLE_BYTES = 1 << 20  # or when so much can
 SAMPLE_MESSAGES = 4  # of one sample for a dictionary
 SAMPLES = 400
+OVERHEAD = 130  # bytes that a message has on the wire beside its own, when it is published by itself
 
 
 class LogStream:
@@ -105,6 +109,42 @@ class LogStream:
         """What is known to be lost."""
         found = self._record.hole(seq)
         return (found.first, found.last) if found else None
+
+    def take(self, start: int, end: int, count: int, size: int, live_ns: int) -> Taken:
+        """As ``grouping.Stream`` has it."""
+        following, filters = self.stream.log.next, self._filters
+        items: list[Item] = []
+        early = False
+        while start <= end and len(items) < count and size > 0:
+            try:
+                found = following(filters, start, end)
+            except Damaged as damage:
+                if items:
+                    return Taken(items, damage.seq)
+                return self._unreadable(damage.seq, end)
+            if found is None:
+                return Taken(items, end + 1)
+            seq, ts, subject, header, payload = found
+            if not items:
+                early = ts < live_ns
+            elif (ts < live_ns) != early:
+                return Taken(items, seq)
+            items.append(found)
+            size -= len(subject) + len(header) + len(payload) + OVERHEAD
+            start = seq + 1
+        return Taken(items, start)
+
+    def _unreadable(self, seq: int, end: int) -> Taken:
+        damaged = 0
+        while seq <= end:
+            try:
+                self.stream.log.next(self._filters, seq, end)
+                break
+            except Damaged as damage:
+                self.lose(damage.seq, damage.seq, 1, DAMAGED)
+                damaged += 1
+                seq = damage.seq + 1
+        return Taken([], seq, damaged)
 
     def bytes_from(self, seq: int) -> int:
         """By the average of what there is."""

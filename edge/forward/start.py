@@ -3,6 +3,7 @@ each account."""
 
 import hashlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import msgspec
 
 from phloem.edge.forward.forwarder import Forwarder
 from phloem.edge.forward.log_stream import LogStream
+from phloem.edge.forward.publisher import Publisher
 from phloem.edge.forward.settings import entry_of, keep_of
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
 from phloem.shared.errors import ConfigError
@@ -51,21 +53,38 @@ class Metered:
         return int(answer.wait_s * SECOND_NS) if answer.wait_s > 0 else NOT_TODAY_NS
 
 
-def start(server: "Server") -> list[Forwarder]:
-    """Everything in ``forward``. Raises ConfigError."""
+def start(server: "Server") -> tuple[list[Forwarder], list[Publisher]]:
+    """Everything in ``forward``: what sends it to a hub of phloem's, and what publishes it to any other. Raises
+    ConfigError."""
     blocks: dict[str, list[Forward]] = {}
     for block in server.options.forward:
         blocks.setdefault(block.account or GLOBAL_ACCOUNT, []).append(block)
-    return [_forwarder(server, account, mine) for account, mine in blocks.items()]
+    to = server.options.phloem.forward_to
+    forwarders, publishers = [], []
+    for account, mine in blocks.items():
+        boot = boot_number()
+        streams, entries, reopened = _streams(server, account, mine, boot)
+        if to != "jetstream":
+            forwarders.append(
+                Forwarder(
+                    server, account, streams, entries, boot=boot, allowance=Metered(server), reopen=reopened
+                )
+            )
+        if to != "phloem":
+            publishers.append(
+                Publisher(server, account, streams, entries, allowance=Metered(server), auto=to == "auto")
+            )
+    return forwarders, publishers
 
 
-def _forwarder(server: "Server", account: str, blocks: "list[Forward]") -> Forwarder:
+def _streams(
+    server: "Server", account: str, blocks: "list[Forward]", boot: int
+) -> tuple[dict[str, LogStream], list[Entry], Callable[[Entry], LogStream | None]]:
     js = server.jetstream
     assert js is not None
     home = js.accounts.get(account)
     if home is None:
         raise ConfigError(f'forward "{blocks[0].name}": account "{account}" has no JetStream')
-    boot = boot_number()
     clock = server.clock
     by_name = {block.name: block for block in blocks}
 
@@ -94,7 +113,7 @@ def _forwarder(server: "Server", account: str, blocks: "list[Forward]") -> Forwa
         assert stream is not None
         streams[entry.name] = stream
         entries.append(entry)
-    return Forwarder(server, account, streams, entries, boot=boot, allowance=Metered(server), reopen=reopened)
+    return streams, entries, reopened
 
 
 def _check(block: "Forward", stream: "Stream") -> None:

@@ -175,7 +175,9 @@ class Receiver:
             places.append(place)
             effects += [Event(offer.name, text) for text in place.noticed]
         welcome = Welcome(VERSION, self.session, wall_ns, self._hub, tuple(places))
-        return [*effects, Answer(encode(welcome), durable=True)]  # the device gives space back on its word
+        # A place acknowledges all before it, and what was stored last may not be on the disk yet.
+        confirms = any(not place.refused for place in places)
+        return [*effects, Answer(encode(welcome), durable=confirms)]
 
     def _place(self, offer: Offer) -> tuple[Lane, Place]:
         if wrong := _wrong(offer):
@@ -218,6 +220,18 @@ class Receiver:
             sink.forget(_aside(name, offer.store))
         sink.keep(name, record)
         return record, (why,)
+
+    def look_again(self) -> list[Effect]:
+        """A stream that was refused may be taken by now: the device is to offer it again."""
+        for lane in self.lanes.values() if self.session else ():
+            if lane.refused:
+                try:
+                    self._sink.check(lane.offer)
+                except Refused as problem:
+                    lane.refused = problem.why
+                else:
+                    return self._again(f"{lane.offer.name} can be received now")
+        return []
 
     # --- parcels and gaps --------------------------------------------------------------------------------
 

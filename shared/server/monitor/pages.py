@@ -15,6 +15,7 @@ from phloem.shared.net.http import HttpServer, Request, Response
 from phloem.shared.server.monitor.absent import gatewayz, routez
 from phloem.shared.server.monitor.accountz import accountz, accstatz
 from phloem.shared.server.monitor.connz import connz
+from phloem.shared.server.monitor.fleetz import fleetz
 from phloem.shared.server.monitor.healthz import healthz
 from phloem.shared.server.monitor.jsz import jsz
 from phloem.shared.server.monitor.leafz import leafz
@@ -41,6 +42,7 @@ _JSON_PAGES: dict[str, Callable[[MonitorSource, Query], object]] = {
     "/routez": routez,
     "/gatewayz": gatewayz,
     "/jsz": jsz,
+    "/fleetz": fleetz,
 }
 _ALIASES = {"/subscriptionsz": "/subsz"}
 _INDEX = (
@@ -53,6 +55,7 @@ _INDEX = (
     ("/routez", "Routes"),
     ("/gatewayz", "Gateways"),
     ("/jsz", "JetStream"),
+    ("/fleetz", "Fleet"),
     ("/healthz", "Health Probe"),
     ("/metrics", "Metrics (Prometheus)"),
 )
