@@ -490,15 +490,5 @@ class Sender:
         return self._open
 
 
-__all__ = [
-    "Bounce",
-    "Confirmed",
-    "Effect",
-    "HubTime",
-    "Noticed",
-    "Packed",
-    "Send",
-    "Sender",
-    "Squeeze",
-    "Stream",
-]
+__all__ = ["Bounce", "Confirmed", "Effect", "HubTime", "Noticed", "Packed"]
+__all__ += ["Send", "Sender", "Squeeze", "Stream"]
