@@ -30,7 +30,7 @@ async def hub(folder: Path, port: int = -1) -> AsyncIterator[Hub]:
 
 @contextlib.asynccontextmanager
 async def edge(
-    folder: Path, port: int, forward: dict[str, Any], streams: Sequence[str] = ()
+    folder: Path, port: int, forward: dict[str, Any], streams: Sequence[str] = (), name: str = "dev1"
 ) -> AsyncIterator[Edge]:
     """``streams`` are made before, with subjects ``r.>``."""
     config = {
@@ -43,8 +43,8 @@ async def edge(
     if streams:
         async with Edge({**config, "forward": {}}) as server:
             client = await server.connect()
-            for name in streams:
-                await client.jetstream().add_stream(name=name, subjects=["r.>"])
+            for stream in streams:
+                await client.jetstream().add_stream(name=stream, subjects=["r.>"])
             await client.close()
     async with Edge(config) as server:
         yield server
