@@ -53,6 +53,9 @@ REFUSED_NS = (
     300 * SECOND_NS
 )  # a hub that refuses a stream for good is asked again: somebody may have mended it
 WAIT_NS = 60 * SECOND_NS  # the longest sleep before hours and allowances are looked at again: clocks are set
+AGAINS_MAX = (
+    7  # from the third on a random pause follows, of up to so many powers of two less two, in seconds
+)
 AGAIN_NS = SECOND_NS  # between two sessions that the hub ends at once
 SILENCES_MAX = 2  # sessions in a row without an answer; then the connection is given up
 PARCEL_MAX = 128 << 10  # bytes as sent
@@ -94,6 +97,7 @@ class Sender:
         self._moved_ns = 0  # the last progress
         self._silences = 0
         self._patience = 1  # outlives connections: a link does not become faster by being dialled again
+        self._agains = 0  # in a row
         self._took_ns = 0  # from HELLO to WELCOME
         self._order = 0
         self._live_ns = 0  # wall time: what was stored before is history
@@ -173,12 +177,21 @@ class Sender:
                 return self._paused(message, now_ns)
 
     def _again(self, session: int, now_ns: int, wall_ns: int) -> list[Effect]:
-        """At once the first time; two devices of one name would send each other away without end."""
-        if now_ns - self._helloed_ns >= AGAIN_NS:
+        """At once the first time; two devices of one name would send each other away without end. What the hub did not
+        take does not count against a stream's rate: the two would wait in step, and never meet a hub that listens.
+        """
+        for flight in self._flights:
+            flight.lane.turn.spent(-flight.ticket[1])
+        self._agains = min(self._agains + 1, AGAINS_MAX)
+        chance = (session >> 1) % (
+            1 << max(self._agains - 2, 0)
+        )  # seconds: somebody else has to have the hub for once
+        due_ns = max(self._helloed_ns + AGAIN_NS, now_ns + chance * AGAIN_NS)
+        if due_ns <= now_ns:
             return self._hello(session, now_ns, wall_ns)
         self._forget_flights()
         self._open, self._session, self._asked_ns = False, 0, 0
-        self._hello_due_ns = self._helloed_ns + AGAIN_NS
+        self._hello_due_ns = due_ns
         return []
 
     def _welcome(self, welcome: Welcome, now_ns: int, wall_ns: int) -> list[Effect]:
@@ -223,7 +236,7 @@ class Sender:
                 self._urgent -= flight.ticket[1]
             flight.lane.acked_seq = upto[flight.lane.entry.name] = flight.upto
             self._moved_ns = self.acked_ns = now_ns
-            self._patience = 1
+            self._patience, self._agains = 1, 0
         return [*effects, *(Confirmed(name, seq) for name, seq in upto.items())]
 
     def _paused(self, pause: Pause, now_ns: int) -> list[Effect]:
@@ -483,15 +496,5 @@ class Sender:
         return self._open
 
 
-__all__ = [
-    "Bounce",
-    "Confirmed",
-    "Effect",
-    "HubTime",
-    "Noticed",
-    "Packed",
-    "Send",
-    "Sender",
-    "Squeeze",
-    "Stream",
-]
+__all__ = ["Bounce", "Confirmed", "Effect", "HubTime", "Noticed", "Packed"]
+__all__ += ["Send", "Sender", "Squeeze", "Stream"]

@@ -69,6 +69,7 @@ class Process:
     def kill(self) -> None:
         self.running.signal(signal.SIGKILL)
         self.running.wait()
+        self.running.stop()  # reads the rest of its log
 
     def stop(self) -> None:
         self.running.stop()

