@@ -5,6 +5,7 @@ before it stops. A bug in there is logged and the ports start again; clients and
 """
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from phloem.firmware_bridge.bridge import Bridge
 from phloem.firmware_bridge.timers import CallLater, loop_call_later, pause
 from phloem.shared import limits
 from phloem.shared.clock import Clock
+from phloem.shared.kernel.reactor import heap_give_back
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.load import as_options
 from phloem.shared.server.options import Options
@@ -42,6 +44,7 @@ class Edge(Server):
 
     plan_bytes_max: ClassVar[int] = PLAN_BYTES
     generation_bytes: ClassVar[int] = limits.GENERATION_BYTES_EDGE
+    sparing: ClassVar[bool] = True
     serves_serial_ports: ClassVar[bool] = True
 
     def __init__(
@@ -71,6 +74,8 @@ class Edge(Server):
             raise
         if self._settings:
             self._ports = asyncio.create_task(self._keep_ports(), name="serial ports")
+        gc.collect()
+        heap_give_back()  # what importing and reading the configuration left in pieces
 
     def _start_forwarding(self) -> None:
         if self.options.forward:

@@ -8,6 +8,7 @@ from .vault cimport Vault
 
 cdef int disk_open(Disk* d, const char* path, bint read_only, Vault* vault) noexcept nogil
 cdef void disk_close(Disk* d) noexcept nogil
+cdef void disk_let_go(Disk* d) noexcept nogil
 cdef int disk_refresh(Disk* d) noexcept nogil
 cdef uint64_t disk_pages(Disk* d) noexcept nogil
 cdef int disk_value(Disk* d, void* cursor, uint64_t pages, const MDB_val* key, MDB_val* v, uint64_t* bad) noexcept nogil

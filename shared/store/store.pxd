@@ -11,5 +11,6 @@ cdef class Store(Generations):
     cdef list damage
     cdef bint opened
     cdef bint converts
+    cdef bint sparing
 
     cdef Vault* _vault(self)
