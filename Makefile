@@ -5,7 +5,7 @@ KERNEL := $(wildcard shared/*/*.pyx shared/*/*.pxd shared/*/*.pxi)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test check unit test-long fuzz soak links test-durability bench wheel clean
+.PHONY: help dev demo test check unit test-long fuzz soak links test-durability bench bench-link wheel clean
 
 help:                 ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -54,6 +54,9 @@ test-durability: dev  ## thousands of power cuts, and kills under load; ARGS="--
 
 bench: dev            ## the table of ratios beside nats-server
 	$(BIN)/python -m tests.bench $(ARGS)
+
+bench-link: dev       ## what a link costs, a device and its hub beside nats-server's; ARGS="--quick --only memory"
+	$(BIN)/python -m tests.bench_link $(ARGS)
 
 wheel: dev            ## build a wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -1,23 +1,25 @@
-"""The leaf node of a device: a server, and the serial ports of its configuration beside it.
+"""The leaf node of a device: a server, and beside it the serial ports of its configuration, and its twin.
 
-The ports never delay or disturb the server: they start when it is ready, live in a task of their own, and are closed
-before it stops. A bug in there is logged and the ports start again; clients and links do not notice.
+Neither delays or disturbs the server: they start when it is ready, live in tasks of their own, and are closed before it
+stops. A bug in there is logged and it starts again; clients and links do not notice.
 """
 
 import asyncio
 import gc
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from phloem.edge.forward.settings import check
 from phloem.edge.kernel_publisher import KernelPublisher
 from phloem.edge.ports import port_settings
 from phloem.edge.profile import PLAN_BYTES, for_device
+from phloem.edge.twin.prepare import device_of
 from phloem.firmware_bridge.bridge import Bridge
 from phloem.firmware_bridge.timers import CallLater, loop_call_later, pause
 from phloem.shared import limits
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
 from phloem.shared.clock import Clock
 from phloem.shared.kernel.reactor import heap_give_back
 from phloem.shared.limits import SECOND_NS
@@ -46,6 +48,7 @@ class Edge(Server):
     generation_bytes: ClassVar[int] = limits.GENERATION_BYTES_EDGE
     sparing: ClassVar[bool] = True
     serves_serial_ports: ClassVar[bool] = True
+    keeps_twin: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -60,9 +63,10 @@ class Edge(Server):
         super().__init__(for_device(options), clock=clock, seed=seed)
         self.bridge: Bridge | None = None
         self.forwarders: list[Forwarder] = []
-        self._settings = port_settings(options)
+        self._settings = port_settings(self.options)
         self._call_later = call_later
         self._ports: asyncio.Task[None] | None = None
+        self._twin: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Open the server; the ports open when they can, which nobody waits for."""
@@ -72,8 +76,9 @@ class Edge(Server):
         except BaseException:
             await self.stop()
             raise
-        if self._settings:
-            self._ports = asyncio.create_task(self._keep_ports(), name="serial ports")
+        self._open_ports()
+        if self.options.twin is not None:
+            self._twin = asyncio.create_task(self._keep("twin", self._keep_twin), name="twin")
         gc.collect()
         heap_give_back()  # what importing and reading the configuration left in pieces
 
@@ -84,30 +89,73 @@ class Edge(Server):
             self.forwarders = start(self)
 
     async def stop(self) -> None:
-        """Close the ports, then the server: what was read by then is still delivered."""
-        if self._ports is not None:
-            self._ports.cancel()
-            await asyncio.wait({self._ports})
+        """Close twin and ports, then the server: what was read by then is still delivered."""
+        for task in (self._twin, self._ports):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
         for forwarder in self.forwarders:
             forwarder.stop()
         self.forwarders = []
         await super().stop()
 
-    async def _keep_ports(self) -> None:
-        """Serve the ports until cancelled."""
+    def reloaded(self, old: Options) -> None:
+        """Other ports: all of them are closed and those of the options opened."""
+        if old.serial != self.options.serial:
+            self._settings = port_settings(self.options)
+            if self._ports is not None:
+                self._ports.cancel()
+            self._open_ports(after=self._ports)
+
+    def _open_ports(self, after: asyncio.Task[None] | None = None) -> None:
+        async def serve() -> None:
+            if after is not None:  # a device can be opened once
+                await asyncio.wait({after})
+            await self._keep("serial ports", self._serve_ports)
+
+        self._ports = asyncio.create_task(serve(), name="serial ports") if self._settings or after else None
+
+    async def _keep(self, what: str, serve: Callable[[], Awaitable[None]]) -> None:
+        """Serve until cancelled."""
         while True:
-            serving = asyncio.create_task(self._serve_ports(), name="serial bridge")
+            serving = asyncio.ensure_future(serve())
             try:
                 await asyncio.wait({serving})
             finally:
                 serving.cancel()
                 await asyncio.wait({serving})
-            log.critical("serial ports: a bug ended them; they start again", exc_info=serving.exception())
+            log.critical("%s: a bug ended them; they start again", what, exc_info=serving.exception())
             await pause(RESTART_NS, self._call_later)
 
     async def _serve_ports(self) -> None:
+        if not self._settings:
+            await asyncio.Event().wait()
         publisher = KernelPublisher(self)
         async with Bridge(
             self._settings, publisher, self.clock, self.rng, call_later=self._call_later
         ) as self.bridge:
             await asyncio.Event().wait()
+
+    async def _keep_twin(self) -> None:
+        from phloem.edge.twin.line import Line  # noqa: PLC0415  (only who keeps a twin pays for it)
+        from phloem.edge.twin.twin import UNREADY, Twin  # noqa: PLC0415
+
+        settings = self.options.twin
+        assert settings is not None
+        device = device_of(self.options, settings)
+        while True:
+            line = Line(self, self.account(settings.account or GLOBAL_ACCOUNT), f"_INBOX_{device}")
+            try:
+                await Twin(self, settings, line, _finish).keep()
+            except* UNREADY as problems:
+                log.error("twin: %s; it is tried again", problems.exceptions[0])
+            finally:
+                line.close()
+            await pause(RESTART_NS, self._call_later)
+
+
+def _finish(options: Options) -> Options:
+    """Options as this product runs with them. Raises ConfigError."""
+    made = for_device(options)
+    port_settings(made)
+    return made

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from phloem.edge.twin.prepare import with_twin
 from phloem.shared import limits
 from phloem.shared.server.options import Options
 from phloem.shared.server.profile import Default, apply
@@ -29,7 +30,15 @@ PAUSES = Default(
 
 
 def for_device(options: Options) -> Options:
-    """``options`` with the defaults of an edge."""
+    """``options`` with the defaults of an edge, and what its twin needs. Doing it twice is harmless.
+
+    Raises:
+        ConfigError: A twin cannot be kept.
+    """
+    return with_twin(_small(options))
+
+
+def _small(options: Options) -> Options:
     small = _patient(apply(options, DEFAULTS))
     if "max_pending" in options.explicit or small.max_payload <= small.max_pending:
         return small

@@ -105,6 +105,7 @@ LEAF_RECONNECT_NS = 1 * SECOND_NS
 LEAF_DIAL_TIMEOUT_NS = 1 * SECOND_NS
 LEAF_FIRST_INFO_TIMEOUT_NS = 1 * SECOND_NS
 LEAF_CONNECT_INFO_TIMEOUT_NS = 2 * SECOND_NS
+LEAF_COMPRESS_MODE_MAX = 32  # characters of what a leaf calls its compression; monitoring shows it
 LEAF_LOOP_DELAY_NS = 30 * SECOND_NS  # after "Loop detected" and after a name conflict
 LEAF_MIN_VERSION_DELAY_NS = 5 * SECOND_NS
 LINK_STEADY_NS = 10 * SECOND_NS  # a link that was up for less has not been well, and pauses go on growing
@@ -163,6 +164,16 @@ STORE_JOURNAL_BYTES_MAX = 1 << 31  # a journal file that is larger is not one of
 STORE_REPAIR_MOVE_BYTES = 32 << 20  # of messages that a repair holds in memory
 STORE_COMPACT_MOVE_BYTES = 16 << 20  # of entries that are copied in one transaction
 STORE_DAMAGED_MAX = 1000  # folders of damaged stores that are kept beside one
+
+# --- twins ---------------------------------------------------------------------------------------------
+
+TWIN_TRIAL_NS = 60 * SECOND_NS  # a modem may have to dial in this time
+TWIN_HEARTBEAT_NS = 600 * SECOND_NS  # 144 a day, some 20 KB; what is lost without the link's noticing is rare
+TWIN_WINDOW = 32  # reports that wait for the hub's acknowledgement
+TWIN_LOOK_NS = SECOND_NS // 2  # how often it is looked whether a link has come or gone
+TWIN_ANSWER_NS = 10 * SECOND_NS  # over a slow link
+TWIN_RETRY_NS = 2 * SECOND_NS  # after a refusal, doubled each time
+TWIN_RETRY_MAX_NS = 300 * SECOND_NS
 
 # --- store-and-forward ----------------------------------------------------------------------------
 FORWARD_CONTROL_BYTES = 256 << 10  # of a message that is no parcel: 64 streams with 64 epochs each

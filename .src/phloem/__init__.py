@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from phloem.shared.server.server import Server as Server
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __all__ = ["Server", "__version__"]
 
 

@@ -20,6 +20,11 @@ COMMANDS = {
     "revoke": ("phloem.hub.fleet.device_commands", "revoke", "Take a device's credentials back, at once."),
     "push": ("phloem.hub.fleet.device_commands", "push", "Tell a running hub of all revocations."),
     "devices": ("phloem.hub.fleet.device_commands", "devices", "List the devices that were enrolled."),
+    "fleet": (
+        "phloem.hub.fleet.fleet_command",
+        "fleet",
+        "Commands for devices, and what has become of them.",
+    ),
     "bridge": ("phloem.firmware_bridge.command", "bridge", "Connect serial devices to any NATS server."),
     "store": (
         "phloem.shared.server.store_command",

@@ -7,7 +7,6 @@ the sender has said it is due.
 """
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -174,8 +173,9 @@ class Forwarder:
         return self._server.rng.getrandbits(32) | 1
 
     def _second_of_day(self) -> int | None:
-        """Of the system's time zone."""
-        return second_of_day(self._server.clock.wall_ns())
+        """As the link's own hours count it."""
+        when = self._server.leafs.meter.when()
+        return when.second if when.trusted else None
 
     def _wake(self, wait_ns: int) -> None:
         self._wake_at(self._now() + wait_ns)
@@ -187,9 +187,3 @@ class Forwarder:
             self._timer.cancel()
         self._timer_ns = ns
         self._timer = self._server.call_later(max(ns - self._now(), 0) / SECOND_NS, self._due)
-
-
-def second_of_day(wall_ns: int) -> int:
-    """Seconds since midnight in the system's time zone."""
-    local = time.localtime(wall_ns // SECOND_NS)
-    return local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec

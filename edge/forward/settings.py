@@ -4,13 +4,13 @@ import re
 
 from phloem.shared.errors import ConfigError
 from phloem.shared.forward.entries import Class, Entry
+from phloem.shared.leaf.hours import Window, windows
 from phloem.shared.limits import FORWARD_STREAMS
 from phloem.shared.server.options import Options
 from phloem.shared.server.options_forward import Forward
 from phloem.shared.wire.subjects import is_valid
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_HOURS = re.compile(r"(\d\d?):(\d\d)\s*-\s*(\d\d?):(\d\d)")
 UNSET = -2
 
 
@@ -30,7 +30,7 @@ def entry_of(block: Forward) -> Entry:
         filters=block.subjects,
         cls=Class[block.class_.upper()],
         rate=max(block.rate, 0),
-        hours=tuple(_window(block, text) for text in block.hours),
+        hours=_hours(block),
         linger_ns=block.linger_ns,
     )
 
@@ -60,13 +60,11 @@ def check(options: Options) -> None:
         entry_of(block)
 
 
-def _window(block: Forward, text: str) -> tuple[int, int]:
-    found = _HOURS.fullmatch(text.strip())
-    times = [int(part) for part in found.groups()] if found else []
-    if not times or max(times[0], times[2]) > 24 or max(times[1], times[3]) > 59:
-        raise _wrong(block, f'hours "{text}" should look like "22:00-06:00"')
-    start, end = times[0] * 3600 + times[1] * 60, times[2] * 3600 + times[3] * 60
-    return start % 86_400, end if end != start else start + 86_400
+def _hours(block: Forward) -> tuple[Window, ...]:
+    try:
+        return windows(block.hours)
+    except ConfigError as error:
+        raise _wrong(block, str(error)) from error
 
 
 def _wrong(block: Forward, text: str) -> ConfigError:

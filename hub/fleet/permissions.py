@@ -8,6 +8,12 @@ What a device may send to the hub:
 * ``NAME``, ``NAME.>``: its readings and whatever it has to say.
 * ``_INBOX_NAME.>``: answers to whoever asks with this inbox prefix. Not ``_INBOX.>``: a client uses one inbox for all
   its requests, so a device that is asked once learns where answers of the others go, and could give them.
+* ``$JS.hub.API.CONSUMER.CREATE.KV_twin_desired.*.$KV.twin_desired.NAME.>``: following its own keys of the twin. The
+  last tokens are the filter of the consumer, and a server refuses one that has another: what others are to do cannot be
+  read. That the answers go where the device says is so with every request; what it can have sent there is what the hub
+  wants of it, and nothing of its own choice.
+* ``$JS.hub.API.$KV.twin_reported.NAME.>``: writing its own keys of the twin. The bucket takes no rollups, so that one
+  write cannot empty it. A device cannot read them: else it could have the hub send what it likes to whom it likes.
 * ``$JS.R.*``, ``$JSC.R.*``: the answer to a hub's stream that wants to take from the device's (phloem's and
   nats-server's subject for it); the token is random, used once, and waited for some milliseconds.
 
@@ -25,11 +31,13 @@ import re
 
 from phloem.shared.limits import ALLOW_RESPONSES_MAX, ALLOW_RESPONSES_TTL_NS
 from phloem.shared.security.claims import Permission, Permissions, ResponsePermission
+from phloem.shared.twin.names import HUB_DESIRED, HUB_REPORTED, prefix_of, stream_of
 
 ROLE = "device"
 LINK, CLIENT = "LEAFNODE", "STANDARD"  # how a device may connect
 
 _TEMPLATE = "{{name()}}"
+_HUB_API = "$JS.hub.API"  # of the domain that phloem init gives the hub
 _DEVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _SUBJECT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 RESERVED = frozenset({"api", "ack", "fc", "hub", "r"})  # they have a meaning behind ``$JS.``
@@ -58,10 +66,14 @@ def is_plain_subject(text: str) -> bool:
 def device_permissions(reply_inbox: str = "") -> Permissions:
     """The template. With ``reply_inbox``, devices may also answer to subjects below it."""
     own = (_TEMPLATE, f"{_TEMPLATE}.>", f"{mailbox(_TEMPLATE)}.>")
+    twin = (
+        f"{_HUB_API}.CONSUMER.CREATE.{stream_of(HUB_DESIRED)}.*.{prefix_of(HUB_DESIRED)}{_TEMPLATE}.>",
+        f"{_HUB_API}.{prefix_of(HUB_REPORTED)}{_TEMPLATE}.>",
+    )
     answers = ("$JS.R.*", "$JSC.R.*", *([f"{reply_inbox}.>"] if reply_inbox else []))
     asked = (f"$JS.{_TEMPLATE}.API.>", f"$JS.ACK.{_TEMPLATE}.>", f"$JS.FC.{_TEMPLATE}.>")
     return Permissions(
-        pub=Permission(allow=(*own, *answers)),
+        pub=Permission(allow=(*own, *twin, *answers)),
         sub=Permission(allow=(*own, *asked)),
         resp=ResponsePermission(max=ALLOW_RESPONSES_MAX, ttl=ALLOW_RESPONSES_TTL_NS),
     )

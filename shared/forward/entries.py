@@ -6,9 +6,8 @@ from typing import Protocol
 
 import msgspec
 
+from phloem.shared.leaf.hours import Window, wait_s
 from phloem.shared.limits import SECOND_NS
-
-DAY_S = 86_400
 
 
 class Class(IntEnum):
@@ -21,7 +20,7 @@ class Class(IntEnum):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry of ``forward``. ``hours``: windows of seconds of the day, the second end not included."""
+    """An entry of ``forward``."""
 
     name: str
     stream: str
@@ -29,12 +28,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     filters: tuple[str, ...] = ()
     cls: Class = Class.TELEMETRY
     rate: int = 0  # bytes a second; 0: as the link can
-    hours: tuple[tuple[int, int], ...] = ()  # () is always
+    hours: tuple[Window, ...] = ()  # () is always
     linger_ns: int = 0  # how long a message may wait for company
-
-    def open_at(self, second: int) -> bool:
-        """Whether it may send at this second of the day."""
-        return not self.hours or any(inside(window, second) for window in self.hours)
 
 
 class Allowance(Protocol):
@@ -56,8 +51,9 @@ class Turn:
         """0: now; else how long to wait before asking again. ``second_of_day``: None while the clock is not to be
         trusted, when hours mean nothing."""
         entry = self.entry
-        if second_of_day is not None and not entry.open_at(second_of_day):
-            return min((start - second_of_day) % DAY_S for start, _ in entry.hours) * SECOND_NS
+        closed_s = 0 if second_of_day is None else wait_s(entry.hours, second_of_day)
+        if closed_s:
+            return closed_s * SECOND_NS
         if not entry.rate:
             return 0
         if self._at_ns:
@@ -70,12 +66,6 @@ class Turn:
         """So much was sent: more than there was may be, the debt is waited for."""
         if self.entry.rate:
             self._credit -= size
-
-
-def inside(window: tuple[int, int], second: int) -> bool:
-    """Whether a second of the day lies in a window, which may go past midnight."""
-    start, end = window
-    return start <= second < end if start < end else second >= start or second < end
 
 
 def in_order(entries: Iterable[Entry]) -> list[Entry]:

@@ -1,4 +1,4 @@
-"""The hub's side of store-and-forward: what is taken, and what the device is told. Pure; ``hub/fleet`` drives it.
+"""The hub's side of store-and-forward: what is taken, and what the device is told. Pure; ``hub/collect`` drives it.
 
 What has been received of a stream is written in the same batch as the messages themselves (``Sink.keep`` right behind
 ``Sink.store``), so a crash leaves both or neither: that makes delivery exactly once, without any window of time. An

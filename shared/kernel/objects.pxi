@@ -229,6 +229,36 @@ cdef class Connection:
         tls_begin(&self.kernel.k, c, ssl, into, out_of)
         self.session = session
 
+    def compress(self, int level, limits_ns=()):
+        cdef Conn* c = self.c
+        cdef int i
+        if not 0 <= level <= 3 or len(limits_ns) > 4 or any(limit < 0 for limit in limits_ns):
+            raise ValueError("no such level, or no such limits")
+        if self.closed:
+            return
+        if c.pack == NULL:
+            if c.fd < 0 or not c.flags & WAITING:
+                raise ValueError("compression cannot begin here")
+            pack_begin(&self.kernel.k, c)
+        c.pack.level = level
+        for i in range(len(limits_ns)):
+            c.pack.limits[i] = limits_ns[i]
+        c.pack.nlimits = <uint8_t>len(limits_ns)
+
+    @property
+    def level(self):
+        return None if self.c == NULL or self.c.pack == NULL else self.c.pack.level
+
+    @property
+    def carried(self):
+        cdef Conn* c = self.c
+        if c == NULL:
+            return self.final_carried
+        return {
+            "in_plain": c.in_plain, "in_packed": c.in_packed, "in_socket": c.in_socket,
+            "out_plain": c.out_plain, "out_packed": c.out_packed, "out_socket": c.out_socket,
+        }
+
     @property
     def secured(self):
         """Whether it speaks TLS."""
@@ -415,7 +445,7 @@ cdef class Kernel:
 
     def attach(self, int fd, int kind, uint64_t cid, Account account not None, uint64_t now_ns, *, bint must_auth=False,
                uint64_t deadline_ns=0, uint64_t ping_due_ns=0, uint32_t max_payload=1 << 20, int64_t max_subs=-1,
-               bint trace=False):
+               bint trace=False, bint may_agree=False):
         cdef Core* k = &self.k
         cdef Connection conn = Connection.__new__(Connection)
         cdef Conn* c
@@ -441,6 +471,8 @@ cdef class Kernel:
             c.flags |= MUST_AUTH
         if trace:
             c.flags |= TRACE
+        if may_agree:
+            c.flags |= MAY_AGREE
         k.serial += 1
         c.serial = k.serial
         c.next = k.conns
@@ -610,13 +642,14 @@ cdef class Kernel:
             c = self.k.closed
             self.k.closed = c.next_doomed
             conn = <Connection>c.owner
-            conn.final = conn.stats
+            conn.final, conn.final_carried = conn.stats, conn.carried
             reason = c.reason
             conn.left = conn.output() if c.fd < 0 else b""
             conn.c = NULL
             _forget_dirty(&self.k, c)
             free(c.first_info)
             free(c.tls)
+            pack_free(&self.k, c)
             free(c.identity)
             free(c)
             conn.session = None
@@ -779,12 +812,17 @@ cdef class Kernel:
                         <size_t>k.plan_nodes, <size_t>k.plan_buf, <size_t>k.seen, <size_t>k.picks, <size_t>k.dirty,
                         <size_t>k.events, <size_t>k.inbox, <size_t>k.expired, <size_t>k.stalled,
                         <size_t>k.crossings, <size_t>k.system_tail, <size_t>k.local_buf, <size_t>k.mapped_buf,
-                        <size_t>k.made_buf):
+                        <size_t>k.made_buf, <size_t>k.plain_buf, <size_t>k.gather_buf, <size_t>k.packed_buf,
+                        <size_t>k.hash_table, <size_t>k.chains):
             free(<void*><size_t>pointer)
         k.scratch = k.recv_buf = k.seal_buf = NULL
         k.tokens = NULL
         k.matched = k.plan_nodes = NULL
         k.plan_buf = k.system_tail = k.local_buf = k.mapped_buf = k.made_buf = NULL
+        k.plain_buf = k.gather_buf = k.packed_buf = NULL
+        k.hash_table = NULL
+        k.chains = NULL
+        k.plain_cap = 0
         k.crossings = NULL
         k.crossing_cap = k.ncrossings = k.system_tail_len = 0
         k.seen = NULL

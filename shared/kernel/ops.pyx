@@ -12,6 +12,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memchr, memcmp, memcpy, memset
 
+from .compress cimport pack_adapt
 from .deliver cimport deliver, no_responders
 from .interest cimport subs_expire
 from .mapping cimport map_message
@@ -339,6 +340,8 @@ cdef void _pong(Core* k, Conn* c) noexcept nogil:
     if c.pings_out and c.ping_sent_ns:
         c.rtt_ns = k.now_ns - c.ping_sent_ns if k.now_ns > c.ping_sent_ns else 1
         c.ping_sent_ns = 0
+        if c.pack != NULL:
+            pack_adapt(c)
     c.pings_out = 0
 
 
@@ -384,12 +387,14 @@ cdef bint _tabbed(Conn* c, const char* p, const char* e) noexcept nogil:
 cdef inline size_t _line_max(Core* k, Conn* c, const char* p, const char* e) noexcept nogil:
     if c.kind == CLIENT:
         return k.max_control_line
-    return INFO_LINE_MAX if is_verb(p, e, b"INFO", 4) else LEAF_LINE_MAX
+    return INFO_LINE_MAX if is_verb(p, e, b"INFO", 4) and not c.flags & MUST_AUTH else LEAF_LINE_MAX
 
 
 cdef inline bint _may_begin(Core* k, Conn* c, const char* p) noexcept nogil:
     """Whether this verb may come now; before CONNECT, if that is needed, none may."""
     if not c.flags & (MUST_AUTH | STAND_IN) or c.flags & CONNECTED or p[0] == c'C' or p[0] == c'c':
+        return True
+    if c.flags & MAY_AGREE and (p[0] == c'I' or p[0] == c'i'):
         return True
     if c.flags & MUST_AUTH:
         fail(k, c, b"Authorization Violation", 23, AUTHENTICATION_VIOLATION)
@@ -465,6 +470,7 @@ cdef const char* _operation(Core* k, Conn* c, const char* p, const char* e) noex
         _ask(k, c, EV_CONNECT, a, line)
     elif is_verb(p, nl, b"INFO", 4):
         if not client:
+            c.flags &= ~<uint32_t>MAY_AGREE
             _ask(k, c, EV_INFO, a, line)
     elif is_verb(p, nl, b"-ERR", 4):
         if client:

@@ -14,6 +14,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from .sublist cimport grow, must
+from .compress cimport Piece, pack_forget, pack_left, pack_sent, pack_slice
 from .tls cimport BATCH, RECORD, tls_farewell, tls_forget, tls_seal, tls_send
 from .types cimport *
 
@@ -27,6 +28,7 @@ cdef extern from "<sys/socket.h>" nogil:
     struct msghdr:
         iovec* msg_iov
         size_t msg_iovlen
+    ssize_t send(int fd, const void* buf, size_t n, int flags)
     ssize_t sendmsg(int fd, const msghdr* msg, int flags)
     ssize_t recv(int fd, void* buf, size_t n, int flags)
     int shutdown(int fd, int how)
@@ -51,6 +53,7 @@ cdef enum:
     POOL_LARGE_MAX = 64  # 4 MiB kept for reuse
     POOL_SMALL_MAX = 512  # 1 MiB
     IOV_MAX_USED = 64  # one call takes up to 4 MiB
+    PACK_BUDGET = 1 << 20  # plain bytes that one flush compresses: others want their turn
     DRAIN_BEFORE_CLOSE = 1 << 18  # unread input makes the kernel send RST, which can overtake our -ERR
 
 
@@ -233,8 +236,91 @@ cdef bint _flush_plain(Core* k, Conn* c) noexcept nogil:
             else:
                 _cannot_write(k, c)
             return False
+        c.out_plain += <size_t>sent
+        c.out_packed += <size_t>sent
+        c.out_socket += <size_t>sent
         _sent(k, c, <size_t>sent)
         _drop(k, c, <size_t>sent)
+    return True
+
+
+cdef void _refused(Core* k, Conn* c, int error) noexcept nogil:
+    """The socket has taken nothing."""
+    if error == EAGAIN or error == EINTR:
+        _full(k, c)
+    else:
+        _cannot_write(k, c)
+
+
+cdef void _spent(Core* k, Conn* c, size_t n) noexcept nogil:
+    """``n`` bytes were compressed. When that is all that a flush may, EPOLLOUT tells that it goes on."""
+    if c.pack.level:
+        k.pack_budget -= n if n < k.pack_budget else k.pack_budget
+
+
+cdef bint _flush_packed(Core* k, Conn* c) noexcept nogil:
+    """Whether all is out."""
+    cdef Pack* z = c.pack
+    cdef Piece s
+    cdef iovec iov[2]
+    cdef msghdr msg
+    cdef size_t gone
+    cdef ssize_t sent
+    cdef int error
+    while not z.broken:
+        if z.left_len:
+            sent = send(c.fd, z.left + z.left_at, z.left_len, MSG_DONTWAIT | MSG_NOSIGNAL)
+            if sent < 0:
+                _refused(k, c, errno)
+                return False
+            z.left_at += <size_t>sent
+            z.left_len -= <size_t>sent
+            c.out_socket += <size_t>sent
+            _sent(k, c, pack_sent(c, <size_t>sent))
+            continue
+        if c.out_head == NULL:
+            return True
+        if k.pack_budget == 0:
+            _full(k, c)
+            return False
+        pack_slice(k, c, &s, False)
+        iov[0].iov_base, iov[0].iov_len = &s.head[0], s.head_len
+        iov[1].iov_base, iov[1].iov_len = <void*>s.body, s.body_len
+        memset(&msg, 0, sizeof(msg))
+        msg.msg_iov = iov
+        msg.msg_iovlen = 2
+        sent = sendmsg(c.fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL)
+        error = errno
+        gone = s.plain
+        if sent != <ssize_t>(s.head_len + s.body_len):
+            pack_left(c, &s, <size_t>sent if sent > 0 else 0)
+            gone = pack_sent(c, <size_t>sent) if sent > 0 else 0
+        _drop(k, c, s.plain)
+        if sent < 0:
+            _refused(k, c, error)
+            return False
+        c.out_socket += <size_t>sent
+        _sent(k, c, gone)
+        _spent(k, c, s.plain)
+    _cannot_write(k, c)
+    return False
+
+
+cdef bint _seal_packed(Core* k, Conn* c) noexcept nogil:
+    """Seals one piece of what compression makes; it counts as what it was before."""
+    cdef Piece s
+    cdef size_t carried = c.tls.carried
+    cdef size_t n
+    pack_slice(k, c, &s, True)
+    while s.body_len:
+        n = s.body_len if s.body_len < RECORD else RECORD
+        if not tls_seal(k, c, s.body, n):
+            return False
+        s.body += n
+        s.body_len -= n
+    c.tls.carried = carried + s.plain
+    _drop(k, c, s.plain)
+    _spent(k, c, s.plain)
     return True
 
 
@@ -246,6 +332,12 @@ cdef bint _seal(Core* k, Conn* c) noexcept nogil:
     cdef size_t n
     cdef size_t piece
     while c.out_head != NULL and c.tls.carried < BATCH:
+        if c.pack != NULL:
+            if k.pack_budget == 0:
+                return True
+            if not _seal_packed(k, c):
+                return False
+            continue
         t = c.out_head
         at = <char*>(t + 1) + t.start
         n = t.end - t.start
@@ -263,6 +355,8 @@ cdef bint _seal(Core* k, Conn* c) noexcept nogil:
             at = k.seal_buf
         if n and not tls_seal(k, c, at, n):
             return False
+        c.out_plain += n
+        c.out_packed += n
         _drop(k, c, n)
     return True
 
@@ -271,9 +365,13 @@ cdef bint _flush_sealed(Core* k, Conn* c) noexcept nogil:
     """Whether all is out."""
     cdef ssize_t left
     while c.tls.sealed or c.out_head != NULL:
-        if c.tls.sealed == 0 and not _seal(k, c):
-            _cannot_write(k, c)
-            return False
+        if c.tls.sealed == 0:
+            if c.pack != NULL and k.pack_budget == 0:
+                _full(k, c)
+                return False
+            if not _seal(k, c):
+                _cannot_write(k, c)
+                return False
         left = tls_send(k, c)
         if left < 0:
             if errno == EINTR:
@@ -291,7 +389,11 @@ cdef void flush(Core* k, Conn* c) noexcept nogil:
     """Hands the socket as much as it takes."""
     if c.fd < 0:
         return
-    if not (_flush_plain(k, c) if c.tls == NULL else _flush_sealed(k, c)):
+    k.pack_budget = PACK_BUDGET
+    if c.tls != NULL:
+        if not _flush_sealed(k, c):
+            return
+    elif not (_flush_plain(k, c) if c.pack == NULL else _flush_packed(k, c)):
         return
     if c.flags & ARMED:
         c.flags &= ~<uint32_t>ARMED
@@ -376,6 +478,8 @@ cdef void release_output(Core* k, Conn* c) noexcept nogil:
     c.pending = 0
     if c.tls != NULL:
         tls_forget(c)
+    if c.pack != NULL:
+        pack_forget(c)
 
 
 cdef void finish(Core* k, Conn* c) noexcept nogil:

@@ -28,6 +28,7 @@ cdef class Connection:
     cdef readonly Permissions permissions
     cdef public object owner
     cdef object final
+    cdef object final_carried
     cdef bytes left
     cdef object session  # keeps the SSL object alive; None: plain
 

@@ -37,6 +37,18 @@ class ConnectionStats(TypedDict):
     in_ns: int  # when the last message or PING came in
     pings_out: int  # PINGs that have not been answered
 
+class Carried(TypedDict):
+    """Bytes of a connection: of the protocol, of what compression makes of it (the same without), and on the socket,
+    which with TLS is more. What is compressed or sealed counts although it may not be out yet; a TLS handshake does
+    not count."""
+
+    in_plain: int
+    in_packed: int
+    in_socket: int
+    out_plain: int
+    out_packed: int
+    out_socket: int
+
 class AccountStats(TypedDict):
     subscriptions: int
     cache: int
@@ -219,6 +231,17 @@ class Connection:
         """From now on the connection, which is waiting, speaks TLS: addresses of an SSL object that has shaken hands
         and of its two memory BIOs, all kept alive by ``session``. ``resume`` serves what came behind the handshake.
         Needs ``tls.use``. Raises ValueError if plain bytes are left in either direction."""
+    def compress(self, level: int, limits_ns: Sequence[int] = ()) -> None:
+        """From now on the link speaks S2, in both directions: what was sent before goes out plain, what was read behind
+        the last line is the peer's stream. The connection is waiting. With S2 already, only the level changes.
+
+        ``level``: 0 framed only, 1 fast, 2 better, 3 best. ``limits_ns``: up to four round trips, each the longest of
+        its level, by which every PONG sets it; none: it stays. Raises ValueError for a connection without a socket."""
+    @property
+    def level(self) -> int | None:
+        """The level that what is sent gets now; None: no compression."""
+    @property
+    def carried(self) -> Carried: ...
     @property
     def secured(self) -> bool:
         """Whether it speaks TLS."""
@@ -274,6 +297,7 @@ class Kernel:
         max_payload: int = ...,
         max_subs: int = -1,
         trace: bool = False,
+        may_agree: bool = False,
     ) -> Connection:
         """Takes over a connected, non-blocking socket (-1: none). The kernel closes it."""
     def tick(self, now_ns: int) -> None:

@@ -17,6 +17,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
+from .compress cimport *
 from .crossing cimport crossing_free
 from .deliver cimport deliver
 from .heap cimport give_back, one_arena
@@ -87,8 +88,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     uint32_t EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLET
 
 cdef enum:
-    READ_MAX = 1 << 18  # bytes of one connection in one round
-    CARRY_MAX = 1 << 14  # an unfinished operation up to this size is moved in front of the next read
+    UNPACK_MAX = 1 << 20  # plain bytes of one connection in one round
     EVENTS_MAX = 256  # ready connections in one round
     TICK_BYTES = 8 << 20  # then asyncio gets its turn
     TICK_ROUNDS = 64
@@ -144,7 +144,12 @@ cdef void _parse_kept(Core* k, Conn* c) noexcept nogil:
     if c.buf_len:
         left = parse(k, c, c.buf, c.buf + c.buf_len)
         _keep(c, left, c.buf + c.buf_len - left)
-    if c.tls != NULL and c.tls.held and not c.flags & (WAITING | STALLED | CLOSING):
+    if c.flags & (WAITING | STALLED | CLOSING):
+        return
+    if c.pack != NULL and c.pack.raw_len and not c.pack.queued:
+        pack_kept(c)
+        _unpack(k, c)
+    elif c.tls != NULL and c.tls.held:
         _receive(k, c)
     else:
         _end_of_input(k, c)
@@ -152,16 +157,105 @@ cdef void _parse_kept(Core* k, Conn* c) noexcept nogil:
 
 cdef void _end_of_input(Core* k, Conn* c) noexcept nogil:
     """TLS told the end together with what came before it: that is carried out first, however long it has to wait."""
-    if c.tls != NULL and c.tls.end and not c.flags & (WAITING | STALLED):
+    if c.tls != NULL and c.tls.end and not c.flags & (WAITING | STALLED) and not (c.pack != NULL and c.pack.queued):
         doom(k, c, c.tls.end)
+
+
+cdef size_t _read(Core* k, Conn* c, char* at, size_t room) noexcept nogil:
+    """One read of a socket; 0: nothing was there, or it is over and the connection doomed."""
+    cdef ssize_t n
+    if c.tls != NULL:
+        n = <ssize_t>tls_receive(k, c, at, room)
+        if c.tls.sealed:
+            mark_dirty(k, c)
+        if n == 0:
+            _end_of_input(k, c)
+        return <size_t>n
+    n = recv(c.fd, at, room, MSG_DONTWAIT)
+    if n <= 0:
+        if n == 0 or (errno != EAGAIN and errno != EINTR):
+            doom(k, c, CLIENT_CLOSED if n == 0 else READ_ERROR)
+        return 0
+    c.in_socket += <uint64_t>n
+    return <size_t>n
+
+
+cdef void _parse_block(Core* k, Conn* c, char* at, size_t n) noexcept nogil:
+    """Parses what was unpacked to ``at``, with what is kept in front of it."""
+    cdef const char* left
+    if c.buf_len <= CARRY_MAX:
+        at -= c.buf_len
+        if c.buf_len:
+            memcpy(at, c.buf, c.buf_len)
+        n += c.buf_len
+    else:
+        if c.buf_cap - c.buf_len < n:
+            c.buf_cap = c.buf_cap * 2 if c.buf_cap > n else c.buf_cap + n
+            c.buf = <char*>must(realloc(c.buf, c.buf_cap))
+        memcpy(c.buf + c.buf_len, at, n)
+        at, n = c.buf, c.buf_len + n
+    left = parse(k, c, at, at + n)
+    _keep(c, left, at + n - left)
+
+
+cdef size_t _unpack(Core* k, Conn* c) noexcept nogil:
+    """Carries out what is in the blocks that have come, as many as a round allows; their bytes."""
+    cdef char* at
+    cdef size_t n, total = 0
+    cdef Unpacked found = MORE
+    while total < UNPACK_MAX and not c.flags & (WAITING | STALLED | CLOSING):
+        found = pack_next(k, c, &at, &n)
+        if found != WHOLE:
+            break
+        c.in_plain += n
+        total += n
+        _parse_block(k, c, at, n)
+    if found == CORRUPT:
+        doom(k, c, READ_ERROR)
+    pack_keep(c)
+    if found == WHOLE and not c.flags & (WAITING | STALLED | CLOSING):
+        pack_hold(k, c)
+    _end_of_input(k, c)
+    return total
+
+
+cdef size_t _receive_packed(Core* k, Conn* c) noexcept nogil:
+    cdef char* at
+    cdef size_t room, n
+    if c.pack.queued:  # what is there first
+        return 0
+    room = pack_room(k, c, &at)
+    n = _read(k, c, at, room)
+    if n == 0:
+        return 0
+    c.in_packed += n
+    pack_filled(k, c, n)
+    return n + _unpack(k, c)
+
+
+cdef size_t _unpack_held(Core* k) noexcept nogil:
+    """Those that had more than a round allowed."""
+    cdef Conn* c = k.held
+    cdef Conn* next
+    cdef size_t total = 0
+    k.held = NULL
+    while c != NULL:
+        next = c.pack.next
+        c.pack.queued = 0
+        if not c.flags & (WAITING | STALLED | CLOSING):
+            pack_kept(c)
+            total += _unpack(k, c)
+        c = next
+    return total
 
 
 cdef size_t _receive(Core* k, Conn* c) noexcept nogil:
     """One read of one connection and everything that follows from it; the bytes read."""
     cdef char* at
-    cdef size_t room
-    cdef ssize_t n
+    cdef size_t room, n
     cdef const char* left
+    if c.pack != NULL:
+        return _receive_packed(k, c)
     if c.buf_len <= CARRY_MAX:
         if c.buf_len:
             memcpy(k.recv_buf, c.buf, c.buf_len)
@@ -173,26 +267,17 @@ cdef size_t _receive(Core* k, Conn* c) noexcept nogil:
             c.buf = <char*>must(realloc(c.buf, c.buf_cap))
         at = c.buf + c.buf_len
         room = c.buf_cap - c.buf_len
-    if c.tls != NULL:
-        n = <ssize_t>tls_receive(k, c, at, room)
-        if c.tls.sealed:
-            mark_dirty(k, c)
-        if n == 0:
-            _end_of_input(k, c)
-            return 0
-    else:
-        n = recv(c.fd, at, room, MSG_DONTWAIT)
-        if n <= 0:
-            if n < 0 and (errno == EAGAIN or errno == EINTR):
-                return 0
-            doom(k, c, CLIENT_CLOSED if n == 0 else READ_ERROR)
-            return 0
+    n = _read(k, c, at, room)
+    if n == 0:
+        return 0
+    c.in_plain += n
+    c.in_packed += n
     at -= c.buf_len
     left = parse(k, c, at, at + c.buf_len + n)
     _keep(c, left, at + c.buf_len + n - left)
     if c.tls != NULL:
         _end_of_input(k, c)
-    return <size_t>n
+    return n
 
 
 cdef void _release_stalled(Core* k, bint all) noexcept nogil:
@@ -215,15 +300,12 @@ cdef void _release_stalled(Core* k, bint all) noexcept nogil:
     k.nstalled -= held - kept
 
 
-cdef void _arm_stall_timer(Core* k) noexcept nogil:
-    """The longest stall begins with the first publisher that is held."""
+cdef void _arm(Core* k, uint64_t after_ns) noexcept nogil:
     cdef itimerspec t
-    if k.timer_armed:
-        return
     k.timer_armed = 1
     memset(&t, 0, sizeof(t))
-    t.it_value.tv_sec = <long>(k.stall_ns // 1_000_000_000)
-    t.it_value.tv_nsec = <long>(k.stall_ns % 1_000_000_000)
+    t.it_value.tv_sec = <long>(after_ns // 1_000_000_000)
+    t.it_value.tv_nsec = <long>(after_ns % 1_000_000_000)
     timerfd_settime(k.timer_fd, 0, &t, NULL)
 
 
@@ -242,6 +324,8 @@ cdef void _reap(Core* k) noexcept nogil:
             free(c.buf)
             c.buf = NULL
             c.buf_len = c.buf_cap = 0
+            if c.pack != NULL:
+                pack_deaf(c)
             for i in range(k.nstalled):
                 if k.stalled[i].stall_for is c:
                     k.stalled[i].stall_for = NULL
@@ -277,6 +361,8 @@ cdef size_t _round(Core* k) noexcept nogil:
     cdef Conn* c
     cdef size_t total = 0
     cdef uint64_t ticks
+    if k.held != NULL:
+        total += 1 + _unpack_held(k)
     for i in range(n):
         total += 1
         c = <Conn*>ready[i].data.ptr
@@ -296,6 +382,8 @@ cdef size_t _round(Core* k) noexcept nogil:
         if ready[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP) and not c.flags & (WAITING | STALLED | CLOSING):
             total += _receive(k, c)
     _settle(k)
+    total += k.packed
+    k.packed = 0
     return total
 
 
@@ -316,11 +404,13 @@ cdef void _settle(Core* k) noexcept nogil:
         _release_stalled(k, False)
         _have_work_done(k)  # what they said meanwhile
         flush_dirty(k)
-        if k.nstalled:
-            _arm_stall_timer(k)
+        if k.nstalled and not k.timer_armed:  # the longest stall begins with the first publisher that is held
+            _arm(k, k.stall_ns)
     while k.doomed != NULL:
         _reap(k)
         flush_dirty(k)
+    if k.held != NULL:  # no descriptor will tell
+        _arm(k, 1)
 
 
 cdef uint64_t _monotonic_ns() noexcept nogil:

@@ -80,6 +80,7 @@ cdef void tls_begin(Core* k, Conn* c, size_t ssl, size_t into, size_t out_of) ex
     c.tls.ssl, c.tls.into, c.tls.out_of = <void*>ssl, <void*>into, <void*>out_of
     c.tls.sealed = <size_t>api.BIO_get_mem_data(c.tls.out_of, &at)  # the last flight of the handshake, if it is left
     c.tls.held = 1
+    c.in_socket += <size_t>api.BIO_get_mem_data(c.tls.into, &at)
 
 
 cdef size_t _open(Tls* t, char* at, size_t room, int* error) noexcept nogil:
@@ -119,6 +120,7 @@ cdef size_t tls_receive(Core* k, Conn* c, char* at, size_t room) noexcept nogil:
             elif errno != EAGAIN and errno != EINTR:
                 t.end = READ_ERROR
             return 0
+        c.in_socket += <uint64_t>n
         api.ERR_clear_error()
         while fed < <size_t>n and error == WANT_READ:
             piece = <size_t>n - fed
@@ -170,6 +172,7 @@ cdef ssize_t tls_send(Core* k, Conn* c) noexcept nogil:
         if errno != EAGAIN and errno != EINTR:
             t.broken = 1
         return -1
+    c.out_socket += <uint64_t>n
     t.sealed -= <size_t>n
     left = t.carried
     if t.sealed and left:

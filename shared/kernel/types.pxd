@@ -34,6 +34,7 @@ cdef enum Flag:  # of a Conn
     TRACE = 1 << 16
     TRACK_REPLIES = 1 << 17  # allow_responses
     STAND_IN = 1 << 18  # configured for whoever shows nothing: another first verb counts as CONNECT
+    MAY_AGREE = 1 << 19  # one INFO may come before CONNECT: to agree on compression
 
 cdef enum CloseReason:  # why a connection was closed; numbers shared with reasons.py (a test compares)
     CLIENT_CLOSED = 1
@@ -275,6 +276,29 @@ cdef struct Tls:  # of a connection after the handshake; the SSL object belongs 
     uint8_t broken  # nothing can be sealed any more
     uint8_t grown  # a BIO has become large
 
+cdef struct Pack:  # of a link whose ends have agreed on compression (compress.pyx)
+    uint8_t level  # 0 to 3
+    uint8_t nlimits  # 0: the level stays; else it follows the round trip
+    uint8_t begun  # our stream's identifier was sent
+    uint8_t known  # the peer's has come
+    uint8_t snappy  # and says Snappy
+    uint8_t broken  # nothing can be sent any more
+    uint8_t queued  # in the list of those with more to unpack
+    uint64_t limits[4]
+    size_t plain_first  # bytes of the Chunks that go out before our stream begins
+    char* left  # compressed, and not taken by the socket
+    size_t left_at
+    size_t left_len
+    size_t carried  # plain bytes in it that still count as pending
+    char* raw  # read and not unpacked
+    size_t raw_len
+    size_t raw_cap
+    size_t skip  # bytes of a chunk that nobody reads
+    char* base  # while unpacking: what may be written to begins here,
+    char* at  # what is not unpacked here
+    char* end
+    Conn* next  # in that list
+
 cdef struct Identity:  # JSON in pieces, between which the service's account and the round trip come
     uint32_t head_len  # up to the account
     uint32_t middle_len
@@ -294,6 +318,7 @@ cdef struct Conn:
     Permits* permits
     void* owner  # the Python Connection, borrowed; it outlives this structure's use
     Tls* tls  # NULL: plain
+    Pack* pack  # NULL: not compressed
     Conn* prev
     Conn* next
     # input that could not be parsed yet
@@ -348,6 +373,13 @@ cdef struct Conn:
     uint64_t in_bytes
     uint64_t out_msgs
     uint64_t out_bytes
+    # bytes of the protocol, of what compression makes of it, and of what the socket carries: with TLS that is more
+    uint64_t in_plain
+    uint64_t in_packed
+    uint64_t in_socket
+    uint64_t out_plain
+    uint64_t out_packed
+    uint64_t out_socket
     Conn* next_doomed
 
 cdef struct Target:  # one receiver in a plan
@@ -559,6 +591,16 @@ cdef struct Core:
     char* scratch
     char* recv_buf
     char* seal_buf  # scratch of tls.pyx; NULL until there is a connection with TLS
+    # of compress.pyx: each NULL until it is needed
+    char* plain_buf  # what was unpacked
+    size_t plain_cap
+    char* gather_buf  # what will be packed
+    char* packed_buf
+    uint16_t* hash_table
+    void* chains
+    size_t packed  # work done in this round, in bytes that cost as much to read
+    size_t pack_budget  # what this flush may still pack
+    Conn* held  # links with more to unpack than a round allows
     int32_t* picks
     uint32_t pick_cap
     # pools

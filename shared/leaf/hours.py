@@ -1,4 +1,4 @@
-"""Windows of the day in which a metered link may be used freely. Pure: whoever asks says what time it is.
+"""Windows of the day, in which a link or what is forwarded may be sent. Pure: whoever asks says what time it is.
 
 ``"01:00-05:00"`` is from one o'clock until just before five. A window whose end is not behind its beginning crosses
 midnight; ``"00:00-00:00"`` is the whole day.

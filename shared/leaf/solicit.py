@@ -1,12 +1,14 @@
 """The dialling side of a leaf link's handshake: what the hub says in, what to do out. Pure (wire 2.1, 2.2).
 
     hub  INFO                 -> TLS, if the hub or the configuration asks for it
+                              -> if both want compression, INFO with our mode, and both ends speak S2;
+    hub  INFO                    this one counts as the first then
                               -> we CONNECT, and give the hub 2 s
     hub  INFO connect_info    -> the link is up, with the permissions it names
     hub  INFO                 -> the hub's cluster has changed: other addresses to dial next time
 
-A hub that does not announce ``info_on_connect`` gets its link right after CONNECT. Compression is never
-agreed to: a leaf that sends CONNECT at once has declined it (wire 2.8).
+A hub that does not announce ``info_on_connect`` gets its link right after CONNECT. A leaf that sends CONNECT at once
+has declined compression (wire 2.8).
 """
 
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from phloem.shared import limits
 from phloem.shared.errors import LinkError, MalformedJSON
 from phloem.shared.kernel.reasons import Reason
 from phloem.shared.leaf.accept import MIN_VERSION, SAME_CLUSTER_NAME
+from phloem.shared.leaf.compression import Agreed, Compression, agree
 from phloem.shared.leaf.permits import Crossing, solicited
 from phloem.shared.leaf.urls import HubURL
 from phloem.shared.wire.leaf import (
@@ -28,6 +31,7 @@ from phloem.shared.wire.leaf import (
     SubjectRules,
     decode_leaf_info,
     encode_leaf_connect,
+    encode_leaf_info,
 )
 
 LOOP_DETECTED = "Loop detected"
@@ -51,6 +55,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     request_isolation: bool = False
     extras: Extras | None = None  # what only a phloem understands
     tls: bool = False  # whatever the hub says: who dials knows that it should be there
+    compression: Compression = Compression()
 
 
 class ShakeHands(NamedTuple):
@@ -63,6 +68,13 @@ class Close(NamedTuple):
     reason: Reason
     text: str
     wire: bool = False
+
+
+class Compress(NamedTuple):
+    """Send these bytes, and speak S2 from there on; INFO has to come within the time that the first one had."""
+
+    data: bytes
+    agreed: Agreed
 
 
 class SendConnect(NamedTuple):
@@ -89,7 +101,7 @@ class Discovered(NamedTuple):
     urls: tuple[str, ...]
 
 
-Step = ShakeHands | Close | SendConnect | LinkUp | Discovered
+Step = ShakeHands | Close | Compress | SendConnect | LinkUp | Discovered
 
 
 class Hub(NamedTuple):
@@ -133,8 +145,15 @@ NO_PROOF = Proof()
 class Solicitor:
     """One link's handshake, from the first INFO on."""
 
-    def __init__(self, terms: Terms, url: HubURL, prove: Callable[[str], Proof] = lambda _: NO_PROOF) -> None:
-        """``prove`` answers the nonce of the hub's INFO; raises LinkError if there is nothing to do it with."""
+    def __init__(
+        self,
+        terms: Terms,
+        url: HubURL,
+        prove: Callable[[str], Proof] = lambda _: NO_PROOF,
+        rtt_ns: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """``prove`` answers the nonce of the hub's INFO; raises LinkError if there is nothing to do it with.
+        ``rtt_ns``: the round trip as far as it is known when compression is agreed on."""
         self._terms = terms
         self._url = url
         self._prove = prove
@@ -142,6 +161,8 @@ class Solicitor:
         self._last: LeafInfo | None = None
         self._held: LeafInfo | None = None  # what the hub said in plain, before TLS
         self._secured = False
+        self._rtt_ns = rtt_ns
+        self.agreed: Agreed | None = None  # on compression
         self.up = False
 
     @property
@@ -167,23 +188,30 @@ class Solicitor:
             if not self._secured and (info.tls_required or self._terms.tls):
                 self._held = info
                 return [ShakeHands()]
-            refusal = _unusable(info)
-            if refusal is not None:
-                return [refusal]
-            self._first = info
+            return self._begin(info)
         return self._follow(info)
 
     def on_secured(self) -> list[Step]:
         """The link speaks TLS. If the hub has said INFO before, what to do about it."""
         self._secured = True
         held, self._held = self._held, None
-        if held is None:
-            return []
-        refusal = _unusable(held)
+        return [] if held is None else self._begin(held)
+
+    def _begin(self, info: LeafInfo) -> list[Step]:
+        """The first INFO, or, when that led to compression, the one after it."""
+        refusal = _unusable(info)
         if refusal is not None:
             return [refusal]
-        self._first = held
-        return self._follow(held)
+        if self.agreed is None:
+            try:
+                self.agreed = agree(self._terms.compression, info.compression, self._rtt_ns())
+            except LinkError as error:
+                return [Close(Reason.PROTOCOL_VIOLATION, str(error), wire=True)]
+            if self.agreed.level is not None:
+                answer = LeafInfo(client_id=info.client_id, compression=self.agreed.told)
+                return [Compress(encode_leaf_info(answer), self.agreed)]
+        self._first = info
+        return self._follow(info)
 
     def _follow(self, info: LeafInfo) -> list[Step]:
         steps: list[Step] = []
@@ -229,6 +257,7 @@ class Solicitor:
                 is_hub=t.hub,
                 deny_pub=t.deny_imports,
                 isolate=t.request_isolation,
+                compress_mode=self.agreed.mode if self.agreed else "",
                 remote_account=t.account,
                 protocol=LEAF_PROTOCOL,
                 user=url.user or "",
@@ -275,8 +304,9 @@ def _same(ours: SubjectRules | None, theirs: SubjectRules) -> bool:
 
 
 def _unusable(info: LeafInfo) -> Close | None:
-    """Whether a first INFO cannot lead to a link."""
-    if not info.client_id or info.leafnode_urls is None:
+    """Whether a first INFO cannot lead to a link. No other port than one for leafnodes says ``leafnode_urls``, or,
+    where a hub advertises nothing, ``info_on_connect``."""
+    if not info.client_id or (info.leafnode_urls is None and not info.info_on_connect):
         return Close(Reason.WRONG_PORT, "attempted to connect to wrong port")
     if " " in info.cluster:
         return Close(Reason.PROTOCOL_VIOLATION, "cluster name cannot contain spaces", wire=True)

@@ -15,9 +15,10 @@ import msgspec
 from phloem.shared.server.declare import Declared, Kind, declared
 from phloem.shared.server.durations import short_duration
 from phloem.shared.server.no_effect import NO_EFFECT
-from phloem.shared.server.options import LeafAuthorization, LeafNodes, Options, Remote
+from phloem.shared.server.options import Options
 from phloem.shared.server.options_accounts import Export, Import
 from phloem.shared.server.options_auth import Account, Authorization, User
+from phloem.shared.server.options_leafnodes import LeafAuthorization, LeafNodes, Remote
 from phloem.shared.server.unsupported import UNSUPPORTED
 
 # Shown, but not to be switched on together with the rest of their block.
@@ -125,6 +126,8 @@ def shown(option: Declared, value: Any) -> str:
             return next(
                 (f"{value // unit}{name}" for unit, name in SIZES if value and value % unit == 0), str(value)
             )
+        case Kind.COMPRESSION:
+            return str(value.mode)
         case Kind.FILE_MODE:
             return f'"0{value:o}"'
         case Kind.STRINGS | Kind.ARRAY | Kind.SUBJECTS | Kind.URLS | Kind.CONNECTION_TYPES:
@@ -163,7 +166,7 @@ def _table(title: str, struct: type[msgspec.Struct]) -> str:
 def _table_row(option: Declared) -> str:
     aliases = "".join(f", `{alias}`" for alias in option.keys[1:])
     flags = ", ".join(f"`{'-' if len(flag) < 3 else '--'}{flag}`" for flag in option.opt.flags.split())
-    structured = option.struct is not None or option.default is None
+    structured = option.kind is not Kind.COMPRESSION and (option.struct or option.default is None)
     default = "" if structured else f"`{shown(option, option.default)}`"
     kind = ", ".join(option.opt.choices.split()) if option.kind is Kind.CHOICE else option.kind.value
     doc = option.opt.doc.replace("<", "&lt;") + (" *reload*" if option.opt.reload else "")

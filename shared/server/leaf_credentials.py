@@ -16,7 +16,7 @@ from phloem.shared.security.tokens import decode_as, encode_base64url
 from phloem.shared.server.secret_files import read_secret
 
 if TYPE_CHECKING:
-    from phloem.shared.server.options import Remote
+    from phloem.shared.server.options_leafnodes import Remote
 
 log = logging.getLogger("phloem.leaf")
 

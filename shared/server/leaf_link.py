@@ -4,13 +4,12 @@ from typing import TYPE_CHECKING
 
 from phloem.shared.accounts.auth import Credentials, Identity
 from phloem.shared.kernel import Connection, Permissions, Reason
+from phloem.shared.leaf.compression import LEVELS, NOT_SUPPORTED, Agreed
 
 if TYPE_CHECKING:
     from phloem.shared.leaf.accept import LinkKey
     from phloem.shared.server.leaf_remotes import Outgoing
     from phloem.shared.server.tls import Secured
-
-NO_COMPRESSION = "not supported"  # nats-server's word for a link whose ends have not agreed on any
 
 
 class Link:
@@ -18,6 +17,7 @@ class Link:
 
     __slots__ = (
         "admitted",
+        "agreed",
         "by_server",
         "cluster",
         "conn",
@@ -68,6 +68,7 @@ class Link:
         self.slow = False  # its round trip is too long for the times of others
         self.up = False
         self.admitted = False  # it has been up
+        self.agreed: Agreed | None = None  # on compression; None: nothing was said about it
         self.key: LinkKey | None = None
         self.outgoing: Outgoing | None = None  # the handshake of a link that this side dialled
 
@@ -75,6 +76,17 @@ class Link:
     def account(self) -> str:
         """The account that is linked."""
         return self.identity.account
+
+    @property
+    def compression(self) -> str:
+        """What compresses what is sent now, as nats-server names it."""
+        level = self.conn.level
+        return LEVELS[level] if level is not None else self.agreed.mode if self.agreed else NOT_SUPPORTED
+
+    @property
+    def rtt_ns(self) -> int:
+        """The round trip; before the first PONG the time since the connection was made."""
+        return self.conn.stats["rtt_ns"]
 
     @property
     def user(self) -> str:

@@ -18,6 +18,7 @@ from phloem.shared.kernel import Permissions, Reason
 from phloem.shared.leaf.reconnect import Redial
 from phloem.shared.leaf.solicit import (
     Close,
+    Compress,
     Discovered,
     LinkUp,
     SendConnect,
@@ -29,6 +30,7 @@ from phloem.shared.leaf.solicit import (
 from phloem.shared.leaf.urls import HubURL
 from phloem.shared.net.network import Network
 from phloem.shared.net.tls_words import HandshakeFailed
+from phloem.shared.server.leaf_compression import compress, recompress
 from phloem.shared.server.leaf_credentials import check, prover
 from phloem.shared.server.tls import failed, place
 from phloem.shared.server.uplink import Uplink
@@ -36,9 +38,10 @@ from phloem.shared.wire.info import PROTOCOL_VERSION
 from phloem.shared.wire.leaf import Extras
 
 if TYPE_CHECKING:
+    from phloem.shared.leaf.compression import Compression
     from phloem.shared.server.leaf_link import Link
     from phloem.shared.server.leafnodes import LeafLinks
-    from phloem.shared.server.options import Remote
+    from phloem.shared.server.options_leafnodes import Remote
     from phloem.shared.server.server import Server
 
 log = logging.getLogger("phloem.leaf")
@@ -130,9 +133,12 @@ class Outgoing:
                     self.shake_hands()
                 case Close():
                     self._close(step)
+                case Compress(data, agreed):
+                    compress(self._link, agreed, data)
                 case Discovered(urls):
                     self.redial.discovered(urls)
                 case SendConnect(data, timeout_ns):
+                    self._link.agreed = self._solicitor.agreed
                     self._link.name = self._solicitor.remote_name
                     self._link.conn.send(data)
                     log.debug("%s - Remote leafnode connect msg sent", self._link)
@@ -177,6 +183,7 @@ class Remotes:
         self._uplinks: dict[Remote, Uplink] = {}
         self._network: Network | None = None
         self._changed: asyncio.TimerHandle | None = None
+        self._compression: dict[Remote, Compression] = {}
 
     def apply(self, remotes: "Iterable[Remote]") -> None:
         """Link to these and no others.
@@ -184,7 +191,9 @@ class Remotes:
         Raises:
             ConfigError: A URL that cannot be used; nothing has changed then.
         """
-        wanted = {place(remote): self._redial(remote) for remote in remotes if not remote.disabled}
+        remotes = [remote for remote in remotes if not remote.disabled]
+        wanted = {place(remote): self._redial(remote) for remote in remotes}
+        before, self._compression = self._compression, {place(each): each.compression for each in remotes}
         for remote in list(self._tasks):
             if remote not in wanted:
                 self._tasks.pop(remote).cancel()
@@ -192,6 +201,10 @@ class Remotes:
                 if link is not None:
                     link.conn.close(Reason.CLIENT_CLOSED)
         for remote, redial in wanted.items():
+            uplink, new = self._uplinks.get(remote), self._compression[remote]
+            link = uplink.link if uplink is not None else None
+            if remote in self._tasks and link is not None and before.get(remote) != new:
+                recompress(link, new)
             if remote not in self._tasks:
                 account = remote.account or GLOBAL_ACCOUNT
                 check(remote, account, system=self._server.is_system(account))
@@ -279,7 +292,10 @@ class Remotes:
         nothing = Permissions(server.kernel, pub_allow=(), sub_allow=())
         link.conn.configure(permissions=nothing, echo=False, spoke=True)
         solicitor = Solicitor(
-            self._terms(remote, tls=redial.tls or remote.tls is not None), url, prover(remote)
+            self._terms(remote, tls=redial.tls or remote.tls is not None),
+            url,
+            prover(remote),
+            lambda: self._links.since_start_ns(link),
         )
 
         async def secure(link: "Link") -> None:
@@ -318,4 +334,5 @@ class Remotes:
             request_isolation=remote.request_isolation,
             tls=tls,
             extras=Extras(version=__version__, ping_interval_ns=own.idle_ping_ns, metered=own.metered),
+            compression=self._compression.get(remote, remote.compression),
         )

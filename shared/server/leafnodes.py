@@ -7,19 +7,17 @@ behind the INFO that a real leaf waits for. What this server dials is in ``leaf_
 
 import logging
 import socket
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from phloem import __version__
 from phloem.shared import limits
 from phloem.shared.accounts.auth import (
     GLOBAL_ACCOUNT,
     LEAFNODE,
     REDACTED,
-    Authenticator,
     Credentials,
     Identity,
     permission_lists,
@@ -28,19 +26,19 @@ from phloem.shared.errors import AuthorizationViolation, MalformedJSON
 from phloem.shared.kernel import KIND_LEAF, Connection, Permissions, Reason
 from phloem.shared.leaf import permits, solicit
 from phloem.shared.leaf.accept import DUPLICATE, LinkKey, judge, link_key, loop_text
+from phloem.shared.leaf.compression import Agreed
 from phloem.shared.leaf.names import Origins
+from phloem.shared.server.leaf_compression import answer, recompress
+from phloem.shared.server.leaf_greeting import first_info, leaf_info
 from phloem.shared.server.leaf_link import Link
+from phloem.shared.server.leaf_logins import LeafLogins
 from phloem.shared.server.leaf_remotes import Remotes
 from phloem.shared.server.link_meter import LinkMeter
 from phloem.shared.server.link_watch import Watch
 from phloem.shared.server.login import Verdict, Visitor
 from phloem.shared.server.tls import Welcome, mapping, pem
-from phloem.shared.wire.info import API_LEVEL, PROTOCOL_VERSION
 from phloem.shared.wire.leaf import (
-    LEAF_PROTOCOL,
-    Extras,
     LeafConnect,
-    LeafInfo,
     decode_leaf_connect,
     encode_leaf_info,
 )
@@ -48,45 +46,11 @@ from phloem.shared.wire.leaf import (
 if TYPE_CHECKING:
     from asyncio import Task
 
-    from phloem.shared.server.options import LeafAuthorization, LeafNodes
+    from phloem.shared.server.options_leafnodes import LeafNodes
     from phloem.shared.server.server import Server
     from phloem.shared.server.tls import Entrance
 
 log = logging.getLogger("phloem.leaf")
-
-
-class _Login(NamedTuple):
-    """A user of ``leafnodes.authorization`` as the authenticator takes it."""
-
-    user: str
-    password: str
-    account: str
-    nkey: str = ""
-    proxy_required: bool = False
-    permissions: None = None
-    allowed_connection_types: Sequence[str] = ()
-
-
-class LeafLogins:
-    """``leafnodes.authorization``: who may link, and the account each user is bound to."""
-
-    def __init__(self, authorization: "LeafAuthorization") -> None:
-        a = authorization
-        always = a.proxy_required
-        logins = [
-            _Login(u.user, u.password, u.account or GLOBAL_ACCOUNT, "", u.proxy_required or always)
-            for u in a.users
-        ]
-        if a.user:
-            logins.append(_Login(a.user, a.password, a.account or GLOBAL_ACCOUNT, "", always))
-        elif a.nkey:
-            logins.append(_Login("", "", a.account or GLOBAL_ACCOUNT, a.nkey, always))
-        self.authenticator = Authenticator(users=logins)
-
-    @property
-    def configured(self) -> bool:
-        """Whether leafs have users of their own; otherwise they log in as those of the whole server."""
-        return self.authenticator.configured
 
 
 class LeafLinks:
@@ -121,6 +85,10 @@ class LeafLinks:
         new = self._server.options.leafnodes
         if new.remotes != old.remotes:
             self.remotes.apply(new.remotes)
+        if new.compression != old.compression:
+            for link in list(self.open.values()):
+                if link.outgoing is None:
+                    recompress(link, new.compression)
 
     def relimit(self) -> None:
         """New limits and log wishes (reload) for the links that are there."""
@@ -185,7 +153,7 @@ class LeafLinks:
         """The first INFO."""
         # also where nobody has a key: a leaf that logs in with one would not know what else to sign
         link.nonce = self._server.login.nonce()
-        link.conn.send(encode_leaf_info(msgspec.structs.replace(self._info(link), nonce=link.nonce)))
+        link.conn.send(first_info(self._server, link, self._server.options.leafnodes.compression.in_info))
 
     def _begin(self, link: Link) -> None:
         """From now on it may speak, and has to log in within its time."""
@@ -215,6 +183,7 @@ class LeafLinks:
             max_payload=options.max_payload,
             max_subs=options.max_subscriptions or -1,
             trace=options.trace,
+            may_agree=must_connect and options.leafnodes.compression.negotiates,
         )
         link = Link(conn, ip, port, account, server.clock.wall_ns())
         conn.owner = link
@@ -303,40 +272,11 @@ class LeafLinks:
         if link.outgoing is not None:
             link.outgoing.redial.penalty(delay_ns)
 
-    # --- the hub's side of the handshake ---------------------------------------------------------
+    def since_start_ns(self, link: Link) -> int:
+        """The first guess at the round trip."""
+        return max(self._server.clock.monotonic_ns() - link.conn.stats["start_ns"], 1)
 
-    def _info(self, link: Link) -> LeafInfo:
-        """The first INFO. Without a configured address leafs are told the one under which they reached us."""
-        server, o = self._server, self._server.options
-        host, port = o.leafnodes.host, server.leaf_port
-        if o.leafnodes.advertise:
-            name, _, number = o.leafnodes.advertise.rpartition(":")
-            host, port = (name.strip("[]"), int(number)) if name else (number, port)
-        elif host in ("", "0.0.0.0", "::"):
-            host = link.reached
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        return LeafInfo(
-            server_id=server.server_id,
-            server_name=server.name,
-            version=PROTOCOL_VERSION,
-            proto=LEAF_PROTOCOL,
-            host=host,
-            port=port,
-            headers=not o.no_header_support,
-            auth_required=True,
-            tls_required=server.tls.leafs is not None,
-            tls_verify=server.tls.leafs is not None and server.tls.leafs.verify,
-            max_payload=o.max_payload,
-            jetstream=server.jetstream is not None,
-            domain=self.domain,
-            ip=where,
-            client_id=link.conn.cid,
-            cluster=self.own_cluster,
-            api_lvl=API_LEVEL,
-            info_on_connect=True,
-            leafnode_urls=() if o.leafnodes.no_advertise else (where,),
-            phloem=Extras(version=__version__),
-        )
+    # --- the hub's side of the handshake ---------------------------------------------------------
 
     def on_connect(self, conn: Connection, body: bytes) -> None:
         """CONNECT: who is it, and what may it do."""
@@ -352,6 +292,8 @@ class LeafLinks:
             return
         shown = Credentials(c.user, c.password, c.auth_token, c.nkey, c.sig, c.jwt, c.proxy_sig)
         link.shown = shown._replace(password="", token=REDACTED if c.auth_token else "")
+        if link.agreed is None and c.compress_mode:
+            link.agreed = Agreed(c.compress_mode[: limits.LEAF_COMPRESS_MODE_MAX])
         link.name, link.version = c.name, c.version
         if c.phloem is not None:
             link.quiet, link.ping_interval_ns = c.phloem.metered, c.phloem.ping_interval_ns
@@ -404,7 +346,7 @@ class LeafLinks:
         user = permission_lists(members.rules(identity))
         import_, export = permits.told_to_leaf(user)
         info = msgspec.structs.replace(
-            self._info(link),
+            leaf_info(self._server, link),
             connect_info=True,
             remote_account=identity.account,
             acc_is_sys=self._server.is_system(identity.account),
@@ -438,12 +380,14 @@ class LeafLinks:
     # --- the kernel's other events ---------------------------------------------------------------
 
     def on_info(self, conn: Connection, body: bytes) -> None:
-        """INFO; one from a leaf says nothing that matters."""
+        """INFO; one from a leaf says nothing that matters but the first, before CONNECT."""
         link = _link(conn)
         if link.outgoing is not None:
             link.outgoing.on_info(body)
             if link.outgoing.is_shaking_hands:
                 return
+        elif not link.greeted and link.agreed is None:
+            answer(self._server, link, body)
         conn.resume()
 
     def on_err(self, conn: Connection, text: bytes) -> None:

@@ -26,10 +26,11 @@ from phloem.shared.server.load_values import (
     wrong_type,
 )
 from phloem.shared.server.no_effect import NO_EFFECT, notice
-from phloem.shared.server.options import LeafAuthorization, Options, Remote
+from phloem.shared.server.options import Options
 from phloem.shared.server.options_accounts import Export, Import
 from phloem.shared.server.options_auth import Account, Authorization, Permissions, User
 from phloem.shared.server.options_jetstream import JetStream
+from phloem.shared.server.options_leafnodes import LeafAuthorization, Remote
 from phloem.shared.server.options_phloem import Serial
 from phloem.shared.server.options_tls import TLS
 from phloem.shared.server.options_trust import AuthCallout, Proxy, Resolver

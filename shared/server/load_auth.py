@@ -15,7 +15,7 @@ from phloem.shared.server.conf.parser import Value
 from phloem.shared.server.declare import Declared
 from phloem.shared.server.durations import parse_duration
 from phloem.shared.server.load_values import Reading, describe, last, string, wrong_type
-from phloem.shared.server.options import LeafAuthorization, Options, Remote
+from phloem.shared.server.options import Options
 from phloem.shared.server.options_auth import (
     Account,
     Authorization,
@@ -24,6 +24,7 @@ from phloem.shared.server.options_auth import (
     SubjectPermission,
     User,
 )
+from phloem.shared.server.options_leafnodes import LeafAuthorization, Remote
 from phloem.shared.wire.subjects import is_valid
 
 BCRYPT = re.compile(r"\$2[abxy]\$\d{2}\$.*", re.DOTALL)

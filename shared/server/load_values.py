@@ -12,15 +12,13 @@ from urllib.parse import urlsplit
 
 from phloem.shared import limits
 from phloem.shared.errors import ConfigError
+from phloem.shared.leaf.compression import AUTO, DEFAULT, OFF, Compression, normal
 from phloem.shared.server.conf.parser import Data, Value
 from phloem.shared.server.declare import Declared, Kind
 from phloem.shared.server.durations import format_duration, parse_duration
 
 SECOND_NS = limits.SECOND_NS
 CONNECTION_TYPES = ("STANDARD", "WEBSOCKET", "LEAFNODE", "LEAFNODE_WS", "MQTT", "MQTT_WS", "IN_PROCESS")
-S2_LEVELS = ("auto", "fast", "better", "best")
-COMPRESSION_MODES = {"on", "enabled", "true", "off", "disabled", "false", "accept", "not_supported"}
-COMPRESSION_MODES |= {*S2_LEVELS, *(f"s2_{level}" for level in S2_LEVELS), "s2_uncompressed"}
 LINK_SCHEMES = ("nats", "nats-leaf", "leaf", "tls")
 LINK_SCHEMES_MISSING = ("ws", "wss")
 STRINGS_CALLED = {  # how nats-server calls them when they are no strings
@@ -244,39 +242,43 @@ def version(reading: Reading, key: str, value: Value, _option: Declared) -> str:
     return text
 
 
-def compression(reading: Reading, key: str, value: Value, option: Declared) -> str:
-    """The mode's name; ``on`` and ``off`` for a bool. RTT thresholds are checked and not kept."""
+def compression(reading: Reading, key: str, value: Value, option: Declared) -> Compression:
+    """A mode, a bool, or a block of mode and thresholds."""
     if isinstance(value.data, bool):
-        return "on" if value.data else "off"
+        return DEFAULT if value.data else Compression(OFF, ())
     if isinstance(value.data, str):
-        return _compression_mode(value, string(reading, key, value))
+        return _compression(value, string(reading, key, value), ())
     if not isinstance(value.data, dict):
         raise wrong_type(key, value, option.kind.value)
-    mode = ""
+    mode, thresholds_ns = AUTO, tuple[int, ...]()
     for name, item in value.data.items():
         if name.lower() == "mode":
-            mode = _compression_mode(item, string(reading, name, item))
+            mode = string(reading, name, item)
+            _compression(item, mode, ())
         elif name.lower() in ("rtt_thresholds", "thresholds", "rtts", "rtt"):
-            _check_thresholds(reading, name, item)
+            thresholds_ns = _thresholds(reading, name, item)
         elif not item.used:
             raise item.error(f'unknown field "{name}"')
-    return mode
+    return _compression(value, mode, thresholds_ns)
 
 
-def _compression_mode(value: Value, mode: str) -> str:
-    if mode and mode.lower().replace(" ", "_") not in COMPRESSION_MODES:
-        raise value.error(f'unsupported compression mode "{mode}"')
-    return mode.lower()
+def _compression(value: Value, mode: str, thresholds_ns: tuple[int, ...]) -> Compression:
+    try:
+        return normal(mode, thresholds_ns)
+    except ValueError as error:
+        raise value.error(str(error)) from None
 
 
-def _check_thresholds(reading: Reading, key: str, value: Value) -> None:
+def _thresholds(reading: Reading, key: str, value: Value) -> tuple[int, ...]:
     if not isinstance(value.data, list):
         raise wrong_type(key, value, "array of durations")
+    found = []
     for item in value.data:
         try:
-            parse_duration(string(reading, key, item))
+            found.append(parse_duration(string(reading, key, item)))
         except ValueError as error:
             raise item.error(str(error)) from None
+    return tuple(found)
 
 
 def urls(reading: Reading, key: str, value: Value, _option: Declared) -> tuple[str, ...]:

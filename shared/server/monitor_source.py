@@ -12,7 +12,7 @@ from phloem.shared.clock import Clock
 from phloem.shared.kernel import KIND_LEAF, Account, Connection, Reason
 from phloem.shared.leaf.urls import parse_url
 from phloem.shared.server.clients import Client
-from phloem.shared.server.leaf_link import NO_COMPRESSION, Link
+from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.monitor.records import (
     AccountFacts,
     AccountRecord,
@@ -32,7 +32,7 @@ from phloem.shared.wire.info import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
     from phloem.shared.kernel.reactor import Totals
-    from phloem.shared.server.options import LeafNodes
+    from phloem.shared.server.options_leafnodes import LeafNodes
     from phloem.shared.server.server import Server
     from phloem.shared.server.tls import Secured
 
@@ -240,7 +240,7 @@ def _link(link: Link) -> ConnRecord:
         version=link.version,
         is_spoke=link.spoke,
         is_isolated=link.isolated,
-        compression=NO_COMPRESSION,
+        compression=link.compression,
         **_tls(link.secured),
     )
 

@@ -33,10 +33,13 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             choices="alarm event telemetry debug",
         ),
     ] = "telemetry"
-    rate: Annotated[Size, Opt("Bytes a second at most; 0: as the link can.", example='"20KB"')] = 0
+    rate: Annotated[Size, Opt("Bytes a second at most; 0: as the link can.", example="20KB")] = 0
     hours: Annotated[
         tuple[str, ...],
-        Opt("Times of the day, of the system's time zone, at which it is sent.", example='["22:00-06:00"]'),
+        Opt(
+            "Times of the day at which it is sent; local, or as phloem.link.hours_utc says.",
+            example='["22:00-06:00"]',
+        ),
     ] = ()
     linger_ns: Annotated[
         Duration, Opt("How long a message may wait for others, to share a packet.", example='"2s"')
@@ -46,8 +49,8 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Opt(
             "Bytes that stay here after the hub has confirmed them; 0: none do; -1: the stream's own limits decide. "
             "By default 0 for a stream that is made for it, else -1.",
-            example='"64MB"',
+            example="64MB",
         ),
     ] = -2
     max_bytes: Annotated[Size, Opt("Bound of a stream that is made for it; -1: none of its own.")] = -1
-    max_age_ns: Annotated[Duration, Opt("The same for the age; 0: none.", example='"30d"')] = 0
+    max_age_ns: Annotated[Duration, Opt("The same for the age; 0: none.", example='"720h"')] = 0

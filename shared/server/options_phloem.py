@@ -40,6 +40,32 @@ class Serial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     )
 
 
+class Twin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a device shares with its hub. phloem's own."""
+
+    device: Annotated[
+        str, Opt("Name of the device at the hub; server_name without it.", example='"greenhouse-1"')
+    ] = ""
+    account: Annotated[str, Opt("Account of the device's buckets, and of its link.", example='"A"')] = ""
+    hub_domain: Annotated[str, Opt("JetStream domain of the hub.")] = "hub"
+    config_keys: Annotated[
+        tuple[str, ...],
+        Opt(
+            "Top-level options that the hub may set. What is not taken over on reload is refused in any case.",
+            example='["serial", "debug", "trace", "leafnodes"]',
+        ),
+    ] = ("serial", "debug", "trace", "logtime", "logtime_utc", "max_connections")
+    config_credentials: Annotated[
+        bool, Opt("Whether there may be passwords, keys and paths of credentials among them.")
+    ] = False
+    config_trial_ns: Annotated[
+        Duration, Opt("A new configuration is taken back unless the hub was reached within this.")
+    ] = limits.TWIN_TRIAL_NS
+    heartbeat_ns: Annotated[
+        Duration, Opt("How often the hub says that it is still there, while nothing changes.")
+    ] = limits.TWIN_HEARTBEAT_NS
+
+
 class PhloemOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What nats-server does not have."""
 

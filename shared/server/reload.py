@@ -161,6 +161,7 @@ def _apply(server: "Server", old: Options, changed: set[str]) -> None:
         server.clients.push_info()
     if "max_connections" in changed and new.max_connections > 0:
         _shrink(server, new.max_connections)
+    server.reloaded(old)
     server.schedule()
 
 

@@ -13,8 +13,9 @@ from phloem.shared import limits
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.declare import declared
 from phloem.shared.server.durations import format_duration
-from phloem.shared.server.options import LeafNodes, Options
+from phloem.shared.server.options import Options
 from phloem.shared.server.options_jetstream import JetStream
+from phloem.shared.server.options_leafnodes import LeafNodes
 
 NAMES = {  # where nats-server's word is not ours in its spelling
     "http_port": "HTTPPort",

@@ -22,7 +22,6 @@ from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
 from phloem.shared.clock import Clock, SystemClock
 from phloem.shared.errors import ConfigError
 from phloem.shared.kernel import BUILD, KIND_LEAF, Account, Connection, Kernel, Reason
-from phloem.shared.net.listener import Listener
 from phloem.shared.security.nkeys import KEY_BYTES, KeyPair, Prefix, encode
 from phloem.shared.server.accounts import Accounts
 from phloem.shared.server.alarms import Alarms
@@ -32,6 +31,7 @@ from phloem.shared.server.greeting import client_info
 from phloem.shared.server.lame_duck import LameDuck
 from phloem.shared.server.leaf_link import Link
 from phloem.shared.server.leafnodes import LeafLinks
+from phloem.shared.server.listeners import Listeners
 from phloem.shared.server.load import as_options
 from phloem.shared.server.login import Login, authenticator
 from phloem.shared.server.members import Members
@@ -39,7 +39,7 @@ from phloem.shared.server.monitor_source import ServerSource
 from phloem.shared.server.options import Options
 from phloem.shared.server.system.no_events import NoEvents
 from phloem.shared.server.system.system import System
-from phloem.shared.server.tls import FIRST_ONLY, TlsState
+from phloem.shared.server.tls import TlsState
 from phloem.shared.server.uplink import Uplink
 from phloem.shared.server.validation import validate
 from phloem.shared.wire.info import Info
@@ -71,6 +71,7 @@ class Server:
     sparing: ClassVar[bool] = False  # memory that is free goes back to the system soon
     linger_ns = 0  # a process of its own sets it: nobody else waits for this loop
     serves_serial_ports: ClassVar[bool] = False
+    keeps_twin: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -104,9 +105,7 @@ class Server:
         self.login = Login(self)
         self.members = Members(self)
         self.ldm: LameDuck | None = None
-        self._listener: Listener | None = None
-        self._unix: Listener | None = None
-        self._leaf_listener: Listener | None = None
+        self._listeners = Listeners()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.alarms = Alarms()
         self._cid = 0
@@ -125,6 +124,8 @@ class Server:
         validate(self.options)
         if self.options.serial and not self.serves_serial_ports:
             raise ConfigError('serial devices are served by "phloem edge" and "phloem bridge" only')
+        if self.options.twin is not None and not self.keeps_twin:
+            raise ConfigError('a twin is kept by "phloem edge" only')
         for notice in self.options.notices:
             log.info("%s", notice)
         self._loop = asyncio.get_running_loop()
@@ -161,24 +162,7 @@ class Server:
             log.info("Starting %s monitor on %s:%d", scheme, o.http_host or o.host, self.monitor.port)
         if self._stopped.is_set():  # stopped while it was starting
             return
-        if o.leafnodes.port:
-            self._leaf_listener = Listener(self.leafs.accept)
-            self._leaf_listener.listen_tcp(o.leafnodes.host, o.leafnodes.port)
-            log.info("Listening for leafnode connections on %s:%d", o.leafnodes.host, self.leaf_port)
-        if o.phloem.unix_socket:
-            self._unix = Listener(self.clients.accept)
-            self._unix.listen_unix(o.phloem.unix_socket, o.phloem.unix_socket_mode)
-            log.info("Listening for client connections on %s", o.phloem.unix_socket)
-        self._listener = Listener(self.clients.accept)
-        self._listener.listen_tcp(o.host, o.port)
-        log.info("Listening for client connections on %s:%d", o.host, self.port)
-        if self.tls.clients is not None:
-            first = self.tls.clients.first_only
-            log.info(
-                "TLS %s for client connections", "available" if o.allow_non_tls and not first else "required"
-            )
-            if first:
-                log.warning("%s", FIRST_ONLY)
+        self._listeners.open(self)
         self.leafs.start()
         self.ready = True
         log.info("Server is ready")
@@ -202,9 +186,7 @@ class Server:
             self.system, self.events = None, NoEvents()
         if self.ldm is not None:
             self.ldm.cancel()
-        self.stop_accepting()
-        if self._leaf_listener is not None:
-            self._leaf_listener.close()
+        self._listeners.close()
         await self.leafs.stop()
         await self.login.stop()
         if self.monitor is not None:
@@ -226,10 +208,7 @@ class Server:
 
     def stop_accepting(self) -> None:
         """No new clients; those connected stay."""
-        for listener in (self._listener, self._unix):
-            if listener is not None:
-                listener.close()
-        self._listener = self._unix = None
+        self._listeners.close_to_clients()
 
     def lame_duck(self) -> None:
         """Begin lame duck mode: stop accepting, tell clients, close them one by one, stop."""
@@ -278,12 +257,12 @@ class Server:
     @property
     def port(self) -> int:
         """The port for clients that was really bound; 0 when nobody listens."""
-        return self._listener.port if self._listener else 0
+        return self._listeners.port
 
     @property
     def leaf_port(self) -> int:
         """The port for leafnodes; 0 without a listener."""
-        return self._leaf_listener.port if self._leaf_listener else 0
+        return self._listeners.leaf_port
 
     @property
     def client_url(self) -> str:
@@ -354,6 +333,9 @@ class Server:
         self.clients.recheck()
         self.leafs.recheck()
         self.members.shrink()
+
+    def reloaded(self, old: Options) -> None:
+        """Reload: all of the server's own is done; what a product has beside it follows."""
 
     def use_jetstream(self) -> None:
         """Keep streams as the options say, or no more. Raises ConfigError; then all is as it was."""

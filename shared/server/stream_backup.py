@@ -47,6 +47,7 @@ class JetStreamApi:
 
     def __init__(self, client: Client, domain: str = "") -> None:
         self.client = client
+        self.domain = domain
         self._prefix = f"$JS.{domain}.API" if domain else "$JS.API"
 
     async def ask(self, what: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

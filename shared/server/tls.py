@@ -21,6 +21,7 @@ import msgspec
 from phloem.shared import limits
 from phloem.shared.accounts.auth import LEAFNODE, STANDARD, Credentials
 from phloem.shared.kernel import Connection, Reason
+from phloem.shared.leaf.compression import DEFAULT
 from phloem.shared.net.tls import Peer, Session, Turns, accept, dial, first_byte
 from phloem.shared.net.tls_context import client_context, server_context
 from phloem.shared.net.tls_words import NOT_PINNED, HandshakeFailed
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
     from OpenSSL.SSL import Context
 
-    from phloem.shared.server.options import Options, Remote
+    from phloem.shared.server.options import Options
+    from phloem.shared.server.options_leafnodes import Remote
     from phloem.shared.server.server import Server
 
 RECORD_HANDSHAKE = 0x16
@@ -339,8 +341,10 @@ class TlsState:
 
 
 def place(remote: "Remote") -> "Remote":
-    """What makes a remote another one: everything but what its files have in them. A link stays when certificates
-    change, and is made with the new ones the next time."""
+    """What makes a remote another one: everything but what its files have in them, and compression. A link stays when
+    certificates change, and is made with the new ones the next time."""
+    if remote.compression != DEFAULT:
+        remote = msgspec.structs.replace(remote, compression=DEFAULT)
     if remote.tls is None:
         return remote
     same = msgspec.structs.replace(remote.tls, digest="", not_after_s=0)

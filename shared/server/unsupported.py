@@ -13,9 +13,10 @@ import msgspec
 import phloem
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.conf.parser import Data, Value
-from phloem.shared.server.options import LeafNodes, Options, Remote
+from phloem.shared.server.options import Options
 from phloem.shared.server.options_auth import Account
 from phloem.shared.server.options_jetstream import AccountJetStream, JetStream, JetStreamLimits
+from phloem.shared.server.options_leafnodes import LeafNodes, Remote
 
 # The shape of a block: keys ("*" for any) to what is inside them; None is anything.
 # A value that is no map, or in an array no map, is not looked into.

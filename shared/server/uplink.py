@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from phloem.shared.server.leaf_link import Link
     from phloem.shared.server.leaf_remotes import Remotes
     from phloem.shared.server.link_meter import LinkMeter
-    from phloem.shared.server.options import Remote
+    from phloem.shared.server.options_leafnodes import Remote
     from phloem.shared.server.server import Server
 
 log = logging.getLogger("phloem.leaf")

@@ -1,7 +1,7 @@
 """What the ends of a leaf link say about themselves: the hub's INFO and the leaf's CONNECT (wire 2.2, 2.3).
 
 Field order is nats-server's. What has its default is left out when encoding, except where the peer insists:
-``leafnode_urls`` is an array even when empty, because its absence means "not a leafnode port".
+``leafnode_urls`` is an array even when empty: leafs older than 2.15 take its absence for another port.
 """
 
 from typing import Annotated

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 import pytest
 from tests.support.brokers import Brokers
 from tests.support.certificates import Certificates
+from tests.support.forking import nursery
 from tests.support.jetstream import JsClient, JsWorld, js_world
 
 IMPLEMENTATIONS = ("nats-server", "phloem")
@@ -34,6 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", params=IMPLEMENTATIONS)
 def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
     """All servers of one implementation: ``broker.shared(config)``, ``broker.own(config)``."""
+    if request.param == "phloem":
+        nursery().wait_ready()  # some seconds, which are nobody's in particular
     brokers = Brokers(request.param, tmp_path_factory.mktemp(request.param))
     yield brokers
     brokers.stop()

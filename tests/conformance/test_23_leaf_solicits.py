@@ -73,6 +73,7 @@ async def test_the_leaf_waits_for_info(broker: Brokers, hub: FakeHub) -> None:
         '{"client_id":1}',
         '{"leafnode_urls":[]}',
         '{"client_id":0,"leafnode_urls":[]}',
+        '{"leafnode_urls":[],"info_on_connect":true}',
         '{"client_id":1,"leafnode_urls":null}',
         '{"client_id":"1","leafnode_urls":[]}',
         '{"client_id":1,"leafnode_urls":[],"max_payload":"big"}',
@@ -86,6 +87,16 @@ async def test_info_of_something_else(broker: Brokers, hub: FakeHub, info: str) 
     link.send(f"INFO {info}\r\n")
     await link.expect_close()
     await hub.dialled()
+
+
+@pytest.mark.parametrize("urls", ["", ',"leafnode_urls":null'])
+async def test_hub_that_advertises_nothing(broker: Brokers, hub: FakeHub, urls: str) -> None:
+    hub.leaf_server(broker)
+    link = await hub.dialled()
+    link.send(f'INFO {{"client_id":1,"info_on_connect":true{urls}}}\r\n')
+    await link.expect_connect()
+    link.send('INFO {"connect_info":true,"remote_account":"$G"}\r\n')
+    await link.sync()
 
 
 async def test_interest_follows_connect_at_once(broker: Brokers, hub: FakeHub) -> None:

@@ -26,6 +26,7 @@ TARGETS = {
     "leaf": "the same for leaf links",
     "trie": "subscriptions and matches beside a naive matcher",
     "mix": "bytes, and everything that the server does to connections at the same time",
+    "packed": "links that speak S2, against the same in plain",
     "s2": "S2 and Snappy streams beside a decoder in Python",
     "archive": "snapshots in both formats, read and restored",
     "journal": "a store's journal with damage, and batches no store has written, with good checksums",
@@ -36,7 +37,7 @@ TARGETS = {
     "login": "CONNECT with JWTs, nkeys and signatures, nearly right: let in or turned away, logged once, nothing kept",
 }
 GROUPS = {
-    "kernel": ("client", "leaf", "trie", "mix"),
+    "kernel": ("client", "leaf", "trie", "mix", "packed"),
     "wire": ("s2", "archive"),
     "store": ("journal", "pages", "values"),
     "engine": ("jetstream",),

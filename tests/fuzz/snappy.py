@@ -113,6 +113,13 @@ def element(r: Random, made: int) -> bytes:
     return bytes([r.randrange(8) << 2 | 1, 0]) + r.randbytes(r.randrange(4))
 
 
+def sealed(kind: int, content: bytes, plain: bytes) -> bytes:
+    """A chunk with a good checksum."""
+    return (
+        bytes([kind]) + (len(content) + 4).to_bytes(3, "little") + crc(plain).to_bytes(4, "little") + content
+    )
+
+
 def chunk(r: Random) -> bytes:
     """A chunk, often with a good checksum."""
     dice = r.random()

@@ -9,7 +9,7 @@ from random import Random
 from typing import NamedTuple
 
 from phloem.shared.kernel.sublist import Trie
-from tests.fuzz import archives, asking, folder, logins, making, sealed, served, snappy, stored
+from tests.fuzz import archives, asking, folder, logins, making, packed, sealed, served, snappy, stored
 from tests.fuzz.frames import Nonsense
 from tests.fuzz.scenario import ATTACH_LEAF, ATTACH_PAIR, Scenario
 from tests.fuzz.steps import Step, Steps, corpus
@@ -200,6 +200,7 @@ TARGETS = {
         Target("leaf", _kept("leaf", _leaf_streams), _run_streams),
         Target("trie", _kept("trie", _trie), _run_trie),
         Target("mix", _kept("mix", _mix, only_input=False), _run),
+        Target("packed", _varied("packed", packed.make), packed.run),
         Target("s2", _varied("s2", snappy.make), snappy.run),
         Target("archive", _varied("archive", archives.make), archives.run),
         Target("journal", _varied("journal", stored.journal), folder.run, SLACK),

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from nats.aio.client import Client
 
 from phloem.hub.fleet.device_commands import devices, enroll, push, revoke
+from phloem.hub.fleet.fleet_command import fleet
 from phloem.hub.fleet.init_command import init
 from phloem.shared.security.creds import credentials_in
 from phloem.shared.security.tokens import encode_base64url
@@ -43,7 +44,14 @@ class Done(NamedTuple):
 
 
 # a process for each takes half a second; what is left to ``python -m phloem`` is which of them it calls
-IN_PROCESS = {"init": init, "enroll": enroll, "revoke": revoke, "push": push, "devices": devices}
+IN_PROCESS = {
+    "fleet": fleet,
+    "init": init,
+    "enroll": enroll,
+    "revoke": revoke,
+    "push": push,
+    "devices": devices,
+}
 
 
 async def phloem(*words: str | Path) -> Done:

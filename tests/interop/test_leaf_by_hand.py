@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from phloem.shared.errors import ConfigError
-from phloem.shared.server.options import Options, Remote
+from phloem.shared.server.options import Options
+from phloem.shared.server.options_leafnodes import Remote
 from phloem.shared.server.server import Server
 from tests.interop.links import World
 from tests.support.fake_hub import FIRST_INFO, FakeHub

@@ -9,14 +9,18 @@ from nats.aio.msg import Msg
 from tests.interop.links import TIMEOUT_S, Inbox, World, leaf_url, reachable
 
 
-async def pair(world: World) -> tuple[Client, Client]:
-    """A client of a real hub and a client of our leaf, with the link up."""
-    hub = await world.real()
+async def pair(world: World, listener: str = "") -> tuple[Client, Client]:
+    """A client of a real hub and a client of our leaf, with the link up; ``listener``: more of the hub's listener."""
+    hub = await world.real(f'leafnodes {{ listen: "127.0.0.1:-1"{listener} }}')
     edge = await world.ours(leafnodes={"remotes": [{"url": leaf_url(hub)}]})
     up, down = await world.client(hub), await world.client(edge)
     await reachable(down, up)
     await reachable(up, down)
     return up, down
+
+
+async def test_hub_that_advertises_nothing(world: World) -> None:
+    await pair(world, ", no_advertise: true")
 
 
 async def test_requests_both_ways(world: World) -> None:

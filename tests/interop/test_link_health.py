@@ -18,7 +18,7 @@ from phloem.shared.leaf.tcp import segments
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.net.network import NEW_ROUTE, Network, gets_better
 from phloem.shared.server.link_watch import second_socket
-from phloem.shared.server.options import Remote
+from phloem.shared.server.options_leafnodes import Remote
 from phloem.shared.server.server import Server
 from phloem.shared.server.uplink import Uplink
 from phloem.shared.testing.manual_clock import ManualClock

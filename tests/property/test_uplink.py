@@ -17,7 +17,8 @@ from phloem.shared.leaf.reconnect import Redial
 from phloem.shared.leaf.solicit import Hub
 from phloem.shared.net.dialer import TookTooLong
 from phloem.shared.server import uplink as under_test
-from phloem.shared.server.options import Options, Remote
+from phloem.shared.server.options import Options
+from phloem.shared.server.options_leafnodes import Remote
 from phloem.shared.server.uplink import Uplink
 
 TIMEOUT_S = 20

@@ -80,9 +80,17 @@ class Nursery:
             cwd=Path(__file__).parent.parent.parent,
         )
         theirs.close()
+        self._ready = False
+
+    def wait_ready(self) -> None:
+        """Return when everything is imported, which takes seconds; else the first one who starts a server waits."""
+        if not self._ready:
+            self._asks.recv(100)
+            self._ready = True
 
     def start(self, argv: list[str], env: Mapping[str, str], folder: Path) -> Forked:
         """``python -m phloem`` with these arguments."""
+        self.wait_ready()
         stderr, their_stderr = os.pipe()
         ended, their_ended = os.pipe()
         question = json.dumps({"argv": argv, "env": dict(env), "folder": str(folder)}).encode()
@@ -118,6 +126,7 @@ def _import_all() -> None:
 
 def main(asked: socket.socket) -> dict[str, Any] | None:
     """Answer until nobody asks any more; returns in each child, with what was asked."""
+    asked.send(b"ready")
     children: dict[int, int] = {}
     woken, wake = os.pipe()
     os.set_blocking(woken, False)

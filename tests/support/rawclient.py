@@ -14,6 +14,7 @@ from collections import Counter
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.s2 import S2Layer
 from tests.support.tls import Tls
 
 TIMEOUT_S = 10.0
@@ -32,6 +33,7 @@ class Incoming(asyncio.Protocol):
         self.news = asyncio.Event()
         self.transport: asyncio.Transport | None = None
         self.tls: Tls | None = None
+        self.s2: S2Layer | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -46,7 +48,7 @@ class Incoming(asyncio.Protocol):
                 answer = data = b""
             if self.transport is not None and not self.transport.is_closing():
                 self.transport.write(answer)
-        self.data += data
+        self.data += self.s2.received(data) if self.s2 is not None else data
         self.news.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -126,6 +128,7 @@ class RawClient:
     def send(self, data: bytes | str) -> None:
         """Send bytes as they are; a str is for protocol lines and goes out as UTF-8."""
         data = data.encode() if isinstance(data, str) else data
+        data = self._in.s2.sealed(data) if self._in.s2 is not None else data
         self._transport.write(self._in.tls.sealed(data) if self._in.tls is not None else data)
 
     async def send_bytewise(self, data: bytes) -> None:

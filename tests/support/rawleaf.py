@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from tests.support.rawclient import RawClient
+from tests.support.s2 import S2Layer
 
 INTEREST = re.compile(rb"LS\+ ([^\r]*)\r\n")
 
@@ -30,6 +31,16 @@ class RawLeaf(RawClient):
         self.send(f"CONNECT {connect}\r\n")
         await self.expect_info()
         await self.sync()
+
+    def speak_s2(self) -> S2Layer:
+        """From here on both ends do; what has come and was not read is the beginning of the peer's stream."""
+        self._in.s2 = layer = S2Layer()
+        self._in.data[:] = layer.received(bytes(self._in.data))
+        return layer
+
+    def send_bare(self, data: bytes) -> None:
+        """Bytes that no layer makes anything of."""
+        self._transport.write(data)
 
     async def expect_connect(self) -> dict[str, Any]:
         """As the accepting side: the next bytes are a CONNECT; its JSON."""

@@ -132,6 +132,11 @@ class ServerProcess:
         """Wait until the server has ended by itself; its exit code."""
         return self._process.wait(timeout_s)
 
+    def kill(self) -> None:
+        """As a power cut does it; return when it is gone."""
+        self._process.kill()
+        self._process.wait()
+
     def stop(self) -> None:
         """End the server: politely, then not. Returns when it is gone."""
         if self._process.poll() is None:

@@ -56,6 +56,15 @@ def parse_text(text: str, file: str = "") -> dict[str, Value]:
     return _Parser(text, file, includes=0).document()
 
 
+def parse_foreign(text: str, file: str = "") -> dict[str, Value]:
+    """The same for text of somebody who is not to read this machine's files or environment.
+
+    Raises:
+        ConfigError: It is not in the grammar, includes a file or names a variable that is not its own.
+    """
+    return _Foreign(text, file, includes=0).document()
+
+
 def from_plain(config: Mapping[str, Any]) -> dict[str, Value]:
     """The same for Python values: mappings, sequences, strings, numbers and bools, at no position.
 
@@ -377,3 +386,17 @@ class _Parser:
     def _variable_error(self, word: Word, text: str) -> NoReturn:
         line = self._scan.line(word.start)
         raise ConfigError(f"variable reference for '{word.text}' on line {line} {text}")
+
+
+class _Foreign(_Parser):
+    """Without anything from outside of the text."""
+
+    def _include(self, key: Word, entries: dict[str, Value]) -> bool:
+        if key.text.lower() == "include":
+            raise ConfigError("include is not allowed here")
+        return False
+
+    def _variable(self, word: Word) -> Data:
+        if any(word.text in scope for scope in self._scopes) or word.text.startswith(_BCRYPT):
+            return super()._variable(word)
+        self._variable_error(word, "can not be found")

@@ -12,9 +12,12 @@ from tests.unit.bridge.rig import WAIT_S, Bytes, ManualTimers, StandingClock, li
 
 from phloem.edge import app
 from phloem.edge.app import RESTART_NS, Edge
+from phloem.edge.profile import for_device
 from phloem.firmware_bridge.simulate import SimulatedSensor
 from phloem.hub.app import Hub
 from phloem.shared.errors import ConfigError
+from phloem.shared.server.load import as_options
+from phloem.shared.server.reload import use
 from phloem.shared.server.server import Server
 
 
@@ -122,3 +125,20 @@ async def test_serial_blocks_are_refused_where_nobody_serves_them(kind: type[Ser
 def test_a_block_that_cannot_work_is_refused_before_anything_starts() -> None:
     with pytest.raises(ConfigError, match='serial "s": command_subject'):
         Edge({"serial": {"s": {"device": "/dev/x", "subject": "a", "command_subject": ">"}}})
+
+
+async def test_other_ports_with_a_reload(sensor: SimulatedSensor) -> None:
+    """They are closed, and those of the new configuration opened."""
+    before = config(sensor.link)
+    after = {**before, "serial": {"s": {"device": str(sensor.link), "subject": "tele.other"}}}
+    async with Edge(before) as edge:
+        await opened(edge)
+        first = edge.bridge
+        use(edge, lambda: for_device(as_options(after)))
+        while edge.bridge is first:  # noqa: ASYNC110  (some turns, and nothing to wait on before it)
+            await asyncio.sleep(0)
+        await opened(edge)
+        async with listen(edge.client_url, "tele.other") as heard:
+            sensor.write(b"one\r\n")
+            assert (await heard.next()).payload == b"one"
+        use(edge, lambda: for_device(as_options({"listen": "127.0.0.1:-1"})))

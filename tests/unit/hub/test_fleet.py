@@ -118,7 +118,11 @@ def test_a_device_has_its_own_and_nothing_else(path: Path) -> None:
             rules = login(folder, enrolled(folder, "pump1"), kind=kind).rules
             assert rules is not None
             own = ["pump1", "pump1.>", "_INBOX_pump1.>"]
-            assert list(rules.publish.allow or ()) == [*own, "$JS.R.*", "$JSC.R.*"]
+            twin = [
+                "$JS.hub.API.CONSUMER.CREATE.KV_twin_desired.*.$KV.twin_desired.pump1.>",
+                "$JS.hub.API.$KV.twin_reported.pump1.>",
+            ]
+            assert list(rules.publish.allow or ()) == [*own, *twin, "$JS.R.*", "$JSC.R.*"]
             assert list(rules.subscribe.allow or ()) == [
                 *own,
                 "$JS.pump1.API.>",

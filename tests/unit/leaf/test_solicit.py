@@ -3,14 +3,34 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from phloem.shared.kernel import Reason
+from phloem.shared.leaf.compression import LEVELS, OFF, Compression, normal
 from phloem.shared.leaf.permits import ALL
-from phloem.shared.leaf.solicit import Close, Discovered, LinkUp, SendConnect, Solicitor, Step, Terms, on_err
+from phloem.shared.leaf.solicit import (
+    Close,
+    Compress,
+    Discovered,
+    LinkUp,
+    SendConnect,
+    Solicitor,
+    Step,
+    Terms,
+    on_err,
+)
 from phloem.shared.leaf.urls import parse_url
 
-TERMS = Terms(server_id="NE", name="EDGE", cluster="EDGE", version="2.15.1", account="$G", headers=True)
+TERMS = Terms(
+    server_id="NE",
+    name="EDGE",
+    cluster="EDGE",
+    version="2.15.1",
+    account="$G",
+    headers=True,
+    compression=Compression(OFF, ()),
+)
 FIRST = {
     "server_id": "NA",
     "server_name": "HUB",
@@ -63,6 +83,7 @@ def test_the_captured_handshake() -> None:
         "name": "EDGE",
         "cluster": "EDGE",
         "headers": True,
+        "compress_mode": "off",
         "remote_account": "$G",
         "protocol": 1,
     }
@@ -139,7 +160,7 @@ def test_the_hubs_cluster_is_the_origin() -> None:
     ("changes", "reason", "on_the_wire"),
     [
         ({"client_id": 0}, Reason.WRONG_PORT, False),
-        ({"leafnode_urls": None}, Reason.WRONG_PORT, False),
+        ({"leafnode_urls": None, "info_on_connect": False}, Reason.WRONG_PORT, False),
         ({"cluster": "a b"}, Reason.PROTOCOL_VIOLATION, True),
         ({"port": "4222"}, Reason.PARSE_ERROR, False),
     ],
@@ -199,3 +220,55 @@ def test_a_later_info_with_the_same_terms_changes_nothing() -> None:
 )
 def test_what_errors_mean(text: str, delay_s: int, ends: bool) -> None:
     assert on_err(text) == (delay_s * 1_000_000_000, ends)
+
+
+SECOND = {**FIRST, "compression": "s2_fast"}
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "told", "level"),
+    [
+        ("s2_auto", "s2_auto", "s2_auto", 2),
+        ("s2_auto", "accept", "s2_auto", 2),
+        ("s2_fast", "s2_best", "s2_fast", 1),
+        ("accept", "s2_auto", "s2_fast", 1),
+        ("accept", "s2_uncompressed", "s2_uncompressed", 0),
+        ("s2_best", "s2_fast", "s2_best", 3),
+    ],
+)
+def test_compression_that_is_agreed_on(own: str, theirs: str, told: str, level: int) -> None:
+    """At 60 ms, s2_auto is better."""
+    machine = Solicitor(
+        msgspec.structs.replace(TERMS, compression=normal(own)),
+        parse_url("nats-leaf://h"),
+        rtt_ns=lambda: 60_000_000,
+    )
+    (step,) = says(machine, FIRST, compression=theirs)
+    assert isinstance(step, Compress)
+    assert json.loads(step.data.removeprefix(b"INFO ")) == {"client_id": 5, "compression": told}
+    assert step.agreed.level == level
+    steps = says(machine, SECOND)
+    assert connect_of(steps)["compress_mode"] == LEVELS[level]
+    assert not machine.up
+    up_of(says(machine, CONNECTED))
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "mode"),
+    [
+        ("off", "s2_auto", "off"),
+        ("off", "", "not supported"),
+        ("not_supported", "s2_auto", "not supported"),
+        ("s2_auto", "", "not supported"),
+        ("s2_auto", "off", "off"),
+        ("accept", "accept", "off"),
+    ],
+)
+def test_compression_that_is_not(own: str, theirs: str, mode: str) -> None:
+    machine = solicitor(compression=normal(own))
+    assert connect_of(says(machine, FIRST, compression=theirs))["compress_mode"] == mode
+
+
+def test_a_mode_that_nobody_knows() -> None:
+    (step,) = says(solicitor(compression=normal("accept")), FIRST, compression="lz4")
+    assert step == Close(Reason.PROTOCOL_VIOLATION, 'unsupported route compression mode "lz4"', wire=True)

@@ -15,13 +15,7 @@ from phloem.shared.server.load import (
     load_mapping,
     merge,
 )
-from phloem.shared.server.options import (
-    LeafAuthorization,
-    LeafNodes,
-    LeafUser,
-    Options,
-    Remote,
-)
+from phloem.shared.server.options import Options
 from phloem.shared.server.options_auth import (
     Account,
     Authorization,
@@ -31,6 +25,7 @@ from phloem.shared.server.options_auth import (
     User,
 )
 from phloem.shared.server.options_jetstream import JetStream
+from phloem.shared.server.options_leafnodes import LeafAuthorization, LeafNodes, LeafUser, Remote
 from phloem.shared.server.options_phloem import PhloemOptions, Serial
 from phloem.shared.server.validation import start_warnings, validate
 

@@ -125,6 +125,14 @@ def test_chunks_that_are_passed_over() -> None:
     assert decoded(*(stream[i : i + 7] for i in range(0, len(stream), 7))) == b"a"
 
 
+def test_heads_that_come_alone() -> None:
+    """What was set aside for a chunk is not what the next one is kept in."""
+    body = bytes(range(256)) * 4
+    stream = S2 + chunk(1, body, body)
+    assert decoded(stream[:4], stream[4:20], stream[20:500], stream[500:]) == body
+    assert decoded(stream[:14], stream[14:] + stream[:14], stream[14:700], stream[700:]) == body * 2
+
+
 def test_a_stream_that_ends_in_a_chunk() -> None:
     decoder = Decoder()
     decoder.feed((S2 + chunk(1, b"abc", b"abc"))[:-1])
