@@ -26,22 +26,11 @@ EACH = 40  # messages of an hour; some five generations of the journal a day
 PAYLOAD = b'{"ts":1780000000000,"id":"boiler","t":21.500,"h":45.00,"p":1013.00,"bat":3.300,"q":"good"}'
 
 
+MALLINFO = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+
+
 class _Mallinfo(ctypes.Structure):
-    _fields_ = tuple(
-        (name, ctypes.c_size_t)
-        for name in [
-            "arena",
-            "ordblks",
-            "smblks",
-            "hblks",
-            "hblkhd",
-            "usmblks",
-            "fsmblks",
-            "uordblks",
-            "fordblks",
-            "keepcost",
-        ]
-    )
+    _fields_ = tuple((name, ctypes.c_size_t) for name in MALLINFO.split())
 
 
 class Used(NamedTuple):
