@@ -5,7 +5,7 @@ KERNEL := $(wildcard shared/*/*.pyx shared/*/*.pxd shared/*/*.pxi)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test check unit test-long fuzz soak links test-durability bench bench-link wheel clean
+.PHONY: help dev demo test check unit test-long fuzz soak links test-durability chaos bench bench-link wheel clean
 
 help:                 ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -23,7 +23,7 @@ help:                 ## this list
 
 dev: .venv/.installed ## set up .venv with everything, compile the kernel
 
-demo: dev             ## hub, edge and a simulated sensor, live; ARGS="--for 10s"
+demo: dev             ## an edge, a hub, a link that is cut in between, and nothing is lost; ARGS="--for 1m"
 	@$(BIN)/phloem demo $(ARGS)
 
 test: check unit      ## what a change has to pass: style, types, layers, all fast tests
@@ -51,6 +51,9 @@ links: dev            ## JetStream over leaf links in every pairing with nats-se
 
 test-durability: dev  ## thousands of power cuts, and kills under load; ARGS="--cuts 20000 --kills 1000"
 	@$(BIN)/python -m tests.durability $(ARGS)
+
+chaos: dev            ## edges and hubs to which everything happens, simulated and real; ARGS="--seed 7 --stories 20"
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: dev            ## the table of ratios beside nats-server
 	$(BIN)/python -m tests.bench $(ARGS)

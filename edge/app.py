@@ -29,6 +29,7 @@ from phloem.shared.server.server import Server
 
 if TYPE_CHECKING:
     from phloem.edge.forward.forwarder import Forwarder
+    from phloem.edge.forward.publisher import Publisher
 
 log = logging.getLogger("phloem.edge")
 
@@ -48,6 +49,7 @@ class Edge(Server):
     generation_bytes: ClassVar[int] = limits.GENERATION_BYTES_EDGE
     sparing: ClassVar[bool] = True
     serves_serial_ports: ClassVar[bool] = True
+    forwards: ClassVar[bool] = True
     keeps_twin: ClassVar[bool] = True
 
     def __init__(
@@ -63,6 +65,7 @@ class Edge(Server):
         super().__init__(for_device(options), clock=clock, seed=seed)
         self.bridge: Bridge | None = None
         self.forwarders: list[Forwarder] = []
+        self.publishers: list[Publisher] = []
         self._settings = port_settings(self.options)
         self._call_later = call_later
         self._ports: asyncio.Task[None] | None = None
@@ -86,7 +89,7 @@ class Edge(Server):
         if self.options.forward:
             from phloem.edge.forward.start import start  # noqa: PLC0415  (only who forwards pays for it)
 
-            self.forwarders = start(self)
+            self.forwarders, self.publishers = start(self)
 
     async def stop(self) -> None:
         """Close twin and ports, then the server: what was read by then is still delivered."""
@@ -96,7 +99,9 @@ class Edge(Server):
                 await asyncio.wait({task})
         for forwarder in self.forwarders:
             forwarder.stop()
-        self.forwarders = []
+        for publisher in self.publishers:
+            publisher.stop()
+        self.forwarders, self.publishers = [], []
         await super().stop()
 
     def reloaded(self, old: Options) -> None:

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from phloem.edge.forward.settings import fenced
 from phloem.edge.twin.prepare import with_twin
 from phloem.shared import limits
 from phloem.shared.server.options import Options
@@ -35,7 +36,7 @@ def for_device(options: Options) -> Options:
     Raises:
         ConfigError: A twin cannot be kept.
     """
-    return with_twin(_small(options))
+    return fenced(with_twin(_small(options)))
 
 
 def _small(options: Options) -> Options:

@@ -25,6 +25,13 @@ EXAMPLE = """\
       remotes: [ { urls: ["nats-leaf://edge:secret@hub.example.com:7422"] } ]
     }
 
+    jetstream { store_dir: "/var/lib/phloem", domain: greenhouse-1 }
+
+    forward {                           # kept on this disk until it is on the hub's, once
+      alarms   { subjects: ["greenhouse-1.alarm.>"], class: alarm }    # go before what waits
+      readings { subjects: ["greenhouse-1.climate"], max_bytes: 1GB }  # the hub's FLEET_readings
+    }
+
     serial {
       climate {                         # any name; it is in the Phloem-Port header of each message
         device: "/dev/serial/by-id/usb-Arduino_Uno-if00"
@@ -42,9 +49,10 @@ Example configuration, edge.conf:
     phloem edge -c edge.conf -t                 # is the file right?
     phloem edge -c edge.conf                    # run; devices may come and go at any time
     nats -s hub.example.com sub 'greenhouse-1.>'                      # the readings, at the hub
+    nats -s hub.example.com sub --stream FLEET_readings --all 'fleet.>'  # with those of a cut link
     nats -s hub.example.com pub greenhouse-1.climate.set $'led on\\n'  # a command, from the hub
 
-    No device at hand? phloem demo shows all of this on one machine.
+    No device at hand? phloem demo shows it on one machine, with a link that is cut.
 
 Defaults that differ from phloem server, and why:
 {describe([*DEFAULTS, PAUSES, STORE])}"""

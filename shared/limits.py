@@ -186,3 +186,19 @@ FORWARD_FORMER = 16  # stores that a stream had before, at the hub
 FORWARD_CLOCKS = 128  # entries about one stream's clocks
 FORWARD_LOST = 256  # ranges of messages that a device lost before it sent them; older ones are summed up
 FLEET_DEVICES = 100_000  # that one hub remembers at a time
+FLEET_STREAMS = 256  # that devices may have made in an account; more are made by whoever administers it
+FLEET_FIGURES = 32  # of a device's link, and of its health
+FLEET_TEXT = 100  # characters of a name or text among them
+FLEET_FORGET_NS = 600 * SECOND_NS  # a device that is away so long is read from the store again when it comes
+FLEET_RECHECK_NS = 5 * SECOND_NS  # whether a stream that was refused can be taken now
+LEDGER_EVENTS = 10  # of a device, in its document
+LEDGER_GAPS = 10  # of a stream, in its device's document; all that are kept are in the stream's record
+LEDGER_WRITES = 100  # documents a second, of one account: a thousand devices that are busy share them
+LEDGER_WATCHED_NS = SECOND_NS  # between two documents of a device while somebody watches
+LEDGER_CALM_NS = 15 * SECOND_NS  # and while nobody does, if it is figures alone that changed
+LEDGER_ABSENT_NS = 60 * SECOND_NS  # a device that is not back so long after the hub's start is offline
+LEDGER_STUCK_NS = 60 * SECOND_NS  # a backlog that does not move for so long is trouble
+LEDGER_RECENT_NS = 86_400 * SECOND_NS  # what was lost is trouble for a day
+LEDGER_CLONE_NS = (
+    3600 * SECOND_NS
+)  # two devices of one name are one again when they have not taken turns since

@@ -23,7 +23,7 @@ COMMANDS = {
     "fleet": (
         "phloem.hub.fleet.fleet_command",
         "fleet",
-        "Commands for devices, and what has become of them.",
+        "Devices of a hub, live: what is to come, what is missing; and commands for them.",
     ),
     "bridge": ("phloem.firmware_bridge.command", "bridge", "Connect serial devices to any NATS server."),
     "store": (

@@ -1,1 +1,1 @@
-"""``phloem demo``: hub, edge and a simulated sensor as real processes and a real pseudo-terminal, live."""
+"""``phloem demo``: hub, edge, a cable between them that is cut, and a simulated sensor, live."""

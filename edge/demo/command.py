@@ -16,9 +16,7 @@ RATE_MAX = 5000.0  # the sensor is a Python program; beyond this it would be wha
 
 
 def _duration(_ctx: click.Context, _param: click.Parameter, text: str) -> int:
-    """``10s``, ``1m30s`` as nanoseconds; 0 for nothing."""
-    if not text:
-        return 0
+    """``10s``, ``1m30s`` as nanoseconds."""
     try:
         duration_ns = parse_duration(text)
     except ValueError:
@@ -32,27 +30,31 @@ def _duration(_ctx: click.Context, _param: click.Parameter, text: str) -> int:
 @click.option(
     "--for",
     "for_ns",
-    default="",
+    default="30s",
+    show_default=True,
     callback=_duration,
     metavar="TIME",
-    help="End after this time, such as 10s or 1m30s.",
+    help="How long readings are written; the cable is cut after a fifth of it, for two fifths.",
 )
 @click.option(
     "--rate",
     type=click.FloatRange(0, RATE_MAX, min_open=True),
-    default=20.0,
+    default=200.0,
     show_default=True,
     metavar="LINES",
     help="Lines that the sensor writes each second.",
 )
 @click.option("--plain", is_flag=True, help="A line each second instead of a picture, as without a terminal.")
 def demo(for_ns: int, rate: float, plain: bool) -> None:
-    """Show a reading's way from a sensor to the hub, on this machine.
+    """Show what a bad link does to readings: nothing.
 
-    Starts a hub, an edge linked to it, and a simulated sensor on a real pseudo-terminal that the edge serves as
-    a serial device. The edge keeps the readings in a stream on the disk of this machine until the end. Each line
-    that the sensor writes carries a number; at the end, which is Ctrl-C unless --for says so, they are counted.
-    The exit status is 0 only if every line arrived exactly once and is in the stream.
+    Starts a hub, an edge, a simulated sensor on a real pseudo-terminal that the edge serves as a serial device,
+    and a narrow cable between edge and hub, all on this machine. The edge forwards the readings to a stream of
+    the hub. After a while the cable is cut, and readings wait on the edge's disk; then it is mended, and they
+    follow, behind the alarms that were raised meanwhile.
+
+    Each line that the sensor writes carries a number. At the end, which is also Ctrl-C, the hub's stream is read
+    and they are counted: the exit status is 0 only if every line is in it exactly once and in order.
 
     \b
       phloem demo

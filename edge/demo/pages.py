@@ -15,8 +15,6 @@ class Leaf(msgspec.Struct):
     """One link, as far as the demo shows it."""
 
     rtt: str = ""
-    out_msgs: int = 0
-    out_bytes: int = 0
 
 
 class _Leafz(msgspec.Struct):

@@ -18,6 +18,7 @@ class Tally:
         self.lines = 0
         self.bytes = 0
         self.duplicated = 0
+        self.disordered = 0  # came behind a higher number
         self.garbled = 0
         self.latest = ""
         self.latencies_ns: deque[int] = deque(maxlen=LATENCIES_KEPT)
@@ -49,6 +50,7 @@ class Tally:
             self._highest = seq
         elif seq in self._missing:
             self._missing.discard(seq)
+            self.disordered += 1
         else:
             self.duplicated += 1
 

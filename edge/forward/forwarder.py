@@ -7,12 +7,15 @@ the sender has said it is due.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from phloem.edge.forward.log_stream import SAMPLES, LogStream
 from phloem.edge.forward.squeeze import SAMPLES_MIN, Dictionaries
+from phloem.edge.forward.status import Reporter
 from phloem.shared.forward.entries import Allowance, Entry
+from phloem.shared.forward.figures import plain
 from phloem.shared.forward.messages import (
     Ack,
     Again,
@@ -30,12 +33,13 @@ from phloem.shared.server.link_meter import CONTROL
 if TYPE_CHECKING:
     import asyncio
 
+    from phloem.shared.server.leaf_link import Link
     from phloem.shared.server.server import Server
 
 log = logging.getLogger("phloem.forward")
 
 LOOK_NS = SECOND_NS // 5  # how often it is looked whether there is a hub, while there is none
-DISK_NS = SECOND_NS // 50  # and whether the epochs are on the disk
+WATCH_NS = SECOND_NS  # and whether the link is still the same one, while an answer is waited for
 
 
 class Forwarder:
@@ -50,18 +54,23 @@ class Forwarder:
         *,
         boot: int,
         allowance: Allowance,
+        reopen: Callable[[Entry], LogStream | None],
     ) -> None:
+        """``reopen`` gives what is there now of an entry whose stream was deleted, or deleted and made again."""
         self._server = server
         self._js = server.jetstream
         assert self._js is not None
         self._account = server.account(account)
-        self.streams = streams
+        self._home = self._js.accounts[account]
+        self.streams = dict(streams)
         self.dictionaries = Dictionaries(self._js.store)
-        device = server.name
-        self.sender = Sender(
-            device, entries, streams, boot=boot, squeeze=self.dictionaries, allowance=allowance
-        )
-        self._up, self._down = up_subject(device), down_subject(device)
+        self._entries, self._boot, self._allowance, self._reopen = list(entries), boot, allowance, reopen
+        self.sender = self._sender()
+        self._up, self._down = up_subject(server.name), down_subject(server.name)
+        self._links: tuple[Link, ...] = ()  # that were up when the session began
+        self._token = b""  # said to itself when the epochs are on the disk; empty: not asked yet
+        self._begun = False  # they are
+        self.reporter = Reporter(server, self.streams, allowance, space=space)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._is_up = False
@@ -69,6 +78,18 @@ class Forwarder:
         self._sub = server.kernel.subscribe(self._account, self._down, None, self._heard)
         self._js.watchers.append(self._stored)
         self._wake(LOOK_NS)
+
+    def _sender(self) -> Sender:
+        """For the entries whose streams are there."""
+        there = [entry for entry in self._entries if entry.name in self.streams]
+        return Sender(
+            self._server.name,
+            there,
+            self.streams,
+            boot=self._boot,
+            squeeze=self.dictionaries,
+            allowance=self._allowance,
+        )
 
     def stop(self) -> None:
         """No more is sent; what was confirmed is written down."""
@@ -84,6 +105,7 @@ class Forwarder:
 
     def _stored(self) -> None:
         """After each tick: something may have become visible."""
+        self._renew()
         seen = tuple(stream.last_seq for stream in self.streams.values())
         if seen != self._seen:
             self._seen = seen
@@ -91,7 +113,34 @@ class Forwarder:
                 self.work()
                 self._server.kernel.settle()
 
+    def _renew(self) -> None:
+        """Streams that were deleted are left alone, and those that were made again are other stores."""
+        home = self._home
+        stale = [
+            entry
+            for entry in self._entries
+            if home.streams.get(entry.stream)
+            is not (self.streams[entry.name].stream if entry.name in self.streams else None)
+        ]
+        if not stale:
+            return
+        for entry in stale:
+            self.streams.pop(entry.name, None)
+            if (opened := self._reopen(entry)) is not None:
+                self.streams[entry.name] = opened
+            state = (
+                "is another one now" if opened is not None else "was deleted, and is not forwarded any more"
+            )
+            log.warning('forward "%s": stream "%s" %s', entry.name, entry.stream, state)
+        self.sender = self._sender()
+        self._is_up, self._begun, self._token = False, False, b""
+        self._wake(0)
+
     def _heard(self, _subject: bytes, _reply: bytes, _header: bytes, payload: bytes) -> None:
+        if payload == self._token:
+            self._begun = True
+            self.work()
+            return
         try:
             message = decode(payload)
         except Malformed as error:
@@ -109,6 +158,7 @@ class Forwarder:
 
     def work(self) -> None:
         """Whatever is due."""
+        self._renew()
         self._look()
         if self._is_up:
             self._do(
@@ -116,25 +166,43 @@ class Forwarder:
                     self._now(), self._server.clock.wall_ns(), self._second_of_day(), self._session()
                 )
             )
-        wake = [self.sender.due_ns] if self._is_up else [self._now() + LOOK_NS]
+            self._report()
+        wake = [self.sender.due_ns, self.reporter.next_ns] if self._is_up else [self._now() + LOOK_NS]
+        if self._is_up and not self.sender.is_idle:
+            wake.append(self._now() + WATCH_NS)
         wake += [stream.settle(self._now()) for stream in self.streams.values()]
         self._wake_at(min(filter(None, wake), default=0))
 
+    def _report(self) -> None:
+        """Tell the hub how things are, now and then."""
+        status = self.reporter.due(self.sender, self._now(), self._second_of_day())
+        if status is not None:
+            self._do(self.sender.tell(plain(status)))
+
     def _look(self) -> None:
-        """Whether there is a hub."""
-        assert self._js is not None
+        """Whether there is a hub. A link that went and came back in between is another one: what was on its way is
+        gone, and nobody said so."""
         heard = self._server.kernel.interested(self._account, self._up)
-        if self._is_up and not heard:
+        links = self._server.leafs.up
+        if self._is_up and not (heard and all(link in links for link in self._links)):
             self._is_up = False
             self.sender.link_down()
             log.info("the hub is away; messages are kept")
-        elif heard and not self._is_up:
-            if not self._js.store.settled:  # the epochs have to be on the disk first
-                self._wake(DISK_NS)
+        if heard and not self._is_up:
+            if not self._begun:  # the epochs have to be on the disk first
+                self._ask_the_disk()
                 return
-            self._is_up = True
+            self._is_up, self._links = True, tuple(links)
             self._learn()
             self._do(self.sender.link_up(self._session(), self._now(), self._server.clock.wall_ns()))
+
+    def _ask_the_disk(self) -> None:
+        """By a message to itself that comes when everything written so far is durable, however much is under way."""
+        assert self._js is not None
+        if not self._token:
+            self._token = b"=" + self._server.rng.randbytes(16)
+            self._js.engine.answer(self._account, self._down, b"", self._token, durable=True)
+            self._js.engine.wake()
 
     def _learn(self) -> None:
         """Train dictionaries that are not there and can be."""
@@ -187,3 +255,9 @@ class Forwarder:
             self._timer.cancel()
         self._timer_ns = ns
         self._timer = self._server.call_later(max(ns - self._now(), 0) / SECOND_NS, self._due)
+
+
+def space(folder: str) -> tuple[int, int]:
+    """Bytes that are free for this process, and all, where the folder is. Raises OSError."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize

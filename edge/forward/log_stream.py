@@ -11,10 +11,13 @@ import msgspec
 
 from phloem.shared.engine.parcel import Packer
 from phloem.shared.forward.entries import Entry
-from phloem.shared.forward.identity import with_opening
+from phloem.shared.forward.grouping import Taken
 from phloem.shared.forward.messages import Epoch
-from phloem.shared.forward.sender import Packed
-from phloem.shared.limits import FORWARD_LOST, SECOND_NS
+from phloem.shared.forward.source import Packed
+from phloem.shared.forward.standing import DAMAGED, Standing
+from phloem.shared.forward.wrap import Item
+from phloem.shared.limits import SECOND_NS
+from phloem.shared.store.log import Damaged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,23 +29,7 @@ SETTLE_NS = 10 * SECOND_NS  # what was confirmed is written down so often, if no
 SETTLE_BYTES = 1 << 20  # or when so much can
 SAMPLE_MESSAGES = 4  # of one sample for a dictionary
 SAMPLES = 400
-
-
-class Lost(msgspec.Struct, array_like=True):
-    """Messages that went before they were sent."""
-
-    first: int
-    last: int
-    count: int
-    reason: str
-
-
-class _Record(msgspec.Struct, array_like=True):
-    created_ns: int  # of the stream: another one of the same name is another store
-    store: int
-    epochs: list[Epoch]
-    confirmed: int = 0
-    lost: list[Lost] = []
+OVERHEAD = 130  # bytes that a message has on the wire beside its own, when it is published by itself
 
 
 class LogStream:
@@ -52,7 +39,6 @@ class LogStream:
         """``now``: the epoch that begins with this start, its first sequence not yet filled in."""
         self.entry = entry
         self.stream = stream
-        self.damaged: list[int] = []  # found while packing and not told yet
         self._keep = keep
         self._filters = tuple(subject.encode() for subject in entry.filters)
         self._packer = Packer(stream.log, self._filters)
@@ -61,17 +47,15 @@ class LogStream:
         self._written = self._record.confirmed
         self._settled_ns = 0
         self.written()
+        self._free()  # a crash may have come between the word that it may go and its going
 
-    def _opened(self, now: Epoch) -> _Record:
-        created = self.stream.record.created_ns
-        data = self.stream.system.store.get(self._key)
-        record = msgspec.msgpack.decode(data, type=_Record) if data else None
-        fresh = msgspec.structs.replace(now, first_seq=self.stream.log.last_seq + 1)
-        if record is None or record.created_ns != created:
-            first = msgspec.structs.replace(now, first_seq=1)
-            return _Record(created, self.stream.system.server.rng.getrandbits(63) | 1, [first])
-        record.epochs = list(with_opening(record.epochs, fresh, confirmed=record.confirmed))
-        return record
+    def _opened(self, now: Epoch) -> Standing:
+        system, log = self.stream.system, self.stream.log
+        data = system.store.get(self._key)
+        before = msgspec.msgpack.decode(data, type=Standing) if data else None
+        created, store = self.stream.record.created_ns, system.server.rng.getrandbits(63) | 1
+        seqs, streams = (max(log.first_seq, 1), log.last_seq), len(system.server.options.forward)
+        return Standing.opened(before, created, now, store, seqs, max(streams, 1))
 
     def written(self) -> None:
         """To the store, with the next batch."""
@@ -95,6 +79,11 @@ class LogStream:
         return self._record.confirmed
 
     @property
+    def began(self) -> int:
+        """The first sequence that there was to send."""
+        return self._record.began
+
+    @property
     def first_seq(self) -> int:
         """Of the oldest message."""
         return self.stream.log.first_seq
@@ -105,14 +94,57 @@ class LogStream:
         return self.stream.log.visible_seq
 
     def pack(self, start: int, end: int, size: int, live_ns: int) -> Packed | None:
-        """What is damaged is passed over and remembered as lost."""
+        """Up to before what is damaged, which is a loss from then on."""
         packed = self._packer.pack(start, end, size, live_ns)
+        if packed is not None and packed.damaged:
+            for seq in packed.damaged:
+                self.lose(seq, seq, 1, DAMAGED)
+            end = packed.damaged[0] - 1
+            packed = self._packer.pack(start, end, size, live_ns) if end >= start else None
         if packed is None:
             return None
-        for seq in packed.damaged:
-            self.lose(seq, seq, 1, "damaged on the device's disk")
-        self.damaged += packed.damaged
         return Packed(packed.columns, packed.next_seq, packed.messages, packed.newest_ts, packed.size)
+
+    def hole(self, seq: int) -> tuple[int, int] | None:
+        """What is known to be lost."""
+        found = self._record.hole(seq)
+        return (found.first, found.last) if found else None
+
+    def take(self, start: int, end: int, count: int, size: int, live_ns: int) -> Taken:
+        """As ``grouping.Stream`` has it."""
+        following, filters = self.stream.log.next, self._filters
+        items: list[Item] = []
+        early = False
+        while start <= end and len(items) < count and size > 0:
+            try:
+                found = following(filters, start, end)
+            except Damaged as damage:
+                if items:
+                    return Taken(items, damage.seq)
+                return self._unreadable(damage.seq, end)
+            if found is None:
+                return Taken(items, end + 1)
+            seq, ts, subject, header, payload = found
+            if not items:
+                early = ts < live_ns
+            elif (ts < live_ns) != early:
+                return Taken(items, seq)
+            items.append(found)
+            size -= len(subject) + len(header) + len(payload) + OVERHEAD
+            start = seq + 1
+        return Taken(items, start)
+
+    def _unreadable(self, seq: int, end: int) -> Taken:
+        damaged = 0
+        while seq <= end:
+            try:
+                self.stream.log.next(self._filters, seq, end)
+                break
+            except Damaged as damage:
+                self.lose(damage.seq, damage.seq, 1, DAMAGED)
+                damaged += 1
+                seq = damage.seq + 1
+        return Taken([], seq, damaged)
 
     def bytes_from(self, seq: int) -> int:
         """By the average of what there is."""
@@ -123,23 +155,13 @@ class LogStream:
 
     def lost(self, first: int, last: int) -> tuple[int, str]:
         """As far as it was written down; other removals are the stream's own."""
-        known = [one for one in self._record.lost if one.first <= last and one.last >= first]
-        if known:
-            return sum(one.count for one in known), "; ".join(sorted({one.reason for one in known}))
-        if last <= self._record.confirmed:
-            return last - first + 1, "confirmed by the hub before, and no longer on the device"
-        return last - first + 1, "removed on the device: limits of the stream, purged or deleted"
+        return self._record.lost_between(first, last, selection=bool(self._filters))
 
     # --- what is done with it ------------------------------------------------------------------------
 
     def lose(self, first: int, last: int, count: int, reason: str) -> None:
         """Messages go that were not sent: the hub is told when it comes to them."""
-        lost = self._record.lost
-        if lost and lost[-1].reason == reason and lost[-1].last + 1 >= first:
-            lost[-1].last, lost[-1].count = last, lost[-1].count + count
-        else:
-            lost.append(Lost(first, last, count, reason))
-        del lost[:-FORWARD_LOST]
+        self._record.lose(first, last, count, reason)
         self.written()
 
     def confirm(self, seq: int) -> None:
@@ -154,10 +176,10 @@ class LogStream:
             return 0
         due = self._settled_ns + SETTLE_NS
         waiting = (record.confirmed - self._written) * (log.bytes // log.messages if log.messages else 0)
-        if now_ns < due and waiting < SETTLE_BYTES and not at_once:
+        if now_ns < due and waiting < SETTLE_BYTES and not at_once and not record.crossed(self._written):
             return due
         self._written, self._settled_ns = record.confirmed, now_ns
-        record.lost = [one for one in record.lost if one.last > record.confirmed]
+        record.settled()
         self.written()
         self._free()
         return 0

@@ -1,13 +1,18 @@
 """From the ``forward`` blocks of a configuration to entries. What cannot work is refused with the name of the block."""
 
 import re
+from collections.abc import Sequence
 
+import msgspec
+
+from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
 from phloem.shared.errors import ConfigError
 from phloem.shared.forward.entries import Class, Entry
 from phloem.shared.leaf.hours import Window, windows
 from phloem.shared.limits import FORWARD_STREAMS
 from phloem.shared.server.options import Options
 from phloem.shared.server.options_forward import Forward
+from phloem.shared.server.options_leafnodes import Remote
 from phloem.shared.wire.subjects import is_valid
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -32,6 +37,7 @@ def entry_of(block: Forward) -> Entry:
         rate=max(block.rate, 0),
         hours=_hours(block),
         linger_ns=block.linger_ns,
+        replicas=block.replicas,
     )
 
 
@@ -48,6 +54,13 @@ def check(options: Options) -> None:
         return
     if options.jetstream is None or not options.jetstream.on:
         raise ConfigError("forward keeps messages in streams: add a jetstream block with a store_dir")
+    if (
+        options.phloem.forward_to == "jetstream"
+        and options.phloem.hub_domain == options.jetstream.domain != ""
+    ):
+        raise ConfigError(
+            f'phloem.hub_domain is "{options.jetstream.domain}", the domain of this device: they have to differ'
+        )
     if not NAME.fullmatch(options.server_name):
         raise ConfigError(
             "forward needs a server_name of letters, digits, - and _: it names this device in the hub's subjects"
@@ -58,6 +71,27 @@ def check(options: Options) -> None:
         )
     for block in options.forward:
         entry_of(block)
+
+
+def fenced(options: Options) -> Options:
+    """What is forwarded comes from this device: a hub passes on what others publish, and a stream that is made for
+    such subjects would keep the readings of the whole fleet, and forward them as its own."""
+    own: dict[str, list[str]] = {}
+    for block in options.forward:
+        if not block.stream:
+            account = block.account or GLOBAL_ACCOUNT
+            own.setdefault(account, []).extend(s for s in block.subjects if s[0] not in "*>")
+    remotes = tuple(
+        _denying(remote, own.get(remote.account or GLOBAL_ACCOUNT, ()))
+        for remote in options.leafnodes.remotes
+    )
+    leafnodes = msgspec.structs.replace(options.leafnodes, remotes=remotes)
+    return msgspec.structs.replace(options, leafnodes=leafnodes)
+
+
+def _denying(remote: Remote, subjects: Sequence[str]) -> Remote:
+    more = [subject for subject in subjects if subject not in remote.deny_imports]
+    return msgspec.structs.replace(remote, deny_imports=(*remote.deny_imports, *more))
 
 
 def _hours(block: Forward) -> tuple[Window, ...]:

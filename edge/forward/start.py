@@ -3,6 +3,7 @@ each account."""
 
 import hashlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,11 @@ import msgspec
 
 from phloem.edge.forward.forwarder import Forwarder
 from phloem.edge.forward.log_stream import LogStream
+from phloem.edge.forward.publisher import Publisher
 from phloem.edge.forward.settings import entry_of, keep_of
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
 from phloem.shared.errors import ConfigError
-from phloem.shared.forward.entries import Class
+from phloem.shared.forward.entries import Class, Entry
 from phloem.shared.forward.messages import Epoch
 from phloem.shared.forward.sender import PARCEL_MIN
 from phloem.shared.jetstream.errors import ApiError
@@ -51,30 +53,78 @@ class Metered:
         return int(answer.wait_s * SECOND_NS) if answer.wait_s > 0 else NOT_TODAY_NS
 
 
-def start(server: "Server") -> list[Forwarder]:
-    """Everything in ``forward``. Raises ConfigError."""
+def start(server: "Server") -> tuple[list[Forwarder], list[Publisher]]:
+    """Everything in ``forward``: what sends it to a hub of phloem's, and what publishes it to any other. Raises
+    ConfigError."""
     blocks: dict[str, list[Forward]] = {}
     for block in server.options.forward:
         blocks.setdefault(block.account or GLOBAL_ACCOUNT, []).append(block)
-    return [_forwarder(server, account, mine) for account, mine in blocks.items()]
+    to = server.options.phloem.forward_to
+    forwarders, publishers = [], []
+    for account, mine in blocks.items():
+        boot = boot_number()
+        streams, entries, reopened = _streams(server, account, mine, boot)
+        if to != "jetstream":
+            forwarders.append(
+                Forwarder(
+                    server, account, streams, entries, boot=boot, allowance=Metered(server), reopen=reopened
+                )
+            )
+        if to != "phloem":
+            publishers.append(
+                Publisher(server, account, streams, entries, allowance=Metered(server), auto=to == "auto")
+            )
+    return forwarders, publishers
 
 
-def _forwarder(server: "Server", account: str, blocks: "list[Forward]") -> Forwarder:
+def _streams(
+    server: "Server", account: str, blocks: "list[Forward]", boot: int
+) -> tuple[dict[str, LogStream], list[Entry], Callable[[Entry], LogStream | None]]:
     js = server.jetstream
     assert js is not None
     home = js.accounts.get(account)
     if home is None:
         raise ConfigError(f'forward "{blocks[0].name}": account "{account}" has no JetStream')
-    boot = boot_number()
     clock = server.clock
-    now = Epoch(server.rng.getrandbits(63) | 1, 1, boot, clock.wall_ns() - clock.monotonic_ns())
+    by_name = {block.name: block for block in blocks}
+
+    def opened(entry: Entry) -> LogStream | None:
+        block = by_name[entry.name]
+        stream = home.streams.get(entry.stream)
+        if stream is None:
+            return None
+        _check(block, stream)
+        now = Epoch(server.rng.getrandbits(63) | 1, 1, boot, clock.wall_ns() - clock.monotonic_ns())
+        return LogStream(entry, stream, keep_of(block), now)
+
+    def reopened(entry: Entry) -> LogStream | None:
+        try:
+            return opened(entry)
+        except ConfigError as error:
+            log.error("%s", error)
+            return None
+
     streams, entries = {}, []
     for block in blocks:
         entry = entry_of(block)
-        stream = home.streams.get(entry.stream) or _made(home, block, entry.stream)
-        streams[entry.name] = LogStream(entry, stream, keep_of(block), now)
+        if entry.stream not in home.streams:
+            _made(home, block, entry.stream)
+        stream = opened(entry)
+        assert stream is not None
+        streams[entry.name] = stream
         entries.append(entry)
-    return Forwarder(server, account, streams, entries, boot=boot, allowance=Metered(server))
+    return streams, entries, reopened
+
+
+def _check(block: "Forward", stream: "Stream") -> None:
+    """Raises ConfigError for a stream whose messages go because of consumers here, whatever the hub has."""
+    retention = stream.config.retention
+    if retention != "limits":
+        raise ConfigError(
+            f'forward "{block.name}": stream "{stream.name}" has the retention "{retention}", so its messages go '
+            "when consumers of this device are done with them, forwarded or not; name a stream with the retention "
+            '"limits", such as one that has this stream as its source'
+        )
 
 
 def _made(home: "AccountJetStream", block: "Forward", name: str) -> "Stream":

@@ -1,7 +1,10 @@
 """Receives what devices forward into fleet streams of one account.
 
 A device speaks on ``$PHL.UP.<device>``, and permissions decide which device may. Its messages get the subject
-``fleet.<entry>.<device>.<subject>`` and the header ``Phloem-Origin`` in the stream that the entry names.
+``fleet.<entry>.<device>.<subject>`` and the header ``Phloem-Origin`` in the stream that the entry names. What is
+known of each device is in the ledger.
+
+A device is there as long as its own interest in ``$PHL.DOWN.<device>`` is: it comes and goes with the link.
 """
 
 import logging
@@ -9,16 +12,29 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from phloem.hub.collect.device import Device
 from phloem.hub.collect.expand import Dictionaries
+from phloem.hub.collect.fleet_streams import NAME, FleetStreams
+from phloem.hub.collect.ledger import Ledger
+from phloem.shared import limits
 from phloem.shared.engine.parcel import Unpacker, Unreadable
+from phloem.shared.forward import figures
 from phloem.shared.forward.identity import Record
-from phloem.shared.forward.messages import HISTORICAL, Epoch, Malformed, Offer, Parcel, decode, down_subject
-from phloem.shared.forward.receiver import Answer, Broken, Effect, Event, Receiver, Refused, Stored
-from phloem.shared.jetstream.errors import ApiError
+from phloem.shared.forward.messages import (
+    HISTORICAL,
+    Epoch,
+    Hello,
+    Malformed,
+    Message,
+    Offer,
+    Parcel,
+    Status,
+    decode,
+)
+from phloem.shared.forward.receiver import Answer, Broken, Effect, Event, Receiver, Stored
 from phloem.shared.jetstream.identity import text_of
-from phloem.shared.limits import FLEET_DEVICES
-from phloem.shared.server.jetstream.api import Request
-from phloem.shared.server.jetstream.api_streams import create
+from phloem.shared.server.monitor.records import FleetDevice, FleetFigures
+from phloem.shared.store.log import Damaged
 
 if TYPE_CHECKING:
     from phloem.shared.server.jetstream.account import AccountJetStream
@@ -29,6 +45,10 @@ log = logging.getLogger("phloem.fleet")
 
 UP = b"$PHL.UP.*"
 KEY = b"fr/"
+ORIGIN = b"Phloem-Origin: "
+UNPACKERS = 256
+LOOKS = 1000  # devices whose rates are looked at in a second; with more, each has its turn less often
+SETTLE_TICKS = 10  # what changes only because time has passed is looked at so often
 
 
 class _Sink:
@@ -37,11 +57,11 @@ class _Sink:
     def __init__(self, collector: "Collector", device: str) -> None:
         self._collector = collector
         self._device = device
-        self._unpackers: dict[str, tuple[Stream, Unpacker]] = {}
+        self._newest: dict[str, tuple[Stream, int]] = {}  # the last message that was stored
 
     def check(self, offer: Offer) -> None:
         """As in ``Sink``."""
-        self._collector.stream(offer)
+        self._collector.streams.check(offer)
 
     def _key(self, name: str) -> bytes:
         return KEY + f"{self._collector.account}/{self._device}/{name}".encode()
@@ -55,6 +75,10 @@ class _Sink:
         """As in ``Sink``: the store has one batch for both, because nothing is handed over in between."""
         self._collector.store.put(self._key(name), msgspec.msgpack.encode(record))
 
+    def forget(self, name: str) -> None:
+        """As in ``Sink``."""
+        self._collector.store.delete(self._key(name))
+
     def expand(self, parcel: Parcel, dictionary: int, before: bytes) -> bytes:
         """As in ``Sink``."""
         return self._collector.dictionaries.expand(parcel, dictionary, before)
@@ -63,15 +87,12 @@ class _Sink:
         self, offer: Offer, parcel: Parcel, columns: bytes, from_seq: int, epoch: Epoch, clock: Epoch | None
     ) -> Stored:
         """As in ``Sink``."""
-        stream = self._collector.stream(offer)
-        known = self._unpackers.get(offer.name)
-        if known is None or known[0] is not stream:
-            prefix = f"fleet.{offer.name}.{self._device}.".encode()
-            known = self._unpackers[offer.name] = (stream, Unpacker(stream.engine, prefix))
+        stream = self._collector.streams.of(offer)
+        unpacker = self._collector.unpacker(stream, f"fleet.{offer.name}.{self._device}.")
         origin = f"{text_of(offer.store.to_bytes(8), 11)}.{text_of(epoch.ident.to_bytes(8), 11)}".encode()
         shift, words = _time_of(clock)
         try:
-            done = known[1].store(
+            done = unpacker.store(
                 columns,
                 parcel.from_seq,
                 parcel.next_seq,
@@ -84,8 +105,23 @@ class _Sink:
             )
         except Unreadable as error:
             raise Broken(str(error)) from error
-        why = self._collector.why_not(stream) if done.next_seq < parcel.next_seq else ""
+        if done.messages:
+            self._newest[offer.name] = (stream, stream.log.last_seq)
+        why = self._collector.streams.why_not(stream) if done.next_seq < parcel.next_seq else ""
         return Stored(done.messages, done.duplicates, done.refused, done.next_seq, why)
+
+    def newest(self, name: str) -> tuple[int, int]:
+        """As in ``device.Newest``: from the header of the last message that was stored."""
+        stream, seq = self._newest.get(name, (None, 0))
+        try:
+            message = stream.log.read(seq) if stream is not None else None
+        except Damaged:
+            message = None
+        at = message.header.find(ORIGIN) if message is not None else -1
+        if message is None or at < 0:
+            return 0, -1
+        _, _, when, clock = message.header[at + len(ORIGIN) :].split(b"\r\n", 1)[0].split(b" ")
+        return int(when), int(clock) if clock.isdigit() else -1
 
     def has_dictionary(self, ident: int) -> bool:
         """As in ``Sink``."""
@@ -112,78 +148,183 @@ class Collector:
         self._home = home
         self._system = home.system
         self.store = home.system.store
+        self.streams = FleetStreams(home)
         self.dictionaries = Dictionaries(self.store)
-        self.devices: dict[str, Receiver] = {}
+        self.devices: dict[str, Device] = {}
+        self._unpackers: dict[str, tuple[Stream, Unpacker]] = {}  # those that were used last
+        self._owed: set[str] = set()  # devices to which an acknowledgement is due
+        self._moving: dict[str, None] = {}  # devices whose rates are not 0, whose turn it is first
+        self._ticks = 0
+        self.ledger = Ledger(home, server.clock.monotonic_ns())
         self._sub = server.kernel.subscribe(home.kernel_account, UP, None, self._heard)
-        self._timer = server.call_later(1, self._tick)
+        self._timer = server.call_later(1, self._due)
 
-    def stream(self, offer: Offer) -> "Stream":
-        """The fleet stream of an entry, made if it is not there. Raises Refused."""
-        name = offer.to or f"FLEET_{offer.name}"
-        stream = self._home.streams.get(name)
-        if stream is not None:
-            if stream.config.mirror is not None or stream.config.sealed:
-                raise Refused(f"stream {name} takes no messages", for_good=True)
-            return stream
-        config = {
-            "name": name,
-            "subjects": [f"fleet.{offer.name}.>"],
-            "retention": "limits",
-            "storage": "file",
-        }
-        request = Request(
-            self._home, f"$JS.API.STREAM.CREATE.{name}", [name], b"", b"", msgspec.json.encode(config)
-        )
-        try:
-            create(request)
-        except ApiError as error:
-            raise Refused(f"stream {name} cannot be made: {error}", for_good=True) from error
-        log.info("Stream '%s > %s' was made for what devices forward", self.account, name)
-        return self._home.streams[name]
+    def unpacker(self, stream: "Stream", prefix: str) -> Unpacker:
+        """For a device's messages. Only some are kept: each has buffers of several kilobytes."""
+        known = self._unpackers.pop(prefix, None)
+        if known is None or known[0] is not stream:
+            known = (stream, Unpacker(stream.engine, prefix.encode()))
+        self._unpackers[prefix] = known
+        if len(self._unpackers) > UNPACKERS:
+            del self._unpackers[next(iter(self._unpackers))]
+        return known[1]
 
-    def why_not(self, stream: "Stream") -> str:
-        """Why a stream takes nothing more."""
-        if self._system.out_of_space:
-            return "the hub has no space on its disk"
-        return stream.lost() or f"stream {stream.name} is full"
+    # --- what happens ------------------------------------------------------------------------------------
 
     def _heard(self, subject: bytes, _reply: bytes, _header: bytes, payload: bytes) -> None:
-        device = subject.rpartition(b".")[2].decode(errors="replace")
+        name = subject.rpartition(b".")[2].decode(errors="replace")
         try:
             message = decode(payload)
         except Malformed as error:
-            log.warning("%s: what it sends is not understood: %s", device, error)
+            log.warning("%s: what it sends is not understood: %s", name, error)
             return
-        receiver = self.devices.get(device)
-        if receiver is None:
-            if len(self.devices) >= FLEET_DEVICES:
-                log.error("%s: there are %d devices already, which is the most", device, FLEET_DEVICES)
-                return
-            receiver = self.devices[device] = Receiver(device, self.server.name, _Sink(self, device))
-        clock = self.server.clock
-        self._do(receiver, receiver.received(message, clock.monotonic_ns(), clock.wall_ns()))
+        device = self.devices.get(name) or self._met(name)
+        if device is None:
+            return
+        now, wall = self.server.clock.monotonic_ns(), self.server.clock.wall_ns()
+        receiver = device.receiver
+        told = receiver.figures
+        effects = receiver.received(message, now, wall)
+        device.seen_ns = wall
+        if not isinstance(message, Hello) and message.session != receiver.session:
+            self._do(device, effects)
+            return
+        self._happened(device, message, now, wall)
+        if receiver.figures is not told:
+            device.told(figures.read(receiver.figures), now, wall)
+        self._do(device, effects)
 
-    def _do(self, receiver: Receiver, effects: list[Effect]) -> None:
+    def _happened(self, device: Device, message: Message | Parcel, now_ns: int, wall_ns: int) -> None:
+        if isinstance(message, Hello):
+            self.ledger.back(device.name)
+            device.literal = self.server.kernel.listened(self._home.kernel_account, device.subject)
+            if device.said_hello(message, now_ns, wall_ns):
+                text = "another device of this name was heard before: one is a copy of the other"
+                device.note("", text, wall_ns)
+                log.error("%s: %s", device.name, text)
+        elif isinstance(message, Status):
+            device.dirty = True
+        else:
+            self._moving.setdefault(device.name)
+        device.came(wall_ns)
+
+    def _met(self, name: str) -> Device | None:
+        """A device that is not in memory."""
+        if not NAME.fullmatch(name):
+            log.warning(
+                "a device of the name %r is not heard: letters, digits, - and _ are possible", name[:80]
+            )
+            return None
+        if len(self.devices) >= limits.FLEET_DEVICES and not self._forget(at_once=True):
+            log.error("%s: there are %d devices already, which is the most", name, limits.FLEET_DEVICES)
+            return None
+        sink = _Sink(self, name)
+        kept = self.ledger.read(name)
+        if kept is None:
+            self.ledger.known += 1
+        receiver = Receiver(name, self.server.name, sink)
+        device = Device(name, self.server.name, receiver, sink.newest, kept, self.server.clock.wall_ns())
+        device.looked_ns = self.server.clock.monotonic_ns()
+        self.devices[name] = device
+        return device
+
+    def _do(self, device: Device, effects: list[Effect]) -> None:
         engine, account = self._system.engine, self._home.kernel_account
-        to = down_subject(receiver.device)
+        to = device.subject
         for effect in effects:
             match effect:
                 case Answer(data, durable):
                     engine.answer(account, to, b"", data, durable=durable)
-                case Event(stream, text):
-                    log.warning("%s%s: %s", receiver.device, f" > {stream}" if stream else "", text)
+                case Event(stream, said):
+                    stream, text = figures.printable(stream[: limits.FLEET_TEXT]), figures.printable(said)
+                    log.warning("%s%s: %s", device.name, f" > {stream}" if stream else "", text)
+                    device.note(stream, text, self.server.clock.wall_ns())
+        self.ledger.changed(device)
+        (self._owed.add if device.receiver.due_ns else self._owed.discard)(device.name)
         engine.wake()
 
-    def _tick(self) -> None:
-        """Acknowledgements that could wait."""
-        clock = self.server.clock
-        now = clock.monotonic_ns()
-        for receiver in self.devices.values():
-            if 0 < receiver.due_ns <= now:
-                self._do(receiver, receiver.acknowledge(clock.wall_ns()))
-        self._timer = self.server.call_later(1, self._tick)
+    # --- once a second -----------------------------------------------------------------------------------
+
+    def _due(self) -> None:
+        self._timer = self.server.call_later(1, self._due)
+        self.tick()
+
+    def tick(self) -> None:
+        """Acknowledgements that could wait, who is there, rates, the ledger."""
+        now, wall = self.server.clock.monotonic_ns(), self.server.clock.wall_ns()
+        for name in [name for name in self._owed if self.devices[name].receiver.due_ns <= now]:
+            self._do(self.devices[name], self.devices[name].receiver.acknowledge(wall))
+        for name in list(self._moving)[:LOOKS]:
+            del self._moving[name]
+            if self.devices[name].look(now, wall):
+                self._moving[name] = None
+                self.ledger.changed(self.devices[name])
+        for device in self.devices.values():
+            if device.online and not self._is_there(device):
+                device.went(wall)
+                self.ledger.changed(device)
+                log.info("%s: its link is gone", device.name)
+        self._ticks += 1
+        if self._ticks % SETTLE_TICKS == 0:
+            self._settle(now, wall)
+        self.ledger.work(now, wall)
+
+    def _is_there(self, device: Device) -> bool:
+        kernel, account = self.server.kernel, self._home.kernel_account
+        ask = kernel.listened if device.literal else kernel.interested
+        return ask(account, device.subject)
+
+    def _settle(self, now_ns: int, wall_ns: int) -> None:
+        for device in self.devices.values():
+            device.settle(now_ns, wall_ns)
+            self.ledger.changed(device)
+            if device.online and now_ns - device.hello_ns >= limits.FLEET_RECHECK_NS:
+                effects = device.receiver.look_again()
+                if effects:
+                    self._do(device, effects)
+        self._forget()
+
+    def _forget(self, *, at_once: bool = False) -> int:
+        """Devices that are away are read from the store again when they come; how many were forgotten."""
+        wall = self.server.clock.wall_ns()
+        gone = [
+            name
+            for name, device in self.devices.items()
+            if not (device.online or device.urgent or device.dirty)
+            and (at_once or wall - device.since_ns >= limits.FLEET_FORGET_NS)
+        ]
+        for name in gone:
+            del self.devices[name]
+            self._owed.discard(name)
+            self._moving.pop(name, None)
+        return len(gone)
 
     def stop(self) -> None:
-        """Nothing more is received."""
+        """Nothing more is received; what the ledger does not have yet is written."""
         self._timer.cancel()
         self.server.kernel.unsubscribe(self._sub)
+        self.ledger.write_all(self.server.clock.monotonic_ns(), self.server.clock.wall_ns())
+
+    # --- what others ask -----------------------------------------------------------------------------------
+
+    def figures(self) -> FleetFigures:
+        """For monitoring."""
+        found = []
+        for name, device in sorted(self.devices.items()):
+            lanes = list(device.receiver.lanes.values())
+            found.append(
+                FleetDevice(
+                    name=name,
+                    online=device.online,
+                    since_wall_ns=device.since_ns,
+                    streams=len(lanes),
+                    received=sum(lane.record.received for lane in lanes),
+                    duplicates=sum(lane.record.duplicates for lane in lanes),
+                    missing=sum(lane.record.missing for lane in lanes),
+                    backlog=device.left(),
+                    paused=sum(lane.paused is not None for lane in lanes),
+                    refused=sum(bool(lane.refused) for lane in lanes),
+                    copies=device.clone is not None,
+                )
+            )
+        return FleetFigures(self.account, self.ledger.known, self.ledger.written, found)

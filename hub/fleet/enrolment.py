@@ -13,7 +13,7 @@ from phloem.hub.fleet import folder as files
 from phloem.hub.fleet.configurations import edge_text, host_and_port
 from phloem.hub.fleet.creation import new_key
 from phloem.hub.fleet.folder import Folder
-from phloem.hub.fleet.permissions import why_not_a_name
+from phloem.hub.fleet.permissions import brought_up_to_date, why_not_a_name
 from phloem.hub.fleet.register import Device, keys_of
 from phloem.shared.errors import ConfigError
 from phloem.shared.security.claims import AccountClaims
@@ -122,14 +122,15 @@ def revoke(folder: Folder, keys: Sequence[Device], now_s: int) -> None:
 
 
 def sign_account(folder: Folder, keys: Sequence[Device], now_s: int) -> None:
-    """Issue the account of devices anew, with ``keys`` taken back and all that the register says was.
+    """Issue the account of devices anew, with ``keys`` taken back and all that the register says was, and with what
+    devices may do by now.
 
     A key is taken back from its own time of issue on, if that is later: the clock may have been set back.
 
     Raises:
         ConfigError: The key to sign with is missing.
     """
-    account = folder.account()
+    account = brought_up_to_date(folder.account())
     for one in (*(device for device in folder.devices() if device.revoked_s), *keys):
         at_s = max(one.revoked_s or now_s, one.enrolled_s)
         if not is_revoked(account.nats.revocations, one.key, at_s):

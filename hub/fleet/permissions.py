@@ -8,6 +8,8 @@ What a device may send to the hub:
 * ``NAME``, ``NAME.>``: its readings and whatever it has to say.
 * ``_INBOX_NAME.>``: answers to whoever asks with this inbox prefix. Not ``_INBOX.>``: a client uses one inbox for all
   its requests, so a device that is asked once learns where answers of the others go, and could give them.
+* ``$PHL.UP.NAME``: what it forwards. The hub takes the device's name from this subject and from nowhere else, so that
+  no device can add to another's streams or ledger, or end its session.
 * ``$JS.hub.API.CONSUMER.CREATE.KV_twin_desired.*.$KV.twin_desired.NAME.>``: following its own keys of the twin. The
   last tokens are the filter of the consumer, and a server refuses one that has another: what others are to do cannot be
   read. That the answers go where the device says is so with every request; what it can have sent there is what the hub
@@ -22,6 +24,7 @@ What may come to it from the hub:
 * ``NAME``, ``NAME.>``: commands.
 * ``_INBOX_NAME.>``: answers to what programs on the device ask, with this inbox prefix. With ``_INBOX.>`` a device
   could read what others are answered.
+* ``$PHL.DOWN.NAME``: what the hub says to what it forwards. Interest in it also tells that the device is there.
 * ``$JS.NAME.API.>``: requests to the JetStream on the device, whose domain is NAME.
 * ``$JS.ACK.NAME.>``, ``$JS.FC.NAME.>``: acknowledgements and flow control for the stream on the device that is called
   NAME. In the newer form of these subjects the second token is the domain, which is NAME as well.
@@ -29,8 +32,17 @@ What may come to it from the hub:
 
 import re
 
+import msgspec
+
+from phloem.shared.forward.messages import down_subject, up_subject
 from phloem.shared.limits import ALLOW_RESPONSES_MAX, ALLOW_RESPONSES_TTL_NS
-from phloem.shared.security.claims import Permission, Permissions, ResponsePermission
+from phloem.shared.security.claims import (
+    AccountClaims,
+    Permission,
+    Permissions,
+    ResponsePermission,
+    UserPermissionLimits,
+)
 from phloem.shared.twin.names import HUB_DESIRED, HUB_REPORTED, prefix_of, stream_of
 
 ROLE = "device"
@@ -66,6 +78,7 @@ def is_plain_subject(text: str) -> bool:
 def device_permissions(reply_inbox: str = "") -> Permissions:
     """The template. With ``reply_inbox``, devices may also answer to subjects below it."""
     own = (_TEMPLATE, f"{_TEMPLATE}.>", f"{mailbox(_TEMPLATE)}.>")
+    up, down = up_subject(_TEMPLATE).decode(), down_subject(_TEMPLATE).decode()
     twin = (
         f"{_HUB_API}.CONSUMER.CREATE.{stream_of(HUB_DESIRED)}.*.{prefix_of(HUB_DESIRED)}{_TEMPLATE}.>",
         f"{_HUB_API}.{prefix_of(HUB_REPORTED)}{_TEMPLATE}.>",
@@ -73,7 +86,30 @@ def device_permissions(reply_inbox: str = "") -> Permissions:
     answers = ("$JS.R.*", "$JSC.R.*", *([f"{reply_inbox}.>"] if reply_inbox else []))
     asked = (f"$JS.{_TEMPLATE}.API.>", f"$JS.ACK.{_TEMPLATE}.>", f"$JS.FC.{_TEMPLATE}.>")
     return Permissions(
-        pub=Permission(allow=(*own, *twin, *answers)),
-        sub=Permission(allow=(*own, *asked)),
+        pub=Permission(allow=(*own, up, *twin, *answers)),
+        sub=Permission(allow=(*own, down, *asked)),
         resp=ResponsePermission(max=ALLOW_RESPONSES_MAX, ttl=ALLOW_RESPONSES_TTL_NS),
     )
+
+
+def brought_up_to_date(account: AccountClaims) -> AccountClaims:
+    """The account with what devices may do by now: a deployment that an older phloem has made lacks some of it. What
+    its template allows beside, or denies, stays."""
+    wanted = device_permissions()
+    keys = dict(account.nats.signing_keys)
+    for key, scope in keys.items():
+        if scope is not None and scope.role == ROLE:
+            template = _with(_with(scope.template, "pub", wanted.pub), "sub", wanted.sub)
+            keys[key] = msgspec.structs.replace(scope, template=template)
+    if keys == account.nats.signing_keys:
+        return account
+    return msgspec.structs.replace(account, nats=msgspec.structs.replace(account.nats, signing_keys=keys))
+
+
+def _with(template: UserPermissionLimits, side: str, wanted: Permission) -> UserPermissionLimits:
+    has: Permission = getattr(template, side)
+    lacks = [subject for subject in wanted.allow or () if subject not in (has.allow or ())]
+    if has.allow is None or not lacks:  # None allows everything
+        return template
+    allowed = msgspec.structs.replace(has, allow=(*has.allow, *lacks))
+    return msgspec.structs.replace(template, **{side: allowed})

@@ -34,7 +34,8 @@ class Packer:
     def pack(self, start: int, end: int, size: int, live_ns: int) -> Packed | None:
         """From the first message at ``start`` or later, to ``end`` at most, until the columns have about ``size`` bytes
         (one message is always taken) or the next message was stored on the other side of the wall time ``live_ns`` than
-        the first. None: there is nothing up to ``end`` that can be read.
+        the first. None: there is nothing up to ``end``. What is damaged is passed over; if there is nothing else, there
+        are no columns.
         """
 
 class Unpacker:

@@ -247,7 +247,7 @@ cdef class Packer:
             newest = r.ts if index == 0 or r.ts > newest else newest
             index += 1
         if index == 0:
-            return None
+            return Packed(b"", at, 0, 0, tuple(damaged), 0) if damaged else None
         size = self._size()
         self._finish(index)
         return Packed(self._columns(index), at, index, newest, tuple(damaged), size)

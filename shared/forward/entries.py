@@ -30,6 +30,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     rate: int = 0  # bytes a second; 0: as the link can
     hours: tuple[Window, ...] = ()  # () is always
     linger_ns: int = 0  # how long a message may wait for company
+    replicas: int = 1  # of the stream, if it is made in a hub that is a cluster
 
 
 class Allowance(Protocol):

@@ -16,8 +16,11 @@ from typing import NamedTuple
 import msgspec
 
 from phloem.shared.forward.messages import Epoch, Offer
+from phloem.shared.limits import SEQUENCE_MAX
 
-EPOCHS_MAX = 64  # of a stream, at both ends
+EPOCHS_MAX = 64  # of a stream that a device remembers, if the older ones are confirmed
+EPOCHS_ALL = 4096  # of all its streams, confirmed or not: what a HELLO has room for
+RECEIVED_MAX = 256  # that a hub does: more, because what it has forgotten it might take a second time
 
 
 class Received(msgspec.Struct, array_like=True):
@@ -50,35 +53,46 @@ class Resumption(NamedTuple):
 
 def resume(offer: Offer, record: Record | None) -> Resumption:
     """What the hub asks for. Nothing of the record is changed."""
-    first = offer.epochs[0].first_seq if offer.epochs else offer.first_seq
-    if record is None:
-        return Resumption(first, ())
-    if record.store != offer.store:
-        return Resumption(
-            first, ("re-imaged: the device has another store than before, its sequences start anew",)
-        )
+    if record is None or record.store != offer.store or not record.epochs:
+        return Resumption(max(offer.began, 1), ())
     known = {one.ident: one for one in record.epochs}
     for i in reversed(range(len(offer.epochs))):
         mine = known.get(offer.epochs[i].ident)
         if mine is not None:
             return _after(offer, i, mine, record)
-    return Resumption(first, ("history unknown: the hub knows none of the epochs that the device remembers",))
+    return _strangers(offer, record)
 
 
 def _after(offer: Offer, i: int, mine: Received, record: Record) -> Resumption:
     noticed = []
-    end = offer.epochs[i + 1].first_seq if i + 1 < len(offer.epochs) else offer.last_seq + 1
-    seq = max(min(mine.upto + 1, end), offer.epochs[i].first_seq)
+    end = offer.epochs[i + 1].first_seq if i + 1 < len(offer.epochs) else SEQUENCE_MAX  # it goes on meanwhile
+    seq = min(mine.upto + 1, end)
     current = record.epochs[-1]
     if current.ident not in {epoch.ident for epoch in offer.epochs} or (current is mine and mine.upto >= end):
         noticed.append(
             f"restored: the device was set back to an earlier state, it gives sequences from {end} on a second time"
         )
-    if offer.confirmed >= seq:
-        noticed.append(
-            f"hub set back: {offer.confirmed} was confirmed, and the hub has only what is before {seq}"
+    return Resumption(seq, (*noticed, *_set_back(offer, seq)))
+
+
+def _set_back(offer: Offer, seq: int) -> tuple[str, ...]:
+    if offer.confirmed < seq:
+        return ()
+    return (f"hub set back: {offer.confirmed} was confirmed, and the hub has only what is before {seq}",)
+
+
+def _strangers(offer: Offer, record: Record) -> Resumption:
+    """The same store, and no epoch that both remember: one of the two is so much older that the other forgot."""
+    first = offer.epochs[0].first_seq if offer.epochs else offer.began
+    before = [one.upto for one in record.epochs if one.upto < first]
+    if before:  # the hub has what the device no longer names: the epochs in between were confirmed as a whole
+        return Resumption(before[-1] + 1, _set_back(offer, before[-1] + 1))
+    if offer.epochs and offer.epochs[-1].first_seq <= record.epochs[0].first_seq:
+        seq = offer.epochs[-1].first_seq
+        return Resumption(
+            seq, (f"restored: the device was set back by more than the hub remembers, it goes on at {seq}",)
         )
-    return Resumption(seq, tuple(noticed))
+    return Resumption(first, ("history unknown: the hub knows none of the epochs that the device remembers",))
 
 
 def epoch_of(epochs: Sequence[Epoch], seq: int) -> int:
@@ -89,13 +103,22 @@ def epoch_of(epochs: Sequence[Epoch], seq: int) -> int:
     return 0
 
 
-def with_opening(epochs: Sequence[Epoch], fresh: Epoch, *, confirmed: int = 0) -> tuple[Epoch, ...]:
-    """The list after one more opening: an epoch in which nothing was stored is replaced, and of those that are
-    confirmed as a whole the oldest are forgotten when there are too many."""
+def with_opening(
+    epochs: Sequence[Epoch], fresh: Epoch, *, confirmed: int = 0, streams: int = 1
+) -> tuple[Epoch, ...]:
+    """The list after one more opening.
+
+    An epoch in which nothing was stored is replaced, and of those that are confirmed as a whole the oldest are
+    forgotten when there are too many. A device that starts again and again without ever reaching its hub confirms
+    none: then, after hundreds, the last one, of which the hub will hardly have anything either, becomes part of the
+    new one. None that still has something to send is ever forgotten. ``streams``: how many the device has.
+    """
     kept = [epoch for epoch in epochs if epoch.first_seq < fresh.first_seq]
-    while len(kept) >= EPOCHS_MAX and len(kept) > 1 and kept[1].first_seq <= confirmed + 1:
+    while len(kept) >= EPOCHS_MAX and kept[1].first_seq <= confirmed + 1:
         kept.pop(0)
-    return (*kept[-(EPOCHS_MAX - 1) :], fresh)
+    while len(kept) >= max(EPOCHS_MAX, EPOCHS_ALL // streams):
+        fresh = msgspec.structs.replace(fresh, first_seq=kept.pop().first_seq)
+    return (*kept, fresh)
 
 
 def recorded(record: Record, epoch: Epoch, upto: int) -> None:
@@ -108,5 +131,5 @@ def recorded(record: Record, epoch: Epoch, upto: int) -> None:
                 record.epochs.append(record.epochs.pop(i))
             return
     record.epochs.append(Received(epoch.ident, epoch.first_seq, upto))
-    if len(record.epochs) > EPOCHS_MAX:
+    if len(record.epochs) > RECEIVED_MAX:
         del record.epochs[0]

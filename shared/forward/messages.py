@@ -5,8 +5,8 @@ first byte is the kind; behind it is MessagePack, but for a parcel, whose messag
 and reads (``engine/parcel.pyx``).
 
 A *session* begins with HELLO and ends with the link, or with another HELLO. In a session whatever is to be counted
-exactly once has a number: parcels and gaps count up from 1, and the hub takes them in this order only. ACK names the
-last of them that is on the hub's disk with everything before it.
+exactly once has a number: parcels, gaps and dictionaries count up from 1, and the hub takes them in this order only.
+ACK names the last of them that is on the hub's disk with everything before it.
 """
 
 from typing import NamedTuple
@@ -74,6 +74,7 @@ class Offer(_Wire, array_like=True, frozen=True):
     last_seq: int
     confirmed: int  # what the hub has acknowledged to this store, as the edge remembers
     dictionary: int = 0  # hash of the one that small parcels use; 0: none
+    began: int = 1  # the store's first sequence that was ever to be sent; epochs of long ago may be forgotten
 
 
 class Hello(_Wire, array_like=True, frozen=True):
@@ -120,9 +121,11 @@ class Gap(_Wire, array_like=True, frozen=True):
 
 
 class Dictionary(_Wire, array_like=True, frozen=True):
-    """What small parcels of a stream are compressed with."""
+    """What small parcels of a stream are compressed with from here on. It has a number in the session, as parcels have:
+    with another dictionary a parcel may expand to something that nobody sent."""
 
     session: int
+    order: int
     number: int
     ident: int
     data: bytes
@@ -143,21 +146,6 @@ class Clocks(_Wire, array_like=True, frozen=True):
     epochs: tuple[Epoch, ...]
 
 
-class Ack(_Wire, array_like=True, frozen=True):
-    """On the hub's disk: everything up to ``order``."""
-
-    session: int
-    order: int
-    wall_ns: int
-
-
-class Again(_Wire, array_like=True, frozen=True):
-    """The hub does not know the session, or something is missing: say HELLO again."""
-
-    session: int
-    why: str
-
-
 class Pause(_Wire, array_like=True, frozen=True):
     """The hub cannot take this stream now (its disk is full, say); everything from ``order`` on was dropped."""
 
@@ -166,6 +154,23 @@ class Pause(_Wire, array_like=True, frozen=True):
     order: int
     why: str
     retry_s: int
+
+
+class Ack(_Wire, array_like=True, frozen=True):
+    """On the hub's disk: everything up to ``order``, but for what ``paused`` says was dropped of some streams. It is
+    said here again because a Pause may get lost, and what was dropped would count as stored."""
+
+    session: int
+    order: int
+    wall_ns: int
+    paused: tuple[Pause, ...] = ()
+
+
+class Again(_Wire, array_like=True, frozen=True):
+    """The hub does not know the session, or something is missing: say HELLO again."""
+
+    session: int
+    why: str
 
 
 class Parcel(NamedTuple):

@@ -3,7 +3,9 @@
 Everything that was sent and is not acknowledged stands in some queue between the two ends: the kernel's, the modem's, a
 satellite's. Acknowledgements tell how fast the link delivers and how long it takes when it is not crowded; twice their
 product is the window. This is BBR's idea (Cardwell et al. 2016) without its timers: growth as long as more in flight
-brings more throughput, then the best rate and the least delay of late.
+brings more throughput, then the best rate and the least delay of late. Growth ends as well when acknowledgements show a
+queue, because an alarm would stand in it; and a queue that an alarm does not feel is always allowed, because hubs whose
+disks take longer now and then would else look like slower and slower links.
 """
 
 from collections import deque
@@ -15,8 +17,9 @@ WINDOW_MIN = 8 << 10
 WINDOW_MAX = 4 << 20
 ROUNDS = 10  # a rate counts for so many round trips
 DELAY_KEPT_NS = 30 * SECOND_NS  # a shortest delay counts for so long
-GROWN = 1.25  # less growth than this in three rounds: the link is full
-GAIN = 2.0
+GROWN = 1.25  # less growth than this in so many rounds: the link is full
+GROWTHLESS = 3
+QUEUE_NS = SECOND_NS // 10  # what nobody feels
 
 
 class Pace:
@@ -58,10 +61,18 @@ class Pace:
             self._round_ends = self._delivered
             self._look_for_growth()
         self._note_rate((self._delivered - before) * SECOND_NS / took)
-        target = int(GAIN * self.rate * self.delay_ns / SECOND_NS)
-        if self._full < 3:
+        if took > 2 * self.delay_ns + QUEUE_NS:
+            self._full = GROWTHLESS
+        target = int(self.rate * (self.delay_ns + max(self.delay_ns, QUEUE_NS)) / SECOND_NS)
+        if self._full < GROWTHLESS:
             target = max(target, self.window + size)
         self.window = min(max(target, WINDOW_MIN), WINDOW_MAX)
+
+    def shrunk(self) -> None:
+        """Nothing came back for long: whatever was believed of the link, less is tried."""
+        self.window = max(self.window // 2, WINDOW_MIN)
+        self._rates.clear()
+        self.rate = 0.0
 
     def forgotten(self) -> None:
         """The link is gone, and all that was on its way with it."""

@@ -5,6 +5,7 @@ What has been received of a stream is written in the same batch as the messages 
 acknowledgement is an effect that the driver sends when that batch is on the disk.
 """
 
+import re
 from typing import NamedTuple, Protocol
 
 from phloem.shared import limits
@@ -73,6 +74,9 @@ class Sink(Protocol):
     def keep(self, name: str, record: Record) -> None:
         """Goes to the disk together with what was stored before it in the same call from the driver."""
 
+    def forget(self, name: str) -> None:
+        """What was kept under this name is not needed any more."""
+
     def expand(self, parcel: Parcel, dictionary: int, before: bytes) -> bytes:
         """The parcel's columns, not compressed. Raises Broken."""
 
@@ -119,7 +123,7 @@ class Lane:
         self.record = record or Record(offer.store, [])
         self.expected = expected
         self.refused = refused
-        self.paused = False
+        self.paused: Pause | None = None  # said, and nothing was taken since
         self.dictionary = offer.dictionary
         self.history = b""
 
@@ -150,10 +154,8 @@ class Receiver:
         if message.session != self.session:
             return [Answer(encode(Again(message.session, "the hub does not know this session")))]
         match message:
-            case Parcel() | Gap():
+            case Parcel() | Gap() | Dictionary():
                 return self._numbered(message, now_ns, wall_ns)
-            case Dictionary():
-                return self._dictionary(message)
             case Status():
                 self.figures = message.figures
             case Clocks():
@@ -173,27 +175,67 @@ class Receiver:
             places.append(place)
             effects += [Event(offer.name, text) for text in place.noticed]
         welcome = Welcome(VERSION, self.session, wall_ns, self._hub, tuple(places))
-        return [*effects, Answer(encode(welcome))]
+        # A place acknowledges all before it, and what was stored last may not be on the disk yet.
+        confirms = any(not place.refused for place in places)
+        return [*effects, Answer(encode(welcome), durable=confirms)]
 
     def _place(self, offer: Offer) -> tuple[Lane, Place]:
+        if wrong := _wrong(offer):
+            return Lane(offer, None, 0, wrong), Place(offer.number, refused=wrong)
         record = self._sink.load(offer.name)
         try:
             self._sink.check(offer)
         except Refused as problem:
             return Lane(offer, record, 0, problem.why), Place(offer.number, refused=problem.why)
-        going_on = resume(offer, record)
+        noticed: tuple[str, ...] = ()
         if record is not None and record.store != offer.store:
-            former = [*record.former, (record.store, record.received)][-limits.FORWARD_FORMER :]
-            record = Record(offer.store, [], former=former)
-            self._sink.keep(offer.name, record)
+            record, noticed = self._exchanged(offer, record)
+        going_on = resume(offer, record)
+        noticed += going_on.noticed
         lane = Lane(offer, record, going_on.seq, "")
         lane.record.clocks = list(offer.epochs)
         known = bool(offer.dictionary) and self._sink.has_dictionary(offer.dictionary)
-        return lane, Place(offer.number, going_on.seq, "", going_on.noticed, known)
+        return lane, Place(offer.number, going_on.seq, "", noticed, known)
+
+    def _exchanged(self, offer: Offer, current: Record) -> tuple[Record, tuple[str, ...]]:
+        """Another store than last time. What is known of the one before is set aside: it may come back, as when two
+        devices have one name, or a card is put in again."""
+        sink, name = self._sink, offer.name
+        again = sink.load(_aside(name, offer.store))
+        sink.keep(_aside(name, current.store), current)
+        former = [one for one in current.former if one[0] not in (offer.store, current.store)]
+        former.append((current.store, current.received))
+        for store, _ in former[: -limits.FORWARD_FORMER]:
+            sink.forget(_aside(name, store))
+        former = former[-limits.FORWARD_FORMER :]
+        if again is None:
+            record = Record(offer.store, [], former=former)
+            why = "re-imaged: the device has another store than before, its sequences start anew"
+        else:
+            record, why = (
+                again,
+                "another store of this device, which was here before: two devices of one name?",
+            )
+            record.former = former
+            sink.forget(_aside(name, offer.store))
+        sink.keep(name, record)
+        return record, (why,)
+
+    def look_again(self) -> list[Effect]:
+        """A stream that was refused may be taken by now: the device is to offer it again."""
+        for lane in self.lanes.values() if self.session else ():
+            if lane.refused:
+                try:
+                    self._sink.check(lane.offer)
+                except Refused as problem:
+                    lane.refused = problem.why
+                else:
+                    return self._again(f"{lane.offer.name} can be received now")
+        return []
 
     # --- parcels and gaps --------------------------------------------------------------------------------
 
-    def _numbered(self, message: Parcel | Gap, now_ns: int, wall_ns: int) -> list[Effect]:
+    def _numbered(self, message: Parcel | Gap | Dictionary, now_ns: int, wall_ns: int) -> list[Effect]:
         if message.order <= self._order:
             return []  # the same again: a connection was doubled
         if message.order != self._order + 1:
@@ -202,11 +244,13 @@ class Receiver:
         if lane is None or lane.refused:
             return self._again("a stream that was not offered")
         self._order = message.order
-        effects = (
-            self._gap(lane, message, wall_ns)
-            if isinstance(message, Gap)
-            else self._parcel(lane, message, wall_ns)
-        )
+        match message:
+            case Dictionary():
+                return self._dictionary(lane, message)
+            case Gap():
+                effects = self._gap(lane, message, wall_ns)
+            case Parcel():
+                effects = self._parcel(lane, message, wall_ns)
         soon = isinstance(message, Parcel) and message.flags & SOON
         if not self.session:
             return effects
@@ -222,7 +266,8 @@ class Receiver:
         if self._acked == self._order:
             return []
         self._acked = self._order
-        return [Answer(encode(Ack(self.session, self._order, wall_ns)), durable=True)]
+        paused = tuple(lane.paused for lane in self.lanes.values() if lane.paused is not None)
+        return [Answer(encode(Ack(self.session, self._order, wall_ns, paused)), durable=True)]
 
     def _parcel(self, lane: Lane, parcel: Parcel, wall_ns: int) -> list[Effect]:
         offer, record = lane.offer, lane.record
@@ -241,7 +286,7 @@ class Receiver:
             return self._pause(lane, parcel, problem)
         except Broken as problem:
             return self._again(str(problem))
-        lane.paused = False
+        lane.paused = None
         lane.history = history(lane.history, columns, parcel.flags)
         record.received += stored.messages
         record.duplicates += stored.duplicates
@@ -262,10 +307,9 @@ class Receiver:
         return Event(lane.offer.name, f"message {seq} is lost: it is {why}")
 
     def _pause(self, lane: Lane, parcel: Parcel, problem: Refused) -> list[Effect]:
-        first = not lane.paused
-        lane.paused = True
-        pause = Pause(self.session, parcel.number, parcel.order, problem.why, RETRY_S)
-        effects: list[Effect] = [Answer(encode(pause))]
+        first = lane.paused is None
+        lane.paused = Pause(self.session, parcel.number, parcel.order, problem.why, RETRY_S)
+        effects: list[Effect] = [Answer(encode(lane.paused))]
         return [Event(lane.offer.name, problem.why), *effects] if first else effects
 
     def _gap(self, lane: Lane, gap: Gap, wall_ns: int) -> list[Effect]:
@@ -274,19 +318,26 @@ class Receiver:
             if lane.paused:
                 return []
             return self._again(f"{offer.name}: a gap from {gap.first} to {gap.last}, {lane.expected} is next")
-        if lane.expected > gap.last:
+        if lane.expected > gap.last or not offer.epochs:
             return []
-        first = lane.expected
-        record.gaps.append((first, gap.last, gap.count, gap.reason[: limits.FORWARD_REASON], wall_ns))
+        first, current = lane.expected, offer.epochs[0]
+        count = min(gap.count, gap.last - first + 1)  # a part of it may have come
+        record.gaps.append((first, gap.last, count, gap.reason[: limits.FORWARD_REASON], wall_ns))
         del record.gaps[: -limits.FORWARD_GAPS]
-        record.missing += max(gap.count, 0)
+        record.missing += max(count, 0)
+        lane.paused = None
         lane.expected = gap.last + 1
         for epoch in offer.epochs:  # the gap may cover more than one
             if epoch.first_seq <= gap.last:
                 current = epoch
         recorded(record, current, gap.last)
         self._sink.keep(offer.name, record)
-        return [Event(offer.name, f"{gap.count} messages will not come, {first} to {gap.last}: {gap.reason}")]
+        return [
+            Event(
+                offer.name,
+                f"{count if count >= 0 else 'some'} messages will not come, {first} to {gap.last}: {gap.reason}",
+            )
+        ]
 
     def _again(self, why: str) -> list[Effect]:
         session, self.session = self.session, 0
@@ -295,9 +346,8 @@ class Receiver:
 
     # --- the rest ----------------------------------------------------------------------------------------
 
-    def _dictionary(self, message: Dictionary) -> list[Effect]:
-        lane = self.lanes.get(message.number)
-        if lane is None or len(message.data) > limits.FORWARD_DICTIONARY_BYTES:
+    def _dictionary(self, lane: Lane, message: Dictionary) -> list[Effect]:
+        if len(message.data) > limits.FORWARD_DICTIONARY_BYTES:
             return self._again("a dictionary for nothing")
         try:
             self._sink.add_dictionary(message.ident, message.data)
@@ -310,6 +360,28 @@ class Receiver:
         lane = self.lanes.get(message.number)
         if lane is not None:
             lane.record.clocks = list(message.epochs[-limits.FORWARD_CLOCKS :])
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+def _wrong(offer: Offer) -> str:
+    """What is wrong with an offer; empty: nothing. Names become subjects and keys, numbers have their sizes."""
+    if not _NAME.fullmatch(offer.name):
+        return "a name has letters, digits, - and _"
+    if not offer.epochs or not 0 < offer.store < 1 << 63:
+        return "a stream without identity"
+    seqs = [epoch.first_seq for epoch in offer.epochs]
+    if seqs != sorted(seqs) or any(not 0 < epoch.ident < 1 << 63 for epoch in offer.epochs):
+        return "epochs out of order"
+    if not 1 <= offer.began <= limits.SEQUENCE_MAX or not 1 <= seqs[0] <= seqs[-1] <= limits.SEQUENCE_MAX:
+        return "sequences that no stream has"
+    return ""
+
+
+def _aside(name: str, store: int) -> str:
+    """Under which a record is kept whose store is not the current one; no entry has such a name."""
+    return f"{name}/{store:016x}"
 
 
 def clock_of(clocks: list[Epoch], epoch: Epoch, seq: int) -> Epoch | None:

@@ -12,11 +12,12 @@ Rules that hold here:
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Mapping
 
-from phloem.shared.forward.entries import Allowance, Class, Entry, Turn, in_order
+from phloem.shared.forward.effects import Bounce, Confirmed, Effect, HubTime, Noticed, Send
+from phloem.shared.forward.entries import Allowance, Class, Entry, in_order
 from phloem.shared.forward.identity import epoch_of
+from phloem.shared.forward.lane import Flight, Lane
 from phloem.shared.forward.messages import (
     HISTORICAL,
     HISTORY_BYTES,
@@ -43,9 +44,15 @@ from phloem.shared.forward.messages import (
     history,
 )
 from phloem.shared.forward.pace import Pace
+from phloem.shared.forward.source import Packed, Squeeze, Stream
 from phloem.shared.limits import SECOND_NS
 
 ANSWER_NS = 10 * SECOND_NS  # HELLO and parcels are answered within this, or something is wrong
+PATIENCE_MAX = 16  # times as long, on a link so slow that nothing comes within it: doubled with each silence
+REFUSED_NS = (
+    300 * SECOND_NS
+)  # a hub that refuses a stream for good is asked again: somebody may have mended it
+WAIT_NS = 60 * SECOND_NS  # the longest sleep before hours and allowances are looked at again: clocks are set
 AGAIN_NS = SECOND_NS  # between two sessions that the hub ends at once
 SILENCES_MAX = 2  # sessions in a row without an answer; then the connection is given up
 PARCEL_MAX = 128 << 10  # bytes as sent
@@ -54,136 +61,6 @@ PARCELS_IN_WINDOW = 4
 URGENT_MAX = 64 << 10  # what alarms may have in flight beyond the window
 PAUSE_S_MAX = 300
 DICTIONARY_BELOW = 32 << 10  # columns that are larger have enough in common with themselves
-
-
-class Packed(NamedTuple):
-    """Columns of messages from one sequence to before another."""
-
-    columns: bytes
-    next_seq: int
-    messages: int
-    newest_ts: int
-    size: int  # what ``pack`` counted
-
-
-class Stream(Protocol):
-    """What the sender asks of a stream of the device. Only what is on the disk is seen."""
-
-    @property
-    def store(self) -> int:
-        """Identity of its store."""
-
-    @property
-    def epochs(self) -> Sequence[Epoch]:
-        """Those that are remembered, by their first sequences."""
-
-    @property
-    def confirmed(self) -> int:
-        """What the hub has, as far as is known here."""
-
-    @property
-    def first_seq(self) -> int:
-        """Of the oldest message there is; ``last_seq + 1`` without any."""
-
-    @property
-    def last_seq(self) -> int:
-        """Of the newest message that can be read."""
-
-    def pack(self, start: int, end: int, size: int, live_ns: int) -> Packed | None:
-        """Messages from ``start`` to ``end``, until there are ``size`` bytes of columns or the next message was stored
-        on the other side of the wall time ``live_ns`` than the first; None: there are none."""
-
-    def bytes_from(self, seq: int) -> int:
-        """About how many bytes there are from a sequence on."""
-
-    def lost(self, first: int, last: int) -> tuple[int, str]:
-        """How many messages (-1: not known) with these sequences went before they were sent, and why."""
-
-
-class Squeeze(Protocol):
-    """Compresses columns."""
-
-    def ident(self, stream: str) -> int:
-        """Hash of the dictionary of a stream; 0: there is none yet."""
-
-    def dictionary(self, stream: str) -> bytes:
-        """The dictionary."""
-
-    def press(self, columns: bytes, stream: str, flags: int, before: bytes) -> bytes:
-        """The columns compressed: with ``before``, with the dictionary, or as they are, as the flags say."""
-
-
-# --- what the driver has to do -----------------------------------------------------------------------
-
-
-class Send(NamedTuple):
-    """Publish this to the device's subject; ``cls`` is for the meter."""
-
-    data: bytes
-    cls: Class | None
-
-
-class Confirmed(NamedTuple):
-    """The hub has everything of a stream up to here: remember it, free the space."""
-
-    stream: str
-    seq: int
-
-
-class Noticed(NamedTuple):
-    """Something for the log and for people."""
-
-    stream: str
-    text: str
-
-
-class Bounce(NamedTuple):
-    """The link says it is up, and nothing comes of it."""
-
-    why: str
-
-
-class HubTime(NamedTuple):
-    """The hub's wall time when the device's monotonic clock was at ``monotonic_ns``, give or take ``error_ns``."""
-
-    wall_ns: int
-    monotonic_ns: int
-    error_ns: int
-
-
-Effect = Send | Confirmed | Noticed | Bounce | HubTime
-
-
-class _Lane:
-    """One stream in the sender's eyes."""
-
-    def __init__(self, entry: Entry, stream: Stream, number: int) -> None:
-        self.entry = entry
-        self.stream = stream
-        self.number = number
-        self.turn = Turn(entry)
-        self.next_seq = 0  # 0: the hub has not said yet
-        self.epochs: tuple[Epoch, ...] = ()  # as offered
-        self.acked_seq = 0  # in this session
-        self.dictionary = 0  # the one that the hub has for it
-        self.history = b""
-        self.refused = ""
-        self.resume_ns = 0  # not before
-        self.since_ns = 0  # when the oldest waiting message was noticed
-
-    @property
-    def waiting(self) -> bool:
-        return bool(self.next_seq) and not self.refused and self.next_seq <= self.stream.last_seq
-
-
-class _Flight(NamedTuple):
-    order: int
-    lane: _Lane
-    upto: int
-    ticket: tuple[int, int]
-    sent_ns: int
-    timed: bool  # it is acknowledged at once
-    counted: bool  # it is inside the window
 
 
 class Sender:
@@ -205,8 +82,8 @@ class Sender:
         self.pace = Pace()
         self._squeeze = squeeze
         self._allowance = allowance
-        self._lanes = [_Lane(entry, streams[entry.name], i) for i, entry in enumerate(in_order(entries))]
-        self._flights: deque[_Flight] = deque()
+        self._lanes = [Lane(entry, streams[entry.name], i) for i, entry in enumerate(in_order(entries))]
+        self._flights: deque[Flight] = deque()
         self._session = 0
         self._open = False  # WELCOME has come
         self._up = False
@@ -216,6 +93,8 @@ class Sender:
         self._hello_due_ns = 0  # 0: none is put off
         self._moved_ns = 0  # the last progress
         self._silences = 0
+        self._patience = 1  # outlives connections: a link does not become faster by being dialled again
+        self._took_ns = 0  # from HELLO to WELCOME
         self._order = 0
         self._live_ns = 0  # wall time: what was stored before is history
         self._ratio = 0.4  # bytes sent for bytes of columns
@@ -241,6 +120,8 @@ class Sender:
         self.pace.forgotten()
 
     def _forget_flights(self) -> None:
+        for flight in self._flights:
+            flight.lane.since_ns = 1  # it has waited for company once
         self._flights.clear()
         self._urgent = 0
         self.pace.in_flight = 0
@@ -259,7 +140,7 @@ class Sender:
         hello = Hello(VERSION, self.device, session, self.boot, wall_ns, tuple(offers))
         return [Send(encode(hello), None)]
 
-    def _offer(self, lane: _Lane) -> Offer:
+    def _offer(self, lane: Lane) -> Offer:
         stream, entry = lane.stream, lane.entry
         lane.dictionary = self._squeeze.ident(entry.name)
         return Offer(
@@ -272,6 +153,7 @@ class Sender:
             stream.last_seq,
             stream.confirmed,
             lane.dictionary,
+            stream.began,
         )
 
     def received(
@@ -303,7 +185,7 @@ class Sender:
         if self._open:
             return []
         self._open, self._silences = True, 0
-        took = now_ns - self._asked_ns
+        self._took_ns = took = now_ns - self._asked_ns
         self._asked_ns, self._moved_ns = 0, now_ns
         self._live_ns = self._asked_wall_ns
         effects: list[Effect] = [HubTime(welcome.wall_ns, now_ns - took // 2, took // 2)]
@@ -312,14 +194,14 @@ class Sender:
                 effects += self._placed(self._lanes[place.number], place)
         return effects
 
-    def _placed(self, lane: _Lane, place: Place) -> list[Effect]:
+    def _placed(self, lane: Lane, place: Place) -> list[Effect]:
         effects: list[Effect] = [Noticed(lane.entry.name, text) for text in place.noticed]
         if place.refused:
             if place.refused != lane.refused:
                 effects.append(Noticed(lane.entry.name, f"the hub refuses it: {place.refused}"))
             lane.refused = place.refused
             return effects
-        lane.refused, lane.resume_ns, lane.history = "", 0, b""
+        lane.refused, lane.resume_ns, lane.history, lane.nothing_to = "", 0, b"", 0
         lane.next_seq = max(place.resume, 1)
         lane.acked_seq = lane.next_seq - 1
         if not place.has_dictionary:
@@ -329,6 +211,9 @@ class Sender:
         return effects
 
     def _acknowledged(self, ack: Ack, now_ns: int) -> list[Effect]:
+        effects: list[Effect] = []
+        for pause in ack.paused:  # first: what was dropped is not acknowledged
+            effects += self._paused(pause, now_ns)
         upto: dict[str, int] = {}
         while self._flights and self._flights[0].order <= ack.order:
             flight = self._flights.popleft()
@@ -338,22 +223,26 @@ class Sender:
                 self._urgent -= flight.ticket[1]
             flight.lane.acked_seq = upto[flight.lane.entry.name] = flight.upto
             self._moved_ns = self.acked_ns = now_ns
-        return [Confirmed(name, seq) for name, seq in upto.items()]
+            self._patience = 1
+        return [*effects, *(Confirmed(name, seq) for name, seq in upto.items())]
 
     def _paused(self, pause: Pause, now_ns: int) -> list[Effect]:
-        """The hub has dropped this stream's part from ``order`` on; the rest goes on."""
+        """The hub has dropped this stream's part from ``order`` on; the rest goes on. It may say so more than once."""
         if not 0 <= pause.number < len(self._lanes):
             return []
         lane = self._lanes[pause.number]
         mine = [flight for flight in self._flights if flight.lane is lane]
+        dropped = [flight for flight in mine if flight.order >= pause.order]
+        if not dropped:
+            return []
         lane.next_seq = max([f.upto for f in mine if f.order < pause.order], default=lane.acked_seq) + 1
-        for flight in [f for f in mine if f.order >= pause.order]:
+        for flight in dropped:
             self._flights.remove(flight)
             if flight.counted:
                 self.pace.in_flight = max(self.pace.in_flight - flight.ticket[1], 0)
             else:
                 self._urgent -= flight.ticket[1]
-        lane.history = b""
+        lane.history, lane.nothing_to = b"", 0
         lane.resume_ns = now_ns + min(max(pause.retry_s, 1), PAUSE_S_MAX) * SECOND_NS
         self._moved_ns = now_ns
         return [Noticed(lane.entry.name, f"the hub cannot take it: {pause.why}")]
@@ -371,31 +260,51 @@ class Sender:
             return self._start_over(silent, session, now_ns, wall_ns)
         if not self._open:
             return []
+        if self._refused_for_long(now_ns):
+            return self._hello(session, now_ns, wall_ns)
         effects: list[Effect] = []
         while (lane := self._next_lane(now_ns, second_of_day)) is not None:
-            sent = self._gap_of(lane, now_ns) or self._parcel_of(lane, now_ns)
-            if sent is None:
-                break
-            effects += sent
+            effects += self._next_of(lane, now_ns)
         return effects
 
-    def _silent(self, now_ns: int) -> str:
-        if self._asked_ns and now_ns - self._asked_ns >= ANSWER_NS:
-            return "the hub does not answer"
+    def _refused_for_long(self, now_ns: int) -> bool:
+        """A refusal ends with a session only, so one is begun when nothing is on its way that it would disturb."""
+        if not any(lane.refused for lane in self._lanes):
+            return False
+        wait = self._helloed_ns + REFUSED_NS - now_ns
+        if wait > 0:
+            self._wake_at(now_ns + wait)
+        return wait <= 0 and not self._flights
+
+    @property
+    def _answer_ns(self) -> int:
+        """How long an answer may take."""
+        return max(ANSWER_NS * self._patience, 4 * max(self.pace.delay_ns, self._took_ns))
+
+    @property
+    def _silent_at_ns(self) -> int:
+        """When silence is too long; 0: no answer is waited for."""
+        if self._asked_ns:
+            return self._asked_ns + ANSWER_NS * self._patience
         if self._open and self._flights:
-            since = max(self._moved_ns, self._flights[0].sent_ns)
-            if now_ns - since >= max(ANSWER_NS, 4 * self.pace.delay_ns):
-                return "the hub acknowledges nothing"
+            return max(self._moved_ns, self._flights[0].sent_ns) + self._answer_ns
+        return 0
+
+    def _silent(self, now_ns: int) -> str:
+        if 0 < self._silent_at_ns <= now_ns:
+            return "the hub does not answer" if self._asked_ns else "the hub acknowledges nothing"
         return ""
 
     def _start_over(self, why: str, session: int, now_ns: int, wall_ns: int) -> list[Effect]:
         self._silences += 1
+        self._patience = min(self._patience * 2, PATIENCE_MAX)
+        self.pace.shrunk()
         if self._silences >= SILENCES_MAX:
             self._silences = 0
             return [Bounce(why), *self._hello(session, now_ns, wall_ns)]
         return self._hello(session, now_ns, wall_ns)
 
-    def _next_lane(self, now_ns: int, second_of_day: int | None) -> _Lane | None:
+    def _next_lane(self, now_ns: int, second_of_day: int | None) -> Lane | None:
         """The first by class that has something and may; what has to wait says until when."""
         for lane in self._lanes:
             if not lane.waiting:
@@ -409,19 +318,19 @@ class Sender:
             if wait <= 0 and lane.entry.linger_ns:
                 wait = self._lingers(lane, now_ns)
             if wait > 0:
-                self._wake_at(now_ns + wait)
+                self._wake_at(now_ns + min(wait, WAIT_NS))
             elif self._has_room(lane):
                 return lane
         return None
 
-    def _lingers(self, lane: _Lane, now_ns: int) -> int:
+    def _lingers(self, lane: Lane, now_ns: int) -> int:
         if not lane.since_ns:
             lane.since_ns = now_ns
         if lane.stream.bytes_from(lane.next_seq) >= self._columns_wanted():
             return 0
         return lane.since_ns + lane.entry.linger_ns - now_ns
 
-    def _has_room(self, lane: _Lane) -> bool:
+    def _has_room(self, lane: Lane) -> bool:
         if self.pace.room() >= min(PARCEL_MIN, self.pace.window) or not self.pace.in_flight:
             return True
         return lane.entry.cls == Class.ALARM and self._urgent < URGENT_MAX
@@ -430,24 +339,42 @@ class Sender:
         sent = min(max(self.pace.window // PARCELS_IN_WINDOW, PARCEL_MIN), PARCEL_MAX)
         return int(sent / max(self._ratio, 0.02))
 
-    def _gap_of(self, lane: _Lane, now_ns: int) -> list[Effect] | None:
-        """What is gone before it could be sent is told before what comes behind it."""
-        first = lane.stream.first_seq
-        if lane.next_seq >= first:
-            return None
-        count, reason = lane.stream.lost(lane.next_seq, first - 1)
-        self._order += 1
-        gap = Gap(self._session, self._order, lane.number, lane.next_seq, first - 1, count, reason)
-        lane.next_seq = first
-        return [self._leaves(lane, encode(gap), first - 1, now_ns, timed=False)]
+    def _next_of(self, lane: Lane, now_ns: int) -> list[Effect]:
+        """What is gone before it could be sent is told before what comes behind it. Nothing: there is nothing left that
+        is to be sent, whatever sequences there are."""
+        first, last = lane.stream.first_seq, lane.stream.last_seq
+        if lane.next_seq < first:
+            return self._gap(lane, first - 1, now_ns)
+        hole = lane.stream.hole(lane.next_seq)
+        if hole is None or hole[0] > lane.next_seq:
+            if sent := self._parcel_of(lane, hole[0] - 1 if hole else last, now_ns):
+                return sent
+            hole = lane.stream.hole(lane.next_seq)  # damage may have been met just now
+        if hole is not None and hole[0] <= last:
+            return self._gap(lane, min(hole[1], last), now_ns)
+        lane.nothing_to = last
+        return []
 
-    def _parcel_of(self, lane: _Lane, now_ns: int) -> list[Effect] | None:
-        stream = lane.stream
-        i = epoch_of(lane.epochs, lane.next_seq)
-        end = lane.epochs[i + 1].first_seq - 1 if i + 1 < len(lane.epochs) else stream.last_seq
-        packed = stream.pack(lane.next_seq, min(end, stream.last_seq), self._columns_wanted(), self._live_ns)
-        if packed is None:
-            return None
+    def _gap(self, lane: Lane, last: int, now_ns: int) -> list[Effect]:
+        count, reason = lane.stream.lost(lane.next_seq, last)
+        self._order += 1
+        gap = Gap(self._session, self._order, lane.number, lane.next_seq, last, count, reason)
+        lane.next_seq = last + 1
+        return [self._leaves(lane, encode(gap), last, now_ns, timed=False)]
+
+    def _parcel_of(self, lane: Lane, upto: int, now_ns: int) -> list[Effect]:
+        """An epoch without messages is passed over with the next one's parcel."""
+        stream, epochs, packed = lane.stream, lane.epochs, None
+        i, upto = epoch_of(epochs, lane.next_seq) - 1, min(upto, stream.last_seq)
+        while packed is None:
+            i += 1
+            if i >= len(epochs) or (i and epochs[i].first_seq > upto):
+                return []
+            end = min(upto, epochs[i + 1].first_seq - 1) if i + 1 < len(epochs) else upto
+            if end >= lane.next_seq:
+                packed = stream.pack(lane.next_seq, end, self._columns_wanted(), self._live_ns)
+            if hole := stream.hole(lane.next_seq):  # met in packing
+                upto = min(upto, hole[0] - 1)
         effects, flags, columns = self._pressed(lane, packed.columns, packed.size)
         if packed.newest_ts < self._live_ns:
             flags |= HISTORICAL
@@ -465,7 +392,7 @@ class Sender:
         effects.append(self._leaves(lane, encode_parcel(parcel), packed.next_seq - 1, now_ns, timed=timed))
         return effects
 
-    def _pressed(self, lane: _Lane, columns: bytes, size: int) -> tuple[list[Effect], int, bytes]:
+    def _pressed(self, lane: Lane, columns: bytes, size: int) -> tuple[list[Effect], int, bytes]:
         """Effects that come before the parcel, flags, and what is sent for its columns."""
         effects: list[Effect] = []
         flags = self._help_for(lane, columns)
@@ -479,7 +406,7 @@ class Sender:
         lane.history = history(lane.history, columns, flags)
         return effects, flags, pressed
 
-    def _help_for(self, lane: _Lane, columns: bytes) -> int:
+    def _help_for(self, lane: Lane, columns: bytes) -> int:
         """A large parcel has enough in common with itself."""
         if len(columns) < HISTORY_BYTES and lane.history:
             return WITH_HISTORY
@@ -487,22 +414,24 @@ class Sender:
             return WITH_DICTIONARY
         return 0
 
-    def _dictionary(self, lane: _Lane) -> list[Effect]:
+    def _dictionary(self, lane: Lane) -> list[Effect]:
         ident = self._squeeze.ident(lane.entry.name)
         if ident == lane.dictionary:
             return []
         lane.dictionary = ident
+        self._order += 1
         data = self._squeeze.dictionary(lane.entry.name)
-        return [Send(encode(Dictionary(self._session, lane.number, ident, data)), lane.entry.cls)]
+        message = Dictionary(self._session, self._order, lane.number, ident, data)
+        return [Send(encode(message), lane.entry.cls)]
 
-    def _leaves(self, lane: _Lane, data: bytes, upto: int, now_ns: int, *, timed: bool) -> Send:
+    def _leaves(self, lane: Lane, data: bytes, upto: int, now_ns: int, *, timed: bool) -> Send:
         counted = self.pace.room() > 0 or lane.entry.cls != Class.ALARM
         if counted:
             ticket = self.pace.sent(len(data))
         else:
             ticket = (0, len(data))
             self._urgent += len(data)
-        self._flights.append(_Flight(self._order, lane, upto, ticket, now_ns, timed, counted))
+        self._flights.append(Flight(self._order, lane, upto, ticket, now_ns, timed, counted))
         lane.turn.spent(len(data))
         self.sent_bytes += len(data)
         return Send(data, lane.entry.cls)
@@ -523,13 +452,7 @@ class Sender:
     @property
     def due_ns(self) -> int:
         """When ``work`` is to be called at the latest; 0: not before something happens."""
-        due = [ns for ns in (self._wake_ns, self._hello_due_ns) if ns]
-        if self._asked_ns:
-            due.append(self._asked_ns + ANSWER_NS)
-        if self._open and self._flights:
-            since = max(self._moved_ns, self._flights[0].sent_ns)
-            due.append(since + max(ANSWER_NS, 4 * self.pace.delay_ns))
-        return min(due, default=0)
+        return min(filter(None, (self._wake_ns, self._hello_due_ns, self._silent_at_ns)), default=0)
 
     def _wake_at(self, ns: int) -> None:
         if not self._wake_ns or ns < self._wake_ns:
@@ -543,6 +466,26 @@ class Sender:
         return 0, ""
 
     @property
+    def is_idle(self) -> bool:
+        """Whether the hub has said where all streams stand, and has everything."""
+        waits = any(lane.waiting or lane.refused or not lane.next_seq for lane in self._lanes)
+        return self._open and not self._flights and not waits
+
+    @property
     def is_open(self) -> bool:
         """Whether a session is."""
         return self._open
+
+
+__all__ = [
+    "Bounce",
+    "Confirmed",
+    "Effect",
+    "HubTime",
+    "Noticed",
+    "Packed",
+    "Send",
+    "Sender",
+    "Squeeze",
+    "Stream",
+]

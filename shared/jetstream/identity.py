@@ -2,12 +2,9 @@
 
 import hashlib
 
-DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+from phloem.shared.wire.names import DIGITS, text_of
 
-
-def text_of(randomness: bytes, length: int) -> str:
-    """``length`` letters and digits out of at least as many random bytes."""
-    return "".join(DIGITS[byte % 62] for byte in randomness[:length])
+__all__ = ["DIGITS", "short_hash", "text_of"]
 
 
 def short_hash(text: str) -> str:

@@ -15,8 +15,9 @@ that have not been answered are worth a second of patience: a slow link with a l
 import enum
 from typing import NamedTuple
 
+from phloem.shared.limits import SECOND_NS
+
 RATE = 16 << 10  # bytes a second that even a bad link carries
-SECOND_NS = 1_000_000_000
 PATIENCE_MOST_NS = 300 * SECOND_NS
 
 

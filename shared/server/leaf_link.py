@@ -30,6 +30,7 @@ class Link:
         "name",
         "nonce",
         "outgoing",
+        "peer_max_payload",
         "ping_interval_ns",
         "port",
         "quiet",
@@ -63,6 +64,7 @@ class Link:
         self.domain = ""  # of the peer's JetStream
         self.spoke = False  # the peer is the hub
         self.isolated = False
+        self.peer_max_payload = 0  # bytes of a message; 0: the peer did not say
         self.ping_interval_ns = 0  # what an accepted peer asked for
         self.quiet = False  # bytes cost at one of the ends: no probes of an idle connection, few PINGs
         self.slow = False  # its round trip is too long for the times of others

@@ -218,7 +218,7 @@ class LeafLinks:
             spoke=link.spoke,
             isolated=link.isolated,
         )
-        link.up = True
+        link.up, link.peer_max_payload = True, peer_max_payload
         self._pace(link)
         conn.send(info)
         conn.link_up()

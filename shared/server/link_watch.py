@@ -87,12 +87,18 @@ class Watch:
         if cost is not None:
             self._server.leafs.meter.settle(*self._news(link, cost))
             cost.sock.close()
+        if self._alarm is not None and not self._links and not self._costs:
+            self._sleep()
+            self._server.leafs.meter.look()  # nobody else does before the next link
 
-    def stop(self) -> None:
-        """The server stops: the last figures are taken."""
+    def _sleep(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+
+    def stop(self) -> None:
+        """The server stops: the last figures are taken."""
+        self._sleep()
         for link in list(self._costs):
             self.end(link)
         self._links.clear()

@@ -18,6 +18,7 @@ from phloem.shared.server.monitor.records import (
     AccountRecord,
     ConnRecord,
     DenyRules,
+    FleetFigures,
     JetStreamFigures,
     LeafOptions,
     MeterFigures,
@@ -195,6 +196,10 @@ class ServerSource:
         from phloem.shared.server.jetstream.figures import figures  # noqa: PLC0415  (only whoever keeps streams pays for it)
 
         return figures(system)
+
+    def fleet(self) -> Sequence[FleetFigures]:
+        """Who forwards to this server."""
+        return self._server.fleet()
 
     def unready(self) -> str:
         """Why clients cannot connect."""

@@ -15,6 +15,7 @@ from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
 from phloem.shared.accounts.definition import SubjectMapping
 from phloem.shared.server.declare import Duration, Kind, Opt, Size
 from phloem.shared.server.options_auth import Account, Authorization, User
+from phloem.shared.server.options_fleet import Fleet
 from phloem.shared.server.options_forward import Forward
 from phloem.shared.server.options_jetstream import JetStream
 from phloem.shared.server.options_leafnodes import LeafNodes
@@ -301,6 +302,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Kind.NAMED_BLOCKS,
         Opt("What a device keeps and sends to its hub, by name. phloem's own; for phloem edge."),
     ] = ()
+    fleet: Annotated[
+        Fleet,
+        Opt("What becomes of what devices forward. phloem's own; for phloem hub.", reload=True),
+    ] = Fleet()
     phloem: Annotated[PhloemOptions, Opt("What nats-server does not have.")] = PhloemOptions()
 
     # from the loader

@@ -52,5 +52,8 @@ class Forward(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             example="64MB",
         ),
     ] = -2
+    replicas: Annotated[
+        int, Opt("Of the stream, if it is made in a hub that is a cluster of nats-servers.", least=1, most=5)
+    ] = 1
     max_bytes: Annotated[Size, Opt("Bound of a stream that is made for it; -1: none of its own.")] = -1
     max_age_ns: Annotated[Duration, Opt("The same for the age; 0: none.", example='"720h"')] = 0

@@ -84,6 +84,23 @@ class PhloemOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             value="format",
         ),
     ] = "auto"
+    forward_to: Annotated[
+        str,
+        Kind.CHOICE,
+        Opt(
+            "What takes what is forwarded. phloem: a hub of phloem's; jetstream: streams of any hub with JetStream; "
+            "auto: a hub of phloem's if there is one, else jetstream.",
+            choices="auto phloem jetstream",
+        ),
+    ] = "auto"
+    hub_domain: Annotated[
+        str,
+        Opt(
+            "JetStream domain of the hub, for `forward_to`, if it is another one than that of the server this one is "
+            "linked to.",
+            example='"hub"',
+        ),
+    ] = ""
     store_key_file: Annotated[
         str,
         Opt(

@@ -13,7 +13,7 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -37,6 +37,7 @@ from phloem.shared.server.login import Login, authenticator
 from phloem.shared.server.members import Members
 from phloem.shared.server.monitor_source import ServerSource
 from phloem.shared.server.options import Options
+from phloem.shared.server.options_fleet import Fleet
 from phloem.shared.server.system.no_events import NoEvents
 from phloem.shared.server.system.system import System
 from phloem.shared.server.tls import TlsState
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from phloem.shared.kernel import Served
     from phloem.shared.server.jetstream.system import JetStream
     from phloem.shared.server.monitor.pages import Monitor
+    from phloem.shared.server.monitor.records import FleetFigures
 
 log = logging.getLogger("phloem.server")
 
@@ -71,6 +73,8 @@ class Server:
     sparing: ClassVar[bool] = False  # memory that is free goes back to the system soon
     linger_ns = 0  # a process of its own sets it: nobody else waits for this loop
     serves_serial_ports: ClassVar[bool] = False
+    forwards: ClassVar[bool] = False
+    collects: ClassVar[bool] = False
     keeps_twin: ClassVar[bool] = False
 
     def __init__(
@@ -124,6 +128,10 @@ class Server:
         validate(self.options)
         if self.options.serial and not self.serves_serial_ports:
             raise ConfigError('serial devices are served by "phloem edge" and "phloem bridge" only')
+        if self.options.forward and not self.forwards:
+            raise ConfigError('forward is for "phloem edge" only')
+        if self.options.fleet != Fleet() and not self.collects:
+            raise ConfigError('fleet is for "phloem hub" only')
         if self.options.twin is not None and not self.keeps_twin:
             raise ConfigError('a twin is kept by "phloem edge" only')
         for notice in self.options.notices:
@@ -276,6 +284,10 @@ class Server:
         """INFO for a client, with ``fields`` set as well; without a ``port_used`` it came from this machine, where
         there is no TLS."""
         return client_info(self, **self.tls.in_info(port_used, tls_first=tls_first), **fields)
+
+    def fleet(self) -> "Sequence[FleetFigures]":
+        """Who forwards to this server, by account: nobody, if it is no hub."""
+        return ()
 
     def next_cid(self) -> int:
         """A number for a new connection."""

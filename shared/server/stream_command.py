@@ -54,7 +54,11 @@ def with_server(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-async def _connected(options: dict[str, str]) -> Client:
+async def connected(options: dict[str, str], **more: Any) -> Client:
+    """A client of the server that the options name, which is not connected again; ``more`` is for ``nats.connect``.
+
+    Raises BackupError.
+    """
     given: dict[str, Any] = {
         name: options[key] for key, name in (("password", "password"), ("token", "token")) if options[key]
     }
@@ -73,7 +77,7 @@ async def _connected(options: dict[str, str]) -> Client:
         heard.append(problem)
 
     try:
-        return await nats.connect(options["server"], error_cb=hear, **once(CONNECT_S), **given)
+        return await nats.connect(options["server"], error_cb=hear, **once(CONNECT_S), **given, **more)
     except (OSError, nats.errors.Error) as problem:
         why = heard[0] if heard else problem
         raise BackupError(f"cannot connect to {options['server']}: {why}") from None
@@ -83,7 +87,7 @@ def run(options: dict[str, str], work: Work) -> None:
     """Connect, work, and say in one line what went wrong."""
 
     async def whole() -> None:
-        client = await _connected(options)
+        client = await connected(options)
         try:
             await work(JetStreamApi(client, options["domain"]))
         finally:

@@ -115,6 +115,9 @@ class TrustedAccounts:
         if self._service is not None:
             self._service.withdraw()
         self.resolver = resolver
+        for known in self._known.values():
+            if known.expired:  # the old one had no news of it, this one may
+                known.updated_ns = -limits.ACCOUNT_REFRESH_NS
         self._answer_requests()
 
     def _answer_requests(self) -> None:

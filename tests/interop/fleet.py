@@ -205,7 +205,10 @@ class Wire:
         return wire
 
     def send(self, text: str) -> None:
-        self._writer.write(text.encode())
+        self.send_bytes(text.encode())
+
+    def send_bytes(self, data: bytes) -> None:
+        self._writer.write(data)
 
     async def until(self, *words: bytes) -> list[bytes]:
         """Lines up to the first that begins with one of ``words``; the connection's end is a line ``closed``."""

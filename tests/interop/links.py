@@ -175,10 +175,16 @@ class Inbox:
 
 
 class Cable:
-    """A TCP proxy; ``cut`` ends all connections and refuses new ones until ``restore``."""
+    """A TCP proxy; ``cut`` ends all connections and refuses new ones until ``restore``.
+
+    What else a way between two servers may do: ``up`` and ``down`` say what becomes of what the dialling side sends,
+    and of what it gets. ``target`` is the port behind it, which may change.
+    """
 
     def __init__(self, target: int) -> None:
-        self._target = target
+        self.target = target
+        self.up = Way()
+        self.down = Way()
         self._near = Accepting(self._connected)
 
     @property
@@ -201,15 +207,39 @@ class Cable:
     async def _connected(self, sock: socket.socket) -> None:
         async with (
             streams(sock) as (reader, writer),
-            dialled(self._target) as (onward, back),
+            dialled(self.target) as (onward, back),
             asyncio.TaskGroup() as group,
         ):
-            group.create_task(self._copy(reader, back))
-            group.create_task(self._copy(onward, writer))
+            group.create_task(self._copy(reader, back, self.up))
+            group.create_task(self._copy(onward, writer, self.down))
 
-    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, way: "Way") -> None:
         with contextlib.suppress(ConnectionError):
             while data := await source.read(65536):
+                await way.passes(len(data))
                 sink.write(data)
                 await sink.drain()
         sink.transport.abort()
+
+
+class Way:
+    """One direction: ``delay_s`` for each piece, ``rate`` bytes a second (0: any), nothing at all while ``shut``."""
+
+    def __init__(self) -> None:
+        self.delay_s = 0.0
+        self.rate = 0
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def shut(self) -> None:
+        """A black hole: what is sent is taken, and does not arrive until ``reopen``."""
+        self._open.clear()
+
+    def reopen(self) -> None:
+        self._open.set()
+
+    async def passes(self, size: int) -> None:
+        """Return when so many bytes would have got through."""
+        if wait := self.delay_s + (size / self.rate if self.rate else 0.0):
+            await asyncio.sleep(wait)
+        await self._open.wait()

@@ -19,7 +19,7 @@ def demo(*words: str) -> list[str]:
 
 def counts(output: str) -> dict[str, int]:
     """The summary."""
-    rows = re.findall(r"^(written|read|stored|delivered|lost|duplicated) +([\d,]+) ", output, re.MULTILINE)
+    rows = re.findall(r"^(\w+) +([\d,]+) +[a-z]", output, re.MULTILINE)
     return {name: int(value.replace(",", "")) for name, value in rows}
 
 
@@ -33,10 +33,10 @@ def children(pid: int) -> dict[str, int]:
 def running() -> Iterator["subprocess.Popen[str]"]:
     """A demo that has delivered its first lines."""
     process = subprocess.Popen(
-        demo("--plain", "--rate", "100"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        demo("--plain", "--for", "10s"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    while not re.search(r"received [1-9]\d+ |^$", process.stdout.readline()):
+    while not re.search(r"at the hub [1-9]\d+,|^$", process.stdout.readline()):
         continue
     yield process
     process.terminate()
@@ -45,31 +45,38 @@ def running() -> Iterator["subprocess.Popen[str]"]:
 
 def test_ends_by_itself_with_nothing_lost() -> None:
     done = subprocess.run(
-        demo("--for", "3s", "--plain"), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        demo("--for", "3s", "--rate", "100"), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     found = counts(done.stdout)
     written = found["written"]
-    assert 20 <= written <= 61  # 3 s of 20/s; a busy machine may begin late, never write more
-    assert found == {
-        "written": written,
-        "read": written,
-        "stored": written,
-        "delivered": written,
-        "lost": 0,
-        "duplicated": 0,
-    }
-    assert re.search(r"^ +\d+ s  written .* link up, ", done.stdout, re.MULTILINE)
+    assert 100 <= written <= 301  # 3 s of 100/s; a busy machine may begin late, never write more
+    assert (found["read"], found["delivered"]) == (written, written)
+    assert [found[name] for name in ("lost", "duplicated", "disordered")] == [0, 0, 0]
+    assert found["historical"] > 0
+    assert re.search(r"^alarms +[12] of [12] ", done.stdout, re.MULTILINE)
+    assert f"\nread {written:,}, delivered {written:,}, lost 0, duplicated 0\n" in done.stdout
+    told = [line.partition(" s  ")[2] for line in done.stdout.splitlines()]
+    kinds = ("the cable is cut", "the cable is mended", "the alarm is at the hub", "caught up")
+    places = [next(i for i, line in enumerate(told) if line.startswith(kind)) for kind in kinds]
+    assert places == sorted(places)
+    overtook = re.search(r"before (\d+) older readings", told[places[2]])
+    assert overtook is not None
+    assert int(overtook[1]) > 0
 
 
-def test_ctrl_c_gives_the_same_summary(running: "subprocess.Popen[str]") -> None:
+def test_ctrl_c_while_the_cable_is_cut_gives_the_same_summary(running: "subprocess.Popen[str]") -> None:
     started = children(running.pid)
     assert started.keys() == {"hub", "edge"}
+    assert running.stdout is not None
+    while not re.search(r"the cable is cut|^$", running.stdout.readline()):
+        continue
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=TIMEOUT_S)
     found = counts(out)
     assert (running.returncode, err) == (0, "")
     assert found["delivered"] == found["written"] >= 10
+    assert (found["lost"], found["duplicated"]) == (0, 0)
     assert [pid for pid in started.values() if Path(f"/proc/{pid}").exists()] == []
 
 

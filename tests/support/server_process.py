@@ -18,7 +18,7 @@ from typing import Self
 
 from tests.support.forking import Forked
 
-START_TIMEOUT_S = 15.0
+START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
 RELOADED = re.compile(r"Reloaded server configuration|Failed to reload server configuration: (.*)\n")
 LISTENING_FOR = {"nats": "client connections", "leafnodes": "leafnode connections"}

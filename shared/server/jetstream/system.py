@@ -75,6 +75,7 @@ class JetStream:
         self.watchers: list[
             Callable[[], None]
         ] = []  # asked after each tick: something may have become visible
+        self.on_accounts: list[Callable[[], None]] = []  # told when accounts have come or gone
         self.intakes: dict[int, Intakes] = {}  # of streams that take from others
         self.batch_load = BatchLoad(options.limits.batch)
         self.stopping = False
@@ -196,6 +197,7 @@ class JetStream:
                 self.api.forget(name)
                 self.add_account(name, options)
         self._refuse_others()
+        self._tell_accounts()
 
     def use_account(self, name: str, options: AccountOptions | None) -> None:
         """Limits of an account that the configuration does not have; ``None``: it has no JetStream."""
@@ -210,6 +212,11 @@ class JetStream:
         else:
             self.api.forget(name)
             self.add_account(name, options)
+        self._tell_accounts()
+
+    def _tell_accounts(self) -> None:
+        for hear in self.on_accounts:
+            hear()
 
     def _refuse_others(self) -> None:
         """Accounts without JetStream are told so when they ask."""

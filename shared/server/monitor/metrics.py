@@ -7,6 +7,7 @@ they reconnect. Sums over labels are left to the reader.
 import platform
 from collections.abc import Iterable, Iterator
 
+from phloem.shared.server.monitor.fleetz import fleet_families
 from phloem.shared.server.monitor.metrics_jetstream import jetstream_families
 from phloem.shared.server.monitor.process import Process
 from phloem.shared.server.monitor.prometheus import Labels, Samples, family, one
@@ -25,6 +26,7 @@ def metrics(source: MonitorSource, process: Process) -> bytes:
         *_links(source, connections),
         *_uplinks(source),
         *jetstream_families(source.jetstream()),
+        *fleet_families(list(source.fleet())),
     )
     return "".join(families).encode("utf-8", "replace")
 

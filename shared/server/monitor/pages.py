@@ -14,6 +14,7 @@ from phloem.shared.net.http import HttpServer, Request, Response
 from phloem.shared.server.monitor.absent import gatewayz, routez
 from phloem.shared.server.monitor.accountz import accountz, accstatz
 from phloem.shared.server.monitor.connz import connz
+from phloem.shared.server.monitor.fleetz import fleetz
 from phloem.shared.server.monitor.healthz import healthz
 from phloem.shared.server.monitor.jsz import jsz
 from phloem.shared.server.monitor.leafz import leafz
@@ -43,6 +44,7 @@ _JSON_PAGES: dict[str, Callable[[MonitorSource, Query], object]] = {
     "/routez": routez,
     "/gatewayz": gatewayz,
     "/jsz": jsz,
+    "/fleetz": fleetz,
 }
 _ENTITIES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"))
 _ALIASES = {"/subscriptionsz": "/subsz"}
@@ -56,6 +58,7 @@ _INDEX = (
     ("/routez", "Routes"),
     ("/gatewayz", "Gateways"),
     ("/jsz", "JetStream"),
+    ("/fleetz", "Fleet"),
     ("/healthz", "Health Probe"),
     ("/metrics", "Metrics (Prometheus)"),
 )

@@ -5,7 +5,7 @@ not make its connections thirty years old.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -281,6 +281,31 @@ class JetStreamFigures(msgspec.Struct, frozen=True, kw_only=True):
     accounts: Sequence[AccountFigures]
 
 
+class FleetDevice(NamedTuple):
+    """A device that forwards to this hub, as far as it is in memory. Counts are messages, or streams."""
+
+    name: str
+    online: bool
+    since_wall_ns: int
+    streams: int
+    received: int
+    duplicates: int
+    missing: int
+    backlog: int
+    paused: int
+    refused: int
+    copies: bool  # two devices take turns under this name
+
+
+class FleetFigures(NamedTuple):
+    """Devices of one account. ``known``: also those that are away."""
+
+    account: str
+    known: int
+    written: int  # documents of the ledger
+    devices: Sequence[FleetDevice]
+
+
 class MonitorSource(Protocol):
     """What the pages ask the server. Called on the loop's thread; nothing here waits."""
 
@@ -331,6 +356,10 @@ class MonitorSource(Protocol):
 
     def jetstream(self) -> JetStreamFigures | None:
         """Streams and their store; ``None`` when the server keeps none."""
+        ...
+
+    def fleet(self) -> Sequence[FleetFigures]:
+        """Who forwards to this server, by account; nothing if it is no hub."""
         ...
 
     def unready(self) -> str:

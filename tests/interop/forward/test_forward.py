@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,23 @@ async def hub(folder: Path, port: int = -1) -> AsyncIterator[Hub]:
 
 
 @contextlib.asynccontextmanager
-async def edge(folder: Path, port: int, forward: dict[str, Any]) -> AsyncIterator[Edge]:
+async def edge(
+    folder: Path, port: int, forward: dict[str, Any], streams: Sequence[str] = ()
+) -> AsyncIterator[Edge]:
+    """``streams`` are made before, with subjects ``r.>``."""
     config = {
-        "server_name": "dev1",
+        "server_name": name,
         "listen": "127.0.0.1:-1",
         "leafnodes": {"reconnect": "20ms", "remotes": [{"urls": [f"nats-leaf://127.0.0.1:{port}"]}]},
-        "jetstream": {"store_dir": str(folder / "edge"), "domain": "dev1"},
+        "jetstream": {"store_dir": str(folder / "edge"), "domain": name},
         "forward": forward,
     }
+    if streams:
+        async with Edge({**config, "forward": {}}) as server:
+            client = await server.connect()
+            for name in streams:
+                await client.jetstream().add_stream(name=name, subjects=["r.>"])
+            await client.close()
     async with Edge(config) as server:
         yield server
 
@@ -77,3 +86,24 @@ async def test_readings_arrive_once_and_space_is_given_back(tmp_path: Path, cut:
         assert found == [(f"fleet.tele.dev1.tele.{i % 3}", b"%d" % i) for i in range(100)]
         await at_edge.close()
         await at_hub.close()
+
+
+async def test_what_others_publish_is_not_forwarded(tmp_path: Path) -> None:
+    """The hub passes on what one device says to another; the other's stream is for its own readings."""
+    forward = {"tele": {"subjects": ["tele.>"]}}
+    async with (
+        hub(tmp_path) as top,
+        edge(tmp_path / "one", top.leaf_port, forward, name="one") as one,
+        edge(tmp_path / "two", top.leaf_port, forward, name="two") as two,
+    ):
+        at_one, at_two, at_hub = await one.connect(), await two.connect(), await top.connect()
+        try:
+            await at_one.jetstream().publish("tele.x", b"1")
+            await at_two.jetstream().publish("tele.x", b"2")
+            found = await stored(at_hub.jetstream(), "FLEET_tele", 2)
+            await at_one.flush()
+            assert sorted(found) == [("fleet.tele.one.tele.x", b"1"), ("fleet.tele.two.tele.x", b"2")]
+            assert (await at_two.jetstream().stream_info("FORWARD_tele")).state.last_seq == 1
+        finally:
+            for client in (at_one, at_two, at_hub):
+                await client.close()

@@ -8,8 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from phloem.edge.command import edge
+from phloem.edge.forward.settings import entry_of
 from phloem.edge.ports import port_settings
 from phloem.edge.program import EXAMPLE, adjust
+from phloem.shared.forward.entries import Class
 from phloem.shared.server.load import load, merge
 from phloem.shared.server.validation import validate
 
@@ -25,6 +27,7 @@ def test_the_example_in_help_works(tmp_path: Path) -> None:
     assert [(port.name, port.subject) for port in port_settings(options)] == [
         ("climate", "greenhouse-1.climate")
     ]
+    assert [entry_of(block).cls for block in options.forward] == [Class.ALARM, Class.TELEMETRY]
     done = CliRunner().invoke(edge, ["-c", str(file), "-t"])
     assert (done.exit_code, done.stderr.split(" is valid")[0]) == (
         0,

@@ -19,17 +19,20 @@ def tally_of(*seqs: int) -> Tally:
 
 
 @pytest.mark.parametrize(
-    ("seqs", "distinct", "duplicated"),
-    [((), 0, 0), ((1, 2, 3), 3, 0), ((1, 3), 2, 0), ((1, 3, 2), 3, 0), ((1, 1), 1, 1), ((3, 2, 2), 2, 1)],
+    ("seqs", "distinct", "duplicated", "disordered"),
+    [
+        ((), 0, 0, 0),
+        ((1, 2, 3), 3, 0, 0),
+        ((1, 3), 2, 0, 0),
+        ((1, 3, 2), 3, 0, 1),
+        ((1, 1), 1, 1, 0),
+        ((3, 2, 2), 2, 1, 1),
+    ],
 )
-def test_counts(seqs: tuple[int, ...], distinct: int, duplicated: int) -> None:
+def test_counts(seqs: tuple[int, ...], distinct: int, duplicated: int, disordered: int) -> None:
     tally = tally_of(*seqs)
-    assert (tally.lines, tally.distinct, tally.duplicated, tally.garbled) == (
-        len(seqs),
-        distinct,
-        duplicated,
-        0,
-    )
+    assert (tally.lines, tally.distinct, tally.garbled) == (len(seqs), distinct, 0)
+    assert (tally.duplicated, tally.disordered) == (duplicated, disordered)
 
 
 @given(st.lists(st.integers(1, 60)))

@@ -18,7 +18,7 @@ from phloem.hub.fleet.configurations import edge_text
 from phloem.hub.fleet.creation import renew_certificate
 from phloem.hub.fleet.enrolment import Bundle, active_keys, check_names, enroll, revoke, sign_account
 from phloem.hub.fleet.folder import Folder, locked
-from phloem.hub.fleet.permissions import why_not_a_name
+from phloem.hub.fleet.permissions import ROLE, why_not_a_name
 from phloem.hub.fleet.register import keys_of
 from phloem.shared.errors import ConfigError, CredentialsRefused
 from phloem.shared.security.claims import AccountClaims, OperatorClaims, Permission, Permissions
@@ -122,14 +122,47 @@ def test_a_device_has_its_own_and_nothing_else(path: Path) -> None:
                 "$JS.hub.API.CONSUMER.CREATE.KV_twin_desired.*.$KV.twin_desired.pump1.>",
                 "$JS.hub.API.$KV.twin_reported.pump1.>",
             ]
-            assert list(rules.publish.allow or ()) == [*own, *twin, "$JS.R.*", "$JSC.R.*"]
+            assert list(rules.publish.allow or ()) == [*own, "$PHL.UP.pump1", *twin, "$JS.R.*", "$JSC.R.*"]
             assert list(rules.subscribe.allow or ()) == [
                 *own,
+                "$PHL.DOWN.pump1",
                 "$JS.pump1.API.>",
                 "$JS.ACK.pump1.>",
                 "$JS.FC.pump1.>",
             ]
         assert "connection type" in refusal(folder, enrolled(folder, "pump2"), kind="MQTT")
+
+
+def test_a_deployment_that_is_older_learns_what_devices_may_do_by_now(path: Path) -> None:
+    def allowed(folder: Folder) -> list[tuple[str, ...]]:
+        account = folder.account()
+        scopes = [scope for scope in account.nats.signing_keys.values() if scope is not None]
+        (template,) = [scope.template for scope in scopes if scope.role == ROLE]
+        return [tuple(side.allow or ()) for side in (template.pub, template.sub)]
+
+    with locked(path) as folder:
+        today = allowed(folder)
+        account = folder.account()
+        keys = dict(account.nats.signing_keys)
+        for key, scope in keys.items():
+            if scope is not None and scope.role == ROLE:
+                older = msgspec.structs.replace(
+                    scope.template,
+                    pub=Permission(allow=("extra",), deny=("x",)),
+                    sub=Permission(allow=("y",)),
+                )
+                keys[key] = msgspec.structs.replace(scope, template=older)
+        older_account = msgspec.structs.replace(
+            account, nats=msgspec.structs.replace(account.nats, signing_keys=keys)
+        )
+        with folder.key(files.OPERATOR_SIGNER, folder.deployment.operator_signer) as signer:
+            folder.save_account(account.sub, encode(older_account, signer, NOW_S))
+        sign_account(folder, (), NOW_S)
+        assert allowed(folder) == [("extra", *today[0]), ("y", *today[1])]
+        admin = [
+            scope for scope in folder.account().nats.signing_keys.values() if scope and scope.role != ROLE
+        ]
+        assert admin[0].template.pub.allow is None
 
 
 def test_one_inbox_for_all(tmp_path: Path) -> None:

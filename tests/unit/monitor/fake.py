@@ -12,6 +12,7 @@ from phloem.shared.server.monitor.records import (
     AccountFacts,
     AccountRecord,
     ConnRecord,
+    FleetFigures,
     JetStreamFigures,
     LeafOptions,
     MeterFigures,
@@ -175,6 +176,7 @@ class FakeSource:
     dialled: list[UplinkFigures] = field(default_factory=list)
     counters: dict[str, int] = field(default_factory=dict)
     js: JetStreamFigures | None = None
+    fleets: list[FleetFigures] = field(default_factory=list)
     trouble: str = ""
 
     def settings(self) -> Settings:
@@ -204,6 +206,9 @@ class FakeSource:
 
     def remotes(self) -> list[RemoteRecord]:
         return self.links
+
+    def fleet(self) -> list[FleetFigures]:
+        return self.fleets
 
     def uplinks(self) -> list[UplinkFigures]:
         return self.dialled

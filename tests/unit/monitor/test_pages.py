@@ -81,7 +81,7 @@ def test_the_index_links_every_page_and_escapes_the_name() -> None:
     text = get(source, "/").body.decode()
     assert "<h1>&lt;hub&gt;</h1>" in text
     targets = [part.partition('"')[0] for part in text.split('href="')[1:]]
-    assert len(targets) == 11
+    assert len(targets) == 12
     assert {get(source, target).status for target in targets} == {200}
 
 

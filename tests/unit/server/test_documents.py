@@ -38,7 +38,7 @@ def test_example_switched_on(tmp_path: Path) -> None:
     defaults = Options()
     for field in plain - shown - {"serial", "accounts", "forward"}:
         assert getattr(options, field) == getattr(defaults, field), field
-    assert options.serial[0].name == "bench"
+    assert options.serial[0].name == options.forward[0].name == "bench"
     assert options.accounts[0].users[0].account == "PLANT"
     assert options.leafnodes.remotes[0].urls
     assert options.jetstream is not None

@@ -1,0 +1,47 @@
+"""One stream in the sender's eyes, and what of it is on its way."""
+
+from typing import NamedTuple
+
+from phloem.shared.forward.entries import Entry, Turn
+from phloem.shared.forward.messages import Epoch
+from phloem.shared.forward.source import Stream
+
+
+class Lane:
+    """One stream in the sender's eyes."""
+
+    def __init__(self, entry: Entry, stream: Stream, number: int) -> None:
+        self.entry = entry
+        self.stream = stream
+        self.number = number
+        self.turn = Turn(entry)
+        self.next_seq = 0  # 0: the hub has not said yet
+        self.epochs: tuple[Epoch, ...] = ()  # as offered
+        self.acked_seq = 0  # in this session
+        self.dictionary = 0  # the one that the hub has for it
+        self.history = b""
+        self.refused = ""
+        self.resume_ns = 0  # not before
+        self.nothing_to = 0  # up to here there is nothing to send, though there are sequences
+        self.since_ns = 0  # when the oldest waiting message was noticed
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it has something to send."""
+        return (
+            bool(self.next_seq)
+            and not self.refused
+            and self.next_seq <= self.stream.last_seq != self.nothing_to
+        )
+
+
+class Flight(NamedTuple):
+    """A parcel or gap that is not acknowledged yet."""
+
+    order: int
+    lane: Lane
+    upto: int
+    ticket: tuple[int, int]
+    sent_ns: int
+    timed: bool  # it is acknowledged at once
+    counted: bool  # it is inside the window

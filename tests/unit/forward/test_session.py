@@ -1,0 +1,247 @@
+"""Sender and receiver against what a link and a disk may do: single steps, each of which a story once stumbled over."""
+
+import random
+
+import msgspec
+
+from phloem.shared.forward.entries import Class, Entry
+from phloem.shared.forward.messages import (
+    Ack,
+    Dictionary,
+    Epoch,
+    Gap,
+    Hello,
+    Offer,
+    Parcel,
+    Pause,
+    Welcome,
+    decode,
+)
+from phloem.shared.forward.receiver import Answer, Receiver
+from phloem.shared.forward.sender import ANSWER_NS, REFUSED_NS
+from phloem.shared.forward.standing import CONFIRMED, REMOVED, Lost, Standing
+from phloem.shared.limits import SECOND_NS
+from phloem.shared.testing.schedule import Schedule
+from phloem.shared.testing.simulated_device import SimulatedDevice
+from phloem.shared.testing.simulated_hub import SimulatedHub
+from phloem.shared.testing.simulated_link import SimulatedLink
+
+TELE, ALARM = Entry(name="tele", stream="T"), Entry(name="alarm", stream="A", cls=Class.ALARM)
+MS = SECOND_NS // 1000
+
+
+class Pair:
+    """A device and a hub, and a link between them that a test may meddle with."""
+
+    def __init__(self, *entries: Entry, rate: int = 1 << 30, delay_ns: int = MS) -> None:
+        self.schedule = Schedule()
+        rng = random.Random(1)
+        self.hub = SimulatedHub(self.schedule, rng, "hub")
+        self.device = SimulatedDevice(self.schedule, rng, "dev1", dict.fromkeys(entries, 0))
+        self.link = SimulatedLink(self.schedule, rng, delay_ns=delay_ns, rate=rate)
+        self.said: list[tuple[int, object]] = []  # 0 up, 1 down
+        self.drops: list[type] = []  # the next of these kinds do not arrive
+        self.bounces = 0
+        self.device.on_bounce = self._bounced
+        self.numbers = 0
+        self.device.start()
+
+    def _bounced(self) -> None:
+        self.bounces += 1
+
+    def connect(self) -> None:
+        def answer(data: bytes) -> None:
+            self._pass(1, data, self.device.heard)
+
+        self.device.connected(
+            lambda data: self._pass(0, data, lambda got: self.hub.heard("dev1", got, answer))
+        )
+
+    def _pass(self, way: int, data: bytes, take) -> None:  # type: ignore[no-untyped-def]
+        message = decode(data)
+        self.said.append((way, message))
+        if type(message) in self.drops:
+            self.drops.remove(type(message))
+        else:
+            self.link.send(way, data, take)
+
+    def store(self, count: int, stream: str = "tele", size: int = 100) -> None:
+        for _ in range(count):
+            self.numbers += 1
+            self.device.publish(stream, self.numbers, size)
+
+    def run(self, seconds: float) -> None:
+        self.schedule.run(self.schedule.now_ns + int(seconds * SECOND_NS))
+
+    @property
+    def come(self) -> list[int]:
+        return [one.ident for one in self.hub.disk.durable.lists.get("came/dev1", [])]
+
+    @property
+    def gaps(self) -> list[tuple[int, int, str]]:
+        return [(one.first, one.last, one.reason) for one in self.hub.disk.durable.lists.get("gaps/dev1", [])]
+
+    def sent(self, kind: type) -> list[object]:
+        return [message for _, message in self.said if isinstance(message, kind)]
+
+
+def test_welcome_waits_for_the_disk_because_space_is_given_back_on_its_word() -> None:
+    pair = Pair(TELE)
+    receiver = Receiver("dev1", "hub", _sink_of(pair))
+    offer = Offer(0, "tele", "", 5, (Epoch(3, 1),), 1, 10, 0)
+    effects = receiver.received(Hello(1, "dev1", 9, 1, 0, (offer,)), 1, 1)
+    assert [effect.durable for effect in effects if isinstance(effect, Answer)] == [True]
+
+
+def _sink_of(pair: Pair):  # type: ignore[no-untyped-def]
+    from phloem.shared.testing.simulated_hub import _Sink
+
+    return _Sink(pair.hub, "dev1")
+
+
+def test_what_was_dropped_is_not_acknowledged_when_the_pause_is_lost() -> None:
+    pair = Pair(TELE)
+    pair.hub.room = 3
+    pair.drops = [Pause]
+    pair.store(10)
+    pair.connect()
+    pair.run(7)
+    assert pair.device.streams["tele"].confirmed == 0
+    assert [pause.order for ack in pair.sent(Ack) for pause in ack.paused][:1] == [1]  # type: ignore[attr-defined]
+    pair.hub.room = 1 << 30
+    pair.run(20)
+    assert pair.come == list(range(1, 11))
+    assert pair.device.streams["tele"].confirmed == 10
+
+
+def test_a_lost_dictionary_is_noticed() -> None:
+    pair = Pair(TELE)
+    pair.device.squeeze.dictionaries["tele"] = 77
+    pair.drops = [Dictionary]
+    pair.connect()
+    pair.run(1)
+    pair.store(3)
+    pair.run(30)
+    assert pair.come == [1, 2, 3]
+    assert len(pair.sent(Dictionary)) == 2
+
+
+def test_an_epoch_without_messages_does_not_end_the_way() -> None:
+    pair = Pair(TELE)
+    pair.store(2)
+    pair.run(1)
+    for _ in range(2):
+        pair.device.crash(99)
+        pair.device.start()
+        pair.store(2)
+        pair.run(1)
+    log = pair.device.disk.live.logs["tele"]
+    log.remove(3)
+    log.remove(4)
+    pair.connect()
+    pair.run(8)
+    assert pair.come == [1, 2, 5, 6]
+    assert pair.device.streams["tele"].confirmed == 6
+
+
+def test_damage_and_what_was_shed_in_between_is_announced() -> None:
+    pair = Pair(TELE)
+    pair.store(9)
+    pair.run(1)
+    stream = pair.device.streams["tele"]
+    stream.damaged = {3, 9}
+    stream.lose(5, 6, 2, "shed")
+    for seq in (5, 6):
+        stream.log.remove(seq)
+    pair.connect()
+    pair.run(5)
+    assert pair.come == [1, 2, 4, 7, 8]
+    assert pair.gaps == [(3, 3, "damaged"), (5, 6, "shed"), (9, 9, "damaged")]
+
+
+def test_a_stream_with_nothing_left_to_send_does_not_hold_up_the_others() -> None:
+    pair = Pair(ALARM, TELE)
+    pair.store(1, "alarm")
+    pair.store(1)
+    pair.run(1)
+    log = pair.device.disk.live.logs["alarm"]
+    log.messages.clear()  # as a selection sees a stream that has other messages only
+    pair.connect()
+    pair.run(5)
+    assert pair.come == [2]
+
+
+def test_a_store_that_comes_back_is_remembered() -> None:
+    pair = Pair(TELE)
+    receiver = Receiver("dev1", "hub", _sink_of(pair))
+    resumes = []
+    for store, session in ((5, 1), (6, 2), (5, 3), (6, 4)):
+        offer = Offer(0, "tele", "", store, (Epoch(store, 1),), 1, 10, 0)
+        effects = receiver.received(Hello(1, "dev1", session, 1, 0, (offer,)), 1, 1)
+        welcome = decode(next(effect.data for effect in effects if isinstance(effect, Answer)))
+        assert isinstance(welcome, Welcome)
+        resumes.append(welcome.places[0].resume)
+        gap = Gap(session, 1, 0, welcome.places[0].resume, store, 0, "")
+        receiver.received(gap, 1, 1)
+    assert resumes == [1, 1, 6, 7]
+
+
+def test_a_refusal_is_not_for_ever() -> None:
+    pair = Pair(TELE)
+    pair.hub.refused = {"tele"}
+    pair.store(3)
+    pair.connect()
+    pair.run(10)
+    pair.hub.refused = set()
+    assert pair.come == []
+    pair.run(REFUSED_NS / SECOND_NS + 5)
+    assert pair.come == [1, 2, 3]
+
+
+def test_a_hub_that_needs_longer_than_any_answer_may_take_is_reached() -> None:
+    pair = Pair(TELE, delay_ns=int(ANSWER_NS * 1.2))
+    pair.store(3)
+    pair.connect()
+    pair.run(600)
+    assert pair.come == [1, 2, 3]
+    assert pair.device.streams["tele"].confirmed == 3
+
+
+def test_alarms_wait_for_no_more_than_the_window() -> None:
+    """A day of telemetry, 1 Mbit/s, 300 ms both ways: an alarm is on the hub's disk within 2 s."""
+    pair = Pair(ALARM, TELE, rate=125_000, delay_ns=150 * MS)
+    pair.store(30_000, size=100)
+    pair.run(1)
+    pair.connect()
+    pair.run(8)
+    worst = 0.0
+    for _ in range(12):
+        pair.store(1, "alarm")
+        number, began = pair.numbers, pair.schedule.now_ns
+        assert pair.schedule.run(began + 10 * SECOND_NS, lambda number=number: number in pair.come[-5000:])
+        worst = max(worst, (pair.schedule.now_ns - began) / SECOND_NS)
+        pair.run(0.2)
+    assert len(pair.come) < 30_000
+    assert worst < 2
+
+
+def test_why_something_is_missing() -> None:
+    standing = Standing(1, 2, [Epoch(1, 1)], confirmed=100)
+    standing.lose(101, 110, 8, "shed")
+    standing.lose(111, 112, 2, "shed")
+    assert standing.lost == [Lost(101, 112, 10, "shed")]
+    assert standing.lost_between(51, 115) == (50 + 10 + 3, f"{CONFIRMED}; shed; {REMOVED}")
+    assert standing.lost_between(101, 112, selection=True) == (10, "shed")
+    assert standing.lost_between(113, 115, selection=True)[0] == -1
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(standing), type=Standing) == standing
+
+
+def test_only_what_the_hub_said_is_confirmed() -> None:
+    pair = Pair(TELE)
+    pair.hub.disk_works = False
+    pair.store(3)
+    pair.connect()
+    pair.run(60)
+    assert pair.device.streams["tele"].confirmed == 0
+    assert not pair.sent(Ack)
+    assert pair.sent(Parcel) == []
