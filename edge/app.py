@@ -5,6 +5,7 @@ stops. A bug in there is logged and it starts again; clients and links do not no
 """
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,6 +22,7 @@ from phloem.firmware_bridge.timers import CallLater, loop_call_later, pause
 from phloem.shared import limits
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
 from phloem.shared.clock import Clock
+from phloem.shared.kernel.reactor import heap_give_back
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.load import as_options
 from phloem.shared.server.options import Options
@@ -49,6 +51,7 @@ class Edge(Server):
 
     plan_bytes_max: ClassVar[int] = PLAN_BYTES
     generation_bytes: ClassVar[int] = limits.GENERATION_BYTES_EDGE
+    sparing: ClassVar[bool] = True
     serves_serial_ports: ClassVar[bool] = True
     forwards: ClassVar[bool] = True
     keeps_twin: ClassVar[bool] = True
@@ -90,6 +93,8 @@ class Edge(Server):
         self._open_ports()
         if self.options.twin is not None:
             self._twin = asyncio.create_task(self._keep("twin", self._keep_twin), name="twin")
+        gc.collect()
+        heap_give_back()  # what importing and reading the configuration left in pieces
 
     def _start_forwarding(self) -> None:
         if self.jetstream is not None:

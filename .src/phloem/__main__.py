@@ -1,101 +1,45 @@
-"""The ``phloem`` command: names its sub-commands and imports only the one that is asked for.
+"""The ``phloem`` command: hands its words to click (``commands.py``), or a server's words to the server.
 
 It stands above every layer, which is why it lives beside ``__init__`` and not in a package. Called
 under the name ``nats-server`` (a link is enough) it behaves as ``phloem server``, so that scripts
 and test suites that start ``nats-server`` start phloem instead.
+
+What runs for years is started without click, and without what it would never use (``shared/server/lean.py``).
 """
 
-import os.path
+import os
 import sys
 from importlib import import_module
 
-import click
-
-import phloem
-
-# name: (module, attribute, one line for --help)
-COMMANDS = {
-    "server": ("phloem.shared.server.command", "server", "Run a broker with nats-server's flags and files."),
-    "edge": ("phloem.edge.command", "edge", "Run the leaf node of a device."),
-    "hub": ("phloem.hub.command", "hub", "Run the hub that edges link to."),
-    "init": (
-        "phloem.hub.fleet.init_command",
-        "init",
-        "Make keys, certificates and the configuration of a hub and its devices.",
-    ),
-    "enroll": ("phloem.hub.fleet.device_commands", "enroll", "Give a device its credentials."),
-    "revoke": ("phloem.hub.fleet.device_commands", "revoke", "Take a device's credentials back, at once."),
-    "push": ("phloem.hub.fleet.device_commands", "push", "Tell a running hub of all revocations."),
-    "devices": ("phloem.hub.fleet.device_commands", "devices", "List the devices that were enrolled."),
-    "fleet": (
-        "phloem.hub.fleet.fleet_command",
-        "fleet",
-        "Devices of a hub, live: what is to come, what is missing; and commands for them.",
-    ),
-    "bridge": ("phloem.firmware_bridge.command", "bridge", "Connect serial devices to any NATS server."),
-    "store": (
-        "phloem.shared.server.store_command",
-        "store",
-        "Check or repair the folder of a server's streams.",
-    ),
-    "stream": ("phloem.shared.server.stream_command", "stream", "List, back up and restore streams."),
-    "demo": ("phloem.edge.demo.command", "demo", "Hub, edge and simulated sensor on this machine, live."),
+SERVERS = {  # name: module and attribute
+    "server": ("phloem.shared.server.program", "SERVER"),
+    "edge": ("phloem.edge.program", "EDGE"),
+    "hub": ("phloem.hub.program", "HUB"),
 }
-
-
-class Commands(click.Group):
-    """A group whose commands are imported when they are used, which keeps start-up short."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names, in the order in which a newcomer meets them."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """The command of this name, imported now."""
-        if name not in COMMANDS:
-            return None
-        module, attribute, _ = COMMANDS[name]
-        command = getattr(import_module(module), attribute)
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list in ``--help``, without importing anything."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
-
-
-def version_text() -> str:
-    """What ``phloem --version`` prints: the version and whether the compiled kernel is in use."""
-    from phloem.shared import kernel  # noqa: PLC0415  (only this option needs it)
-
-    return f"phloem {phloem.__version__}\nkernel: {kernel.BUILD}"
-
-
-def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
-    if wanted and not ctx.resilient_parsing:
-        click.echo(version_text())
-        ctx.exit()
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_print_version,
-    help="Show the version and how the kernel was built.",
-)
-def phloem_command() -> None:
-    """phloem carries messages from the edge to the hub, in NATS's own protocol."""
 
 
 def main() -> None:
     """Entry point of the console script."""
     if os.path.basename(sys.argv[0]) == "nats-server":
         sys.argv[1:1] = ["server"]
+    if len(sys.argv) > 1 and sys.argv[1] in SERVERS:
+        sys.exit(_serve(*SERVERS[sys.argv[1]], sys.argv[2:]))
+    from phloem.commands import phloem_command  # noqa: PLC0415
+
     phloem_command(prog_name="phloem")
+
+
+def _serve(module: str, attribute: str, words: list[str]) -> int:
+    from phloem.shared.server import lean  # noqa: PLC0415
+
+    lean.hashes_without_openssl()
+    from phloem.shared.server.program import execute  # noqa: PLC0415
+
+    try:
+        return execute(getattr(import_module(module), attribute), words)
+    except BrokenPipeError:  # of a pager that has been left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ twice in autumn counts twice. A repeat that was missed does not come later; the 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.headers import Wishes, field_of, with_field
@@ -162,6 +161,8 @@ def zone_of(wishes: Wishes) -> tzinfo | None:
     name = wishes.get(b"Nats-Schedule-Time-Zone")
     if name is None:
         return None
+    from zoneinfo import ZoneInfo  # noqa: PLC0415  (half a megabyte, for those who name a zone)
+
     try:
         if not 0 < len(name) <= ZONE_NAME_MAX:
             raise ValueError(name)

@@ -14,6 +14,13 @@ from phloem.shared.kernel.reasons import Reason
 KIND_CLIENT: int
 KIND_LEAF: int
 BUILD: str  # "compiled"
+
+def heap_one_arena() -> None:
+    """Threads that begin from now on share the first one's heap (glibc), so that what one of them frees serves all."""
+
+def heap_give_back() -> None:
+    """Pages that were freed go back to the system: an import or a move leaves megabytes in pieces."""
+
 NUMBERS: dict[str, int]  # close reasons as the kernel knows them
 
 class ConnectionStats(TypedDict):

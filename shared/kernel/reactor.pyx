@@ -20,6 +20,7 @@ from libc.string cimport memcpy, memmove, memset
 from .compress cimport *
 from .crossing cimport crossing_free
 from .deliver cimport deliver
+from .heap cimport give_back, one_arena
 from .interest cimport sub_add, sub_find, sub_remove, subs_clear, subs_expire
 from .mapping cimport mapping_free, mappings_free, mappings_replace
 from .ops cimport parse
@@ -99,6 +100,15 @@ cdef enum:
 KIND_CLIENT = CLIENT
 KIND_LEAF = LEAF
 BUILD = "compiled"
+
+
+def heap_one_arena():
+    one_arena()
+
+
+def heap_give_back():
+    with nogil:
+        give_back()
 NUMBERS = {  # what types.pxd says; a test compares it with reasons.py
     "CLIENT_CLOSED": CLIENT_CLOSED, "AUTHENTICATION_TIMEOUT": AUTHENTICATION_TIMEOUT,
     "AUTHENTICATION_VIOLATION": AUTHENTICATION_VIOLATION, "SLOW_CONSUMER_PENDING": SLOW_CONSUMER_PENDING,

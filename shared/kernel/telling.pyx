@@ -6,7 +6,9 @@ and the link alone, so it is worked out from there and kept nowhere.
 
 Which interest a link is told of (wire 2.5): all local interest; that of other leaf links, except of the same
 origin cluster, towards an isolated link, or, where the peer is the hub, what was learned from another hub. Loop
-detection subjects (``$LDS.``) of no queue pass every filter but the origin. Interest goes out before any message
+detection subjects (``$LDS.``) of no queue pass every filter but the origin. What a device listens to for its hub's
+words (``$PHL.DOWN.``, forwarding) is told upwards only: a thousand devices would each hear of all others, on links
+that are paid by the byte. Interest goes out before any message
 that could be answered on it, because both are written to the link in the order in which they happen.
 
 A subscription of another account that stands in this one's sublist, because a stream is imported, is told like any
@@ -25,12 +27,23 @@ from .types cimport *
 cdef enum:
     SUBJECT_MAX = 65536  # a leaf's control line
 
+cdef enum Reach:  # of a subject
+    ORDINARY = 0
+    LOOP = 1
+    UPWARD = 2
+
 
 cdef bint is_lds(const char* subject, size_t n) noexcept nogil:
     return starts_with(subject, n, b"$LDS.", 5)
 
 
-cdef bint _tells(Conn* link, Conn* owner, bint lds) noexcept nogil:
+cdef Reach _reach(const char* subject, size_t n) noexcept nogil:
+    if n == 0 or subject[0] != c'$':
+        return ORDINARY
+    return LOOP if is_lds(subject, n) else UPWARD if starts_with(subject, n, b"$PHL.DOWN.", 10) else ORDINARY
+
+
+cdef bint _tells(Conn* link, Conn* owner, Reach reach) noexcept nogil:
     """Whether ``link`` should know of interest that ``owner`` has."""
     if owner is link:
         return False
@@ -40,10 +53,12 @@ cdef bint _tells(Conn* link, Conn* owner, bint lds) noexcept nogil:
         return False
     if link.flags & ISOLATED:
         return False
-    return lds or not (link.flags & SPOKE and owner.flags & SPOKE)
+    if reach == UPWARD and not (link.flags | owner.flags) & SPOKE:
+        return False
+    return reach == LOOP or not (link.flags & SPOKE and owner.flags & SPOKE)
 
 
-cdef bint _other_plain(Conn* link, Node* node, Sub* but, bint lds) noexcept nogil:
+cdef bint _other_plain(Conn* link, Node* node, Sub* but, Reach reach) noexcept nogil:
     """Whether a plain subscription besides ``but`` gives ``link`` a reason to know this subject."""
     cdef uint32_t i
     cdef uint32_t ours = 1 if but != NULL and but.conn.kind != LEAF else 0
@@ -52,7 +67,7 @@ cdef bint _other_plain(Conn* link, Node* node, Sub* but, bint lds) noexcept nogi
     if link.flags & ISOLATED:
         return False
     for i in range(node.nsubs):
-        if node.subs[i] is not but and _tells(link, node.subs[i].conn, lds):
+        if node.subs[i] is not but and _tells(link, node.subs[i].conn, reach):
             return True
     return False
 
@@ -66,7 +81,7 @@ cdef uint64_t _weight(Conn* link, Group* g, Sub* but) noexcept nogil:
     if g.nlocal == g.count:  # a local member counts 1 and every link knows of it
         return g.count - (but != NULL)
     for i in range(g.count):
-        if g.members[i] is not but and _tells(link, g.members[i].conn, False):
+        if g.members[i] is not but and _tells(link, g.members[i].conn, ORDINARY):
             total += g.members[i].weight
     return total
 
@@ -94,15 +109,15 @@ cdef void tell_change(Core* k, AccountState* a, Sub* sub, const char* subject, s
     cdef uint32_t i
     cdef uint64_t others
     cdef Conn* link
-    cdef bint lds = sub.group == NULL and is_lds(subject, n)
+    cdef Reach reach = _reach(subject, n) if sub.group == NULL else ORDINARY
     for i in range(a.nlinks):
         link = a.links[i]
-        if link.flags & CLOSING or not _tells(link, sub.conn, lds):
+        if link.flags & CLOSING or not _tells(link, sub.conn, reach):
             continue
-        if not lds and not may_advertise(k, link.permits, subject, n):
+        if reach != LOOP and not may_advertise(k, link.permits, subject, n):
             continue
         if sub.group == NULL:
-            if not _other_plain(link, sub.node, sub, lds):
+            if not _other_plain(link, sub.node, sub, reach):
                 _say(k, link, new > 0, subject, n, NULL, 0)
         elif old != new:
             others = _weight(link, sub.group, sub)
@@ -111,11 +126,11 @@ cdef void tell_change(Core* k, AccountState* a, Sub* sub, const char* subject, s
 
 cdef void _tell_node(Core* k, Conn* link, Node* node, char* subject) noexcept nogil:
     cdef size_t n = node_subject(node, subject, SUBJECT_MAX)
-    cdef bint lds = is_lds(subject, n)
+    cdef Reach reach = _reach(subject, n)
     cdef Group* g = node.groups
     cdef uint64_t weight
     cdef bint allowed = may_advertise(k, link.permits, subject, n)
-    if (lds or allowed) and _other_plain(link, node, NULL, lds):
+    if (reach == LOOP or allowed) and _other_plain(link, node, NULL, reach):
         _say(k, link, True, subject, n, NULL, 0)
     while g != NULL and allowed:
         weight = _weight(link, g, NULL)

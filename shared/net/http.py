@@ -16,17 +16,19 @@ import asyncio
 import contextlib
 import functools
 import socket
-import ssl
 from collections.abc import Callable
-from email.utils import formatdate
+from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import h11
 
 from phloem.shared.clock import Clock
 from phloem.shared.net.listener import Listener
+
+if TYPE_CHECKING:
+    import ssl
 
 MAX_HEAD_BYTES = 16 << 10  # what common servers accept; the longest request of monitoring is a few hundred
 MAX_BODY_BYTES = 64 << 10  # no page reads a body, so this only spares a careless client the reset
@@ -62,7 +64,15 @@ class Response(NamedTuple):
 
 Handler = Callable[[Request], Response]
 
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+def http_date(seconds: int) -> str:
+    """As in RFC 9110 5.6.7; the module ``email`` has it, too, and takes half a megabyte."""
+    at = datetime.fromtimestamp(seconds, UTC)
+    return f"{_DAYS[at.weekday()]}, {at.day:02} {_MONTHS[at.month - 1]} {at.year:04} {at:%H:%M:%S} GMT"
 
 
 class HttpServer:
@@ -75,7 +85,7 @@ class HttpServer:
         *,
         timeouts: Timeouts | None = None,
         max_connections: int = MAX_CONNECTIONS,
-        tls: Callable[[], ssl.SSLContext] | None = None,
+        tls: "Callable[[], ssl.SSLContext] | None" = None,
     ) -> None:
         """``tls`` gives the context for each connection: certificates may change."""
         self.handler = handler
@@ -130,7 +140,7 @@ class HttpServer:
     async def _serve(self, sock: socket.socket) -> None:
         try:
             reader, writer = await self._streams(sock)
-        except (OSError, ssl.SSLError):  # no handshake
+        except OSError:  # no handshake: ssl.SSLError is one
             return
         try:
             with contextlib.suppress(OSError):  # TimeoutError is one
@@ -219,7 +229,7 @@ class _Exchanges:
     async def _send(self, response: Response, method: str, *, close: bool) -> None:
         headers = [
             *response.headers,
-            ("Date", formatdate(self._server.clock.wall_ns() // 1_000_000_000, usegmt=True)),
+            ("Date", http_date(self._server.clock.wall_ns() // 1_000_000_000)),
             ("Content-Length", str(len(response.body))),
             ("X-Content-Type-Options", "nosniff"),  # error texts repeat what the peer sent
             *([("Connection", "close")] if close else []),

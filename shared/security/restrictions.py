@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.security.claims import TimeRange
@@ -72,6 +71,8 @@ def zone(name: str, local: tzinfo = UTC) -> tzinfo | None:
         return UTC
     if len(name) > _ZONE_CHARACTERS or not _ZONE.fullmatch(name):
         return None
+    from zoneinfo import ZoneInfo  # noqa: PLC0415  (half a megabyte, for those who name a zone)
+
     try:
         return ZoneInfo(name)
     except (OSError, ValueError, KeyError):  # a folder of zones, a file that is none, nothing at all

@@ -6,9 +6,8 @@ bad certificate changes nothing.
 
 import hashlib
 import re
-import ssl
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -29,6 +28,9 @@ from phloem.shared.server.durations import parse_duration
 from phloem.shared.server.load_values import Reading, go_type
 from phloem.shared.server.options import Options
 from phloem.shared.server.options_tls import TLS, CertificatePair
+
+if TYPE_CHECKING:
+    import ssl
 
 PIN = re.compile(r"[0-9a-f]{64}")
 PINS = "a list of hex-encoded sha256 of DER encoded SubjectPublicKeyInfo"
@@ -140,12 +142,14 @@ def material(block: TLS) -> Terms:
     )
 
 
-def https_context(block: TLS) -> ssl.SSLContext:
+def https_context(block: TLS) -> "ssl.SSLContext":
     """Python's own context for asking a web server; ``material`` has found nothing wrong with the block's files.
 
     Raises:
         ConfigError: OpenSSL takes something that Python's context cannot, or a file has changed meanwhile.
     """
+    import ssl  # noqa: PLC0415  (a library of its own, for those who ask web servers)
+
     terms = material(block)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     modern = block.min_version == "1.3" or (

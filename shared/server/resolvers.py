@@ -6,9 +6,8 @@ A resolver that keeps them in a folder is in ``claim_folder.py``. ``fetch`` is a
 
 import asyncio
 import http.client
-import ssl
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from phloem.shared import limits
@@ -16,6 +15,9 @@ from phloem.shared.errors import ConfigError, InvalidJWT
 from phloem.shared.security.claims import AccountClaims
 from phloem.shared.security.nkeys import Prefix, is_public
 from phloem.shared.security.tokens import decode_as
+
+if TYPE_CHECKING:
+    import ssl
 
 MISSING = "account missing"
 NOT_FOUND = "account jwt not found"
@@ -89,7 +91,7 @@ class UrlResolver:
         self,
         url: str,
         *,
-        context: Callable[[], ssl.SSLContext | None] = lambda: None,
+        context: "Callable[[], ssl.SSLContext | None]" = lambda: None,
         timeout_ns: int = limits.ACCOUNT_FETCH_TIMEOUT_NS,
     ) -> None:
         """``context``: what https is spoken with now; ``None``: the system's authorities vouch for the server."""
@@ -115,11 +117,13 @@ class UrlResolver:
             text = str(error) or "timed out"
             raise InvalidJWT(f'could not fetch <"{self._shown(name)}">: {text}') from None
 
-    def _get(self, name: str, context: ssl.SSLContext | None) -> str:
+    def _get(self, name: str, context: "ssl.SSLContext | None") -> str:
         """On another thread. Raises OSError, HTTPException, ValueError."""
         parts = urlsplit(self._url + name)
         timeout_s = self._timeout_ns / 1e9
         if parts.scheme == "https":
+            import ssl  # noqa: PLC0415  (a library of its own, for https alone)
+
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
                 parts.hostname or "",
                 parts.port,

@@ -70,6 +70,7 @@ class Server:
     # What products change beside the options.
     plan_bytes_max: ClassVar[int] = limits.PLAN_BYTES
     generation_bytes: ClassVar[int] = limits.GENERATION_BYTES
+    sparing: ClassVar[bool] = False  # memory that is free goes back to the system soon
     linger_ns = 0  # a process of its own sets it: nobody else waits for this loop
     serves_serial_ports: ClassVar[bool] = False
     forwards: ClassVar[bool] = False

@@ -13,7 +13,6 @@ import asyncio
 import hashlib
 import logging
 import socket
-import ssl
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -32,6 +31,8 @@ from phloem.shared.server.monitor.records import PeerCertificate
 from phloem.shared.server.options_tls import TLS
 
 if TYPE_CHECKING:
+    import ssl
+
     from OpenSSL.SSL import Context
 
     from phloem.shared.server.options import Options
@@ -229,7 +230,7 @@ class Contexts(NamedTuple):
     clients: Entrance | None
     leafs: Entrance | None
     remotes: "dict[Remote, tuple[Context, TLS | None]]"  # by ``place``
-    resolver: ssl.SSLContext | None = None
+    resolver: "ssl.SSLContext | None" = None
 
 
 class TlsState:
@@ -289,8 +290,10 @@ class TlsState:
             "tls_available": entrance.plain_too,
         }
 
-    def monitoring(self) -> ssl.SSLContext:
+    def monitoring(self) -> "ssl.SSLContext":
         """Python's own context for https, with the certificate of the block for clients, and asking for none."""
+        import ssl  # noqa: PLC0415  (a library of its own, for https alone)
+
         block = self._server.options.tls
         assert block is not None
         if self._monitoring is None or self._monitoring[0] != block:

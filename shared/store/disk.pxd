@@ -4,7 +4,7 @@ Reading is for the loop's thread: one read transaction, renewed when a flush has
 A reader skips what ``dead`` and ``frozen_dead`` of the log say. ``disk_flush`` is for the mover's thread.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from .block cimport Block
 from .keys cimport LogState, Place
@@ -34,6 +34,8 @@ cdef struct Disk:
     int error  # of LMDB, the last one while reading
     Vault* vault  # NULL: nothing is encrypted
     Opener opener  # of the loop's thread
+    uint8_t sparing  # pages of the file that were looked at do not stay in the process
+    size_t looked  # bytes of blocks since they were last let go
 
 cdef struct DiskLog:  # one log on disk, and the block that its reader is in
     Disk* disk

@@ -21,7 +21,7 @@ from .block cimport (
     BLOCK_HEAD, BLOCK_ZSTD, Block, block_after, block_find, block_open, block_open_sealed, block_read, block_seq,
     block_verified,
 )
-from .environment cimport disk_find, disk_value
+from .environment cimport disk_find, disk_let_go, disk_value
 from .keys cimport (
     ANY_KEY, HIDDEN_SUBJECT, KEY, META_KEY, SEAL_DEAD, SEAL_META, SEAL_SUBJECTS, SUBJECT_KEY, LogState, Place, key_seq,
     meta_key, put_key, subject_key, subject_prefix, subject_value, unseal,
@@ -37,6 +37,7 @@ cdef enum:
     GATHER_SHARE = 8  # a filter that matches less than an eighth of what is there gathers, others look at everything
     GATHER_MAX = 2_000_000  # sequences kept for one filter: 16 MB
     SHORT_SUBJECT = 1024  # the entry of one that is not longer is no large value
+    LOOKED_MAX = 1 << 20  # bytes of blocks; what is mapped around them is as much again
     CHAIN_MAX = 1024  # a subject with more messages than this is looked for forwards
 
 
@@ -143,6 +144,9 @@ cdef int _enter(Log* l, uint64_t seq) noexcept nogil:
     if at.mv_size != KEY or memcmp(at.mv_data, key, 4) != 0:
         return MISSING
     disk_note_head(d, bad)
+    d.looked += v.mv_size
+    if d.looked > LOOKED_MAX:
+        disk_let_go(d)
     memcpy(key, at.mv_data, KEY)
     if not _opened(k, key, &v) or k.block.last != key_seq(key):
         k.block.count = 1

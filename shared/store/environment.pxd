@@ -8,6 +8,7 @@ from .vault cimport Vault
 
 cdef int disk_open(Disk* d, const char* path, bint read_only, Vault* vault) noexcept nogil
 cdef void disk_close(Disk* d) noexcept nogil
+cdef void disk_let_go(Disk* d) noexcept nogil
 cdef int disk_refresh(Disk* d) noexcept nogil
 cdef uint64_t disk_pages(Disk* d) noexcept nogil
 cdef uint64_t disk_free_pages(Disk* d) noexcept nogil

@@ -33,6 +33,10 @@ cdef extern from "<unistd.h>" nogil:
     ssize_t pwrite(int fd, const void* data, size_t n, int64_t offset)
     int close(int fd)
 
+cdef extern from "<sys/mman.h>" nogil:
+    int madvise(void* address, size_t n, int advice)
+    int MADV_DONTNEED
+
 cdef extern from "<fcntl.h>" nogil:
     int open(const char* path, int flags, ...)
     int O_WRONLY, O_CLOEXEC
@@ -237,6 +241,14 @@ cdef void disk_close(Disk* d) noexcept nogil:
         lmdb.txn_abort(d.reader)
     lmdb.env_close(d.env)
     memset(d, 0, sizeof(Disk))
+
+
+cdef void disk_let_go(Disk* d) noexcept nogil:
+    """Pages of the file leave the process, not the system's cache: they count as memory of the process, and on a device
+    somebody looks at that. What points into the map holds; looking there again is a page fault without reading."""
+    d.looked = 0
+    if d.sparing and d.map != NULL:
+        madvise(<void*>d.map, d.pages * d.page_size, MADV_DONTNEED)
 
 
 cdef int disk_refresh(Disk* d) noexcept nogil:

@@ -19,10 +19,12 @@ from phloem.shared.store.folder import make_file, sync_name, written_by_this_thr
 
 from .contents import StoreError
 
+from phloem.shared.kernel.heap cimport give_back
+
 from .contents cimport Contents
 from .disk cimport disk_log_free
 from .entries cimport Flush, flush_drop, flush_meta, flush_pair
-from .environment cimport disk_refresh
+from .environment cimport disk_let_go, disk_refresh
 from .flush cimport flush_abort, flush_begin, flush_commit, flush_log, flush_step
 from .journal cimport BEHIND_MAX, journal_freeze
 from .keys cimport Place
@@ -199,6 +201,10 @@ cdef class Generations(Contents):
             log_free(log.l)
             log.l = NULL
         self.graveyard = []
+        if self.disk.sparing:
+            with nogil:
+                disk_let_go(&self.disk)
+                give_back()
         return True
 
     cdef move(self, uint64_t generation, uint64_t batch):

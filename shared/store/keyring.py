@@ -168,9 +168,9 @@ def _secret(cipher: int, key: bytes) -> Secret | None:
 
 def _stretched(text: str, salt: bytes, cost: int, block_size: int, lanes: int) -> bytes:
     memory = 130 * block_size * ((1 << cost) + lanes) + (1 << 20)
-    return hashlib.scrypt(
-        text.encode(), salt=salt, n=1 << cost, r=block_size, p=lanes, maxmem=memory, dklen=32
-    )
+    from nacl.bindings import crypto_pwhash_scryptsalsa208sha256_ll as scrypt  # noqa: PLC0415
+
+    return scrypt(text.encode(), salt, 1 << cost, block_size, lanes, dklen=32, maxmem=memory)
 
 
 def _wrapped(record: bytes, text: str) -> bytes:

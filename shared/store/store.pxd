@@ -12,5 +12,6 @@ cdef class Store(Generations):
     cdef tuple spaced  # serial of the reader, and ``space`` as it was then
     cdef bint opened
     cdef bint converts
+    cdef bint sparing
 
     cdef Vault* _vault(self)

@@ -34,10 +34,12 @@ class Store:
         on_problem: Callable[[str], None] | None = None,
         vault: Vault | None = None,
         converts: bool = False,
+        sparing: bool = False,
     ) -> None:
         """``on_freeze`` is called when a generation ends, to ``put`` what notes had said so far; ``on_problem`` is told
         what an operator has to know. ``vault``: what the folder is encrypted with (``encrypt.prepare``); ``converts``:
-        a folder with keys is not encrypted yet, and that is meant.
+        a folder with keys is not encrypted yet, and that is meant. ``sparing``: of a small device. What was freed
+        or looked at in data.mdb leaves the process soon; both costs page faults when it is needed again.
         """
     def open(self) -> list[str]:
         """Takes the folder, replays the journal; what was found damaged, in words. Raises StoreError.

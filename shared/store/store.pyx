@@ -54,9 +54,9 @@ cdef void _attend(void* owner) noexcept nogil:
 
 cdef class Store(Generations):
     def __init__(self, str folder not None, *, uint64_t seed, uint64_t generation_bytes, on_freeze=None, on_problem=None,
-                 Vault_ vault=None, bint converts=False):
+                 Vault_ vault=None, bint converts=False, bint sparing=False):
         Generations.__init__(self, folder, seed, generation_bytes, on_freeze, on_problem)
-        self.vault, self.converts = vault, converts
+        self.vault, self.converts, self.sparing = vault, converts, sparing
         self.damage = []
         self.spaced = 0, (0, 0)
         self.lock_fd = -1
@@ -128,6 +128,7 @@ cdef class Store(Generations):
         if error:
             raise StoreError(f"{self.folder}/data.mdb cannot be opened: {lmdb.strerror_fn(error).decode()}; "
                              f"try: phloem store check {self.folder}")
+        self.disk.sparing = self.sparing
 
     cdef Vault* _vault(self):
         return &self.vault.v if self.vault is not None else NULL

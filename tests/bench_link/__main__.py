@@ -1,66 +1,100 @@
-"""``python -m tests.bench_link``: what a link costs, beside nats-server; a table."""
+"""``python -m tests.bench_link``: what a link costs, beside nats-server; shows the table, keeps the result.
+
+Exit code 1 means that something could not be measured.
+"""
 
 import asyncio
-import statistics
+import os
+import platform
 import sys
 import tempfile
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from phloem.shared.clock import SystemClock
+from tests.bench.report import cpu_model, date_text
 from tests.bench_link.pairs import PAIRS, Pair
-from tests.bench_link.rows import QUICK, ROWS, Row, Size
+from tests.bench_link.report import Line, Report, line_of, shown, table, write
+from tests.bench_link.rows import ROWS, Row
+from tests.bench_link.sizes import QUICK, Size
+
+RESULTS = Path(__file__).parents[1] / "bench" / "results" / "link.json"
 
 
-def measured(row: Row, kind: type[Pair], size: Size) -> float:
-    """One run of one row; NaN when it did not end in time."""
+def measured(row: Row, kind: type[Pair], size: Size) -> tuple[float, ...]:
+    """One run of one row; NaN where it did not end in time."""
     with tempfile.TemporaryDirectory(prefix="bench-link-") as folder:
         pair = kind(Path(folder), row.streams, row.more)
         try:
-            return asyncio.run(row.run(pair, size))
+            result = asyncio.run(row.run(pair, size))  # type: ignore[arg-type]  # they are coroutines
         except TimeoutError:
-            return float("nan")
+            return (float("nan"),) * len(row.figures)
+        return result if isinstance(result, tuple) else (result,)
 
 
-def shown(value: float, unit: str) -> str:
-    """For people."""
-    if unit == "s":
-        return f"{value:.2f} s"
-    return (
-        f"{value / 1e6:,.1f} MB"
-        if value >= 1e6
-        else f"{value:,.1f} B"
-        if value < 1000
-        else f"{value / 1e3:,.1f} KB"
-    )
+def lines(rows: list[Row], kinds: list[int], rounds: int, size: Size, console: Console) -> list[Line]:
+    """All figures of all rows; the two take turns. A progress bar on standard error."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    found: list[Line] = []
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=len(rows) * rounds * len(kinds))
+        for row in rows:
+            samples: list[list[tuple[float, ...]]] = [[], []]
+            for _ in range(rounds):
+                for i in kinds:
+                    progress.update(task, description=f"{row.title}: {PAIRS[i].name}")
+                    samples[i].append(measured(row, PAIRS[i], size))
+                    progress.advance(task)
+                    for figure, value in zip(row.figures, samples[i][-1], strict=True):
+                        console.print(
+                            f"{figure.name}: {PAIRS[i].name} {shown(value, figure.unit)}", style="dim"
+                        )
+            for at, figure in enumerate(row.figures):
+                theirs, ours = ([sample[at] for sample in side] for side in samples)
+                found.append(line_of(figure, theirs, ours))
+    return found
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--quick", is_flag=True, help="Less of everything; a few minutes.")
-@click.option("--only", multiple=True, help="Rows by name.")
-@click.option("--rounds", default=1, show_default=True)
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice([row.name for row in ROWS]),
+    help="Only this row; may be given again.",
+)
+@click.option("--rounds", default=1, show_default=True, type=click.IntRange(min=1))
 @click.option("--ours", is_flag=True, help="Do not run nats-server.")
-def main(quick: bool, only: tuple[str, ...], rounds: int, ours: bool) -> None:
-    """Measure, and print the table."""
-    size = QUICK if quick else Size()
-    table = Table("", *(kind.name for kind in PAIRS), "ratio", "at least", title="What a link costs")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="JSON file; the Markdown table goes beside it.  [default: bench/results/link.json, if the run is whole]",
+)
+def main(quick: bool, only: tuple[str, ...], rounds: int, ours: bool, out: Path | None) -> None:
+    """Measure what a link costs and how a device comes back to its hub: phloem beside nats-server."""
+    rows = [row for row in ROWS if not only or row.name in only]
+    found = lines(rows, [1] if ours else [0, 1], rounds, QUICK if quick else Size(), Console(stderr=True))
+    result = Report(
+        date=date_text(SystemClock().wall_ns()),
+        cpu=cpu_model(Path("/proc/cpuinfo").read_text()),
+        cores=len(os.sched_getaffinity(0)),
+        kernel=platform.release(),
+        rounds=rounds,
+        quick=quick,
+        rows=found,
+    )
     console = Console()
-    for row in ROWS:
-        if only and row.name not in only:
-            continue
-        figures: list[list[float]] = [[], []]
-        for _ in range(rounds):
-            for i, kind in enumerate(PAIRS):
-                if i == 1 or not ours:
-                    figures[i].append(measured(row, kind, size))
-                    console.print(f"{row.name}: {kind.name} {shown(figures[i][-1], row.unit)}", style="dim")
-        theirs, mine = (statistics.median(f) if f else float("nan") for f in figures)
-        goal = f"{row.ratio:.2f} x" if row.ratio else shown(row.bound, row.unit)
-        table.add_row(row.title, shown(theirs, row.unit), shown(mine, row.unit), f"{mine / theirs:.3f}", goal)
-    console.print(table)
+    console.print(table(result))
+    # A part or a quick look must not take the place of the whole table that is kept.
+    path = out or (RESULTS if len(rows) == len(ROWS) and not quick and not ours else None)
+    if path is not None:
+        write(result, path)
+        console.print(f"written to {path} and {path.with_suffix('.md').name}", markup=False)
+    sys.exit(1 if any(None in line.ours for line in found) else 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(prog_name="python -m tests.bench_link")

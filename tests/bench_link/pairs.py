@@ -7,7 +7,7 @@ The first is measured, because it is the faster one by far. Its compression is t
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ leafnodes {{
 {more}
 """
 BEST = ", compression: s2_best"
+PATIENT = ", authorization { timeout: 60 }"  # while a thousand devices come on a machine that has other work
 
 
 class Pair:
@@ -55,6 +56,12 @@ class Pair:
     def fleet(self, stream: str) -> str:
         """The hub's stream for one of the device's."""
         return f"FLEET_{stream}"
+
+    @contextlib.contextmanager
+    def hub_alone(self) -> Iterator[ServerProcess]:
+        """Without a device of this pair's."""
+        with self._hub() as hub:
+            yield hub
 
     @contextlib.asynccontextmanager
     async def running(self, shape: Shape = UNLIMITED, *, linked: bool = False) -> AsyncIterator["Pair"]:
@@ -139,7 +146,7 @@ class RealPair(Pair):
     retention = "limits"
 
     def _hub(self) -> ServerProcess:
-        text = HUB.format(folder=self._folder / "hub-js", compression=BEST)
+        text = HUB.format(folder=self._folder / "hub-js", compression=BEST + PATIENT)
         return ServerProcess([str(BINARY)], text, self._folder / "hub")
 
     def _edge(self) -> ServerProcess:

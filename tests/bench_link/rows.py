@@ -8,29 +8,17 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.bench_link import fleet
 from tests.bench_link.pairs import Pair
 from tests.bench_link.readings import readings
 from tests.bench_link.shaped import SLOW, UNLIMITED
+from tests.bench_link.sizes import QUICK, Size
 
 TELE = {"tele": ("tele.>", "telemetry")}
 BOTH = {"alarm": ("alarm.>", "alarm"), **TELE}
 MANY = {f"s{i}": (f"s{i}.>", "telemetry") for i in range(20)}
 FIVE = {f"s{i}": (f"s{i}.>", "telemetry") for i in range(5)}
 DAY_S = 86_400.0
-
-
-class Size(NamedTuple):
-    """How much of it: the long kind, or a quick one."""
-
-    drain: int = 1_000_000
-    slow: int = 100_000
-    trickle_s: int = 60
-    alarm_s: int = 60
-    idle_s: int = 120
-    stored: int = 1_000_000
-
-
-QUICK = Size(100_000, 20_000, 20, 20, 30, 100_000)
 
 
 async def drain_bytes(pair: Pair, size: Size) -> float:
@@ -154,17 +142,33 @@ async def resident(pair: Pair, size: Size) -> float:
         return float(pair.resident_bytes())
 
 
+class Figure(NamedTuple):
+    """One line of the table; as in ``Row``. Without a goal it is a report."""
+
+    name: str
+    title: str
+    unit: str
+    ratio: float = 0.0
+    bound: float = 0.0
+
+
 class Row(NamedTuple):
     """``goal`` is a ratio to nats-server (``least`` 0), or a bound in the row's own unit."""
 
     name: str
     title: str
     unit: str
-    run: Callable[[Pair, Size], Awaitable[float]]
+    run: Callable[[Pair, Size], Awaitable[float | tuple[float, ...]]]
     streams: dict[str, tuple[str, str]]
     ratio: float = 0.0
     bound: float = 0.0
     more: str = ""  # of our device's configuration
+    parts: tuple[Figure, ...] = ()  # where one run gives several
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """What a run gives, in this order."""
+        return self.parts or (Figure(self.name, self.title, self.unit, self.ratio, self.bound),)
 
 
 ROWS = (
@@ -185,6 +189,18 @@ ROWS = (
     Row("return", "link back to first message", "s", return_seconds, TELE, bound=2),
     Row("dead", "dead link noticed", "s", dead_seconds, TELE, bound=10),
     Row("memory", "resident, 20 streams", "B", resident, MANY, bound=45 << 20),
+    Row(
+        "fleet",
+        "a hub with 1,000 devices",
+        "B",
+        fleet.measure,
+        TELE,
+        parts=(
+            Figure("fleet-memory", "hub with 1,000 devices, resident", "B", ratio=1),
+            Figure("fleet-device", "hub memory that a device adds", "B"),
+            Figure("fleet-cpu", "hub processor, a device and minute", "s"),
+        ),
+    ),
 )
 
 __all__ = ["QUICK", "ROWS", "UNLIMITED", "Path", "Row", "Size"]

@@ -7,7 +7,6 @@ everything to LMDB. In between ``after_tick`` is called whenever the kernel has 
 
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,10 +26,9 @@ from phloem.shared.server.options_jetstream import AccountJetStream as AccountOp
 from phloem.shared.server.options_jetstream import BatchLimits
 from phloem.shared.server.options_jetstream import JetStream as JetStreamOptions
 from phloem.shared.server.store_keys import keys_of
-from phloem.shared.store.encrypt import prepare
 from phloem.shared.store.keyring import TITLES, Keys
-from phloem.shared.store.repair import mend
 from phloem.shared.store.store import Store, StoreDamaged, StoreError
+from phloem.shared.store.vault import Vault
 
 if TYPE_CHECKING:
     from phloem.shared.server.jetstream.stream import Stream
@@ -125,6 +123,8 @@ class JetStream:
         try:
             self.damage = self._opened(keys)
         except StoreDamaged as error:
+            from phloem.shared.store.repair import mend  # noqa: PLC0415  (seldom needed, and large)
+
             log.error("%s; what is readable is kept now, this may take a while", error)
             done = mend(self.folder, keys=keys)
             self.damage = [str(finding) for finding in done.lost] or [str(error)]
@@ -135,16 +135,24 @@ class JetStream:
 
     def _opened(self, keys: Keys | None) -> list[str]:
         """What was found damaged. Long work, as encrypting what is there, is told of."""
-        vault = prepare(self.folder, keys, lambda text: log.info("%s", text))
         self.store = Store(
             str(self.folder),
             seed=self.server.rng.getrandbits(64),
             generation_bytes=self.server.generation_bytes,
             on_freeze=self._freeze,
             on_problem=lambda text: log.error("%s", text),
-            vault=vault,
+            vault=self._vault(keys),
+            sparing=self.server.sparing,
         )
         return self.store.open()
+
+    def _vault(self, keys: Keys | None) -> Vault | None:
+        """What the folder is encrypted with; only those who encrypt load what that takes."""
+        if keys is None or not keys.key:
+            return None  # the Store refuses a folder that has keys
+        from phloem.shared.store.encrypt import prepare  # noqa: PLC0415
+
+        return prepare(self.folder, keys, lambda text: log.info("%s", text))
 
     def _tell_losses(self) -> None:
         for account in self.accounts.values():
@@ -157,7 +165,8 @@ class JetStream:
         if memory < 0:
             memory = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * SHARE)
         if disk < 0:
-            disk = int(shutil.disk_usage(self.folder).free * SHARE)
+            system = os.statvfs(self.folder)
+            disk = int(system.f_bavail * system.f_frsize * SHARE)
         return memory, disk
 
     def _accounts(self) -> list[tuple[str, AccountOptions]]:

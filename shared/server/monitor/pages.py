@@ -4,12 +4,11 @@ Any method is answered like GET, as nats-server does. Pages are made on the loop
 is one consistent moment. Paths are below ``http_base_path``.
 """
 
-import html
 import logging
 import posixpath
-import ssl
 from collections import Counter
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from phloem.shared.net.http import HttpServer, Request, Response
 from phloem.shared.server.monitor.absent import gatewayz, routez
@@ -26,6 +25,9 @@ from phloem.shared.server.monitor.records import MonitorSource
 from phloem.shared.server.monitor.render import compact_json, pretty_json
 from phloem.shared.server.monitor.subsz import subsz
 from phloem.shared.server.monitor.varz import varz
+
+if TYPE_CHECKING:
+    import ssl
 
 log = logging.getLogger("phloem.monitor")
 
@@ -44,6 +46,7 @@ _JSON_PAGES: dict[str, Callable[[MonitorSource, Query], object]] = {
     "/jsz": jsz,
     "/fleetz": fleetz,
 }
+_ENTITIES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"))
 _ALIASES = {"/subscriptionsz": "/subsz"}
 _INDEX = (
     ("/varz", "General"),
@@ -68,6 +71,13 @@ _PAGE = """<!DOCTYPE html>
 {links}
 </body></html>
 """
+
+
+def _escaped(text: str) -> str:
+    """For HTML; the module ``html`` brings a table of all entities."""
+    for character, entity in _ENTITIES:
+        text = text.replace(character, entity)
+    return text
 
 
 class Monitor:
@@ -146,7 +156,5 @@ class Monitor:
     def _index(self) -> str:
         settings = self._source.settings()
         base = "" if self._base == "/" else self._base
-        links = "\n".join(f'<a href="{html.escape(base + path)}">{title}</a>' for path, title in _INDEX)
-        return _PAGE.format(
-            name=html.escape(settings.server_name), build=html.escape(settings.build), links=links
-        )
+        links = "\n".join(f'<a href="{_escaped(base + path)}">{title}</a>' for path, title in _INDEX)
+        return _PAGE.format(name=_escaped(settings.server_name), build=_escaped(settings.build), links=links)

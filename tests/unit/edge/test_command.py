@@ -7,9 +7,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from phloem.edge.command import EXAMPLE, adjust, edge
+from phloem.edge.command import edge
 from phloem.edge.forward.settings import entry_of
 from phloem.edge.ports import port_settings
+from phloem.edge.program import EXAMPLE, adjust
 from phloem.shared.forward.entries import Class
 from phloem.shared.server.load import load, merge
 from phloem.shared.server.validation import validate

@@ -7,8 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from phloem.hub.app import Hub
-from phloem.hub.command import EXAMPLE, hub
+from phloem.hub.command import hub
 from phloem.hub.profile import DEFAULTS, LEAF_PORT, for_fleet
+from phloem.hub.program import EXAMPLE
 from phloem.shared.server.load import load, load_mapping, merge
 from phloem.shared.server.options import Options
 from phloem.shared.server.profile import STORE

@@ -330,3 +330,18 @@ def test_a_link_starts_over_when_its_role_is_known(rig: Rig) -> None:
     assert told(link) == []
     link.conn.link_up()
     assert told(link) == [b"LS+ b"]
+
+
+def test_what_a_device_listens_to_for_its_hub_is_told_upwards_only(rig: Rig) -> None:
+    """A thousand devices would each be told of all others."""
+    device, other, above = rig.leaf(), rig.leaf(), rig.leaf(spoke=True)
+    device.say(b"LS+ $PHL.DOWN.dev1\r\n")
+    assert told(other) == []
+    assert told(above) == [b"LS+ $PHL.DOWN.dev1"]
+    assert told(rig.leaf()) == []
+    assert told(rig.leaf(spoke=True)) == [b"LS+ $PHL.DOWN.dev1"]
+    above.say(b"LMSG $PHL.DOWN.dev1 2\r\nhi\r\n")
+    assert device.take() == b"LMSG $PHL.DOWN.dev1 2\r\nhi\r\n"
+    device.say(b"LS- $PHL.DOWN.dev1\r\n")
+    assert told(other) == []
+    assert told(above) == [b"LS- $PHL.DOWN.dev1"]

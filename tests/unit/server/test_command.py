@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 import phloem
 from phloem.shared.errors import ConfigError
-from phloem.shared.server import command
+from phloem.shared.server import command, program
 from phloem.shared.server.options import Options
 
 Invoke = Callable[..., Result]
@@ -80,7 +80,7 @@ def test_profile_of_a_product(served: Served, tmp_path: Path) -> None:
             return options
         return msgspec.structs.replace(options, max_connections=100)
 
-    edge = command.server_command("edge", "An edge.", adjust)
+    edge = command.ServerCommand(program.Product("edge", "An edge.", adjust))
     (tmp_path / "f").write_text("max_connections: 5")
     assert CliRunner().invoke(edge, ["-c", str(tmp_path / "f")]).exit_code == 7
     assert served.options.max_connections == 5
