@@ -157,7 +157,7 @@ class LogStream:
 
     def lost(self, first: int, last: int) -> tuple[int, str]:
         """As far as it was written down; other removals are the stream's own."""
-        return self._record.lost_between(first, last, selection=bool(self._filters))
+        return self._record.lost_between(first, last, selection=not self.covers)
 
     # --- what is done with it ------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from phloem.shared.forward.hub_stream import At, Info, Note, Search, identity_text, record_of
-from phloem.shared.forward.identity import resume
+from phloem.shared.forward.identity import REIMAGED, resume
 from phloem.shared.forward.messages import Epoch, Offer
 
 
@@ -141,9 +141,11 @@ class Standing:
         assert last is not None
         epochs = tuple(stream.epochs)
         confirmed = self._note.seq if self._note is not None else 0
-        offer = Offer(0, "", "", stream.store, epochs, stream.first_seq, stream.last_seq, confirmed)
+        first, began = stream.first_seq, epochs[0].first_seq
+        offer = Offer(0, "", "", stream.store, epochs, first, stream.last_seq, confirmed, began=began)
         going_on = resume(offer, record_of(stream.store, epochs, last, known))
-        self._verdict = Verdict(going_on.seq, last.hub_seq, going_on.noticed)
+        noticed = () if last.store == identity_text(stream.store) else (REIMAGED,)
+        self._verdict = Verdict(going_on.seq, last.hub_seq, (*noticed, *going_on.noticed))
         if not self._reach or known is not last or last.store != identity_text(stream.store):
             return self._verdict
         return self._holes(going_on.seq - 1, last)

@@ -18,6 +18,7 @@ import msgspec
 from phloem.shared.forward.messages import Epoch, Offer
 from phloem.shared.limits import SEQUENCE_MAX
 
+REIMAGED = "re-imaged: the device has another store than before, its sequences start anew"
 EPOCHS_MAX = 64  # of a stream that a device remembers, if the older ones are confirmed
 EPOCHS_ALL = 4096  # of all its streams, confirmed or not: what a HELLO has room for
 RECEIVED_MAX = 256  # that a hub does: more, because what it has forgotten it might take a second time

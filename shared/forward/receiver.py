@@ -9,7 +9,7 @@ import re
 from typing import NamedTuple, Protocol
 
 from phloem.shared import limits
-from phloem.shared.forward.identity import Record, recorded, resume
+from phloem.shared.forward.identity import REIMAGED, Record, recorded, resume
 from phloem.shared.forward.messages import (
     HISTORICAL,
     SOON,
@@ -210,7 +210,7 @@ class Receiver:
         former = former[-limits.FORWARD_FORMER :]
         if again is None:
             record = Record(offer.store, [], former=former)
-            why = "re-imaged: the device has another store than before, its sequences start anew"
+            why = REIMAGED
         else:
             record, why = (
                 again,

@@ -10,7 +10,7 @@ from nats.js.client import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from phloem.edge.app import Edge
-from phloem.edge.command import adjust
+from phloem.edge.program import adjust
 from phloem.hub.app import Hub
 from phloem.shared.server.load import load, merge
 from phloem.shared.server.validation import validate
