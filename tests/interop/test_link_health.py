@@ -34,17 +34,17 @@ class Hole(Cable):
 
     def __init__(self, target: int) -> None:
         super().__init__(target)
-        self.up = self.down = False  # vanishes towards the hub, towards the edge
+        self.gone_up = self.gone_down = False  # vanishes towards the hub, towards the edge
         self.carried = 0  # bytes, both ways
 
     async def _connected(self, sock: socket.socket) -> None:
         async with (
             streams(sock) as (reader, writer),
-            dialled(self._target) as (onward, back),
+            dialled(self.target) as (onward, back),
             asyncio.TaskGroup() as group,
         ):
-            group.create_task(self._leak(reader, back, lambda: self.up))
-            group.create_task(self._leak(onward, writer, lambda: self.down))
+            group.create_task(self._leak(reader, back, lambda: self.gone_up))
+            group.create_task(self._leak(onward, writer, lambda: self.gone_down))
 
     async def _leak(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, vanishes: Callable[[], bool]
@@ -94,12 +94,12 @@ async def test_a_hole_is_noticed_in_time_and_the_link_comes_back(world: World, w
     await there.subscribe("readings")
     await until(lambda: edge.kernel.interested(edge.account(), b"readings"))
     await asyncio.sleep(0.3)  # a look, so that what came in until now is no answer
-    cable.up, cable.down = ways != "down", ways != "up"
+    cable.gone_up, cable.gone_down = ways != "down", ways != "up"
     loop, before = asyncio.get_running_loop(), asyncio.get_running_loop().time()
     await here.publish("readings", b"21.5")
     await until(lambda: not uplink.up)
     assert loop.time() - before < 4
-    cable.up = cable.down = False
+    cable.gone_up = cable.gone_down = False
     await linked(edge)
     await reachable(here, there)
     assert told == ["down", "up"]
@@ -117,7 +117,7 @@ async def test_our_hub_notices_as_well(world: World) -> None:
     await reachable(there, here)
     await until(lambda: hub.kernel.interested(hub.account(), b"commands"))
     await asyncio.sleep(0.3)
-    cable.up = cable.down = True
+    cable.gone_up = cable.gone_down = True
     mark = len(world.log.lines)
     await there.publish("commands", b"on")
     await world.log.line("No sign of life from the peer", after=mark)
@@ -190,22 +190,10 @@ async def test_bounce(world: World) -> None:
     assert edge.source.uplinks()[0].bounces == 1
 
 
-class Slow(Cable):
-    """A cable through which everything takes a while."""
-
-    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        try:
-            while data := await source.read(65536):
-                await asyncio.sleep(0.15)
-                sink.write(data)
-        except ConnectionError:
-            pass
-        sink.transport.abort()
-
-
 async def test_a_link_that_is_slower_than_the_time_outs_comes_up(world: World) -> None:
     hub = await world.real()
-    cable = await world._stack.enter_async_context(Slow(hub.port("leafnodes")))
+    cable = await world.cable(hub.port("leafnodes"))
+    cable.up.delay_s = cable.down.delay_s = 0.15
     edge = await world.ours(leafnodes=remote(cable.port, first_info_timeout="50ms"))
     uplink = await linked(edge)
     late = sum("no INFO from the hub in time" in line for line in world.log.lines)
