@@ -35,7 +35,7 @@ jetstream { store_dir: "@FOLDER@/data", domain: hub }
 """
 EDGE = """
 server_name: dev1
-leafnodes { reconnect: "50ms", remotes: [ { urls: [ "nats-leaf://127.0.0.1:%d" ] } ] }
+leafnodes { reconnect: "50ms", remotes: [ { urls: [ "nats-leaf://127.0.0.1:%d" ], ignore_discovered_servers: true } ] }
 jetstream { store_dir: "@FOLDER@/data", domain: dev1 }
 forward {
   alarm { subjects: ["alarm.>"], class: alarm }

@@ -36,7 +36,10 @@ async def edge(
     config = {
         "server_name": device,
         "listen": "127.0.0.1:-1",
-        "leafnodes": {"reconnect": "20ms", "remotes": [{"urls": [f"nats-leaf://127.0.0.1:{port}"]}]},
+        "leafnodes": {
+            "reconnect": "20ms",
+            "remotes": [{"urls": [f"nats-leaf://127.0.0.1:{port}"], "ignore_discovered_servers": True}],
+        },
         "jetstream": {"store_dir": str(folder / "edge"), "domain": device},
         "forward": forward,
     }

@@ -28,7 +28,10 @@ async def device(
     config = {
         "server_name": "dev1",
         "listen": "127.0.0.1:-1",
-        "leafnodes": {"reconnect": "20ms", "remotes": [{"urls": [f"nats-leaf://127.0.0.1:{port}"]}]},
+        "leafnodes": {
+            "reconnect": "20ms",
+            "remotes": [{"urls": [f"nats-leaf://127.0.0.1:{port}"], "ignore_discovered_servers": True}],
+        },
         "jetstream": {"store_dir": str(folder / "edge"), "domain": "dev1"},
         "forward": {"tele": {"subjects": ["tele.>"], "max_age": "24h"}},
         "disk": {"budget": 0},

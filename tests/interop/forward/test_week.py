@@ -57,7 +57,10 @@ def servers(folder: Path, clock: ManualClock, port: int | None) -> Hub | Edge:
         }
         return Hub(config | more, clock=clock)
     more = {
-        "leafnodes": {"reconnect": "20ms", "remotes": [{"urls": [f"nats-leaf://127.0.0.1:{port}"]}]},
+        "leafnodes": {
+            "reconnect": "20ms",
+            "remotes": [{"urls": [f"nats-leaf://127.0.0.1:{port}"], "ignore_discovered_servers": True}],
+        },
         "jetstream": {"store_dir": str(folder / "edge"), "domain": "dev1"},
         "forward": {
             "alarm": {"subjects": ["alarm.>"], "class": "alarm"},
