@@ -158,6 +158,19 @@ class Reporter:
             found["clock_error_ms"] = max(errors) // 1_000_000
         with contextlib.suppress(OSError):  # the file system does not say
             found["disk_free_bytes"], found["disk_total_bytes"] = self._space(str(js.folder))
+        return found | self._device()
+
+    def _device(self) -> Figures:
+        """The disk's budget, the card and the clock, as far as there is something to say."""
+        shown = self._server.device_figures()
+        disk, wear, clock = (shown.get(name, {}) for name in ("disk", "wear", "clock"))
+        found: Figures = {f"shed_{name}": count for name, count in disk.get("shed", {}).items() if count}
+        if disk.get("shedding"):
+            found["disk_shedding"] = True
+        if wear.get("endurance"):
+            found["card_life_days"] = wear["life_days"]
+        if clock.get("steps"):
+            found["clock_steps"] = clock["steps"]
         return found
 
 

@@ -92,6 +92,7 @@ class Bench:
         self.stream = FakeStream(Entry(name="tele", stream="T", hours=hours))
         server: Any = type("FakeServer", (), {})()
         server.clock, server.start_ns, server.uplinks = self.clock, 0, []
+        server.device_figures = lambda: {"disk": {"shed": {"debug": 3, "event": 0}}, "clock": {"steps": 0}}
         server.options = Options(phloem=PhloemOptions(link=LinkOptions(metered=metered)))
         server.leafs, server.jetstream = type("FakeLeafs", (), {"meter": self.meter})(), self.js
         streams: Any = {"tele": self.stream}
