@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from phloem.edge.forward.log_stream import SAMPLES, LogStream
 from phloem.edge.forward.squeeze import SAMPLES_MIN, Dictionaries
 from phloem.edge.forward.status import Reporter
+from phloem.edge.forward.wake import Wake
 from phloem.shared.forward.entries import Allowance, Entry
 from phloem.shared.forward.figures import plain
 from phloem.shared.forward.messages import (
@@ -31,8 +32,6 @@ from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.link_meter import CONTROL
 
 if TYPE_CHECKING:
-    import asyncio
-
     from phloem.shared.server.leaf_link import Link
     from phloem.shared.server.server import Server
 
@@ -71,14 +70,13 @@ class Forwarder:
         self._token = b""  # said to itself when the epochs are on the disk; empty: not asked yet
         self._begun = False  # they are
         self.reporter = Reporter(server, self.streams, allowance, space=space)
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_ns = 0
+        self._wake = Wake(server, self.work)
         self._is_up = False
         self.hears_time: Callable[[int, int, int], None] | None = None  # told what the hub's clock says
         self._seen: tuple[int, ...] = ()  # what was stored when it was looked last
         self._sub = server.kernel.subscribe(self._account, self._down, None, self._heard)
         self._js.watchers.append(self._stored)
-        self._wake(LOOK_NS)
+        self._wake.within(LOOK_NS)
 
     def _sender(self) -> Sender:
         """For the entries whose streams are there."""
@@ -94,8 +92,7 @@ class Forwarder:
 
     def stop(self) -> None:
         """No more is sent; what was confirmed is written down."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._wake.cancel()
         assert self._js is not None
         self._js.watchers.remove(self._stored)
         self._server.kernel.unsubscribe(self._sub)
@@ -135,7 +132,7 @@ class Forwarder:
             log.warning('forward "%s": stream "%s" %s', entry.name, entry.stream, state)
         self.sender = self._sender()
         self._is_up, self._begun, self._token = False, False, b""
-        self._wake(0)
+        self._wake.within(0)
 
     def _heard(self, _subject: bytes, _reply: bytes, _header: bytes, payload: bytes) -> None:
         if payload == self._token:
@@ -153,10 +150,6 @@ class Forwarder:
             )
             self.work()
 
-    def _due(self) -> None:
-        self._timer = None
-        self.work()
-
     def work(self) -> None:
         """Whatever is due."""
         self._renew()
@@ -172,7 +165,7 @@ class Forwarder:
         if self._is_up and not self.sender.is_idle:
             wake.append(self._now() + WATCH_NS)
         wake += [stream.settle(self._now()) for stream in self.streams.values()]
-        self._wake_at(min(filter(None, wake), default=0))
+        self._wake.at(min(filter(None, wake), default=0))
 
     def _report(self) -> None:
         """Tell the hub how things are, now and then."""
@@ -253,17 +246,6 @@ class Forwarder:
         """As the link's own hours count it."""
         when = self._server.leafs.meter.when()
         return when.second if when.trusted else None
-
-    def _wake(self, wait_ns: int) -> None:
-        self._wake_at(self._now() + wait_ns)
-
-    def _wake_at(self, ns: int) -> None:
-        if ns == 0 or (self._timer is not None and self._timer_ns <= ns and self._timer_ns > self._now()):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_ns = ns
-        self._timer = self._server.call_later(max(ns - self._now(), 0) / SECOND_NS, self._due)
 
 
 def space(folder: str) -> tuple[int, int]:

@@ -13,6 +13,7 @@ import msgspec
 
 from phloem.edge.forward.forwarder import LOOK_NS
 from phloem.edge.forward.log_stream import LogStream
+from phloem.edge.forward.wake import Wake
 from phloem.shared.forward.entries import Allowance, Entry
 from phloem.shared.forward.hub_stream import Note
 from phloem.shared.forward.lanes import Ask, Effect, Post, Remember
@@ -24,8 +25,6 @@ from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.link_meter import CONTROL
 
 if TYPE_CHECKING:
-    import asyncio
-
     from phloem.shared.server.server import Server
 
 log = logging.getLogger("phloem.forward")
@@ -69,8 +68,7 @@ class Publisher:
         inbox = f"_INBOX_{device}.{text_of(server.rng.randbytes(12), 12)}."
         self._inbox = inbox.encode()
         self._sub = server.kernel.subscribe(self._account, self._inbox + b">", None, self._heard)
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_ns = 0
+        self._wake = Wake(server, self.work)
         self._link: tuple[int, ...] = ()  # what the session goes over
         self._since_ns = 0  # the hub is heard of since
         self._is_up = False
@@ -79,7 +77,7 @@ class Publisher:
         self._auto_ns = AUTO_NS
         self._seen: tuple[int, ...] = ()
         js.watchers.append(self._stored)
-        self._wake(LOOK_NS)
+        self._wake.within(LOOK_NS)
 
     def _notes(self) -> dict[str, Note]:
         found = {name: self._js.store.get(key) for name, key in self._keys.items()}
@@ -87,8 +85,7 @@ class Publisher:
 
     def stop(self) -> None:
         """No more is sent; what was confirmed is written down."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._wake.cancel()
         self._js.watchers.remove(self._stored)
         self._server.kernel.unsubscribe(self._sub)
         self._write_notes(at_once=True)
@@ -110,10 +107,6 @@ class Publisher:
             self._do(self.machine.received(subject[len(self._inbox) :], header, payload, self._now()))
             self.work()
 
-    def _due(self) -> None:
-        self._timer = None
-        self.work()
-
     def work(self) -> None:
         """Whatever is due."""
         self._look()
@@ -126,7 +119,7 @@ class Publisher:
             wake.append(self.machine.due_ns)
         self._write_notes()
         wake += [stream.settle(now) for stream in self.streams.values()]
-        self._wake_at(min(filter(None, wake), default=0))
+        self._wake.at(min(filter(None, wake), default=0))
 
     def _look(self) -> None:
         """Whether there is a hub, and whether it is for this to serve it."""
@@ -141,7 +134,7 @@ class Publisher:
         if self._auto and self._now() - self._since_ns < self._auto_ns:
             return
         if not self._js.store.settled:  # the epochs have to be on the disk first
-            self._wake(DISK_NS)
+            self._wake.within(DISK_NS)
             return
         self._is_up = True
         self._auto_ns = AUTO_AGAIN_NS
@@ -213,14 +206,3 @@ class Publisher:
 
     def _now(self) -> int:
         return self._server.clock.monotonic_ns()
-
-    def _wake(self, wait_ns: int) -> None:
-        self._wake_at(self._now() + wait_ns)
-
-    def _wake_at(self, ns: int) -> None:
-        if ns == 0 or (self._timer is not None and self._timer_ns <= ns and self._timer_ns > self._now()):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_ns = ns
-        self._timer = self._server.call_later(max(ns - self._now(), 0) / SECOND_NS, self._due)
