@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from phloem.shared.forward.hub_stream import GAP_TOKEN, identity_text
 from phloem.shared.forward.identity import epoch_of
 from phloem.shared.forward.messages import Epoch
+from phloem.shared.forward.source import Kept
 from phloem.shared.forward.wrap import (
     FIRST_LINE,
     HEADER_MAX,
@@ -32,24 +33,8 @@ class Taken(NamedTuple):
     damaged: int = 0
 
 
-class Stream(Protocol):
+class Stream(Kept, Protocol):
     """What is asked of the device's stream."""
-
-    @property
-    def store(self) -> int:
-        """Identity of its store."""
-
-    @property
-    def epochs(self) -> Sequence[Epoch]:
-        """Those that are remembered."""
-
-    @property
-    def first_seq(self) -> int:
-        """Of the oldest message there is."""
-
-    @property
-    def last_seq(self) -> int:
-        """Of the newest message that can be read."""
 
     def take(self, start: int, end: int, count: int, size: int, live_ns: int) -> Taken:
         """Messages from ``start`` to ``end``: at most ``count``, until there are ``size`` bytes (one is always taken)

@@ -4,32 +4,12 @@ The last message of the device says it, in health. Then there is what happens to
 that a hub deletes messages by age: then the device's own note counts, if the hub's stream is still the one of the note.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from phloem.shared.forward.hub_stream import At, Info, Note, Search, identity_text, record_of
 from phloem.shared.forward.identity import REIMAGED, resume
-from phloem.shared.forward.messages import Epoch, Offer
-
-
-class Stream(Protocol):
-    """What has to be known of the device's stream."""
-
-    @property
-    def store(self) -> int:
-        """Identity of its store."""
-
-    @property
-    def epochs(self) -> Sequence[Epoch]:
-        """Those that are remembered."""
-
-    @property
-    def first_seq(self) -> int:
-        """Of the oldest message."""
-
-    @property
-    def last_seq(self) -> int:
-        """Of the newest message."""
+from phloem.shared.forward.messages import Offer
+from phloem.shared.forward.source import Kept
 
 
 class Verdict(NamedTuple):
@@ -49,7 +29,7 @@ class Standing:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: Kept,
         info: Info,
         name: str,
         note: Note | None,

@@ -16,8 +16,8 @@ class Packed(NamedTuple):
     size: int  # what ``pack`` counted
 
 
-class Stream(Protocol):
-    """What the sender asks of a stream of the device. Only what is on the disk is seen."""
+class Kept(Protocol):
+    """What has to be known of a stream of the device, whoever sends it. Only what is on the disk is seen."""
 
     @property
     def store(self) -> int:
@@ -28,20 +28,24 @@ class Stream(Protocol):
         """Those that are remembered, by their first sequences."""
 
     @property
-    def confirmed(self) -> int:
-        """What the hub has, as far as is known here."""
-
-    @property
-    def began(self) -> int:
-        """The first sequence that there ever was to send."""
-
-    @property
     def first_seq(self) -> int:
         """Of the oldest message there is; ``last_seq + 1`` without any."""
 
     @property
     def last_seq(self) -> int:
         """Of the newest message that can be read."""
+
+
+class Stream(Kept, Protocol):
+    """What the sender asks of a stream of the device."""
+
+    @property
+    def confirmed(self) -> int:
+        """What the hub has, as far as is known here."""
+
+    @property
+    def began(self) -> int:
+        """The first sequence that there ever was to send."""
 
     def pack(self, start: int, end: int, size: int, live_ns: int) -> Packed | None:
         """Messages from ``start`` to ``end``, until there are ``size`` bytes of columns or the next message was stored
