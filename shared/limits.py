@@ -140,6 +140,9 @@ NONCE_BYTES = 11  # 15 characters
 LOGIN_SLACK_NS = (
     15 * SECOND_NS
 )  # a login that waits for others is over at the latest so long after its own time
+REFUSAL_STEP_NS = (
+    10_000_000  # who is refused hears of it a multiple after his CONNECT: many times what deciding takes
+)
 ACCOUNT_FETCHES = 64  # accounts that are asked for at the same time; peers choose which, so more have to wait
 ACCOUNT_FETCH_TIMEOUT_NS = 1_900_000_000
 ACCOUNT_REFRESH_NS = 1 * SECOND_NS  # an account that has expired is asked for again at most so often

@@ -435,6 +435,7 @@ class Server:
         if 0 < self.alarms.due_ns <= now_ns:
             self.alarms.run(now_ns)
             self.kernel.settle()
+        self.login.refusals.run(now_ns)
         if self.jetstream is not None:
             self.jetstream.after_tick()
 
