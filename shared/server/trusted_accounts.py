@@ -85,6 +85,9 @@ class TrustedAccounts:
         self._known: dict[str, TrustedAccount] = {}
         self._fetching: dict[str, asyncio.Task[TrustedAccount]] = {}
         self._room = asyncio.Semaphore(limits.ACCOUNT_FETCHES)
+        # who writes into a resolver's folder; who waits gets it in order: so do two updates of an account, and two
+        # resolvers of one folder, when a reload replaces one while it writes
+        self.turn = asyncio.Lock()
 
     # --- life cycle --------------------------------------------------------------------------------------
 
