@@ -96,6 +96,7 @@ ORIGIN_SIGN_NS = (
 )  # silence behind a link that has come up: its other end may have been another
 ORIGIN_RETRY_MAX_NS = 30 * SECOND_NS  # more than that after many failures
 
+JETSTREAM_DOMAIN = 255  # bytes, as names of streams: it is in subjects of acknowledgements
 METRICS_NAMED = 1000  # streams, and consumers, that have series of their own in /metrics; sums hold for all
 
 # --- the system account (nats-server's numbers, but for the last two) -----------------------------

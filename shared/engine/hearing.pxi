@@ -121,7 +121,8 @@ cdef bint _number(const char* p, uint32_t n, uint64_t* value) noexcept nogil:
 
 
 cdef bint _parse(Engine* g, AccountState* a, const char* s, uint32_t n, uint32_t base, Parts* out) noexcept nogil:
-    """``$JS.ACK.<stream>.<consumer>.<deliveries>.<seq>.<...>`` or, with 11 tokens, domain and account in front."""
+    """``$JS.ACK.<stream>.<consumer>.<deliveries>.<seq>.<...>`` or, with 11 tokens or more, domain and account in front,
+    which have to be this server's and this account's."""
     cdef uint32_t starts[TOKENS_MAX]
     cdef uint32_t tokens = 1
     cdef uint32_t i, first
@@ -141,7 +142,10 @@ cdef bint _parse(Engine* g, AccountState* a, const char* s, uint32_t n, uint32_t
     out.seq = 0
     if base == 9 and not _number(s + starts[first + 3], starts[first + 4] - starts[first + 3] - 1, &out.seq):
         return False
-    return out.consumer != NULL
+    if out.consumer == NULL:
+        return False
+    return tokens == base or equals(s + starts[2], starts[4] - starts[2] - 1, out.consumer.stream.scope,
+                                    out.consumer.stream.scope_len)
 
 
 cdef bint ack_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:

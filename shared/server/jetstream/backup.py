@@ -21,7 +21,7 @@ from phloem.shared.jetstream.archive import (
     Pair,
     State,
 )
-from phloem.shared.jetstream.consumer_rules import ConsumerLimits, check_workqueue
+from phloem.shared.jetstream.consumer_rules import ConsumerLimits, check_workqueue, last_as_long_as
 from phloem.shared.jetstream.consumer_rules import checked as checked_consumer
 from phloem.shared.jetstream.errors import error
 from phloem.shared.jetstream.headers import Wishes, wishes_of
@@ -254,7 +254,8 @@ class StreamTarget:
         config = checked_consumer(
             wanted, stream.config, ConsumerLimits(most, options.max_request_batch), pedantic=False
         )
-        if stream.config.retention == "workqueue":
+        last_as_long_as(config, durable=bool(config.durable_name))
+        if stream.config.retention == "workqueue" and not config.sourcing:
             others = [d.config for other, d in self._consumers.items() if other != name]
             check_workqueue(config, others)
         return (

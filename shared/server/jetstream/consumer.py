@@ -352,7 +352,7 @@ class Consumer:
             shown |= {"paused": True, "pause_remaining": left}
         shown["ts"] = rfc3339(self.system.clock.wall_ns())
         if self.config.priority_policy != "none":
-            shown["priority_groups"] = [self._group(group, n) for group in self.config.priority_groups]
+            shown["priority_groups"] = [self._group(self.config.priority_groups[0], n)]
         return shown
 
     def _group(self, group: str, n: "compiled.Numbers") -> dict[str, Any]:

@@ -96,7 +96,7 @@ class Publish:
         stream = self._stream
         config = stream.config
         wishes = wishes_of(header) if header else {}
-        if b"Nats-Batch-Id" in wishes:
+        if wishes.get(b"Nats-Batch-Id"):
             self._batches.take(subject, reply, header, payload, wishes)
             return
         if reply.endswith(SUFFIX):
@@ -222,6 +222,7 @@ class Publish:
             b"Nats-Schedule" not in wishes
             and b"Nats-Scheduler" not in wishes
             and b"Nats-Schedule-Next" not in wishes
+            and b"Nats-Schedule-Time-Zone" not in wishes
         ):
             return header
         now = self._stream.system.clock.wall_ns()
