@@ -510,22 +510,6 @@ cdef void _after_push(Consumer* c, uint64_t size, int64_t ts) noexcept nogil:
             _ask_flow(c)
 
 
-cdef uint32_t _flow_subject(Consumer* c, char* to) noexcept nogil:
-    """$JS.FC.<stream>.<consumer>.<number>, or with domain and account."""
-    cdef uint32_t at = _head(c, b"$JS.FC.", 7, to)
-    return at + <uint32_t>put_number(to + at, c.question)
-
-
-cdef void _ask_flow(Consumer* c) noexcept nogil:
-    cdef char reply[HEAD_MAX]
-    cdef uint32_t n
-    c.questions += 1
-    c.question, c.asked = c.questions, c.unconfirmed
-    n = _flow_subject(c, reply)
-    send_message(c.stream.engine, &c.source, c.stream.account, c.deliver_subject, c.deliver_len, reply, n,
-                 b"NATS/1.0 100 FlowControl Request\r\n\r\n", 36, 36)
-
-
 cdef void _look_for_interest(Consumer* c) noexcept nogil:
     """Push: is anybody there? Asked again when the account's subscriptions have changed."""
     cdef AccountState* a = c.stream.account

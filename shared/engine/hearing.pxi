@@ -178,6 +178,22 @@ cdef bint ack_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     return True
 
 
+cdef uint32_t _flow_subject(Consumer* c, char* to) noexcept nogil:
+    """$JS.FC.<stream>.<consumer>.<number>, or with domain and account."""
+    cdef uint32_t at = _head(c, b"$JS.FC.", 7, to)
+    return at + <uint32_t>put_number(to + at, c.question)
+
+
+cdef void _ask_flow(Consumer* c) noexcept nogil:
+    cdef char reply[HEAD_MAX]
+    cdef uint32_t n
+    c.questions += 1
+    c.question, c.asked = c.questions, c.unconfirmed
+    n = _flow_subject(c, reply)
+    send_message(c.stream.engine, &c.source, c.stream.account, c.deliver_subject, c.deliver_len, reply, n,
+                 b"NATS/1.0 100 FlowControl Request\r\n\r\n", 36, 36)
+
+
 cdef bint flow_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     """The sink of ``$JS.FC.>``: a push consumer's receiver has read so far."""
     cdef Engine* g = <Engine*>context

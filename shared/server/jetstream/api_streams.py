@@ -97,7 +97,8 @@ def _read_config(request: "Request") -> tuple[StreamConfig, bool]:
     return stream_config.decode(request.body, strict=request.system.options.strict)
 
 
-def _account_rules(account: "AccountJetStream", config: StreamConfig, *, new: bool) -> None:
+def _room(account: "AccountJetStream", config: StreamConfig, *, new: bool) -> None:
+    """What the account bounds, as far as it is looked at before anything else. Raises ApiError."""
     options = account.options
     if account.system.out_of_space:
         raise error(10023)
@@ -105,11 +106,16 @@ def _account_rules(account: "AccountJetStream", config: StreamConfig, *, new: bo
         raise error(10120)
     if new and 0 <= options.max_streams <= len(account.streams):
         raise error(10027)
-    memory = config.storage == "memory"
+    if 0 < options.max_consumers < config.max_consumers:
+        raise error(10026)
+
+
+def _room_for_bytes(account: "AccountJetStream", config: StreamConfig) -> None:
+    """Raises ApiError 10028 or 10047."""
     if config.max_bytes > 0:
         limit = account.quota(config).limit
         if account.reserved(config.storage, but=config.name) + config.max_bytes > limit:
-            raise error(10028 if memory else 10047)
+            raise error(10028 if config.storage == "memory" else 10047)
 
 
 def checked_for_restore(request: "Request", config: StreamConfig) -> StreamConfig:
@@ -121,7 +127,8 @@ def checked_for_restore(request: "Request", config: StreamConfig) -> StreamConfi
 
 def may_restore(account: "AccountJetStream", config: StreamConfig) -> None:
     """Whether there is room for this stream, and nobody has its name or its subjects. Raises ApiError."""
-    _account_rules(account, config, new=True)
+    _room(account, config, new=True)
+    _room_for_bytes(account, config)
     if config.name in account.streams:
         raise error(10130)
     if account.overlapping(config):
@@ -141,13 +148,14 @@ def create(request: "Request") -> dict[str, Any]:
     if config.mirror_direct and config.mirror is None:
         raise ApiError(500, 10052, "stream has no mirror but does have mirror direct")
     known = account.streams.get(config.name)
-    _account_rules(account, config, new=known is None)
+    _room(account, config, new=known is None)
     config = checked(config, _limits(request), account.find, pedantic=pedantic)
     check_single(config)
     if known is not None:
         if known.config != config:
             raise error(10058)
         return known.info() | {"did_create": True}
+    _room_for_bytes(account, config)
     check_filters(config)
     if account.overlapping(config):
         raise error(10065)
@@ -189,7 +197,8 @@ def update(request: "Request") -> dict[str, Any]:
     stream = stream_of(request)
     check_single(config)
     config = check_update(stream.config, config)
-    _account_rules(account, config, new=False)
+    _room(account, config, new=False)
+    _room_for_bytes(account, config)
     _consumer_limits(stream, config)
     if account.overlapping(config):
         raise error(10065)
