@@ -404,6 +404,9 @@ def check_update(old: StreamConfig, new: StreamConfig) -> StreamConfig:
             raise _bad(why)
     if new.mirror is not None and new.mirror != old.mirror:
         raise error(10055)
+    if new.republish is not None and not new.republish.dest:
+        text = f"stream configuration for republish from '{new.republish.src}' to '>': invalid subject"
+        raise error(10069, err=text)
     if new.sealed and not old.sealed:
         new.max_age, new.discard, new.allow_rollup_hdrs = 0, "new", False
         new.deny_delete = new.deny_purge = True

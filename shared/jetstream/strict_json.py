@@ -1,6 +1,7 @@
 """Requests as JSON: keys in any case, unknown ones refused where strictness is asked for, Go's words for mistakes."""
 
 import json
+import re
 import typing
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ GO_NAMES = {
     "UnpinRequest": "JSApiConsumerUnpinRequest",
 }
 ANY_CASE = {"discard"}  # words that Go reads in any case
+INDEX = re.compile(r"\[(\d+)\]")  # in msgspec's paths
 TIMES = {"opt_start_time", "pause_until", "start_time", "up_to_time"}
 GO_TYPES = {"`int`": "int64", "`str`": "string", "`bool`": "bool"}
 
@@ -57,19 +59,25 @@ def _read(body: bytes, name: str, ended: str, *, with_offset: bool = False) -> d
 
 def _made(plain: dict[str, Any], kind: type[T], strict: bool) -> T:
     unknown: list[tuple[int, str]] = []
+    named: dict[str, Any] = {}
     try:
-        named = _named(plain, kind, unknown)
+        _named(plain, kind, unknown, named)
     except ApiError:
         if strict and unknown:
             raise _unknown(unknown) from None
+        _converted(named, kind, unknown)  # what comes before it may be of a wrong type
         raise
+    return _converted(named, kind, unknown if strict else [])
+
+
+def _converted(named: dict[str, Any], kind: type[T], unknown: list[tuple[int, str]]) -> T:
     try:
         made = msgspec.convert(named, kind, strict=True)
     except msgspec.ValidationError as problem:
         place, words = _words(str(problem), named, kind)
-        if not strict or not unknown or place < unknown[0][0]:
+        if not unknown or place < unknown[0][0]:
             raise error(10025, err=words) from None
-    if strict and unknown:
+    if unknown:
         raise _unknown(unknown)
     return made
 
@@ -86,12 +94,15 @@ def _go_type(value: Any) -> str:
 
 
 def _named(
-    plain: dict[str, Any], kind: type[msgspec.Struct], unknown: list[tuple[int, str]], top: int = -1
+    plain: dict[str, Any],
+    kind: type[msgspec.Struct],
+    unknown: list[tuple[int, str]],
+    result: dict[str, Any],
+    top: int = -1,
 ) -> dict[str, Any]:
-    """The keys as they are declared; null is as if it were not there. Others go into ``unknown``, with their place
-    among the keys of the whole. A word that is none, and a time that is none, end it at once."""
+    """Fills ``result`` with the keys as they are declared; null is as if it were not there. Others go into
+    ``unknown``, with their place among the keys of the whole. A word that is none, and a time that is none, end it."""
     known = {field.encode_name.lower(): field for field in msgspec.structs.fields(kind)}
-    result: dict[str, Any] = {}
     for place, (key, value) in enumerate(plain.items()):
         field = known.get(key.lower())
         outer = place if top < 0 else top
@@ -132,9 +143,9 @@ def _check_word(field: msgspec.structs.FieldInfo, value: Any) -> None:
 def _inside(value: Any, kind: Any, unknown: list[tuple[int, str]], top: int) -> Any:
     struct = _struct(kind)
     if struct is not None and isinstance(value, dict):
-        return _named(value, struct, unknown, top)
+        return _named(value, struct, unknown, {}, top)
     if struct is not None and isinstance(value, list):
-        return [_named(item, struct, unknown, top) if isinstance(item, dict) else item for item in value]
+        return [_named(item, struct, unknown, {}, top) if isinstance(item, dict) else item for item in value]
     return value
 
 
@@ -148,23 +159,20 @@ def _struct(kind: Any) -> type[msgspec.Struct] | None:
 def _words(problem: str, named: dict[str, Any], kind: type[msgspec.Struct]) -> tuple[int, str]:
     """msgspec's complaint in Go's words, and the place of its key."""
     text, _, path = problem.partition(" - at `$.")
-    field = path.rstrip("`").replace("[...]", "")
-    found: list[Any] = [named]
+    field = INDEX.sub(r".\1", path.rstrip("`"))
+    value: Any = named
     for part in field.split("."):
-        values = [item.get(part) for item in found if isinstance(item, dict)]
-        found = [
-            item for value in values for item in (value if isinstance(value, list) else [value])
-        ] or found
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            value = value[int(part)]
     place = list(named).index(field.split(".")[0]) if field.split(".")[0] in named else 0
     name = GO_NAMES.get(kind.__name__, kind.__name__)
     if text.startswith("Expected `int` >=") or text.startswith("Expected `int` <"):
-        value = next((one for one in found if isinstance(one, int) and not 0 <= one < 1 << 63), found[0])
         return (
             place,
             f"json: cannot unmarshal number {value} into Go struct field {name}.{field} of type uint64",
         )
     go = next((go for ours, go in GO_TYPES.items() if ours in text), "[]string")
-    ours = {"int64": int, "string": str, "bool": bool}.get(go, list)
-    value = next((one for one in found if not isinstance(one, ours)), found[0])
     text = f"json: cannot unmarshal {_go_type(value)} into Go struct field {name}.{field} of type {go}"
     return place, text
