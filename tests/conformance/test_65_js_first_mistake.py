@@ -1,5 +1,6 @@
 """Which of several mistakes is told, and corners of configurations that a run of random requests found."""
 
+import json
 from typing import Any
 
 import pytest
@@ -194,3 +195,34 @@ async def test_one_group_is_shown(js: JsClient) -> None:
 async def test_a_refused_get_of_no_stream(js: JsClient) -> None:
     assert (await js.refused("STREAM.MSG.GET.NONE", {"seq": 1, "batch": 2}))[1] == 10003
     assert (await js.refused("STREAM.MSG.GET.NONE", {"seq": 1}))[1] == 10059
+
+
+@pytest.mark.parametrize(
+    ("subject", "request_", "status"),
+    [
+        ("S", {"seq": 1, "start_time": "x"}, "408 Malformed Request"),
+        ("S", {"multi_last": ["s.a"], "up_to_time": "x"}, "408 Malformed Request"),
+        ("S.s.a", {"seq": 1, "start_time": "x"}, "408 Malformed Request"),
+        ("S.s.a", {"seq": 1}, "408 Bad Request"),
+        ("S.s.a", {"max_bytes": 100}, ""),
+    ],
+)
+async def test_direct_gets_with_mistakes(
+    js: JsClient, subject: str, request_: dict[str, Any], status: str
+) -> None:
+    await js.stream(allow_direct=True)
+    await js.fill("s.a")
+    answer = await js.request(f"$JS.API.DIRECT.GET.{subject}", json.dumps(request_).encode())
+    assert answer.status == status
+
+
+@pytest.mark.parametrize("policy", ["overflow", "prioritized"])
+@pytest.mark.parametrize("body", [b"", b"1", b"junk"])
+async def test_a_pull_that_says_nothing_of_groups(js: JsClient, policy: str, body: bytes) -> None:
+    await js.stream()
+    await js.fill("s.a")
+    await js.consumer(priority_policy=policy, priority_groups=["g"])
+    inbox = js.inbox()
+    js.send("$JS.API.CONSUMER.MSG.NEXT.S.C", body, reply=inbox.subject)
+    assert (await inbox.next()).seq == 1
+    assert (await (await js.pull(batch=1)).next()).status == "400 Bad Request - Priority Group missing"

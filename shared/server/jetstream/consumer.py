@@ -193,7 +193,9 @@ class Consumer:
             raise BadRequest("400 Bad Request - Not a Pinned Client Priority consumer")
         if not 0 <= request.priority <= 9:
             raise BadRequest("400 Bad Request - Priority must be between 0 and 9")
-        if config.priority_policy == "none":
+        if config.priority_policy == "none" or (
+            request.group is None and config.priority_policy != "pinned_client"
+        ):
             return
         if not request.group:
             raise BadRequest("400 Bad Request - Priority Group missing")
