@@ -185,7 +185,7 @@ def printed(config: StreamConfig, *, full: bool) -> dict[str, Any]:
         if name in ALWAYS or value:
             shown[name] = value
     if config.republish is not None:  # the destination also if it is empty
-        shown["republish"] = {"dest": "", **msgspec.to_builtins(config.republish)}
+        shown["republish"] = {"src": "", "dest": "", **msgspec.to_builtins(config.republish)}
     metadata = config.metadata | {"_nats.req.level": str(required_level(config))}
     if full:
         metadata |= {"_nats.level": str(LEVEL), "_nats.ver": VERSION}
