@@ -80,6 +80,7 @@ SNAPSHOT_WINDOW_MAX = 32 << 20
 SNAPSHOT_INTEREST_NS = 2 * SECOND_NS  # how long a snapshot waits for somebody who listens
 SNAPSHOT_STALL_NS = 5 * SECOND_NS  # without an acknowledgement, or without a chunk of a restore
 SNAPSHOTS_MAX = 32  # snapshots and restores of a server at one time; each keeps about half a megabyte
+SNAPSHOT_PIECE = 1 << 18  # plain bytes packed at once
 SNAPSHOT_TURN = 1 << 20  # plain bytes packed or unpacked before others have their turn
 RESTORE_WAITING = 32 << 20  # chunks of a restore that wait to be unpacked; clients keep far less on the way
 
@@ -96,6 +97,7 @@ ORIGIN_SIGN_NS = (
 )  # silence behind a link that has come up: its other end may have been another
 ORIGIN_RETRY_MAX_NS = 30 * SECOND_NS  # more than that after many failures
 
+JETSTREAM_DOMAIN = 255  # bytes, as names of streams: it is in subjects of acknowledgements
 METRICS_NAMED = 1000  # streams, and consumers, that have series of their own in /metrics; sums hold for all
 
 # --- the system account (nats-server's numbers, but for the last two) -----------------------------
