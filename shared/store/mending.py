@@ -1,5 +1,5 @@
-"""A data.mdb that was damaged while it is in use, made anew: every message and pair in it that is good is put into a new
-file, which takes the old one's name. The journal is left alone: the store goes on from where the old file ended.
+"""A data.mdb that was damaged while it is in use, made anew: every message and pair in it that is good is put into a
+new file, which takes the old one's name. The journal is left alone: the store goes on from where the old file ended.
 
 It runs on the mover's thread, the only one that writes to data.mdb. Readers have the old file open until the loop's
 thread opens the new one (generations.pyx). A power cut leaves the old file or the new one: to take a name is one step.

@@ -1,8 +1,8 @@
-"""Bits flipped in a store, one at a time, while it is closed or while it is open and used: nothing wrong is ever served.
+"""Bits flipped in a store, one at a time, while it is closed or while it is open and used: nothing wrong is served.
 
 ``python -m tests.durability.flips folder count seed`` flips bits of the store in ``folder`` and prints, as JSON, what
-came of it; with ``open`` behind it bits of pages of data.mdb, while the store is open. Each flip is opened and read by a process of its own, because a damaged file must not end the server either:
-LMDB follows pointers in a mapped file.
+came of it; with ``open`` behind it bits of pages of data.mdb, while the store is open. Each flip is opened and read by
+a process of its own, because a damaged file must not end the server either: LMDB follows pointers in a mapped file.
 """
 
 import json
@@ -59,8 +59,8 @@ def judge(folder: Path, right: Contents) -> int:
 
 
 def use_open(folder: Path, bit: int, right: Contents) -> int:
-    """Opens a store, flips a bit of data.mdb under it, and goes on: what is acknowledged from then on is there, and what
-    is missing of the rest is named."""
+    """Opens a store, flips a bit of data.mdb under it, and goes on: what is acknowledged from then on is there, and
+    what is missing of the rest is named."""
     store, damage, problems = open_store(folder)
     logs = {ident: store.open_log(ident, compress=ident == PACKED) for ident in (PLAIN, PACKED)}
     assert damage == []
@@ -143,8 +143,8 @@ def run(folder: Path, count: int, seed: int, *, used: bool = False) -> dict[str,
     work = folder.with_name("flipped")
     right: Contents = {}
     for ident, messages in json.loads((folder.with_name("right")).read_text()).items():
-        for seq, ts, subject, payload in messages:
-            right[int(ident), seq] = Message(seq, ts, bytes.fromhex(subject), b"", bytes.fromhex(payload))
+        for seq, ts, subject, body in messages:
+            right[int(ident), seq] = Message(seq, ts, bytes.fromhex(subject), b"", bytes.fromhex(body))
     outcomes: dict[str, list[str]] = {}
     if used:
         return run_open(folder, work, right, count, rng)

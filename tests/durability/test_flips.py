@@ -22,7 +22,15 @@ def in_process(*arguments: str) -> str:
 def flipped(tmp_path: Path, ending: str, count: int, seed: int) -> dict[str, Any]:
     """So many flips in a store that ended so ("open": that is open), by what came of them."""
     folder = tmp_path / "store"
-    record("tests.durability.store_load", folder, tmp_path / "trace", "flips", "0", "60", "close" if ending == "open" else ending)
+    record(
+        "tests.durability.store_load",
+        folder,
+        tmp_path / "trace",
+        "flips",
+        "0",
+        "60",
+        "close" if ending == "open" else ending,
+    )
     in_process(str(folder), "remember")
     return dict(json.loads(in_process(str(folder), str(count), str(seed), ending))["flips"])
 

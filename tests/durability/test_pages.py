@@ -27,7 +27,9 @@ def health(port: int) -> str:
         return str(getattr(error, "read", lambda: b"")())
 
 
-async def acknowledged(js: JetStreamContext, stream: str, kept: dict[str, dict[int, bytes]], count: int) -> None:
+async def acknowledged(
+    js: JetStreamContext, stream: str, kept: dict[str, dict[int, bytes]], count: int
+) -> None:
     payloads = [b"%s %d " % (stream.encode(), number) + b"x" * 900 for number in range(count)]
     acks = await asyncio.gather(*(js.publish(f"{stream}.{n % 5}", data) for n, data in enumerate(payloads)))
     kept[stream] |= {ack.seq: data for ack, data in zip(acks, payloads, strict=True)}

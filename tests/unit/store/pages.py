@@ -9,7 +9,9 @@ HEAD, BRANCH, LEAF, NO_PAGE = 16, 1, 2, 2**64 - 1
 
 def nodes(data: bytes, page: int) -> list[int]:
     lower = struct.unpack_from("<H", data, page * PAGE + 12)[0]
-    return [page * PAGE + at for (at,) in struct.iter_unpack("<H", data[page * PAGE + HEAD : page * PAGE + lower])]
+    return [
+        page * PAGE + at for (at,) in struct.iter_unpack("<H", data[page * PAGE + HEAD : page * PAGE + lower])
+    ]
 
 
 def tree(data: bytes, root: int, found: dict[str, list[int]], leaf: str) -> None:

@@ -1,5 +1,5 @@
-"""Pages of data.mdb that are damaged while the store is open: the file is made anew, what is acknowledged is there, what
-was lost is named, and new messages are taken all the time."""
+"""Pages of data.mdb that are damaged while the store is open: the file is made anew, what is acknowledged is there,
+what was lost is named, and new messages are taken all the time."""
 
 import time
 from collections.abc import Callable
@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from phloem.shared.store import keyring
+from phloem.shared.store import generations, keyring, mending
 from phloem.shared.store.check import check
 from phloem.shared.store.log import Log, Message
-from phloem.shared.store.store import Store
+from phloem.shared.store.repair import mend
+from phloem.shared.store.store import Store, StoreError
 from tests.unit.store.damage import KEYS, fill, nothing_invented, open_store
 from tests.unit.store.pages import pages_of, spoil
 from tests.unit.store.test_heads import served
@@ -42,6 +43,17 @@ def added(store: Store, ident: int, kept: Kept, count: int) -> None:
         kept[ident][seq] = Message(seq, 7000, b"more.%d" % (number % 9), b"", b"m%d" % number + b"x" * 200)
         store.work()
     work_until(store, lambda: log.visible_seq == log.last_seq)
+
+
+def until_full(store: Store, kept: dict[int, Message]) -> None:
+    """Messages one after the other, until nothing new is taken."""
+    log, end = store.open_log(1), time.monotonic() + LIMIT_S
+    while not store.full:
+        assert time.monotonic() < end, store.stats
+        if log.visible_seq == log.last_seq:
+            seq = log.append(b"b", b"", b"y" * 300, 1)
+            kept[seq] = Message(seq, 1, b"b", b"", b"y" * 300)
+        store.work()
 
 
 def right(log: Log, kept: dict[int, Message], lost: tuple[int, int, str] | None) -> None:
@@ -120,6 +132,68 @@ def test_a_head_is_written_again(tmp_path: Path, encrypted: bool) -> None:
     right(store.open_log(1), kept[1], None)
     store.close()
     assert check(folder, keys=KEYS).findings == []
+
+
+def refused(_folder: Path, _vault: object, _place: tuple[int, int]) -> mending.Mended:
+    raise StoreError("no space left")
+
+
+def test_without_space_nothing_new_is_taken_until_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, problems = tmp_path / "store", list[str]()
+    kept = fill(folder)
+    store = open_store(folder, problems)
+    store.open()
+    monkeypatch.setattr(generations, "MEND_PAUSE_S", 0.01)
+    monkeypatch.setattr(generations, "RETRY_S", 0.01)
+    with monkeypatch.context() as full:
+        full.setattr(mending, "mend_open", refused)
+        spoil(folder / "data.mdb", "names")
+        until_full(store, kept[1])
+        assert "was damaged while it is in use" in store.mending
+        assert any("could not be mended: no space left" in problem for problem in problems)
+        with pytest.raises(StoreError, match="could not be mended"):
+            store.wait()
+    work_until(store, lambda: not store.full)
+    added(store, 1, kept, 10)
+    store.wait()
+    assert store.mending == ""
+    right(store.open_log(1), kept[1], None)
+    store.close()
+    assert check(folder, keys=KEYS).findings == []
+
+
+def test_a_disk_that_damages_everything_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After some mends in a row; what was acknowledged is in the journal, and the next start mends."""
+    folder, problems = tmp_path / "store", list[str]()
+    kept = fill(folder)
+    store = open_store(folder, problems)
+    store.open()
+    monkeypatch.setattr(generations, "MEND_PAUSE_S", 0.0)
+    monkeypatch.setattr(generations, "MENDS_MAX", 2)
+    store.open_log(1)
+    for mends in (1, 2):
+        spoil(folder / "data.mdb", "names")
+        end = time.monotonic() + LIMIT_S
+        while store.stats["mends"] < mends:
+            assert time.monotonic() < end, problems
+            added(store, 1, kept, 5)
+        store.wait()
+    spoil(folder / "data.mdb", "names")
+    until_full(store, kept[1])
+    assert any("mended 2 times already" in problem and "replace the disk" in problem for problem in problems)
+    store.close()
+    mend(folder, keys=KEYS)
+    store = open_store(folder)
+    assert store.open() == []
+    log = store.open_log(1)
+    assert served(log).items() <= kept[1].items()
+    assert log.messages >= len(kept[1]) - 1  # the last one may not have been acknowledged
+    assert store.lost(1) is None
+    store.close()
 
 
 def test_there_is_a_page_of_each_kind(tmp_path: Path) -> None:
