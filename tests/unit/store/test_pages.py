@@ -1,6 +1,7 @@
 """Pages of data.mdb that are damaged while the store is open: the file is made anew, what is acknowledged is there,
 what was lost is named, and new messages are taken all the time."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -185,7 +186,8 @@ def test_a_disk_that_damages_everything_is_left_alone(
     spoil(folder / "data.mdb", "names")
     until_full(store, kept[1])
     assert any("mended 2 times already" in problem and "replace the disk" in problem for problem in problems)
-    store.close()
+    with contextlib.suppress(StoreError):  # the last message was still under way
+        store.close()
     mend(folder, keys=KEYS)
     store = open_store(folder)
     assert store.open() == []
