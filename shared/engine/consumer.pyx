@@ -596,6 +596,8 @@ cdef int _one(Consumer* c, uint64_t* bytes) noexcept nogil:
         soon(&c.due_ns, c.hold_ns)
         return IDLE
     found = _next_new(c, &r)
+    if found == DAMAGED and c.stream.log.journal != NULL and c.stream.log.journal.doubtful:
+        return IDLE  # until the store has been mended
     if found == DAMAGED:  # it cannot be served; the store counts it
         _took_new(c, r.seq)
         c.delivered_consumer -= 1

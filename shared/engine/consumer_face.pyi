@@ -108,6 +108,8 @@ class Consumer:
         """As if it were new, from this sequence on."""
     def pass_over(self, first_seq: int) -> None:
         """What is below was purged: with nothing out, everything up to there counts as delivered and acknowledged."""
+    def recount(self) -> None:
+        """Counts anew what is pending: messages of its stream were lost or found."""
     def unpin(self) -> None: ...
     @property
     def numbers(self) -> Numbers: ...

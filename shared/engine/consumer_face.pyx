@@ -293,6 +293,10 @@ cdef class Consumer:
             data += text[:put_varint(text, value) - &text[0]]
         self.restore(bytes(data), ())
 
+    def recount(self):
+        consumer_recount(&self.c)
+        self._kick()
+
     def restore(self, state, notes):
         if state is not None:
             self._restore(numbers_of(state))

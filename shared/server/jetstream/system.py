@@ -146,7 +146,22 @@ class JetStream:
             vault=self._vault(keys),
             sparing=self.server.sparing,
         )
+        self.store.on_mended = self._mended
         return self.store.open()
+
+    def _mended(self, lost: list[str]) -> None:
+        """data.mdb was damaged while it was in use and is a new one. What it should say of streams and consumers is
+        known here, so it is written again: it may have been among what was lost."""
+        self.damage += lost
+        self.store.put(NEXT_IDENT, self._next_ident.to_bytes(4))
+        for account in self.accounts.values():
+            for stream in account.streams.values():
+                account.keep(account.stream_key(stream.name), stream.record)
+                for consumer in stream.consumers.values():
+                    consumer.keep_record()
+                    consumer.keep_state()
+                    consumer.engine.recount()
+        self._tell_losses()
 
     def _vault(self, keys: Keys | None) -> Vault | None:
         """What the folder is encrypted with; only those who encrypt load what that takes."""
