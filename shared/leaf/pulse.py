@@ -41,12 +41,19 @@ class Verdict(enum.Enum):
 class Pulse:
     """One link."""
 
-    __slots__ = ("_asked_ns", "_base", "_silent_ns")
+    __slots__ = ("_asked_ns", "_base", "_patient_ns", "_silent_ns")
 
     def __init__(self, sign: Sign) -> None:
         self._base = sign  # as it was when the peer was known to be there
         self._silent_ns: int | None = None  # since when something sent is known
+        self._patient_ns = 0  # when it is asked about
         self._asked_ns: int | None = None
+
+    def rests(self, now_ns: int, out_msgs: int) -> bool:
+        """Whether a strict ``look`` would change nothing: a hub has thousands of links, most of which rest."""
+        if self._asked_ns is not None:
+            return False
+        return out_msgs == self._base.out_msgs if self._silent_ns is None else now_ns < self._patient_ns
 
     def look(
         self, now_ns: int, sign: Sign, *, ask_after_ns: int, patience_ns: int, strict: bool = True
@@ -64,7 +71,8 @@ class Pulse:
             return Verdict.WELL
         if self._silent_ns is None:
             self._silent_ns = now_ns
-        if now_ns - self._silent_ns < ask_after_ns:
+        self._patient_ns = self._silent_ns + ask_after_ns
+        if now_ns < self._patient_ns:
             return Verdict.WELL
         self._asked_ns = now_ns
         return Verdict.ASK
