@@ -174,6 +174,7 @@ class Collector:
         self._waiting_bytes = 0
         self._gather: asyncio.TimerHandle | None = None
         self._gathers_until_ns = 0
+        self._there: dict[bytes, Device] = {}  # those online, by the subject that they listen to
         self._owed: set[str] = set()  # devices to which an acknowledgement is due
         self._moving: dict[str, None] = {}  # devices whose rates are not 0, whose turn it is first
         self._ticks = 0
@@ -267,6 +268,7 @@ class Collector:
         else:
             self._moving.setdefault(device.name)
         device.came(wall_ns)
+        self._there[device.subject] = device
 
     def _met(self, name: str) -> Device | None:
         """A device that is not in memory."""
@@ -323,6 +325,7 @@ class Collector:
                 self.ledger.changed(self.devices[name])
         for device in self._gone():
             device.went(wall)
+            del self._there[device.subject]
             self.ledger.changed(device)
             log.info("%s: its link is gone", device.name)
         self._ticks += 1
@@ -333,13 +336,9 @@ class Collector:
     def _gone(self) -> list[Device]:
         """Those who are not there any more."""
         kernel, account = self.server.kernel, self._home.kernel_account
-        online = [device for device in self.devices.values() if device.online]
-        literal = {device.subject: device for device in online if device.literal}
-        gone = [literal[subject] for subject in kernel.unlistened(account, literal)]
-        if len(literal) < len(online):
-            others = (device for device in online if not device.literal)
-            gone += [device for device in others if not kernel.interested(account, device.subject)]
-        return gone
+        gone = [self._there[subject] for subject in kernel.unlistened(account, self._there)]
+        # Where a wildcard stands for the device's own interest, what reaches anybody reaches it.
+        return [one for one in gone if one.literal or not kernel.interested(account, one.subject)]
 
     def _settle(self, now_ns: int, wall_ns: int) -> None:
         for device in self.devices.values():

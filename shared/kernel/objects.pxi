@@ -391,6 +391,11 @@ cdef uint32_t _publish(Kernel kernel, Account account, bytes subject, bytes repl
     return done
 
 
+cdef bint _listened(Account account, bytes subject) except -1:
+    cdef Node* node = sublist_node(&account.a.subs, subject, len(subject), False)
+    return node != NULL and (node.nsubs > 0 or node.groups != NULL)
+
+
 cdef class Kernel:
     def __cinit__(self):
         memset(&self.k, 0, sizeof(Core))
@@ -709,11 +714,14 @@ cdef class Kernel:
 
     def unlistened(self, Account account not None, subjects not None):
         cdef bytes subject
-        return [subject for subject in subjects if not self.listened(account, subject)]
+        found = []
+        for subject in subjects:
+            if not _listened(account, subject):
+                found.append(subject)
+        return found
 
     def listened(self, Account account not None, bytes subject not None):
-        cdef Node* node = sublist_node(&account.a.subs, subject, len(subject), False)
-        return node != NULL and (node.nsubs > 0 or node.groups != NULL)
+        return _listened(account, subject)
 
     def interested(self, Account account not None, bytes subject not None):
         cdef Plan* p = plan_for(&self.k, account.a, &self.k.internal, subject, min(len(subject), NAME_MAX))

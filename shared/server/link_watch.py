@@ -119,8 +119,9 @@ class Watch:
             more, carried = self._news(link, cost)
             wire, payload = wire + more, payload + carried
         meter = self._server.leafs.meter
-        meter.settle(wire, payload)
-        meter.look()
+        if self._costs or meter.bounded:  # a hub that dials nobody has nothing to account for
+            meter.settle(wire, payload)
+            meter.look()
         self._set()
 
     def _set(self) -> None:
