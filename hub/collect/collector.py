@@ -180,7 +180,7 @@ class Collector:
         self._ticks = 0
         self.ledger = Ledger(home, server.clock.monotonic_ns())
         self._sub = server.kernel.subscribe(home.kernel_account, UP, None, self._heard)
-        self._timer = server.call_later(1, self._due)
+        self._timer = server.call_about(1, self._due)
 
     def unpacker(self, stream: "Stream", prefix: str) -> Unpacker:
         """For a device's messages, until the next call."""
@@ -308,7 +308,7 @@ class Collector:
     # --- once a second -----------------------------------------------------------------------------------
 
     def _due(self) -> None:
-        self._timer = self.server.call_later(1, self._due)
+        self._timer = self.server.call_about(1, self._due)
         self.tick()
 
     def tick(self) -> None:

@@ -10,6 +10,7 @@ from phloem.shared.leaf.pulse import Pulse, Sign, Verdict
 from phloem.shared.leaf.tcp import Segments, segments, tuning
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.net.tcp_settings import settle
+from phloem.shared.server.alarms import whole_second
 from phloem.shared.server.tls import second_socket
 
 if TYPE_CHECKING:
@@ -126,7 +127,10 @@ class Watch:
 
     def _set(self) -> None:
         if self._links and (self._costs or self._server.options.phloem.link.dead_after_ns):
-            due_ns = self._server.clock.monotonic_ns() + self._every_ns
+            every_ns = self._every_ns
+            due_ns = self._server.clock.monotonic_ns() + every_ns
+            if every_ns >= SECOND_NS:
+                due_ns = whole_second(due_ns)
             self._alarm = self._server.alarms.at(due_ns, self._look)
             self._server.schedule()
 
