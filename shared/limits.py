@@ -203,11 +203,18 @@ FLEET_FIGURES = 32  # of a device's link, and of its health
 FLEET_TEXT = 100  # characters of a name or text among them
 FLEET_FORGET_NS = 600 * SECOND_NS  # a device that is away so long is read from the store again when it comes
 FLEET_RECHECK_NS = 5 * SECOND_NS  # whether a stream that was refused can be taken now
+FLEET_GATHER_NS = (
+    50_000_000  # parcels that come within this of others are stored together: one sync for all of them
+)
+FLEET_GATHER_BYTES = 32 << 10  # as many are not made to wait, nor is a device that has sent two
 LEDGER_EVENTS = 10  # of a device, in its document
 LEDGER_GAPS = 10  # of a stream, in its device's document; all that are kept are in the stream's record
 LEDGER_WRITES = 100  # documents a second, of one account: a thousand devices that are busy share them
 LEDGER_WATCHED_NS = SECOND_NS  # between two documents of a device while somebody watches
 LEDGER_CALM_NS = 15 * SECOND_NS  # and while nobody does, if it is figures alone that changed
+LEDGER_CALM_WRITES = (
+    20  # documents a second of that kind: a thousand devices would write megabytes a minute of figures
+)
 LEDGER_ABSENT_NS = 60 * SECOND_NS  # a device that is not back so long after the hub's start is offline
 LEDGER_STUCK_NS = 60 * SECOND_NS  # a backlog that does not move for so long is trouble
 LEDGER_RECENT_NS = 86_400 * SECOND_NS  # what was lost is trouble for a day
