@@ -37,8 +37,8 @@ check: dev
 unit: dev
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not soak and not slow" $(ARGS) tests
 
-test-long: dev        ## what make test leaves out for its time: a wheel, sanitizers, large sizes; two minutes
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(ARGS) tests
+test-long: dev        ## what make test leaves out: a wheel, sanitizers, large sizes, all examples; 3 min
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow or hypothesis" --hypothesis-profile long $(ARGS) tests
 
 fuzz: dev             ## everything compiled under AddressSanitizer and UBSan; ARGS="--target store --seconds 600", ARGS=--help
 	$(BIN)/python -m tests.fuzz.run $(ARGS)

@@ -13,9 +13,17 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadGroupScheduling
 
-settings.register_profile(
-    "phloem", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
+from tests.support.examples import WHOLE
+
+PROFILES = {"phloem": 30, "long": WHOLE}  # examples; make test has a share of what make test-long looks at
+for _name, _count in PROFILES.items():
+    settings.register_profile(
+        _name,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow],
+        max_examples=_count,
+    )
 settings.load_profile("phloem")
 
 # Workers and the programs that tests start find what the first of them has compiled; without that, a start of phloem
@@ -60,3 +68,4 @@ def pytest_runtest_teardown(item: pytest.Function, nextitem: pytest.Item | None)
                 handler.reset()  # records of what went wrong hold on to sockets
         gc.collect()
         collect_unraisable(item.config)
+        gc.freeze()  # what others use as well; else each collection takes longer than the one before

@@ -8,6 +8,7 @@ from tests.property.broker_driver import BrokerDriver, ServerDriver, config_for,
 from tests.property.kernel_driver import KernelDriver
 from tests.property.model import Bad, Model, Operation, Pub, is_literal
 from tests.property.operations import CONNECTIONS, USERS, Script, scripts
+from tests.support.examples import examples
 from tests.support.real_server import RealServer
 
 
@@ -95,13 +96,13 @@ def run(driver: BrokerDriver, script: Script) -> None:
         driver.close_all()
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(script=scripts)
 def test_the_model_is_nats_servers(real: BrokerDriver, script: Script) -> None:
     run(real, script)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(script=scripts)
 def test_every_byte_is_the_models(kernel: BrokerDriver, script: Script) -> None:
     run(kernel, script)

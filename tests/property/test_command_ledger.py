@@ -10,6 +10,7 @@ from collections import defaultdict
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.twin.command import Record, State
@@ -142,7 +143,7 @@ moves = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(moves, max_size=60))
 def test_nothing_twice_no_way_back_always_an_end(story: list[tuple[object, ...]]) -> None:
     device = Device()
@@ -168,7 +169,7 @@ def test_nothing_twice_no_way_back_always_an_end(story: list[tuple[object, ...]]
         assert ranks == sorted(ranks)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.integers(0, 12), st.integers(0, 3), st.booleans())
 def test_a_cut_at_each_point_of_one_command(steps: int, survivors: int, idempotent: bool) -> None:
     device = Device()

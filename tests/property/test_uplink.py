@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 
 from phloem.shared import limits
 from phloem.shared.clock import SystemClock
@@ -117,7 +118,7 @@ class World:
             link.conn.close()
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(STORIES)
 def test_the_next_attempt_follows(story: list[str]) -> None:
     async def run(patch: pytest.MonkeyPatch) -> None:

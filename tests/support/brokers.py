@@ -115,22 +115,23 @@ class Brokers:
         return self._own[-1]
 
     def stop_own(self) -> None:
-        """End the servers that a test had for itself, all at once."""
-        for broker in reversed(self._own):
-            broker.process.end()
+        """End the servers that a test had for itself. Nobody looks at them any more: they are killed."""
         while self._own:
-            self._own.pop().process.stop()
+            _end(self._own.pop())
 
     def stop(self) -> None:
-        """End every server, all at once."""
+        """End every server."""
         self.stop_own()
         for broker in self._shared.values():
-            broker.process.end()
-        for broker in self._shared.values():
-            broker.process.stop()
+            _end(broker)
 
     def _start(
         self, config: str, files: Mapping[str, bytes] | None = None, flags: Sequence[str] = ()
     ) -> Broker:
         folder = self._folder / f"server{next(self._numbers)}"
         return Broker(self._start_process(config, folder, files, flags))
+
+
+def _end(broker: Broker) -> None:
+    broker.process.kill()
+    broker.process.stop()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from phloem.shared.engine.message_ids import MessageIds, keyed_hash
 from phloem.shared.store.log import Log
 from phloem.shared.store.store import Store
+from tests.support.examples import examples
 from tests.unit.store.model import DRIVERS, Driver
 
 KEY = bytes(range(16))
@@ -129,7 +130,7 @@ def run(pair: Pair, steps: list[tuple[int, int]]) -> None:
 STEPS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1000)), max_size=80)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(STEPS, st.integers(1, 5))
 def test_answers_as_a_dict_would(steps: list[tuple[int, int]], seconds: int) -> None:
     run(Pair(DRIVERS["memory"](Path()), seconds * SECOND_NS), steps)

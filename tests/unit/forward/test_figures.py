@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 
 from phloem.shared import limits
 from phloem.shared.forward.figures import LARGE, DeviceStatus, StreamStatus, plain, read
@@ -29,7 +30,7 @@ likely = st.fixed_dictionaries(
 
 
 @given(likely)
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_whatever_comes_is_read_and_bounded(figures: dict[str, Any]) -> None:
     status = read(figures)
     json.loads(msgspec.json.encode(status))

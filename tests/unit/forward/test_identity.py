@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 
 from phloem.shared.forward.identity import (
     EPOCHS_ALL,
@@ -46,7 +47,7 @@ operations = st.lists(
 
 
 @given(operations)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_what_is_asked_for_is_what_is_missing(listed: list[tuple[str, int]]) -> None:
     device, hub, numbers = Device(), Hub(), iter(range(1, 1 << 20))
     copies, hub_copies = [copy.deepcopy(device)], [copy.deepcopy(hub)]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 
 from phloem.shared.engine.engine import Engine, Stream
 from phloem.shared.engine.parcel import Packer, Unpacker, Unreadable
@@ -74,7 +75,7 @@ def contents(log: Log) -> list[tuple[bytes, bytes, bytes]]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(listed=messages, size=st.integers(1, 3000), live=st.integers(0, 1 << 62))
 def test_everything_arrives_once_and_in_order(
     engine: Engine, listed: list[tuple[bytes, bytes, bytes, int, int]], size: int, live: int
@@ -150,7 +151,7 @@ def test_readings_cost_few_bytes_beside_their_payload() -> None:
     assert packed.size >= 1000 * 100
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(listed=messages.filter(bool), where=st.integers(0, 10_000), bit=st.integers(0, 7), cut=st.booleans())
 def test_columns_that_are_wrong_store_nothing_or_what_they_say(
     engine: Engine, listed: list[tuple[bytes, bytes, bytes, int, int]], where: int, bit: int, cut: bool
@@ -171,7 +172,7 @@ def test_columns_that_are_wrong_store_nothing_or_what_they_say(
         assert not cut
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     shapes=st.lists(
         st.sampled_from([b'{"a":%d,"b":%d.%03d}', b"%d;%05d;%d", b"t=%d %d %02d"]), min_size=8, max_size=40
@@ -195,7 +196,7 @@ def test_figures_come_back_as_they_were(
     assert [payload for _, _, payload in contents(stream.log)] == [one[2] for one in listed]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(where=st.integers(0, 10_000), change=st.integers(1, 255), cut=st.booleans())
 def test_wrong_columns_of_figures_do_no_harm(engine: Engine, where: int, change: int, cut: bool) -> None:
     listed = [

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from phloem.shared.jetstream import archive
 from phloem.shared.jetstream.archive import ArchiveError, Entry, Reader, consumer_of, entry, state_of
+from tests.support.examples import examples
 
 NAMES = st.binary(min_size=1, max_size=40)
 MESSAGES = st.builds(
@@ -27,7 +28,7 @@ def taken(data: bytes, step: int, most: int = 1 << 20) -> tuple[list[Entry], boo
     return found, reader.done
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.lists(MESSAGES, max_size=10), st.integers(1, 300))
 def test_what_is_written_is_read(messages: list[Entry], step: int) -> None:
     first = Entry(archive.STATE, 5, 0, b"", b"{}")
@@ -37,7 +38,7 @@ def test_what_is_written_is_read(messages: list[Entry], step: int) -> None:
     assert not done
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.binary(max_size=300), st.integers(1, 50))
 def test_anything_at_all(data: bytes, step: int) -> None:
     try:

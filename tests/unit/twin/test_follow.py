@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from phloem.shared.twin.floor import Floor
 from phloem.shared.twin.follow import Again, Drop, Follow, Local, Place, Store
+from tests.support.examples import examples
 
 KEYS = ("a", "b", "c")
 
@@ -79,7 +80,7 @@ moves = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(moves, max_size=40))
 def test_the_same_in_the_end(story: list[tuple[object, ...]]) -> None:
     hub, device = Hub(), Device()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from phloem.shared.wire.s2 import CorruptStream, Decoder, Encoder
 from tests.fuzz.snappy import S2, SNAPPY, crc
+from tests.support.examples import examples
 
 
 def chunk(kind: int, content: bytes, plain: bytes | None = None) -> bytes:
@@ -155,7 +156,7 @@ words = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(st.lists(st.one_of(words, st.binary(max_size=3000)), max_size=8), st.integers(1, 5000))
 def test_what_is_written_is_read(parts: list[bytes], step: int) -> None:
     encoder = Encoder()
@@ -181,7 +182,7 @@ def test_what_does_not_compress_stays_plain() -> None:
     assert stream[10] == 1
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(words, st.data())
 def test_flipped_bytes_are_noticed(plain: bytes, data: st.DataObject) -> None:
     encoder = Encoder()
@@ -199,7 +200,7 @@ def test_flipped_bytes_are_noticed(plain: bytes, data: st.DataObject) -> None:
     assert out in (b"", plain + b"end")
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.binary(max_size=400), st.booleans())
 def test_anything_at_all(data: bytes, framed: bool) -> None:
     decoder = Decoder()
