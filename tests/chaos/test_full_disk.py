@@ -1,4 +1,4 @@
-"""A file system that is really full, under ``phloem edge`` and under ``phloem hub``: a small tmpfs, and a file in it that
+"""A file system that is really full, under ``phloem edge`` and ``phloem hub``: a small tmpfs, and a file in it that
 takes what is left. Run as root, or under ``unshare -Urm``; else skipped."""
 
 import asyncio
@@ -109,7 +109,7 @@ async def until_taken(program: Program) -> None:
 async def all_arrived(hub: Process, edge: Process, program: Program) -> None:
     """Each once and in order, and the device has given its space back."""
     async with asyncio.timeout(TIMEOUT_S), _client(hub) as above, _client(edge) as below:
-        while (await _info(below, "FORWARD_tele"))["messages"] or not await _info(above, "FLEET_tele"):
+        while (await _info(below, "FORWARD_tele"))["messages"] or not await _info(above, "FLEET_tele"):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         come = await _read(above, "tele")
     assert come == sorted(set(come))
