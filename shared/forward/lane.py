@@ -10,10 +10,10 @@ from phloem.shared.forward.source import Stream
 class Lane:
     """One stream in the sender's eyes."""
 
-    def __init__(self, entry: Entry, stream: Stream, number: int) -> None:
+    def __init__(self, entry: Entry, stream: Stream) -> None:
         self.entry = entry
         self.stream = stream
-        self.number = number
+        self.number = -1  # in this session
         self.turn = Turn(entry)
         self.next_seq = 0  # 0: the hub has not said yet
         self.epochs: tuple[Epoch, ...] = ()  # as offered
@@ -24,6 +24,12 @@ class Lane:
         self.resume_ns = 0  # not before
         self.nothing_to = 0  # up to here there is nothing to send, though there are sequences
         self.since_ns = 0  # when the oldest waiting message was noticed
+
+    def use(self, entry: Entry) -> None:
+        """Other wishes for the same stream."""
+        if entry != self.entry:
+            self.entry = self.turn.entry = entry
+            self.nothing_to = 0  # another selection may have something
 
     @property
     def waiting(self) -> bool:

@@ -20,12 +20,9 @@ from phloem.shared.forward.identity import epoch_of
 from phloem.shared.forward.lane import Flight, Lane
 from phloem.shared.forward.messages import (
     HISTORICAL,
-    HISTORY_BYTES,
     SOON,
     VERSION,
     WITH_DICTIONARY,
-    WITH_HISTORY,
-    ZSTD,
     Ack,
     Again,
     Clocks,
@@ -41,9 +38,9 @@ from phloem.shared.forward.messages import (
     Welcome,
     encode,
     encode_parcel,
-    history,
 )
 from phloem.shared.forward.pace import Pace
+from phloem.shared.forward.press import Press
 from phloem.shared.forward.source import Packed, Squeeze, Stream
 from phloem.shared.limits import SECOND_NS
 
@@ -63,7 +60,6 @@ PARCEL_MIN = 2 << 10
 PARCELS_IN_WINDOW = 4
 URGENT_MAX = 64 << 10  # what alarms may have in flight beyond the window
 PAUSE_S_MAX = 300
-DICTIONARY_BELOW = 32 << 10  # columns that are larger have enough in common with themselves
 
 
 class Sender:
@@ -83,9 +79,9 @@ class Sender:
         self.device = device
         self.boot = boot
         self.pace = Pace()
-        self._squeeze = squeeze
+        self._press = Press(squeeze)
         self._allowance = allowance
-        self._lanes = [Lane(entry, streams[entry.name], i) for i, entry in enumerate(in_order(entries))]
+        self._lanes = [Lane(entry, streams[entry.name]) for entry in in_order(entries)]
         self._flights: deque[Flight] = deque()
         self._session = 0
         self._open = False  # WELCOME has come
@@ -101,7 +97,6 @@ class Sender:
         self._took_ns = 0  # from HELLO to WELCOME
         self._order = 0
         self._live_ns = 0  # wall time: what was stored before is history
-        self._ratio = 0.4  # bytes sent for bytes of columns
         self._urgent = 0
         self._wake_ns = 0
         self.sent_bytes = 0
@@ -123,6 +118,26 @@ class Sender:
         self._forget_flights()
         self.pace.forgotten()
 
+    def use(
+        self, entries: Iterable[Entry], streams: Mapping[str, Stream], session: int, now_ns: int, wall_ns: int
+    ) -> list[Effect]:
+        """Forward these from now on (reload). What stays goes on as it was. Only of an entry that is new, or goes into
+        another stream of the hub, the hub has to hear, and that begins a session."""
+        before = {lane.entry.name: lane for lane in self._lanes}
+        lanes, tell = [], False
+        for entry in in_order(entries):
+            lane = before.get(entry.name)
+            if lane is None or lane.stream is not streams[entry.name]:
+                lane, tell = Lane(entry, streams[entry.name]), True
+            tell = tell or lane.entry.to != entry.to
+            lane.use(entry)
+            lanes.append(lane)
+        self._lanes = lanes
+        return self._hello(session, now_ns, wall_ns) if tell and self._up else []
+
+    def _numbered(self, number: int) -> Lane | None:
+        return next((lane for lane in self._lanes if lane.number == number), None)
+
     def _forget_flights(self) -> None:
         for flight in self._flights:
             flight.lane.since_ns = 1  # it has waited for company once
@@ -138,15 +153,15 @@ class Sender:
         self._asked_ns, self._asked_wall_ns = now_ns, wall_ns
         self._helloed_ns, self._hello_due_ns = now_ns, 0
         offers = []
-        for lane in self._lanes:
-            lane.epochs = tuple(lane.stream.epochs)
+        for number, lane in enumerate(self._lanes):
+            lane.number, lane.epochs = number, tuple(lane.stream.epochs)
             offers.append(self._offer(lane))
         hello = Hello(VERSION, self.device, session, self.boot, wall_ns, tuple(offers))
         return [Send(encode(hello), None)]
 
     def _offer(self, lane: Lane) -> Offer:
         stream, entry = lane.stream, lane.entry
-        lane.dictionary = self._squeeze.ident(entry.name)
+        lane.dictionary = self._press.squeeze.ident(entry.name)
         return Offer(
             lane.number,
             entry.name,
@@ -203,8 +218,8 @@ class Sender:
         self._live_ns = self._asked_wall_ns
         effects: list[Effect] = [HubTime(welcome.wall_ns, now_ns - took // 2, took // 2)]
         for place in welcome.places:
-            if 0 <= place.number < len(self._lanes):
-                effects += self._placed(self._lanes[place.number], place)
+            if (lane := self._numbered(place.number)) is not None:
+                effects += self._placed(lane, place)
         return effects
 
     def _placed(self, lane: Lane, place: Place) -> list[Effect]:
@@ -241,9 +256,9 @@ class Sender:
 
     def _paused(self, pause: Pause, now_ns: int) -> list[Effect]:
         """The hub has dropped this stream's part from ``order`` on; the rest goes on. It may say so more than once."""
-        if not 0 <= pause.number < len(self._lanes):
+        lane = self._numbered(pause.number)
+        if lane is None:
             return []
-        lane = self._lanes[pause.number]
         mine = [flight for flight in self._flights if flight.lane is lane]
         dropped = [flight for flight in mine if flight.order >= pause.order]
         if not dropped:
@@ -350,7 +365,7 @@ class Sender:
 
     def _columns_wanted(self) -> int:
         sent = min(max(self.pace.window // PARCELS_IN_WINDOW, PARCEL_MIN), PARCEL_MAX)
-        return int(sent / max(self._ratio, 0.02))
+        return self._press.columns_for(sent)
 
     def _next_of(self, lane: Lane, now_ns: int) -> list[Effect]:
         """What is gone before it could be sent is told before what comes behind it. Nothing: there is nothing left that
@@ -389,7 +404,9 @@ class Sender:
                 packed = stream.pack(lane.next_seq, end, self._columns_wanted(), self._live_ns)
             if hole := stream.hole(lane.next_seq):  # met in packing
                 upto = min(upto, hole[0] - 1)
-        effects, flags, columns = self._pressed(lane, packed.columns, packed.size)
+        flags = self._press.help_for(lane, packed.columns)
+        effects: list[Effect] = self._dictionary(lane) if flags == WITH_DICTIONARY else []
+        flags, columns = self._press.pressed(lane, packed.columns, packed.size, flags)
         if packed.newest_ts < self._live_ns:
             flags |= HISTORICAL
         more = packed.next_seq <= stream.last_seq
@@ -407,35 +424,13 @@ class Sender:
         effects.append(self._leaves(lane, encode_parcel(parcel), packed.next_seq - 1, now_ns, timed=timed))
         return effects
 
-    def _pressed(self, lane: Lane, columns: bytes, size: int) -> tuple[list[Effect], int, bytes]:
-        """Effects that come before the parcel, flags, and what is sent for its columns."""
-        effects: list[Effect] = []
-        flags = self._help_for(lane, columns)
-        if flags == WITH_DICTIONARY:
-            effects = self._dictionary(lane)
-        pressed = self._squeeze.press(columns, lane.entry.name, flags, lane.history)
-        flags |= ZSTD
-        if len(pressed) >= len(columns):
-            flags, pressed = 0, columns
-        self._ratio += (len(pressed) / max(size, 1) - self._ratio) / 8
-        lane.history = history(lane.history, columns, flags)
-        return effects, flags, pressed
-
-    def _help_for(self, lane: Lane, columns: bytes) -> int:
-        """A large parcel has enough in common with itself."""
-        if len(columns) < HISTORY_BYTES and lane.history:
-            return WITH_HISTORY
-        if len(columns) < DICTIONARY_BELOW and self._squeeze.ident(lane.entry.name):
-            return WITH_DICTIONARY
-        return 0
-
     def _dictionary(self, lane: Lane) -> list[Effect]:
-        ident = self._squeeze.ident(lane.entry.name)
+        ident = self._press.squeeze.ident(lane.entry.name)
         if ident == lane.dictionary:
             return []
         lane.dictionary = ident
         self._order += 1
-        data = self._squeeze.dictionary(lane.entry.name)
+        data = self._press.squeeze.dictionary(lane.entry.name)
         message = Dictionary(self._session, self._order, lane.number, ident, data)
         return [Send(encode(message), lane.entry.cls)]
 
@@ -483,6 +478,11 @@ class Sender:
             if lane.entry.name == name:
                 return lane.next_seq, lane.refused
         return 0, ""
+
+    @property
+    def session(self) -> int:
+        """The number of the session; 0: there is none."""
+        return self._session
 
     @property
     def is_idle(self) -> bool:

@@ -73,6 +73,16 @@ class LinkMeter:
         o = self._options
         return bool(o.metered or o.per_day or o.per_month or o.hours)
 
+    def use(self, options: LinkOptions) -> None:
+        """Other options; what was counted stays. Raises ConfigError."""
+        plan, was_bounded = plan_of(options), self.bounded
+        self._options, self._allowance.plan = options, plan
+        if self.bounded and not was_bounded:  # what has gone until now is not in the account of the store
+            before, self._allowance.account = self._allowance.account.total, Account()
+            self.open()
+            for what, size in before.items():
+                self._charge(what, size)
+
     def open(self) -> None:
         """Take up the account of the last run. Until then, and without JetStream, it is in memory."""
         store = None if self._server.jetstream is None else self._server.jetstream.store

@@ -103,6 +103,13 @@ class Watch:
             self.end(link)
         self._links.clear()
 
+    def use(self) -> None:
+        """``dead_after`` is another one (reload)."""
+        for link in self._links:
+            self._settle(link, quiet=link.quiet, rtt_ns=link.conn.stats["rtt_ns"])
+        if self._alarm is None:
+            self._set()
+
     def _look(self) -> None:
         self._alarm = None
         wire = payload = 0

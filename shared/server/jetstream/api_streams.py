@@ -172,19 +172,25 @@ def _advise(request: "Request", stream: Stream, word: str, action: str) -> None:
 
 def update(request: "Request") -> dict[str, Any]:
     """STREAM.UPDATE: the whole new configuration."""
+    _read_config(request)  # what is wrong with it is told before that there is no such stream
+    stream = stream_of(request)
+    stream.update(judge(request, stream))
+    request.changes = True
+    _advise(request, stream, "UPDATED", "modify")
+    return stream.info()
+
+
+def judge(request: "Request", stream: Stream) -> StreamConfig:
+    """The configuration that a stream would have after an update. Raises ApiError."""
     account = request.account
     config, pedantic = _read_config(request)
-    stream = stream_of(request)
     config = checked(config, _limits(request), account.find, pedantic=pedantic)
     config = check_update(stream.config, config)
     _account_rules(account, config, new=False)
     if account.overlapping(config):
         raise error(10065)
     _consumer_limits(stream, config)
-    stream.update(config)
-    request.changes = True
-    _advise(request, stream, "UPDATED", "modify")
-    return stream.info()
+    return config
 
 
 def _consumer_limits(stream: Stream, config: StreamConfig) -> None:
