@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("phloem.forward")
 
 LOOK_NS = SECOND_NS // 5  # how often it is looked whether there is a hub, while there is none
+LOOK_SOON_NS = SECOND_NS // 50  # the same when a link has just come up: the hub's interest follows
+SOON_FOR_NS = 2 * SECOND_NS
 WATCH_NS = SECOND_NS  # and whether the link is still the same one, while an answer is waited for
 
 
@@ -181,11 +183,17 @@ class Forwarder:
                 )
             )
             self._report()
-        wake = [self.sender.due_ns, self.reporter.next_ns] if self._is_up else [self._now() + LOOK_NS]
+        wake = [self.sender.due_ns, self.reporter.next_ns] if self._is_up else [self._now() + self._look_ns]
         if self._is_up and not self.sender.is_idle:
             wake.append(self._now() + WATCH_NS)
         wake += [stream.settle(self._now()) for stream in self.streams.values()]
         self._wake.at(min(filter(None, wake), default=0))
+
+    @property
+    def _look_ns(self) -> int:
+        now = self._now()
+        young = any(uplink.up and now - uplink.since_ns < SOON_FOR_NS for uplink in self._server.uplinks)
+        return LOOK_SOON_NS if young else LOOK_NS
 
     def _report(self) -> None:
         """Tell the hub how things are, now and then."""

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from phloem.shared.forward.entries import Entry, Turn
 from phloem.shared.forward.messages import Epoch
+from phloem.shared.forward.pace import Ticket
 from phloem.shared.forward.source import Stream
 
 
@@ -20,6 +21,7 @@ class Lane:
         self.acked_seq = 0  # in this session
         self.dictionary = 0  # the one that the hub has for it
         self.history = b""
+        self.ratio = 0.0  # of late: bytes sent for bytes of columns; 0: none was sent
         self.refused = ""
         self.resume_ns = 0  # not before
         self.nothing_to = 0  # up to here there is nothing to send, though there are sequences
@@ -47,7 +49,7 @@ class Flight(NamedTuple):
     order: int
     lane: Lane
     upto: int
-    ticket: tuple[int, int]
+    ticket: Ticket
     sent_ns: int
     timed: bool  # it is acknowledged at once
     counted: bool  # it is inside the window

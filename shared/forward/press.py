@@ -5,7 +5,12 @@ from phloem.shared.forward.messages import HISTORY_BYTES, WITH_DICTIONARY, WITH_
 from phloem.shared.forward.source import Squeeze
 
 DICTIONARY_BELOW = 32 << 10  # columns that are larger have enough in common with themselves
-RATIO_LEAST = 0.02
+RATIO_START, RATIO_LEAST = 0.4, 0.02
+
+
+def columns_for(lane: Lane, sent: int) -> int:
+    """Bytes of columns that become about so many."""
+    return int(sent / max(lane.ratio or RATIO_START, RATIO_LEAST))
 
 
 class Press:
@@ -13,11 +18,6 @@ class Press:
 
     def __init__(self, squeeze: Squeeze) -> None:
         self.squeeze = squeeze
-        self._ratio = 0.4  # bytes sent for bytes of columns
-
-    def columns_for(self, sent: int) -> int:
-        """Bytes of columns that become about so many."""
-        return int(sent / max(self._ratio, RATIO_LEAST))
 
     def help_for(self, lane: Lane, columns: bytes) -> int:
         """What helps, as a flag. A large parcel has enough in common with itself."""
@@ -33,6 +33,7 @@ class Press:
         flags |= ZSTD
         if len(pressed) >= len(columns):
             flags, pressed = 0, columns
-        self._ratio += (len(pressed) / max(size, 1) - self._ratio) / 8
+        ratio = len(pressed) / max(size, 1)
+        lane.ratio += (ratio - lane.ratio) / (8 if lane.ratio else 1)
         lane.history = history(lane.history, columns, flags)
         return flags, pressed

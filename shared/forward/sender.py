@@ -39,8 +39,8 @@ from phloem.shared.forward.messages import (
     encode,
     encode_parcel,
 )
-from phloem.shared.forward.pace import Pace
-from phloem.shared.forward.press import Press
+from phloem.shared.forward.pace import Pace, Ticket
+from phloem.shared.forward.press import Press, columns_for
 from phloem.shared.forward.source import Packed, Squeeze, Stream
 from phloem.shared.limits import SECOND_NS
 
@@ -196,7 +196,7 @@ class Sender:
         take does not count against a stream's rate: the two would wait in step, and never meet a hub that listens.
         """
         for flight in self._flights:
-            flight.lane.turn.spent(-flight.ticket[1])
+            flight.lane.turn.spent(-flight.ticket.size)
         self._agains = min(self._agains + 1, AGAINS_MAX)
         chance = (session >> 1) % (
             1 << max(self._agains - 2, 0)
@@ -215,6 +215,7 @@ class Sender:
         self._open, self._silences = True, 0
         self._took_ns = took = now_ns - self._asked_ns
         self._asked_ns, self._moved_ns = 0, now_ns
+        self.pace.began(took, now_ns)
         self._live_ns = self._asked_wall_ns
         effects: list[Effect] = [HubTime(welcome.wall_ns, now_ns - took // 2, took // 2)]
         for place in welcome.places:
@@ -248,7 +249,7 @@ class Sender:
             if flight.counted:
                 self.pace.acknowledged(flight.ticket, flight.sent_ns, now_ns, timed=flight.timed)
             else:
-                self._urgent -= flight.ticket[1]
+                self._urgent -= flight.ticket.size
             flight.lane.acked_seq = upto[flight.lane.entry.name] = flight.upto
             self._moved_ns = self.acked_ns = now_ns
             self._patience, self._agains = 1, 0
@@ -267,9 +268,9 @@ class Sender:
         for flight in dropped:
             self._flights.remove(flight)
             if flight.counted:
-                self.pace.in_flight = max(self.pace.in_flight - flight.ticket[1], 0)
+                self.pace.in_flight = max(self.pace.in_flight - flight.ticket.size, 0)
             else:
-                self._urgent -= flight.ticket[1]
+                self._urgent -= flight.ticket.size
         lane.history, lane.nothing_to = b"", 0
         lane.resume_ns = now_ns + min(max(pause.retry_s, 1), PAUSE_S_MAX) * SECOND_NS
         self._moved_ns = now_ns
@@ -354,7 +355,7 @@ class Sender:
     def _lingers(self, lane: Lane, now_ns: int) -> int:
         if not lane.since_ns:
             lane.since_ns = now_ns
-        if lane.stream.bytes_from(lane.next_seq) >= self._columns_wanted():
+        if lane.stream.bytes_from(lane.next_seq) >= self._columns_wanted(lane):
             return 0
         return lane.since_ns + lane.entry.linger_ns - now_ns
 
@@ -363,9 +364,8 @@ class Sender:
             return True
         return lane.entry.cls == Class.ALARM and self._urgent < URGENT_MAX
 
-    def _columns_wanted(self) -> int:
-        sent = min(max(self.pace.window // PARCELS_IN_WINDOW, PARCEL_MIN), PARCEL_MAX)
-        return self._press.columns_for(sent)
+    def _columns_wanted(self, lane: Lane) -> int:
+        return columns_for(lane, min(max(self.pace.window // PARCELS_IN_WINDOW, PARCEL_MIN), PARCEL_MAX))
 
     def _next_of(self, lane: Lane, now_ns: int) -> list[Effect]:
         """What is gone before it could be sent is told before what comes behind it. Nothing: there is nothing left that
@@ -401,7 +401,7 @@ class Sender:
                 return []
             end = min(upto, epochs[i + 1].first_seq - 1) if i + 1 < len(epochs) else upto
             if end >= lane.next_seq:
-                packed = stream.pack(lane.next_seq, end, self._columns_wanted(), self._live_ns)
+                packed = stream.pack(lane.next_seq, end, self._columns_wanted(lane), self._live_ns)
             if hole := stream.hole(lane.next_seq):  # met in packing
                 upto = min(upto, hole[0] - 1)
         flags = self._press.help_for(lane, packed.columns)
@@ -439,7 +439,7 @@ class Sender:
         if counted:
             ticket = self.pace.sent(len(data))
         else:
-            ticket = (0, len(data))
+            ticket = Ticket(0, len(data), 0)
             self._urgent += len(data)
         self._flights.append(Flight(self._order, lane, upto, ticket, now_ns, timed, counted))
         lane.turn.spent(len(data))
