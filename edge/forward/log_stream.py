@@ -105,14 +105,14 @@ class LogStream:
         """Of the newest that is on the disk."""
         return self.stream.log.visible_seq
 
-    def pack(self, start: int, end: int, size: int, live_ns: int) -> Packed | None:
+    def pack(self, start: int, end: int, size: int, live_ns: int, version: int) -> Packed | None:
         """Up to before what is damaged, which is a loss from then on."""
-        packed = self._packer.pack(start, end, size, live_ns)
+        packed = self._packer.pack(start, end, size, live_ns, version)
         if packed is not None and packed.damaged:
             for seq in packed.damaged:
                 self.lose(seq, seq, 1, DAMAGED)
             end = packed.damaged[0] - 1
-            packed = self._packer.pack(start, end, size, live_ns) if end >= start else None
+            packed = self._packer.pack(start, end, size, live_ns, version) if end >= start else None
         if packed is None:
             return None
         return Packed(packed.columns, packed.next_seq, packed.messages, packed.newest_ts, packed.size)

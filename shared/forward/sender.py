@@ -46,13 +46,10 @@ from phloem.shared.limits import SECOND_NS
 
 ANSWER_NS = 10 * SECOND_NS  # HELLO and parcels are answered within this, or something is wrong
 PATIENCE_MAX = 16  # times as long, on a link so slow that nothing comes within it: doubled with each silence
-REFUSED_NS = (
-    300 * SECOND_NS
-)  # a hub that refuses a stream for good is asked again: somebody may have mended it
+REFUSED_NS = 300 * SECOND_NS  # a hub that refuses a stream is asked again: somebody may have mended it
 WAIT_NS = 60 * SECOND_NS  # the longest sleep before hours and allowances are looked at again: clocks are set
-AGAINS_MAX = (
-    7  # from the third on a random pause follows, of up to so many powers of two less two, in seconds
-)
+# From the third on a random pause follows, of up to so many powers of two less two, in seconds.
+AGAINS_MAX = 7
 AGAIN_NS = SECOND_NS  # between two sessions that the hub ends at once
 SILENCES_MAX = 2  # sessions in a row without an answer; then the connection is given up
 PARCEL_MAX = 128 << 10  # bytes as sent
@@ -85,6 +82,7 @@ class Sender:
         self._flights: deque[Flight] = deque()
         self._session = 0
         self._open = False  # WELCOME has come
+        self._version = 1  # that both ends know
         self._up = False
         self._asked_ns = 0  # when HELLO was sent; 0: there is none to wait for
         self._asked_wall_ns = 0
@@ -212,7 +210,7 @@ class Sender:
     def _welcome(self, welcome: Welcome, now_ns: int, wall_ns: int) -> list[Effect]:
         if self._open:
             return []
-        self._open, self._silences = True, 0
+        self._open, self._silences, self._version = True, 0, min(welcome.version, VERSION)
         self._took_ns = took = now_ns - self._asked_ns
         self._asked_ns, self._moved_ns = 0, now_ns
         self.pace.began(took, now_ns)
@@ -401,7 +399,9 @@ class Sender:
                 return []
             end = min(upto, epochs[i + 1].first_seq - 1) if i + 1 < len(epochs) else upto
             if end >= lane.next_seq:
-                packed = stream.pack(lane.next_seq, end, self._columns_wanted(lane), self._live_ns)
+                packed = stream.pack(
+                    lane.next_seq, end, self._columns_wanted(lane), self._live_ns, self._version
+                )
             if hole := stream.hole(lane.next_seq):  # met in packing
                 upto = min(upto, hole[0] - 1)
         flags = self._press.help_for(lane, packed.columns)

@@ -7,6 +7,7 @@ import pytest
 
 from phloem.shared.forward.entries import Class, Entry
 from phloem.shared.forward.messages import (
+    VERSION,
     Ack,
     Dictionary,
     Epoch,
@@ -244,6 +245,17 @@ def test_alarms_wait_for_little_from_the_first_second_of_a_slow_link(delay_ms: i
         assert pair.schedule.now_ns - stored - waits < 2 * SECOND_NS
         pair.run(0.1)
     assert len(pair.come) < 3_000
+
+
+@pytest.mark.parametrize(("hub", "columns"), [(1, 1), (VERSION, VERSION), (VERSION + 1, VERSION)])
+def test_columns_are_what_the_hub_knows(monkeypatch: pytest.MonkeyPatch, hub: int, columns: int) -> None:
+    monkeypatch.setattr("phloem.shared.forward.receiver.VERSION", hub)
+    pair = Pair(TELE)
+    pair.store(3)
+    pair.connect()
+    pair.run(5)
+    assert pair.come == [1, 2, 3]
+    assert pair.device.packed_as == columns
 
 
 def test_why_something_is_missing() -> None:
