@@ -72,7 +72,7 @@ def following(block: "Forward", before: "Forward | None", stream: "Stream") -> "
         new.duplicate_window = new.max_age
     body = msgspec.json.encode(new)
     try:
-        judged = judge(_request(stream.account, "UPDATE", stream.name, body), stream)
+        _, judged = judge(_request(stream.account, "UPDATE", stream.name, body))
     except ApiError as error:
         text = f'forward "{block.name}": stream "{stream.name}" cannot be changed: {error}'
         raise ConfigError(text + _who_has(stream.account, block)) from error

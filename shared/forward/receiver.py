@@ -147,6 +147,8 @@ class Receiver:
     def received(self, message: Message | Parcel, now_ns: int, wall_ns: int) -> list[Effect]:
         """One message of the device."""
         self.heard_ns = now_ns
+        if isinstance(message, Parcel) and message.session == self.session:  # most are
+            return self._numbered(message, now_ns, wall_ns)
         if isinstance(message, Hello):
             return self._welcome(message, wall_ns)
         if not isinstance(message, Parcel | Gap | Dictionary | Status | Clocks):
