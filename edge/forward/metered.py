@@ -26,3 +26,7 @@ class Metered:
         if answer.ok:
             return 0
         return int(answer.wait_s * SECOND_NS) if answer.wait_s > 0 else NOT_TODAY_NS
+
+    def room(self, cls: Class, most: int) -> int:
+        """As in ``Allowance``."""
+        return self._meter.room(cls.name.lower(), most)

@@ -56,6 +56,7 @@ from phloem.shared.forward.sender import ANSWER_NS, Bounce, Confirmed, Noticed
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.wire.subjects import matches
 
+SLACK = 2 << 10  # bytes that a group may have more than there is room for, without its last message
 IDS_MAX = 256  # messages of a group without a batch
 AHEAD_MIN = 500  # messages that wait, so that making a group ahead is worth it
 PATIENCE_NS = 2 * SECOND_NS  # for an answer, at first; asking again costs little and breaks nothing
@@ -384,6 +385,9 @@ class Publisher:
         room = self.rounds.room()
         if room <= 0 and lane.entry.cls != Class.ALARM:
             return []
+        room = self._allowance.room(lane.entry.cls, max(room, 1))
+        if lane.ahead is not None and lane.ahead.size > room + SLACK:
+            lane.ahead = None  # made when more was allowed
         return self._group(lane, max(room, 1), now_ns, wall_ns)
 
     def _lingers(self, lane: Lane, now_ns: int) -> int:

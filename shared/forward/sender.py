@@ -363,7 +363,8 @@ class Sender:
         return lane.entry.cls == Class.ALARM and self._urgent < URGENT_MAX
 
     def _columns_wanted(self, lane: Lane) -> int:
-        return columns_for(lane, min(max(self.pace.window // PARCELS_IN_WINDOW, PARCEL_MIN), PARCEL_MAX))
+        sent = min(max(self.pace.window // PARCELS_IN_WINDOW, PARCEL_MIN), PARCEL_MAX)
+        return columns_for(lane, max(self._allowance.room(lane.entry.cls, sent), PARCEL_MIN))
 
     def _next_of(self, lane: Lane, now_ns: int) -> list[Effect]:
         """What is gone before it could be sent is told before what comes behind it. Nothing: there is nothing left that
@@ -417,8 +418,7 @@ class Sender:
         parcel = Parcel(
             flags, self._session, self._order, lane.number, epoch, lane.next_seq, packed.next_seq, columns
         )
-        lane.next_seq = packed.next_seq
-        lane.since_ns = 0
+        lane.next_seq, lane.since_ns = packed.next_seq, 0
         self.sent_parcels += 1
         timed = bool(flags & SOON)
         effects.append(self._leaves(lane, encode_parcel(parcel), packed.next_seq - 1, now_ns, timed=timed))

@@ -110,6 +110,10 @@ class LinkMeter:
         """Whether a class may send ``size`` more bytes now."""
         return self._allowance.may_send(what, self.when(), size)
 
+    def room(self, what: str, most: int) -> int:
+        """How many bytes of a class may go now, at most so many."""
+        return self._allowance.room(what, self.when(), most)
+
     def settle(self, wire: int, payload: int) -> None:
         """So many bytes have gone over the network since the last time, with ``payload`` bytes of messages in them."""
         window, self._window = self._window, {}

@@ -184,9 +184,13 @@ class _Squeeze:
 class _Allowance:
     def __init__(self) -> None:
         self.shut_ns = 0
+        self.most = 1 << 30  # bytes that are left of what the link may cost
 
     def wait_ns(self, _cls: Class, now_ns: int) -> int:
         return max(self.shut_ns - now_ns, 0)
+
+    def room(self, _cls: Class, most: int) -> int:
+        return min(most, self.most)
 
 
 class SimulatedDevice:

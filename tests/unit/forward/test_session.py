@@ -258,6 +258,17 @@ def test_columns_are_what_the_hub_knows(monkeypatch: pytest.MonkeyPatch, hub: in
     assert pair.device.packed_as == columns
 
 
+def test_no_more_is_made_of_a_parcel_than_the_link_may_cost() -> None:
+    pair = Pair(TELE)
+    pair.device.allowance.most = 3_000
+    pair.store(2_000, size=100)
+    pair.connect()
+    pair.run(3)
+    sizes = [len(parcel.columns) for parcel in pair.sent(Parcel)]  # type: ignore[attr-defined]
+    assert len(sizes) > 20
+    assert max(sizes[2:]) < 3_500  # the first say how much becomes of what is packed
+
+
 def test_why_something_is_missing() -> None:
     standing = Standing(1, 2, [Epoch(1, 1)], confirmed=100)
     standing.lose(101, 110, 8, "shed")
