@@ -90,8 +90,9 @@ class SimulatedStream:
         log = self.device.disk.durable.logs.get(self.entry.name)
         return log is not None and log.created_ns == self.log.created_ns
 
-    def pack(self, start: int, end: int, size: int, _live_ns: int) -> Packed | None:
+    def pack(self, start: int, end: int, size: int, _live_ns: int, version: int) -> Packed | None:
         """As in ``Stream``."""
+        self.device.packed_as = version
         log, found, bytes_ = self.log, [], 0
         for seq in range(max(start, log.first_seq), end + 1):
             message = log.messages.get(seq)
@@ -184,9 +185,13 @@ class _Squeeze:
 class _Allowance:
     def __init__(self) -> None:
         self.shut_ns = 0
+        self.most = 1 << 30  # bytes that are left of what the link may cost
 
     def wait_ns(self, _cls: Class, now_ns: int) -> int:
         return max(self.shut_ns - now_ns, 0)
+
+    def room(self, _cls: Class, most: int) -> int:
+        return min(most, self.most)
 
 
 class SimulatedDevice:
@@ -212,6 +217,7 @@ class SimulatedDevice:
         self.alive = False
         self.out: Out | None = None  # to the hub, while there is a way
         self.on_bounce: Callable[[], None] = lambda: None
+        self.packed_as = 0  # the version of the last parcel's columns
         self.on_synced: Callable[[], None] = lambda: None
         self.told: list[str] = []
         self._schedule = schedule
