@@ -93,7 +93,7 @@ class TimeKeeper:
     def _tick(self) -> None:
         self._js.look_at_clock()
         self.judge()
-        self._timer = self._server.call_later(ASK_S, self._tick)
+        self._timer = self._server.call_about(ASK_S, self._tick)
 
     def judge(self) -> None:
         """Ask, and pass on what is new."""

@@ -156,7 +156,8 @@ class Keeper:
         else:
             self._tell_seldom()
             soon = self.reading.used > self.budget.low
-            self._timer = self._server.call_later(SOON_S if soon else LOOK_S, self._tick)
+            later = self._server.call_later if soon else self._server.call_about
+            self._timer = later(SOON_S if soon else LOOK_S, self._tick)
 
     def look(self) -> bool:
         """Measure and do one step; whether there is more to do at once."""

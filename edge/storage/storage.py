@@ -47,7 +47,7 @@ class Storage:
         self._count()
         if self.wear.changed and self._now() - self._kept_ns >= KEEP_NS:
             self._keep()
-        self._timer = self._server.call_later(COUNT_S, self._tick)
+        self._timer = self._server.call_about(COUNT_S, self._tick)
 
     def _count(self) -> None:
         new: dict[str, int] = {}

@@ -39,7 +39,10 @@ class Packer:
         """
 
 class Unpacker:
-    """Stores columns in a stream: subjects get ``prefix``, headers the line ``Phloem-Origin``."""
+    """Stores columns in a stream: subjects get ``prefix``, headers the line ``Phloem-Origin``. Nothing is kept from one
+    parcel to the next, so one serves many devices, each with its ``prefix``."""
+
+    prefix: bytes
 
     def __init__(self, stream: Stream, prefix: bytes) -> None: ...
     def store(

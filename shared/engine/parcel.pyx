@@ -364,7 +364,7 @@ cdef const char* _runs(const char* p, const char* end, uint64_t messages, uint64
 
 cdef class Unpacker:
     cdef Stream stream
-    cdef bytes prefix
+    cdef public bytes prefix
     cdef size_t* places
     cdef uint32_t* lengths
     cdef uint32_t names_cap

@@ -250,6 +250,10 @@ def _parcel(data: bytes) -> Parcel:
         raise Malformed("a parcel without flags")
     at, numbers = 2, []
     for _ in range(6):
+        if at < len(data) and data[at] < 0x80:  # most are small
+            numbers.append(data[at])
+            at += 1
+            continue
         number, at = _get_varint(data, at)
         numbers.append(number)
     session, order, number, epoch, first, covered = numbers

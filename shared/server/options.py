@@ -245,6 +245,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         dict[str, str],
         Opt("Accounts and the JetStream domain that they use without naming it.", example='{ "$G": hub }'),
     ] = {}
+    feature_flags: Annotated[
+        dict[str, bool],
+        Kind.FLAGS,
+        Opt(
+            "What a later nats-server does by default; js_ack_fc_v2: acknowledgements name domain and account.",
+            example="{ js_ack_fc_v2: true }",
+        ),
+    ] = {}
     proxies: Annotated[
         Proxies, Opt("Proxies in front of clients.", example='{ trusted: [ { key: "U..." } ] }', reload=True)
     ] = Proxies()

@@ -24,7 +24,7 @@ from phloem.shared.errors import ConfigError
 from phloem.shared.kernel import BUILD, KIND_LEAF, Account, Connection, Kernel, Reason
 from phloem.shared.security.nkeys import KEY_BYTES, KeyPair, Prefix, encode
 from phloem.shared.server.accounts import Accounts
-from phloem.shared.server.alarms import Alarms
+from phloem.shared.server.alarms import Alarms, whole_second
 from phloem.shared.server.clients import Client, Clients
 from phloem.shared.server.definitions import definitions
 from phloem.shared.server.greeting import client_info
@@ -403,8 +403,12 @@ class Server:
 
     def call_later(self, seconds: float, work: Callable[[], None]) -> asyncio.TimerHandle:
         """A timer of the server's loop; what the work causes takes effect at once."""
-
         return self._loop.call_later(seconds, lambda: self.do(work))
+
+    def call_about(self, seconds: float, work: Callable[[], None]) -> asyncio.TimerHandle:
+        """As ``call_later``, at the nearest whole second: for what is looked at each second or less often."""
+        now_ns = self.clock.monotonic_ns()
+        return self.call_later((whole_second(now_ns + round(seconds * 1e9)) - now_ns) / 1e9, work)
 
     def do(self, work: Callable[[], object]) -> None:
         """Work outside of a tick; what it causes takes effect at once."""
@@ -435,6 +439,7 @@ class Server:
         if 0 < self.alarms.due_ns <= now_ns:
             self.alarms.run(now_ns)
             self.kernel.settle()
+        self.login.refusals.run(now_ns)
         if self.jetstream is not None:
             self.jetstream.after_tick()
 

@@ -252,6 +252,13 @@ def _check_domains(options: Options) -> None:
         if domain and not is_valid(f"$JS.{domain}.API.>"):
             text = f'"{name}" with invalid domain name "{domain}"'
             raise ConfigError(f"default_js_domain contains account {text}")
+    own = options.jetstream.domain if options.jetstream is not None else ""
+    if own and not is_valid(f"$JS.{own}.API.>"):
+        raise ConfigError(f'invalid domain name: derived "$JS.{own}.API.>" is not a valid subject')
+    if any(character in own for character in ".*>"):
+        raise ConfigError("invalid domain name: may not contain ., * or >")
+    if len(own.encode()) > limits.JETSTREAM_DOMAIN:
+        raise ConfigError(f"invalid domain name: longer than {limits.JETSTREAM_DOMAIN} bytes")
 
 
 def _check_accounts(options: Options) -> None:

@@ -17,6 +17,7 @@ from phloem.shared.testing.simulated_columns import pack, press
 from phloem.shared.testing.simulated_disk import Kept, SimulatedDisk, SimulatedLog
 
 SETTLE_NS = 10 * SECOND_NS
+SPACE_RETRY_NS = SECOND_NS // 5
 Out = Callable[[bytes], None]
 
 
@@ -245,15 +246,18 @@ class SimulatedDevice:
             allowance=self.allowance,
         )
 
-    def crash(self, survive: int) -> None:
-        """It ends; so many pending batches survive."""
+    def crash(self, survive: int) -> set[int]:
+        """It ends; so many pending batches survive. Numbers of the messages that are lost by it."""
         self.alive, self.out = False, None
         self._life += 1
         self._syncing = False
-        self.disk.lose_power(survive)
+        return self.disk.lose_power(survive)
 
     def publish(self, stream: str, ident: int, size: int) -> int:
-        """A message; its sequence. It is acknowledged with the next sync, or at once in the sync mode "interval"."""
+        """A message; its sequence, 0 if the disk has no room and it is refused. It is acknowledged with the next sync,
+        or at once in the sync mode "interval"."""
+        if not self.disk.takes:
+            return 0
         self.disk.do("append", stream, Kept(ident, size))
         self.changed()
         return self.disk.live.logs[stream].last_seq
@@ -268,11 +272,17 @@ class SimulatedDevice:
             self.work()
 
     def _synced(self, life: int) -> None:
-        if life == self._life:
-            self.disk.sync()
-            self._syncing = False
-            self.on_synced()
-            self.work()
+        if life != self._life:
+            return
+        self.disk.sync()
+        if (
+            self.disk.pending
+        ):  # there was no space: a batch waits and is tried again, and one that failed never comes
+            self._schedule.later(SPACE_RETRY_NS, lambda: self._synced(life))
+            return
+        self._syncing = False
+        self.on_synced()
+        self.work()
 
     def connected(self, out: Out) -> None:
         """There is a way to a hub."""

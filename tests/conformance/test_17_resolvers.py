@@ -345,6 +345,23 @@ async def test_url_where_nobody_is(broker: Brokers, accounts: AccountServer) -> 
         broker.own(f"operator: {WORLD.token}\nresolver: {accounts.resolver}\n")
 
 
+async def test_reload_to_where_nobody_is(broker: Brokers, accounts: AccountServer) -> None:
+    """Only a start asks whether somebody is there; after a reload those who come are refused until there is."""
+    accounts.tokens[WORLD.a.public] = WORLD.a.token()
+    config = f"operator: {WORLD.token}\nresolver: {accounts.resolver}\n"
+    server = broker.own(config)
+    async with await connected(server, WORLD.a.user()) as stays:
+        elsewhere = accounts.resolver.replace("/jwt/v1/", "/elsewhere/")
+        assert server.process.reload(config.replace(accounts.resolver, elsewhere)) == ""
+        await stays.expect_silence_until_pong()
+        async with await greeted(server) as client:
+            client.send(f"CONNECT {B.user().connect(client.info)}\r\nPING\r\n")
+            await client.expect(VIOLATION)
+        accounts.tokens[B.public] = B.token()
+        assert server.process.reload(config) == ""
+        (await connected(server, B.user())).close()
+
+
 async def test_url_update(broker: Brokers, accounts: AccountServer) -> None:
     accounts.tokens[WORLD.a.public] = WORLD.a.token()
     server = broker.own(f"operator: {WORLD.token}\nresolver: {accounts.resolver}\n")

@@ -193,7 +193,9 @@ class Consumer:
             raise BadRequest("400 Bad Request - Not a Pinned Client Priority consumer")
         if not 0 <= request.priority <= 9:
             raise BadRequest("400 Bad Request - Priority must be between 0 and 9")
-        if config.priority_policy == "none":
+        if config.priority_policy == "none" or (
+            request.group is None and config.priority_policy != "pinned_client"
+        ):
             return
         if not request.group:
             raise BadRequest("400 Bad Request - Priority Group missing")
@@ -352,7 +354,7 @@ class Consumer:
             shown |= {"paused": True, "pause_remaining": left}
         shown["ts"] = rfc3339(self.system.clock.wall_ns())
         if self.config.priority_policy != "none":
-            shown["priority_groups"] = [self._group(group, n) for group in self.config.priority_groups]
+            shown["priority_groups"] = [self._group(self.config.priority_groups[0], n)]
         return shown
 
     def _group(self, group: str, n: "compiled.Numbers") -> dict[str, Any]:

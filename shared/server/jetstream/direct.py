@@ -116,8 +116,11 @@ class DirectGet:
             request = _decode(body)
         except UNREADABLE:
             raise NotThere("408 Malformed Request") from None
+        for time in (request.start_time, request.up_to_time):
+            if time:
+                _time(time)
         if wanted:
-            if request != GetRequest(no_hdr=request.no_hdr):
+            if request != GetRequest(no_hdr=request.no_hdr, max_bytes=request.max_bytes):
                 raise NotThere("408 Bad Request")
             request.last_by_subj = wanted.decode(errors="surrogateescape")
         if not (request.seq or request.last_by_subj or request.next_by_subj or request.start_time) and (

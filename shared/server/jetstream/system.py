@@ -17,6 +17,7 @@ from phloem.shared.clock import boot_number
 from phloem.shared.engine.engine import Engine, Quota
 from phloem.shared.errors import ConfigError
 from phloem.shared.jetstream.times import rfc3339
+from phloem.shared.server.feature_flags import SCOPED_ACKS
 from phloem.shared.server.jetstream.account import AccountJetStream
 from phloem.shared.server.jetstream.api import Api
 from phloem.shared.server.jetstream.api_backup import Transfers
@@ -105,6 +106,7 @@ class JetStream:
             log.warning("the clock says %s, which cannot be", rfc3339(self.clock.wall_ns()))
         self.engine = Engine(self.server.kernel, self.store)
         self.engine.set_sync_interval(self.options.sync_interval_ns or limits.SYNC_INTERVAL_NS)
+        self.engine.set_scoped_replies(self.server.options.feature_flags.get(SCOPED_ACKS, False))
         self._set_clock()
         # what is brought back has its timers from now on
         self.server.kernel.set_now(self.clock.monotonic_ns())
@@ -144,7 +146,22 @@ class JetStream:
             vault=self._vault(keys),
             sparing=self.server.sparing,
         )
+        self.store.on_mended = self._mended
         return self.store.open()
+
+    def _mended(self, lost: list[str]) -> None:
+        """data.mdb was damaged while it was in use and is a new one. What it should say of streams and consumers is
+        known here, so it is written again: it may have been among what was lost."""
+        self.damage += lost
+        self.store.put(NEXT_IDENT, self._next_ident.to_bytes(4))
+        for account in self.accounts.values():
+            for stream in account.streams.values():
+                account.keep(account.stream_key(stream.name), stream.record)
+                for consumer in stream.consumers.values():
+                    consumer.keep_record()
+                    consumer.keep_state()
+                    consumer.engine.recount()
+        self._tell_losses()
 
     def _vault(self, keys: Keys | None) -> Vault | None:
         """What the folder is encrypted with; only those who encrypt load what that takes."""

@@ -42,7 +42,7 @@ def engine() -> Engine:
 
 def new_stream(engine: Engine, **limits: int) -> Stream:
     account = engine.kernel.account("A")
-    stream = Stream(engine, account, Log(), b"FLEET", b"", lambda *_: None)
+    stream = Stream(engine, account, Log(), b"FLEET", b"", b"", lambda *_: None)
     wanted = {"max_msgs": -1, "max_bytes": -1, "max_msgs_per_subject": -1, "max_msg_size": -1} | limits
     stream.configure(
         slow=False,
