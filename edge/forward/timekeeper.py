@@ -78,14 +78,18 @@ class TimeKeeper:
 
     def begin(self, forwarders: "list[Forwarder]") -> None:
         """What is forwarded is there now."""
+        self._server.leafs.meter.wall_ns = self.wall_ns
+        self.use(forwarders)
+        self._tick()
+
+    def use(self, forwarders: "list[Forwarder]") -> None:
+        """This is forwarded from now on: streams that are new learn what is known."""
         self._forwarders = forwarders
         for forwarder in forwarders:
             forwarder.hears_time = self.hub_says
-        self._server.leafs.meter.wall_ns = self.wall_ns
         for boot in self.clock.known.boots:
             if boot.fix is not None:
                 self._teach({boot.number: boot.fix})
-        self._tick()
 
     def _now(self) -> int:
         return self._server.clock.monotonic_ns()

@@ -164,8 +164,8 @@ cdef void consumers_news(Stream* s, uint64_t start, uint64_t end) noexcept nogil
     for i in range(s.nconsumers):
         c = s.consumers[i]
         count = log_count(s.log, &c.filter, start if start > c.next_seq else c.next_seq, end)
-        if count:
-            c.num_pending += count
+        c.num_pending += count
+        if count or (c.last_at < c.nlast and c.last_seqs[c.nlast - 1] >= start):
             consumer_kick(c)
 
 
@@ -220,6 +220,8 @@ cdef int _next_new(Consumer* c, Record* r) noexcept nogil:
     """The next message that was never handed out; ``next_seq`` stays where it is."""
     cdef int found
     while c.last_at < c.nlast:
+        if c.last_seqs[c.last_at] > c.stream.told_seq:  # not on the disk yet, and neither is what follows
+            return MISSING
         if c.last_seqs[c.last_at]:
             found = log_read(c.stream.log, c.last_seqs[c.last_at], r)
             if found != MISSING:

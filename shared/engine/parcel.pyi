@@ -31,11 +31,11 @@ class Packer:
     """Packs what matches of a log; no filters: everything."""
 
     def __init__(self, log: Log, filters: Iterable[bytes] = ()) -> None: ...
-    def pack(self, start: int, end: int, size: int, live_ns: int) -> Packed | None:
+    def pack(self, start: int, end: int, size: int, live_ns: int, version: int = 1) -> Packed | None:
         """From the first message at ``start`` or later, to ``end`` at most, until the columns have about ``size`` bytes
         (one message is always taken) or the next message was stored on the other side of the wall time ``live_ns`` than
         the first. None: there is nothing up to ``end``. What is damaged is passed over; if there is nothing else, there
-        are no columns.
+        are no columns. ``version``: of the columns, 1 or 2; a larger one is 2.
         """
 
 class Unpacker:

@@ -109,6 +109,13 @@ class Watch:
         self._links.clear()
         self._settled.clear()
 
+    def use(self) -> None:
+        """``dead_after`` is another one (reload)."""
+        for link in self._links:
+            self._settle(link, quiet=link.quiet, rtt_ns=link.conn.stats["rtt_ns"])
+        if self._alarm is None:
+            self._set()
+
     def _look(self) -> None:
         self._alarm = None
         wire = payload = 0

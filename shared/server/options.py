@@ -309,7 +309,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     forward: Annotated[
         tuple[Forward, ...],
         Kind.NAMED_BLOCKS,
-        Opt("What a device keeps and sends to its hub, by name. phloem's own; for phloem edge."),
+        Opt("What a device keeps and sends to its hub, by name. phloem's own; for phloem edge.", reload=True),
     ] = ()
     fleet: Annotated[
         Fleet,
@@ -317,7 +317,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = Fleet()
     disk: Annotated[
         Disk,
-        Opt("How much of the disk streams may take, and what goes first. phloem's own; for phloem edge."),
+        Opt(
+            "How much of the disk streams may take, and what goes first. phloem's own; for phloem edge.",
+            reload=True,
+        ),
     ] = Disk()
     phloem: Annotated[PhloemOptions, Opt("What nats-server does not have.")] = PhloemOptions()
 

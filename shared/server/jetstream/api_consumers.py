@@ -211,10 +211,9 @@ def _start(stream: Stream, config: ConsumerConfig) -> int:
     filters = [one.encode() for one in config.filters]
     match config.deliver_policy:
         case "new" | "last_per_subject":
-            return log.visible_seq + 1
+            return log.last_seq + 1
         case "last":
-            last = max(log.last_of_subjects(filters, log.visible_seq), default=0) if log.visible_seq else 0
-            return last or log.visible_seq + 1
+            return max(log.last_of_subjects(filters), default=log.last_seq + 1)
         case "by_start_sequence":
             return max(config.opt_start_seq, log.first_seq)
         case "by_start_time":

@@ -189,6 +189,15 @@ def _advise(request: "Request", stream: Stream, word: str, action: str) -> None:
 
 def update(request: "Request") -> dict[str, Any]:
     """STREAM.UPDATE: the whole new configuration."""
+    stream, config = judge(request)
+    stream.update(config)
+    request.changes = True
+    _advise(request, stream, "UPDATED", "modify")
+    return stream.info()
+
+
+def judge(request: "Request") -> tuple[Stream, StreamConfig]:
+    """A stream, and the configuration that it would have after an update. Raises ApiError."""
     account = request.account
     config, pedantic = _read_config(request)
     config = checked(config, _limits(request), account.find, pedantic=pedantic)
@@ -202,10 +211,7 @@ def update(request: "Request") -> dict[str, Any]:
     _consumer_limits(stream, config)
     if account.overlapping(config):
         raise error(10065)
-    stream.update(config)
-    request.changes = True
-    _advise(request, stream, "UPDATED", "modify")
-    return stream.info()
+    return stream, config
 
 
 def _consumer_limits(stream: Stream, config: StreamConfig) -> None:

@@ -54,7 +54,7 @@ class Consumer:
         last_seqs: list[int] = []
         if record.config.deliver_policy == "last_per_subject":
             last_seqs = stream.log.last_of_subjects(
-                [f.encode() for f in record.config.filters], min(stream.log.visible_seq, record.start_seq - 1)
+                [f.encode() for f in record.config.filters], record.start_seq - 1
             )
         self.engine = compiled.Consumer(
             stream.engine,

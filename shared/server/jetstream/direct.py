@@ -171,7 +171,7 @@ class DirectGet:
         if request.start_time:
             start = log.seq_from_time(_time(request.start_time))
         end = log.visible_seq
-        left = log.count(filters, start, end) if end >= start else 0
+        left = log.count(filters, start, end)
         if not left:
             raise NotThere("404 Message Not Found")
         most = request.max_bytes or self._stream.system.server.options.max_pending
@@ -192,7 +192,7 @@ class DirectGet:
             end = log.seq_from_time(_time(request.up_to_time)) - 1
         end = min(end, log.visible_seq)
         filters = tuple(one.encode() for one in request.multi_last)
-        seqs = [seq for seq in log.last_of_subjects(filters, end) if seq >= request.seq] if end else []
+        seqs = [seq for seq in log.last_of_subjects(filters, end) if seq >= request.seq]
         if len(seqs) > SUBJECTS_MAX:
             raise NotThere("413 Too Many Results")
         if not seqs:

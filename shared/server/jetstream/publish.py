@@ -338,7 +338,9 @@ class Publish:
         size = staged[1] + self.size_of(config, subject, header, payload)
         quota = stream.account.quota(config)
         if quota.used + size > quota.limit:
-            raise error(10002)
+            stream.system.look_again()
+            if quota.used + size > quota.limit:
+                raise error(10002)
         if config.storage == "file" and stream.system.store.full:
             raise error(10077, err="insufficient storage resources available")
         if config.storage == "file" and stream.system.store.failed:

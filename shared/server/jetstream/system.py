@@ -80,6 +80,7 @@ class JetStream:
         self.transfers = Transfers(self)
         self.memory = Quota(0)
         self.disk = Quota(0)
+        self._looked_ns = 0
         self._next_ident = 1
         self.watchers: list[
             Callable[[], None]
@@ -183,8 +184,20 @@ class JetStream:
             memory = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * SHARE)
         if disk < 0:
             system = os.statvfs(self.folder)
-            disk = int(system.f_bavail * system.f_frsize * SHARE)
+            own = sum(entry.stat().st_blocks for entry in os.scandir(self.folder) if entry.is_file()) * 512
+            disk = int((system.f_bavail * system.f_frsize + own) * SHARE)
         return memory, disk
+
+    def look_again(self) -> None:
+        """The bound that follows the disk, before somebody is refused for it: others may have given space back since
+        the start. At most once a second."""
+        now_ns = self.clock.monotonic_ns()
+        if self.options.max_file_store >= 0 or now_ns < self._looked_ns + limits.SECOND_NS:
+            return
+        self._looked_ns = now_ns
+        self.disk.limit = self._bounds()[1]
+        for account in self.accounts.values():
+            account.relimit(account.options)
 
     def _accounts(self) -> list[tuple[str, AccountOptions]]:
         """Without accounts of its own the global one has JetStream; otherwise each says so for itself."""
