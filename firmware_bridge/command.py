@@ -11,7 +11,7 @@ import msgspec
 from rich.console import Console
 
 from phloem.firmware_bridge.bridge import Bridge
-from phloem.firmware_bridge.framing import FRAMINGS
+from phloem.firmware_bridge.framing.catalogue import FRAMINGS
 from phloem.firmware_bridge.listing import print_ports
 from phloem.firmware_bridge.nats_publisher import NatsPublisher
 from phloem.firmware_bridge.settings import BYTESIZES, PARITIES, STOPBITS, SerialSettings

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
-from phloem.firmware_bridge.framing import Frame
+from phloem.firmware_bridge.framing.framer import Frame
 
 
 class Decoded(NamedTuple):

@@ -19,7 +19,7 @@ import serial
 from phloem.firmware_bridge.backoff import Backoff
 from phloem.firmware_bridge.decoder import Decoder, as_bytes
 from phloem.firmware_bridge.diagnose import explain
-from phloem.firmware_bridge.framing import FRAMINGS, Frame
+from phloem.firmware_bridge.framing.framer import Frame
 from phloem.firmware_bridge.port import (
     Port,
     PortAbsent,
@@ -68,7 +68,7 @@ class Session:
         self._publisher, self._clock = publisher, clock
         self._call_later, self._decode = call_later, decode
         self._backoff = Backoff(settings.retry_min_ns, settings.retry_max_ns, rng)
-        self._framer = FRAMINGS[settings.framing](settings.max_frame_bytes, settings.idle_gap_ns)
+        self._framer = settings.framer()
         self._boot = boot
         self._counters = Counters()
         self._port: Port | None = None

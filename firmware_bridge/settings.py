@@ -12,7 +12,8 @@ from itertools import zip_longest
 import msgspec
 
 from phloem.firmware_bridge import limits
-from phloem.firmware_bridge.framing import FRAMINGS
+from phloem.firmware_bridge.framing.catalogue import framing_of
+from phloem.firmware_bridge.framing.framer import Framer
 from phloem.shared.errors import ConfigError
 
 BYTESIZES = (5, 6, 7, 8)
@@ -37,7 +38,8 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     bytesize: int = 8
     parity: str = "none"
     stopbits: int = 1
-    framing: str = "line"
+    framing: str | dict[str, object] = "line"
+    """A framing's name, or its settings with the name in ``type``; ``framing/catalogue.py`` has them."""
     max_frame_bytes: int = limits.FRAME_BYTES
     idle_gap_ns: int = 0
     """Silence that ends a ``raw`` frame, or breaks an unfinished ``line``; 0: silence says nothing."""
@@ -50,6 +52,10 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         self._check_port()
         self._check_subjects()
         self._check_framing()
+
+    def framer(self) -> Framer:
+        """A fresh framer for this port."""
+        return framing_of(self.framing).framer(self.max_frame_bytes, self.idle_gap_ns)
 
     def _check_port(self) -> None:
         if not self.device.startswith("/") or "\0" in self.device:
@@ -82,7 +88,7 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
                 )
 
     def _check_framing(self) -> None:
-        _check_choice("framing", self.framing, tuple(FRAMINGS))
+        framing_of(self.framing)
         if not 0 < self.max_frame_bytes <= limits.FRAME_BYTES_MAX:
             raise ConfigError(
                 f"max_frame_bytes {self.max_frame_bytes} is not between 1 and {limits.FRAME_BYTES_MAX}"
