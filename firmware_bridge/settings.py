@@ -54,8 +54,15 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         self._check_framing()
 
     def framer(self) -> Framer:
-        """A fresh framer for this port."""
-        return framing_of(self.framing).framer(self.max_frame_bytes, self.idle_gap_ns)
+        """A fresh framer for this port.
+
+        Raises:
+            ConfigError: The framing's settings do not fit together, or do not fit the port's.
+        """
+        try:
+            return framing_of(self.framing).framer(self.max_frame_bytes, self.idle_gap_ns)
+        except ValueError as error:
+            raise ConfigError(f"framing: {error}") from None
 
     def _check_port(self) -> None:
         if not self.device.startswith("/") or "\0" in self.device:
@@ -88,13 +95,13 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
                 )
 
     def _check_framing(self) -> None:
-        framing_of(self.framing)
         if not 0 < self.max_frame_bytes <= limits.FRAME_BYTES_MAX:
             raise ConfigError(
                 f"max_frame_bytes {self.max_frame_bytes} is not between 1 and {limits.FRAME_BYTES_MAX}"
             )
         if self.idle_gap_ns < 0:
             raise ConfigError("idle_gap must not be below 0")
+        self.framer()
 
 
 def check_distinct(ports: Sequence[SerialSettings]) -> None:

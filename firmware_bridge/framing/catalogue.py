@@ -6,17 +6,27 @@ In a configuration a framing is its name, or a block with its name in ``type``::
     framing { type: line }
 """
 
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 import msgspec
 
+from phloem.firmware_bridge.framing.byte_stuffed import Cobs, Hdlc, Slip
+from phloem.firmware_bridge.framing.delimiter import Delimiter
+from phloem.firmware_bridge.framing.fixed import Fixed
+from phloem.firmware_bridge.framing.json_lines import JsonLines
+from phloem.firmware_bridge.framing.length_prefix import LengthPrefix
 from phloem.firmware_bridge.framing.line import Line
+from phloem.firmware_bridge.framing.modbus_rtu import ModbusRtu
+from phloem.firmware_bridge.framing.nmea import Nmea
 from phloem.firmware_bridge.framing.raw import Raw
+from phloem.firmware_bridge.framing.ubx import Ubx
 from phloem.shared.errors import ConfigError
 
-Framing: TypeAlias = Line | Raw
+Framing: TypeAlias = (
+    Line | Raw | Delimiter | Fixed | LengthPrefix | Cobs | Slip | Hdlc | Nmea | Ubx | ModbusRtu | JsonLines
+)
 
-FRAMINGS: dict[str, type[Framing]] = {"line": Line, "raw": Raw}
+FRAMINGS: tuple[str, ...] = tuple(kind.__struct_config__.tag for kind in get_args(Framing))
 
 
 def framing_of(value: object) -> Framing:

@@ -96,7 +96,7 @@ async def test_sensor_to_server_and_back(nats_server: NatsServer, tmp_path: Path
         ([], "Missing option '--device'"),
         (["--device", "ttyUSB0", "--subject", "a"], "absolute path"),
         (["--device", "/dev/a", "--subject", "a b"], "not a valid subject"),
-        (["--device", "/dev/a", "--subject", "a", "--framing", "cobs"], "'line', 'raw'"),
+        (["--device", "/dev/a", "--subject", "a", "--framing", "zmodem"], "'line', 'raw'"),
         (["--device", "/dev/a", "--subject", "a", "--parity", "X"], "'none', 'even', 'odd'"),
         (["--device", "/dev/a", "--subject", "a", "--server", "http://x"], "is not like nats://"),
         (["--device", "/dev/a", "--subject", "a", "--server", "nats://"], "is not like nats://"),

@@ -22,7 +22,7 @@ GOOD = {"device": "/dev/ttyUSB0", "subject": "tele.a"}
         ({"bytesize": 9}, "bytesize 9 is none of 5, 6, 7, 8"),
         ({"parity": "E"}, "parity"),
         ({"stopbits": 3}, "stopbits"),
-        ({"framing": "cobs"}, "line, raw"),
+        ({"framing": "zmodem"}, "line, raw"),
         ({"max_frame_bytes": 0}, "max_frame_bytes"),
         ({"max_frame_bytes": 1 << 20}, "max_frame_bytes"),
         ({"idle_gap_ns": -1}, "idle_gap"),
