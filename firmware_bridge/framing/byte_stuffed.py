@@ -1,7 +1,7 @@
 """COBS, SLIP and HDLC: framings that keep one byte out of the data, so that it can mark the ends."""
 
 import msgspec
-from cobs import cobs
+from cobs import cobs  # type: ignore[import-untyped]
 
 from phloem.firmware_bridge.framing.checks import CHECKS, Check
 from phloem.firmware_bridge.framing.delimited import DelimitedFramer
@@ -85,7 +85,7 @@ class CobsFramer(_Checked):
 
     def _unstuff(self, piece: bytes) -> bytes | None:
         try:
-            return cobs.decode(piece)
+            return bytes(cobs.decode(piece))
         except cobs.DecodeError:
             return None
 
