@@ -8,7 +8,7 @@ import asyncio
 import gc
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from phloem.edge.forward.settings import check
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from phloem.edge.forward.clock import SystemSays
     from phloem.edge.forward.forwarder import Forwarder
     from phloem.edge.forward.publisher import Publisher
+    from phloem.edge.forward.start import Forwarding
     from phloem.edge.forward.timekeeper import TimeKeeper
     from phloem.edge.storage.storage import Storage
 
@@ -69,8 +70,7 @@ class Edge(Server):
         check_disk(options, self.generation_bytes)
         super().__init__(for_device(options), clock=clock, seed=seed)
         self.bridge: Bridge | None = None
-        self.forwarders: list[Forwarder] = []
-        self.publishers: list[Publisher] = []
+        self._forwarding: Forwarding | None = None
         self.timekeeper: TimeKeeper | None = None
         self.asks_system: Callable[[], SystemSays] | None = (
             None  # whether its clock is right; tests say it themselves
@@ -102,11 +102,26 @@ class Edge(Server):
 
             self.timekeeper = TimeKeeper(self, self.asks_system)
         if self.options.forward:
-            from phloem.edge.forward.start import start  # noqa: PLC0415  (only who forwards pays for it)
-
-            self.forwarders, self.publishers = start(self)
+            self._forwarding = self._forward()
+            self._forwarding.prepare(self.options)
+            self._forwarding.use(self.options)
         if self.timekeeper is not None:
-            self.timekeeper.begin(self.forwarders)
+            self.timekeeper.begin(list(self.forwarders))
+
+    def _forward(self) -> "Forwarding":
+        from phloem.edge.forward.start import Forwarding  # noqa: PLC0415  (only who forwards pays for it)
+
+        return Forwarding(self)
+
+    @property
+    def forwarders(self) -> "Sequence[Forwarder]":
+        """What sends to a hub of phloem's: one for each account."""
+        return self._forwarding.forwarders if self._forwarding is not None else ()
+
+    @property
+    def publishers(self) -> "Sequence[Publisher]":
+        """What publishes to any other hub."""
+        return self._forwarding.publishers if self._forwarding is not None else ()
 
     def device_figures(self) -> Mapping[str, Any]:
         """Disk, wear and clock, for monitoring and for the hub's ledger."""
@@ -119,9 +134,8 @@ class Edge(Server):
         if self.jetstream is not None and self.options.disk.budget:
             from phloem.edge.storage.storage import Storage  # noqa: PLC0415  (only who stores pays for it)
 
-            lanes = {id(lane): lane for one in self.forwarders for lane in one.streams.values()}
-            lanes |= {id(lane): lane for one in self.publishers for lane in one.streams.values()}
-            self.storage = Storage(self, self.options.disk, list(lanes.values()))
+            lanes = self._forwarding.lanes if self._forwarding is not None else []
+            self.storage = Storage(self, self.options.disk, lanes)
 
     async def stop(self) -> None:
         """Close twin and ports, then the server: what was read by then is still delivered."""
@@ -135,20 +149,47 @@ class Edge(Server):
         if self.timekeeper is not None:
             self.timekeeper.stop()
             self.timekeeper = None
-        for forwarder in self.forwarders:
-            forwarder.stop()
-        for publisher in self.publishers:
-            publisher.stop()
-        self.forwarders, self.publishers = [], []
+        if self._forwarding is not None:
+            self._forwarding.stop()
+            self._forwarding = None
         await super().stop()
 
+    def prepare(self, new: Options) -> Callable[[], None]:
+        """As ``Server`` has it: whether ports, disk and what is forwarded can be as these options say."""
+        port_settings(new)
+        check(new)
+        check_disk(new, self.generation_bytes)
+        if new.forward == self.options.forward:
+            return super().prepare(new)
+        return (self._forwarding or self._forward()).prepare(new)
+
     def reloaded(self, old: Options) -> None:
-        """Other ports: all of them are closed and those of the options opened."""
-        if old.serial != self.options.serial:
-            self._settings = port_settings(self.options)
+        """What changed of what is forwarded, and of the disk. Other ports: all of them are closed and those of the
+        options opened."""
+        new = self.options
+        if old.serial != new.serial:
+            self._settings = port_settings(new)
             if self._ports is not None:
                 self._ports.cancel()
             self._open_ports(after=self._ports)
+        if old.forward != new.forward:
+            self._forwarding = self._forwarding or self._forward()
+            self._forwarding.use(new)
+            if self.timekeeper is not None:
+                self.timekeeper.use(self._forwarding.forwarders)
+        if (old.forward, old.disk) != (new.forward, new.disk):
+            self._use_storage()
+
+    def _use_storage(self) -> None:
+        if self.storage is None:
+            self._start_storage()
+        elif self.options.disk.budget:
+            self.storage.use(
+                self.options.disk, self._forwarding.lanes if self._forwarding is not None else []
+            )
+        else:
+            self.storage.end()
+            self.storage = None
 
     def _open_ports(self, after: asyncio.Task[None] | None = None) -> None:
         async def serve() -> None:

@@ -80,6 +80,7 @@ SNAPSHOT_WINDOW_MAX = 32 << 20
 SNAPSHOT_INTEREST_NS = 2 * SECOND_NS  # how long a snapshot waits for somebody who listens
 SNAPSHOT_STALL_NS = 5 * SECOND_NS  # without an acknowledgement, or without a chunk of a restore
 SNAPSHOTS_MAX = 32  # snapshots and restores of a server at one time; each keeps about half a megabyte
+SNAPSHOT_PIECE = 1 << 18  # plain bytes packed at once
 SNAPSHOT_TURN = 1 << 20  # plain bytes packed or unpacked before others have their turn
 RESTORE_WAITING = 32 << 20  # chunks of a restore that wait to be unpacked; clients keep far less on the way
 
@@ -96,6 +97,7 @@ ORIGIN_SIGN_NS = (
 )  # silence behind a link that has come up: its other end may have been another
 ORIGIN_RETRY_MAX_NS = 30 * SECOND_NS  # more than that after many failures
 
+JETSTREAM_DOMAIN = 255  # bytes, as names of streams: it is in subjects of acknowledgements
 METRICS_NAMED = 1000  # streams, and consumers, that have series of their own in /metrics; sums hold for all
 
 # --- the system account (nats-server's numbers, but for the last two) -----------------------------
@@ -140,6 +142,9 @@ NONCE_BYTES = 11  # 15 characters
 LOGIN_SLACK_NS = (
     15 * SECOND_NS
 )  # a login that waits for others is over at the latest so long after its own time
+REFUSAL_STEP_NS = (
+    10_000_000  # who is refused hears of it a multiple after his CONNECT: many times what deciding takes
+)
 ACCOUNT_FETCHES = 64  # accounts that are asked for at the same time; peers choose which, so more have to wait
 ACCOUNT_FETCH_TIMEOUT_NS = 1_900_000_000
 ACCOUNT_REFRESH_NS = 1 * SECOND_NS  # an account that has expired is asked for again at most so often
@@ -198,11 +203,18 @@ FLEET_FIGURES = 32  # of a device's link, and of its health
 FLEET_TEXT = 100  # characters of a name or text among them
 FLEET_FORGET_NS = 600 * SECOND_NS  # a device that is away so long is read from the store again when it comes
 FLEET_RECHECK_NS = 5 * SECOND_NS  # whether a stream that was refused can be taken now
+FLEET_GATHER_NS = (
+    50_000_000  # parcels that come within this of others are stored together: one sync for all of them
+)
+FLEET_GATHER_BYTES = 32 << 10  # as many are not made to wait, nor is a device that has sent two
 LEDGER_EVENTS = 10  # of a device, in its document
 LEDGER_GAPS = 10  # of a stream, in its device's document; all that are kept are in the stream's record
 LEDGER_WRITES = 100  # documents a second, of one account: a thousand devices that are busy share them
 LEDGER_WATCHED_NS = SECOND_NS  # between two documents of a device while somebody watches
 LEDGER_CALM_NS = 15 * SECOND_NS  # and while nobody does, if it is figures alone that changed
+LEDGER_CALM_WRITES = (
+    20  # documents a second of that kind: a thousand devices would write megabytes a minute of figures
+)
 LEDGER_ABSENT_NS = 60 * SECOND_NS  # a device that is not back so long after the hub's start is offline
 LEDGER_STUCK_NS = 60 * SECOND_NS  # a backlog that does not move for so long is trouble
 LEDGER_RECENT_NS = 86_400 * SECOND_NS  # what was lost is trouble for a day

@@ -1,18 +1,46 @@
 """What all tests share: hypothesis finds the same examples every time, on a slow machine as well; and each file
-answers for what its tests leave behind.
+answers for what its tests leave behind. With several workers a file's tests run in one of them, so that servers that
+they share are started once.
 """
 
 import gc
+import os
 from collections.abc import Generator
 
 import pytest
 from _pytest.unraisableexception import collect_unraisable
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadGroupScheduling
 
 settings.register_profile(
     "phloem", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("phloem")
+
+# Workers and the programs that tests start find what the first of them has compiled; without that, a start of phloem
+# costs seconds, and so does pytest's look at every assertion.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+class ByFile(LoadGroupScheduling):
+    """Hands a worker a group of tests (``xdist_group``), or those of a file and one implementation, in their order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        scope = super()._split_scope(nodeid)
+        if scope != nodeid:
+            return scope
+        file, _, case = nodeid.partition("::")
+        return f"{file} {'phloem' if '[phloem' in case else ''}"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile | None:
+    """For ``--dist loadgroup``. The order stays: implementations one after the other, and small files at the end."""
+    if config.getoption("dist") != "loadgroup":
+        return None
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 def pytest_collection_finish() -> None:

@@ -8,7 +8,7 @@ the sender has said it is due.
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from phloem.edge.forward.log_stream import SAMPLES, LogStream
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("phloem.forward")
 
 LOOK_NS = SECOND_NS // 5  # how often it is looked whether there is a hub, while there is none
+LOOK_SOON_NS = SECOND_NS // 50  # the same when a link has just come up: the hub's interest follows
+SOON_FOR_NS = 2 * SECOND_NS
 WATCH_NS = SECOND_NS  # and whether the link is still the same one, while an answer is waited for
 
 
@@ -48,20 +50,21 @@ class Forwarder:
         self,
         server: "Server",
         account: str,
-        streams: Mapping[str, LogStream],
+        streams: dict[str, LogStream],
         entries: Sequence[Entry],
         *,
         boot: int,
         allowance: Allowance,
         reopen: Callable[[Entry], LogStream | None],
     ) -> None:
-        """``reopen`` gives what is there now of an entry whose stream was deleted, or deleted and made again."""
+        """``streams`` is kept as it is from here on: ``reopen`` gives what is there now of an entry whose stream was
+        deleted, or deleted and made again."""
         self._server = server
         self._js = server.jetstream
         assert self._js is not None
         self._account = server.account(account)
         self._home = self._js.accounts[account]
-        self.streams = dict(streams)
+        self.streams = streams
         self.dictionaries = Dictionaries(self._js.store)
         self._entries, self._boot, self._allowance, self._reopen = list(entries), boot, allowance, reopen
         self.sender = self._sender()
@@ -89,6 +92,24 @@ class Forwarder:
             squeeze=self.dictionaries,
             allowance=self._allowance,
         )
+
+    def use(self, entries: Sequence[Entry], streams: dict[str, LogStream]) -> None:
+        """Forward these from now on (reload). Streams that stay are the same objects; new ones are on the disk before
+        the hub hears of them."""
+        new = any(entry.name not in {one.name for one in self._entries} for entry in entries)
+        self._entries, self.streams = list(entries), streams
+        self.reporter.use(streams)
+        if new:
+            self._begun, self._token = False, b""
+            self._ask_the_disk()
+        else:
+            self._use()
+
+    def _use(self) -> None:
+        there = [entry for entry in self._entries if entry.name in self.streams]
+        now, wall = self._now(), self._server.clock.wall_ns()
+        self._do(self.sender.use(there, self.streams, self._session(), now, wall))
+        self._wake.within(0)
 
     def stop(self) -> None:
         """No more is sent; what was confirmed is written down."""
@@ -137,6 +158,7 @@ class Forwarder:
     def _heard(self, _subject: bytes, _reply: bytes, _header: bytes, payload: bytes) -> None:
         if payload == self._token:
             self._begun = True
+            self._use()
             self.work()
             return
         try:
@@ -161,11 +183,17 @@ class Forwarder:
                 )
             )
             self._report()
-        wake = [self.sender.due_ns, self.reporter.next_ns] if self._is_up else [self._now() + LOOK_NS]
+        wake = [self.sender.due_ns, self.reporter.next_ns] if self._is_up else [self._now() + self._look_ns]
         if self._is_up and not self.sender.is_idle:
             wake.append(self._now() + WATCH_NS)
         wake += [stream.settle(self._now()) for stream in self.streams.values()]
         self._wake.at(min(filter(None, wake), default=0))
+
+    @property
+    def _look_ns(self) -> int:
+        now = self._now()
+        young = any(uplink.up and now - uplink.since_ns < SOON_FOR_NS for uplink in self._server.uplinks)
+        return LOOK_SOON_NS if young else LOOK_NS
 
     def _report(self) -> None:
         """Tell the hub how things are, now and then."""
@@ -215,7 +243,8 @@ class Forwarder:
                     self._server.kernel.publish(self._account, self._up, body=data)
                     self._server.leafs.meter.charge(CONTROL if cls is None else cls.name.lower(), len(data))
                 case Confirmed(name, seq):
-                    self.streams[name].confirm(seq)
+                    if (stream := self.streams.get(name)) is not None:  # it may be gone with a reload
+                        stream.confirm(seq)
                 case Noticed(name, text):
                     log.warning("%s%s", f"{name}: " if name else "", text)
                 case Bounce(why):

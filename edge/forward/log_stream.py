@@ -39,17 +39,27 @@ class LogStream:
 
     def __init__(self, entry: Entry, stream: "ServerStream", keep: int, now: Epoch) -> None:
         """``now``: the epoch that begins with this start, its first sequence not yet filled in."""
-        self.entry = entry
         self.stream = stream
-        self._keep = keep
-        self._filters = tuple(subject.encode() for subject in entry.filters)
-        self._packer = Packer(stream.log, self._filters)
+        self._wish(entry, keep)
         self._key = KEY + f"{stream.account.name}/{entry.name}".encode()
         self._record = self._opened(now)
         self._written = self._record.confirmed
         self._settled_ns = 0
         self.written()
         self._free()  # a crash may have come between the word that it may go and its going
+
+    def _wish(self, entry: Entry, keep: int) -> None:
+        self.entry = entry
+        self._keep = keep
+        self._filters = tuple(subject.encode() for subject in entry.filters)
+        self._packer = Packer(self.stream.log, self._filters)
+
+    def use(self, entry: Entry, keep: int) -> None:
+        """The same stream, and other wishes. Another selection holds from where the stream has come to."""
+        if (entry, keep) != (self.entry, self._keep):
+            self._wish(entry, keep)
+            self.settle(self.stream.system.clock.monotonic_ns(), at_once=True)
+            self._free()
 
     def _opened(self, now: Epoch) -> Standing:
         system, log = self.stream.system, self.stream.log
@@ -95,14 +105,14 @@ class LogStream:
         """Of the newest that is on the disk."""
         return self.stream.log.visible_seq
 
-    def pack(self, start: int, end: int, size: int, live_ns: int) -> Packed | None:
+    def pack(self, start: int, end: int, size: int, live_ns: int, version: int) -> Packed | None:
         """Up to before what is damaged, which is a loss from then on."""
-        packed = self._packer.pack(start, end, size, live_ns)
+        packed = self._packer.pack(start, end, size, live_ns, version)
         if packed is not None and packed.damaged:
             for seq in packed.damaged:
                 self.lose(seq, seq, 1, DAMAGED)
             end = packed.damaged[0] - 1
-            packed = self._packer.pack(start, end, size, live_ns) if end >= start else None
+            packed = self._packer.pack(start, end, size, live_ns, version) if end >= start else None
         if packed is None:
             return None
         return Packed(packed.columns, packed.next_seq, packed.messages, packed.newest_ts, packed.size)
@@ -147,6 +157,12 @@ class LogStream:
                 damaged += 1
                 seq = damage.seq + 1
         return Taken([], seq, damaged)
+
+    @property
+    def waiting(self) -> int:
+        """How many messages the hub does not have, as far as is known here."""
+        first, log = max(self._record.confirmed + 1, self.first_seq), self.stream.log
+        return log.count(self._filters, first, log.last_seq) if first <= log.last_seq else 0
 
     def bytes_from(self, seq: int) -> int:
         """By the average of what there is."""

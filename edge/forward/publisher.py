@@ -55,13 +55,13 @@ class Publisher:
         self._js = js
         self._account = server.account(account)
         self._auto = auto
-        self.streams = streams
-        device = server.name
+        self.streams = dict(streams)
+        device = self._device = server.name
         self._api = ""  # what the hub's API begins with; without it the hub cannot be asked
         self._own = js.options.domain
-        self._anything = f"fleet.{entries[0].name}.{device}.any".encode()
+        self._anything = self._any(entries)
         self._up_subject = up_subject(device)
-        self._keys = {name: KEY + f"{account}/{name}".encode() for name in streams}
+        self._keys = self._keys_of(streams)
         self._noted: dict[str, Note] = {}  # not written yet
         self._written_ns = 0
         self.machine = Machine(device, entries, streams, self._notes(), allowance=allowance)
@@ -75,9 +75,36 @@ class Publisher:
         self._said = ""
         self._others = False  # a hub of phloem's is there
         self._auto_ns = AUTO_NS
+        self._wishes: list[Entry] = []  # of a reload, that wait for the disk
         self._seen: tuple[int, ...] = ()
         js.watchers.append(self._stored)
         self._wake.within(LOOK_NS)
+
+    def _any(self, entries: Sequence[Entry]) -> bytes:
+        return f"fleet.{entries[0].name}.{self._device}.any".encode()
+
+    def _keys_of(self, streams: Mapping[str, LogStream]) -> dict[str, bytes]:
+        return {name: KEY + f"{self._account.name}/{name}".encode() for name in streams}
+
+    def use(self, entries: Sequence[Entry], streams: Mapping[str, LogStream]) -> None:
+        """Publish these from now on (reload). Streams that stay are the same objects, and new ones are on the disk
+        before anything of them is sent."""
+        self._write_notes(at_once=True)
+        self.streams = dict(streams)
+        self._anything, self._keys = self._any(entries), self._keys_of(streams)
+        there = [entry for entry in entries if entry.name in streams]
+        self._wishes = there
+        self._settle_first()
+
+    def _settle_first(self) -> None:
+        """Epochs of new streams go to the disk, then the machine gets them."""
+        if not self._js.store.settled:
+            self._js.engine.wake()
+            self._wake.within(DISK_NS)
+            return
+        self.machine.use(self._wishes, self.streams, self._notes(), self._now())
+        self._wishes = []
+        self._wake.within(0)
 
     def _notes(self) -> dict[str, Note]:
         found = {name: self._js.store.get(key) for name, key in self._keys.items()}
@@ -109,6 +136,8 @@ class Publisher:
 
     def work(self) -> None:
         """Whatever is due."""
+        if self._wishes:
+            self._settle_first()
         self._look()
         now = self._now()
         wake = [now + (SECOND_NS if self._is_up or self._others else LOOK_NS)]
@@ -187,9 +216,11 @@ class Publisher:
                     publish(account, subject, self._inbox + token, b"", body)
                     meter.charge(CONTROL, len(subject) + len(body))
                 case Confirmed(name, seq):
-                    self.streams[name].confirm(seq)
+                    if (stream := self.streams.get(name)) is not None:  # it may be gone with a reload
+                        stream.confirm(seq)
                 case Remember(name, note):
-                    self._noted[name] = note
+                    if name in self.streams:
+                        self._noted[name] = note
                 case Noticed(name, text):
                     log.warning("%s: %s", name, text)
                 case Bounce(why):

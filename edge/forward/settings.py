@@ -28,6 +28,10 @@ def entry_of(block: Forward) -> Entry:
     for subject in block.subjects:
         if not is_valid(subject):
             raise _wrong(block, f'subject "{subject}" is not a valid subject')
+    if block.rate < 0:
+        raise _wrong(block, f"rate is bytes a second, not {block.rate}; 0 is as fast as the link can")
+    if block.keep < UNSET:
+        raise _wrong(block, f"keep is bytes, not {block.keep}; -1 leaves it to the stream's limits")
     if block.sync_ns and block.stream:
         raise _wrong(
             block, "sync is for a stream that is made for it; set persist_mode of the stream instead"
@@ -36,22 +40,27 @@ def entry_of(block: Forward) -> Entry:
         raise _wrong(block, "alarms are always synced before they are acknowledged; leave sync out")
     return Entry(
         name=block.name,
-        stream=block.stream or f"FORWARD_{block.name}",
+        stream=stream_of(block),
         to=block.to or f"FLEET_{block.name}",
-        filters=block.subjects,
+        filters=block.subjects if block.stream else (),  # of one that is made for it all is sent
         cls=Class[block.class_.upper()],
-        rate=max(block.rate, 0),
+        rate=block.rate,
         hours=_hours(block),
         linger_ns=block.linger_ns,
         replicas=block.replicas,
     )
 
 
+def stream_of(block: Forward) -> str:
+    """The stream on this device."""
+    return block.stream or f"FORWARD_{block.name}"
+
+
 def keep_of(block: Forward) -> int:
     """Bytes that stay after they are confirmed; -1: the stream's own limits decide."""
     if block.keep == UNSET:
         return -1 if block.stream else 0
-    return max(block.keep, -1)
+    return block.keep
 
 
 def check(options: Options) -> None:
@@ -77,6 +86,18 @@ def check(options: Options) -> None:
         )
     for block in options.forward:
         entry_of(block)
+        _check_account(block, options)
+
+
+def _check_account(block: Forward, options: Options) -> None:
+    """Where the configuration has the accounts: others are known later."""
+    named = [account for account in options.accounts if account.name != options.system_account]
+    if options.operators:
+        return
+    wanted = block.account or GLOBAL_ACCOUNT
+    having = [one.name for one in named if one.jetstream is not None and one.jetstream.on]
+    if wanted not in (having if named else [GLOBAL_ACCOUNT]):
+        raise _wrong(block, f'account "{wanted}" has no JetStream')
 
 
 def fenced(options: Options) -> Options:

@@ -56,6 +56,10 @@ class Reporter:
         self._sent = self._sent_before = 0  # parcels
         self.next_ns = 0
 
+    def use(self, streams: "Mapping[str, LogStream]") -> None:
+        """Tell of these from now on, and soon."""
+        self._streams, self._fresh = streams, True
+
     def due(self, sender: "Sender", now_ns: int, second_of_day: int | None) -> DeviceStatus | None:
         """What is to be told now; None: nothing. ``next_ns`` says when to ask again at the latest."""
         self._sent = sender.sent_parcels

@@ -78,14 +78,18 @@ class TimeKeeper:
 
     def begin(self, forwarders: "list[Forwarder]") -> None:
         """What is forwarded is there now."""
+        self._server.leafs.meter.wall_ns = self.wall_ns
+        self.use(forwarders)
+        self._tick()
+
+    def use(self, forwarders: "list[Forwarder]") -> None:
+        """This is forwarded from now on: streams that are new learn what is known."""
         self._forwarders = forwarders
         for forwarder in forwarders:
             forwarder.hears_time = self.hub_says
-        self._server.leafs.meter.wall_ns = self.wall_ns
         for boot in self.clock.known.boots:
             if boot.fix is not None:
                 self._teach({boot.number: boot.fix})
-        self._tick()
 
     def _now(self) -> int:
         return self._server.clock.monotonic_ns()
@@ -93,7 +97,7 @@ class TimeKeeper:
     def _tick(self) -> None:
         self._js.look_at_clock()
         self.judge()
-        self._timer = self._server.call_later(ASK_S, self._tick)
+        self._timer = self._server.call_about(ASK_S, self._tick)
 
     def judge(self) -> None:
         """Ask, and pass on what is new."""

@@ -66,10 +66,8 @@ class Keeper:
         assert server.jetstream is not None
         self._server = server
         self._js = server.jetstream
-        self._default = Class[options.class_.upper()]
         self._lanes: dict[int, list[LogStream]] = {}
-        for lane in lanes:
-            self._lanes.setdefault(lane.stream.record.ident, []).append(lane)
+        self._wish(options, lanes)
         self._folder = str(self._js.folder)
         self._reserve = Reserve(os.path.join(os.path.dirname(self._folder), "phloem-reserve"))
         self._moves = {
@@ -87,6 +85,23 @@ class Keeper:
         self._timer: asyncio.TimerHandle | None = None
         self._reserve.take(self.budget.limits.reserve if self._may_take() else 0)
         self._tick()
+
+    def _wish(self, options: "Disk", lanes: "Sequence[LogStream]") -> None:
+        self._options, self._default = options, Class[options.class_.upper()]
+        self._lanes = {}
+        for lane in lanes:
+            self._lanes.setdefault(lane.stream.record.ident, []).append(lane)
+
+    def use(self, options: "Disk", lanes: "Sequence[LogStream]") -> None:
+        """Other options, other streams that are forwarded (reload)."""
+        before = self._options
+        self._wish(options, lanes)
+        bounds = [(one.budget, one.free_floor, one.reserve) for one in (before, options)]
+        if bounds[0] != bounds[1]:
+            self.budget.limits = self._limits(options)
+            if 0 < self.budget.limits.reserve < self._reserve.size or not self.budget.limits.reserve:
+                self._reserve.give_back()
+            self._reserve.take(self.budget.limits.reserve if self._may_take() else 0)
 
     def _limits(self, options: "Disk") -> Limits:
         total, free = space_of(self._folder)
@@ -156,7 +171,8 @@ class Keeper:
         else:
             self._tell_seldom()
             soon = self.reading.used > self.budget.low
-            self._timer = self._server.call_later(SOON_S if soon else LOOK_S, self._tick)
+            later = self._server.call_later if soon else self._server.call_about
+            self._timer = later(SOON_S if soon else LOOK_S, self._tick)
 
     def look(self) -> bool:
         """Measure and do one step; whether there is more to do at once."""
@@ -258,6 +274,12 @@ class Keeper:
             self._timer.cancel()
         self._js.before_move.remove(self._frozen)
         self.tell()
+
+    def end(self) -> None:
+        """Nothing is refused any more, or set aside."""
+        for shelf in self.shelves():
+            shelf.stream.hold("")
+        self._reserve.give_back()
 
     # --- what others ask -------------------------------------------------------------------------------
 

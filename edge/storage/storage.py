@@ -37,6 +37,11 @@ class Storage:
         self._timer: asyncio.TimerHandle | None = None
         self._tick()
 
+    def use(self, options: "Disk", lanes: "Sequence[LogStream]") -> None:
+        """Other options, other streams that are forwarded (reload). What was counted stays."""
+        self.keeper.use(options, lanes)
+        self.wear.endurance = options.card.endurance_bytes
+
     def _now(self) -> int:
         return self._server.clock.monotonic_ns()
 
@@ -47,7 +52,7 @@ class Storage:
         self._count()
         if self.wear.changed and self._now() - self._kept_ns >= KEEP_NS:
             self._keep()
-        self._timer = self._server.call_later(COUNT_S, self._tick)
+        self._timer = self._server.call_about(COUNT_S, self._tick)
 
     def _count(self) -> None:
         new: dict[str, int] = {}
@@ -68,6 +73,11 @@ class Storage:
     def _keep(self) -> None:
         self._kept_ns, self.wear.changed = self._now(), False
         self._js.store.put(KEY, msgspec.msgpack.encode(self.wear.history))
+
+    def end(self) -> None:
+        """There is no budget any more (reload): everything is taken, and the reserve given back."""
+        self.stop()
+        self.keeper.end()
 
     def stop(self) -> None:
         """Nothing more is shed or counted."""

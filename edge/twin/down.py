@@ -15,6 +15,7 @@ from phloem.shared.jetstream.origin import Opened, Track, delivery
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.twin.follow import Again, Drop, Follow, Place, Store, consumer, highest
 from phloem.shared.twin.names import HUB_DESIRED, prefix_of, stream_of
+from phloem.shared.twin.progress import Progress
 
 log = logging.getLogger("phloem.twin")
 
@@ -39,6 +40,7 @@ class Down:
     def __init__(self, line: Line, hub: Hub, desired: Bucket, heartbeat_ns: int, changed: Changed) -> None:
         self._line, self._hub, self._desired = line, hub, desired
         self._heartbeat_ns, self._changed = heartbeat_ns, changed
+        self._progress = Progress(limits.TWIN_ANSWER_NS, heartbeat_ns)
         self._follow = Follow({})
         self._prefix = f"{prefix_of(HUB_DESIRED)}{hub.device}."
         self._told, self._stale = "", False
@@ -69,7 +71,6 @@ class Down:
             came.set()
 
         deliver = self._line.listen_alone(heard)
-        silence_s = (2 * self._heartbeat_ns + limits.TWIN_ANSWER_NS) / SECOND_NS
         try:
             track = await self._open(start, deliver)
             while True:
@@ -79,9 +80,11 @@ class Down:
                 if self._follow.complete and not self.complete.is_set():
                     self._told = ""
                     self.complete.set()
-                async with asyncio.timeout(silence_s):
+                async with asyncio.timeout((self._progress.due_ns - self._now_ns()) / SECOND_NS):
                     await came.wait()
         except TimeoutError:
+            if self._progress.silent():
+                self._bounce("the hub does not deliver what is wanted of the device")
             raise Lost("the hub has fallen silent") from None
         finally:
             self._line.hush(deliver)
@@ -99,6 +102,7 @@ class Down:
             pending = int(answer.get("num_pending", 0))
         except (TypeError, ValueError):
             raise NoAnswer("the hub's answer cannot be read") from None
+        self._progress.opened(self._now_ns(), pending)
         for step in self._follow.opened(pending):
             if isinstance(step, Again):
                 raise Lost("the hub does not have what it had")
@@ -107,12 +111,14 @@ class Down:
         return Track(Opened(name, b""), 0)
 
     def _take(self, track: Track, subject: bytes, reply: bytes, header: bytes, body: bytes) -> None:
+        self._progress.heard(self._now_ns())
         if header.startswith(CONTROL):
             track.heartbeat(header)
             found = None
         else:
             found = delivery(subject, reply)
         if found is not None and track.takes(found):
+            self._progress.delivered(self._now_ns(), found.pending)
             name = found.subject.decode(errors="replace")
             if name.startswith(self._prefix):
                 self._one(
@@ -133,6 +139,14 @@ class Down:
                     self._drop(other)
                 case Again():
                     raise Lost("the hub is not as it was left")
+
+    def _now_ns(self) -> int:
+        return self._line.server.clock.monotonic_ns()
+
+    def _bounce(self, why: str) -> None:
+        log.warning("twin: %s; connecting anew", why)
+        for uplink in self._line.server.uplinks:
+            uplink.bounce(why)
 
     def _drop(self, key: str) -> None:
         self._copy(key, b"", None, gone=True)

@@ -5,9 +5,18 @@ A device speaks on ``$PHL.UP.<device>``, and permissions decide which device may
 known of each device is in the ledger.
 
 A device is there as long as its own interest in ``$PHL.DOWN.<device>`` is: it comes and goes with the link.
+
+What a thousand devices cost is wake-ups and syncs, one for each parcel if nothing is done about it. So parcels that
+come shortly after others wait for ``FLEET_GATHER_NS``, and share one batch of the journal. A device of which two are
+waiting has more to say, and then nobody's parcels wait any longer. Everything that a device says is dealt with in the
+order in which it came.
 """
 
+import asyncio
 import logging
+from collections import deque
+from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,6 +31,7 @@ from phloem.shared.forward import figures
 from phloem.shared.forward.identity import Record
 from phloem.shared.forward.messages import (
     HISTORICAL,
+    PARCEL,
     Epoch,
     Hello,
     Malformed,
@@ -46,8 +56,10 @@ log = logging.getLogger("phloem.fleet")
 UP = b"$PHL.UP.*"
 KEY = b"fr/"
 ORIGIN = b"Phloem-Origin: "
-UNPACKERS = 256
+ORIGINS = 4096
 LOOKS = 1000  # devices whose rates are looked at in a second; with more, each has its turn less often
+LOOKS_LEAST = 20  # while nobody watches they have their turns within LOOK_TICKS, but for so many
+LOOK_TICKS = 5
 SETTLE_TICKS = 10  # what changes only because time has passed is looked at so often
 
 
@@ -89,7 +101,7 @@ class _Sink:
         """As in ``Sink``."""
         stream = self._collector.streams.of(offer)
         unpacker = self._collector.unpacker(stream, f"fleet.{offer.name}.{self._device}.")
-        origin = f"{text_of(offer.store.to_bytes(8), 11)}.{text_of(epoch.ident.to_bytes(8), 11)}".encode()
+        origin = _origin(offer.store, epoch.ident)
         shift, words = _time_of(clock)
         try:
             done = unpacker.store(
@@ -132,6 +144,11 @@ class _Sink:
         self._collector.dictionaries.add(ident, data)
 
 
+@lru_cache(ORIGINS)
+def _origin(store: int, epoch: int) -> bytes:
+    return f"{text_of(store.to_bytes(8), 11)}.{text_of(epoch.to_bytes(8), 11)}".encode()
+
+
 def _time_of(clock: Epoch | None) -> tuple[int, bytes]:
     """What to add to a device's time stamps, and how far to trust the sum."""
     if clock is None or clock.error_ns < 0:
@@ -151,28 +168,72 @@ class Collector:
         self.streams = FleetStreams(home)
         self.dictionaries = Dictionaries(self.store)
         self.devices: dict[str, Device] = {}
-        self._unpackers: dict[str, tuple[Stream, Unpacker]] = {}  # those that were used last
+        self._unpackers: dict[Stream, Unpacker] = {}
+        self._waiting: deque[tuple[str, bytes]] = deque()  # devices and what they sent
+        self._waiting_of: set[str] = set()
+        self._waiting_bytes = 0
+        self._gather: asyncio.TimerHandle | None = None
+        self._gathers_until_ns = 0
+        self._there: dict[bytes, Device] = {}  # those online, by the subject that they listen to
         self._owed: set[str] = set()  # devices to which an acknowledgement is due
         self._moving: dict[str, None] = {}  # devices whose rates are not 0, whose turn it is first
         self._ticks = 0
         self.ledger = Ledger(home, server.clock.monotonic_ns())
         self._sub = server.kernel.subscribe(home.kernel_account, UP, None, self._heard)
-        self._timer = server.call_later(1, self._due)
+        self._timer = server.call_about(1, self._due)
 
     def unpacker(self, stream: "Stream", prefix: str) -> Unpacker:
-        """For a device's messages. Only some are kept: each has buffers of several kilobytes."""
-        known = self._unpackers.pop(prefix, None)
-        if known is None or known[0] is not stream:
-            known = (stream, Unpacker(stream.engine, prefix.encode()))
-        self._unpackers[prefix] = known
-        if len(self._unpackers) > UNPACKERS:
-            del self._unpackers[next(iter(self._unpackers))]
-        return known[1]
+        """For a device's messages, until the next call."""
+        found = self._unpackers.get(stream)
+        if found is None:
+            for gone in [one for one in self._unpackers if self._home.streams.get(one.name) is not one]:
+                del self._unpackers[gone]
+            found = self._unpackers[stream] = Unpacker(stream.engine, b"")
+        found.prefix = prefix.encode()
+        return found
 
     # --- what happens ------------------------------------------------------------------------------------
 
     def _heard(self, subject: bytes, _reply: bytes, _header: bytes, payload: bytes) -> None:
         name = subject.rpartition(b".")[2].decode(errors="replace")
+        now_ns = self.server.clock.monotonic_ns()
+        if not payload.startswith(PARCEL):
+            self.take()
+            self._received(name, payload)
+            return
+        more = name in self._waiting_of
+        self._waiting.append((name, payload))
+        self._waiting_of.add(name)
+        self._waiting_bytes += len(payload)
+        if more or now_ns >= self._gathers_until_ns or self._waiting_bytes >= limits.FLEET_GATHER_BYTES:
+            self._gathers_until_ns = now_ns + limits.FLEET_GATHER_NS
+            self.take()
+        elif self._gather is None:
+            self._gather_later(self._gathers_until_ns - now_ns)
+
+    def _gather_later(self, after_ns: int) -> None:
+        self._gather = self.server.call_later(after_ns / limits.SECOND_NS, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gather = None
+        self._gathers_until_ns = self.server.clock.monotonic_ns() + limits.FLEET_GATHER_NS
+        self.take()
+
+    def take(self) -> None:
+        """Parcels that wait are received."""
+        if self._gather is not None:
+            self._gather.cancel()
+            self._gather = None
+        self._waiting_of.clear()
+        self._waiting_bytes = 0
+        try:
+            while self._waiting:
+                self._received(*self._waiting.popleft())
+        finally:
+            if self._waiting:  # one of them was a fault of ours, which is reported; the others come next
+                self._gather_later(0)
+
+    def _received(self, name: str, payload: bytes) -> None:
         try:
             message = decode(payload)
         except Malformed as error:
@@ -207,6 +268,7 @@ class Collector:
         else:
             self._moving.setdefault(device.name)
         device.came(wall_ns)
+        self._there[device.subject] = device
 
     def _met(self, name: str) -> Device | None:
         """A device that is not in memory."""
@@ -246,33 +308,37 @@ class Collector:
     # --- once a second -----------------------------------------------------------------------------------
 
     def _due(self) -> None:
-        self._timer = self.server.call_later(1, self._due)
+        self._timer = self.server.call_about(1, self._due)
         self.tick()
 
     def tick(self) -> None:
         """Acknowledgements that could wait, who is there, rates, the ledger."""
+        self.take()
         now, wall = self.server.clock.monotonic_ns(), self.server.clock.wall_ns()
         for name in [name for name in self._owed if self.devices[name].receiver.due_ns <= now]:
             self._do(self.devices[name], self.devices[name].receiver.acknowledge(wall))
-        for name in list(self._moving)[:LOOKS]:
+        looks = LOOKS if self.ledger.watched else max(LOOKS_LEAST, len(self._moving) // LOOK_TICKS)
+        for name in list(islice(self._moving, looks)):
             del self._moving[name]
             if self.devices[name].look(now, wall):
                 self._moving[name] = None
                 self.ledger.changed(self.devices[name])
-        for device in self.devices.values():
-            if device.online and not self._is_there(device):
-                device.went(wall)
-                self.ledger.changed(device)
-                log.info("%s: its link is gone", device.name)
+        for device in self._gone():
+            device.went(wall)
+            del self._there[device.subject]
+            self.ledger.changed(device)
+            log.info("%s: its link is gone", device.name)
         self._ticks += 1
         if self._ticks % SETTLE_TICKS == 0:
             self._settle(now, wall)
         self.ledger.work(now, wall)
 
-    def _is_there(self, device: Device) -> bool:
+    def _gone(self) -> list[Device]:
+        """Those who are not there any more."""
         kernel, account = self.server.kernel, self._home.kernel_account
-        ask = kernel.listened if device.literal else kernel.interested
-        return ask(account, device.subject)
+        gone = [self._there[subject] for subject in kernel.unlistened(account, self._there)]
+        # Where a wildcard stands for the device's own interest, what reaches anybody reaches it.
+        return [one for one in gone if one.literal or not kernel.interested(account, one.subject)]
 
     def _settle(self, now_ns: int, wall_ns: int) -> None:
         for device in self.devices.values():
@@ -302,6 +368,7 @@ class Collector:
     def stop(self) -> None:
         """Nothing more is received; what the ledger does not have yet is written."""
         self._timer.cancel()
+        self.take()
         self.server.kernel.unsubscribe(self._sub)
         self.ledger.write_all(self.server.clock.monotonic_ns(), self.server.clock.wall_ns())
 

@@ -205,8 +205,9 @@ class Device:
         if self.clone is not None and wall_ns - _ns(self.clone.last) > limits.LEDGER_CLONE_NS:
             self.clone = None
             self.note("", "no second device of this name has come for an hour", wall_ns)
-        if self.online and bool(self._stuck(now_ns)) != any(STUCK in text for text in self.kept.trouble):
-            self.dirty = True
+        if self.online and (self.kept.trouble or self.left()):
+            was = any(STUCK in text for text in self.kept.trouble)
+            self.dirty = self.dirty or bool(self._stuck(now_ns)) != was
 
     def _stuck(self, now_ns: int) -> list[str]:
         found = []

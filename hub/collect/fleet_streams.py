@@ -21,12 +21,14 @@ from phloem.shared.server.jetstream.api_streams import create
 from phloem.shared.wire.subjects import matches
 
 if TYPE_CHECKING:
+    from phloem.shared.jetstream.stream_config import StreamConfig
     from phloem.shared.server.jetstream.account import AccountJetStream
     from phloem.shared.server.jetstream.stream import Stream
 
 log = logging.getLogger("phloem.fleet")
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of a device, and of an entry
+FITS = 1024  # entries and streams that are remembered to fit
 NO_SPACE = "the hub has no space on its disk"
 
 
@@ -35,9 +37,17 @@ class FleetStreams:
 
     def __init__(self, home: "AccountJetStream") -> None:
         self._home = home
+        self._fit: dict[
+            tuple[str, str], tuple[Stream, StreamConfig]
+        ] = {}  # by entry and ``to``, what was found right
 
     def of(self, offer: Offer) -> "Stream":
         """The stream of an entry, made if it is not there. Raises Refused."""
+        key = offer.name, offer.to
+        fit = self._fit.pop(key, None)
+        if fit is not None and fit[0].config is fit[1] and self._home.streams.get(fit[1].name) is fit[0]:
+            self._fit[key] = fit
+            return fit[0]
         if not NAME.fullmatch(offer.name):
             raise Refused(f"{offer.name[:80]!r} is not the name of an entry", for_good=True)
         name = offer.to or f"FLEET_{offer.name}"
@@ -50,6 +60,8 @@ class FleetStreams:
         subjects = f"fleet.{offer.name}.>"
         if not any(matches(pattern, subjects) for pattern in config.subjects):
             raise Refused(f"stream {name} is not for {subjects}", for_good=True)
+        if len(self._fit) < FITS:
+            self._fit[key] = stream, config
         return stream
 
     def check(self, offer: Offer) -> None:

@@ -2,7 +2,8 @@
 
 What changes the state of a device is written within a second. Figures are, as long as somebody watches the bucket; else
 every 15 seconds, because each document costs the disk some kilobytes. No more than ``LEDGER_WRITES`` are written in a
-second; who needs somebody comes first, then who has waited longest. On a full disk nothing is written.
+second, and of figures that nobody watches no more than ``LEDGER_CALM_WRITES``; who needs somebody comes first, then who
+has waited longest. What is due goes into the bucket at once, as one batch. On a full disk nothing is written.
 
 The bucket is what the hub remembers of devices that are away: after a start those that were there have a minute to come
 back.
@@ -52,6 +53,7 @@ class Ledger:
         self._refused = ""
         self.known = self._load()
         self.written = 0
+        self.watched = False  # by somebody, when it was looked last
 
     def _load(self) -> int:
         """Who was there when the hub stopped; how many devices there are."""
@@ -90,8 +92,7 @@ class Ledger:
     def write_all(self, now_ns: int, wall_ns: int) -> None:
         """The hub stops."""
         if not self._home.system.out_of_space:
-            for device in list(self._changed.values()):
-                self.write(device, now_ns, wall_ns)
+            self._write(list(self._changed.values()), now_ns, wall_ns)
 
     def back(self, device: str) -> None:
         """It has come back after the start."""
@@ -102,22 +103,26 @@ class Ledger:
         if self._home.system.out_of_space:
             return
         bucket = self._home.streams.get(ledger.STREAM)
-        calm = limits.LEDGER_WATCHED_NS if bucket and _is_watched(bucket) else limits.LEDGER_CALM_NS
-        due = [
-            device
-            for device in self._changed.values()
-            if device.urgent or (device.dirty and now_ns - device.written_ns >= calm)
-        ]
+        self.watched = bucket is not None and _is_watched(bucket)
+        after = limits.LEDGER_WATCHED_NS if self.watched else limits.LEDGER_CALM_NS
+        due, calm = [], []
+        for device in self._changed.values():
+            if device.urgent:
+                due.append(device)
+            elif device.dirty and now_ns - device.written_ns >= after:
+                calm.append(device)
         room = limits.LEDGER_WRITES
-        if len(due) > room:
-            due.sort(key=lambda device: (not device.urgent, device.written_ns))
-        for device in due[:room]:
-            self.write(device, now_ns, wall_ns)
+        due = _longest(due, room)
+        due += _longest(
+            calm, room - len(due) if self.watched else min(limits.LEDGER_CALM_WRITES, room - len(due))
+        )
+        self._write(due, now_ns, wall_ns)
         if self._absent and now_ns >= self._absent_due_ns:
             self._give_up(room - len(due), wall_ns)
 
     def _give_up(self, room: int, wall_ns: int) -> None:
-        for device in list(self._absent)[: max(room, 0)]:
+        gone = []
+        for device in list(self._absent)[:room]:
             self._absent.discard(device)
             found = self.read(device)
             if found is not None:
@@ -125,25 +130,34 @@ class Ledger:
                 found.totals.rate = 0.0
                 for stream in found.streams.values():
                     stream.rate, stream.eta_s = 0.0, -1
-                self._put(device, ledger.encode(found))
+                gone.append((device, ledger.encode(found)))
+        self._put(gone)
 
-    def write(self, device: Device, now_ns: int, wall_ns: int) -> None:
-        """One document, if it says anything new."""
-        document = device.document(now_ns, wall_ns)
-        seen, updated = document.seen, document.updated
-        document.seen = document.updated = ""
-        said = hash(ledger.encode(document))
-        document.seen, document.updated = seen, updated
-        device.dirty = device.urgent = False
-        self._changed.pop(device.name, None)
-        if said != device.written and self._put(device.name, ledger.encode(document)):
-            device.written, device.written_ns = said, now_ns
+    def _write(self, due: list[Device], now_ns: int, wall_ns: int) -> None:
+        """Documents of those of whom there is something new to say."""
+        new, said_of = [], []
+        for device in due:
+            document = device.document(now_ns, wall_ns)
+            seen, updated = document.seen, document.updated
+            document.seen = document.updated = ""
+            said = hash(ledger.encode(document))
+            document.seen, document.updated = seen, updated
+            device.dirty = device.urgent = False
+            self._changed.pop(device.name, None)
+            if said != device.written:
+                new.append((device.name, ledger.encode(document)))
+                said_of.append((device, said))
+        if self._put(new):
+            for device, said in said_of:
+                device.written, device.written_ns = said, now_ns
 
-    def _put(self, device: str, data: bytes) -> bool:
-        if ledger.STREAM not in self._home.streams and not self._make():
+    def _put(self, documents: list[tuple[str, bytes]]) -> bool:
+        if not documents or (ledger.STREAM not in self._home.streams and not self._make()):
             return False
-        self._server.kernel.publish(self._home.kernel_account, f"{ledger.PREFIX}{device}".encode(), body=data)
-        self.written += 1
+        prefix = ledger.PREFIX
+        messages = [(f"{prefix}{device}".encode(), data) for device, data in documents]
+        self._server.kernel.publish_all(self._home.kernel_account, messages)
+        self.written += len(messages)
         return True
 
     def _make(self) -> bool:
@@ -156,6 +170,13 @@ class Ledger:
             return False
         self._refused = ""
         return True
+
+
+def _longest(devices: list[Device], room: int) -> list[Device]:
+    """Those that have waited longest."""
+    if len(devices) <= room:
+        return devices
+    return sorted(devices, key=lambda device: device.written_ns)[: max(room, 0)]
 
 
 def _is_watched(bucket: "Stream") -> bool:

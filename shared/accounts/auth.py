@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol, TypedDict
 from phloem.shared.errors import CredentialsRefused
 from phloem.shared.security.admission import Admitted, check_signature
 from phloem.shared.security.issues import quoted
-from phloem.shared.security.nkeys import KEY_BYTES, Prefix, encode, is_public
+from phloem.shared.security.nkeys import NOBODY, Prefix, is_public
 
 GLOBAL_ACCOUNT = "$G"
 SYSTEM_ACCOUNT = "$SYS"
@@ -30,8 +30,6 @@ IN_PROCESS = "IN_PROCESS"
 PROXY_REQUIRED = "proxy connection required"
 PROXY_NOT_TRUSTED = "proxy is not trusted"
 REDACTED = "[REDACTED]"
-
-_NOBODY = encode(Prefix.USER, bytes(KEY_BYTES))  # a key that nobody has
 
 _BCRYPT = re.compile(r"^\$2[abxy]\$\d{2}\$.*")
 _SHOWN = 64  # characters of a key that is shown; one that is a key has 56
@@ -294,7 +292,7 @@ class Authenticator:
             mapped: Which of these users the certificate of the peer names, where certificates name users.
 
         Raises:
-            CredentialsRefused: An nkey that is not known or did not sign, or a certificate that names nobody.
+            CredentialsRefused: An nkey that is not known or did not sign.
         """
         if not self.configured:
             return Identity(permissions=self._permissions)
@@ -325,11 +323,10 @@ class Authenticator:
         name: str | None = shown.user
         if mapped is not None:
             name = mapped(user for user, entry in self._users.items() if _may_connect(entry, connection_type))
-            if name is None:
-                raise CredentialsRefused("no user for the client's certificate")
-        entry = self._users.get(name or "")
+        entry = self._users.get(name) if name is not None else None
         if entry is None:
-            return Candidate(None, "\0", shown.password, cost=self._cost)
+            refusal = "no user for the client's certificate" if name is None else ""
+            return Candidate(None, "\0", shown.password, refusal, self._cost)
         identity = Identity(entry.user, entry.account, entry.permissions, entry.password)
         refusal = PROXY_REQUIRED if entry.proxy_required and not proxied else ""
         allowed = _may_connect(entry, connection_type) and not refusal
@@ -349,11 +346,16 @@ class Authenticator:
         if entry is None or not _may_connect(entry, connection_type):
             with suppress(CredentialsRefused):  # as long as it would take for somebody who is known
                 known_kind = is_public(shown.nkey, Prefix.USER)
-                check_signature(shown.nkey if known_kind else _NOBODY, nonce, shown.sig)
+                check_signature(shown.nkey if known_kind else NOBODY, nonce, shown.sig)
             raise CredentialsRefused("no user with this nkey")
-        identity = self._behind_proxy(_nkey_identity(entry), proxied)
-        if entry.nkey != self._no_auth_user:
+        unsigned = None
+        try:
             check_signature(entry.nkey, nonce, shown.sig)
+        except CredentialsRefused as refused:
+            unsigned = refused
+        identity = self._behind_proxy(_nkey_identity(entry), proxied)
+        if entry.nkey != self._no_auth_user and unsigned is not None:
+            raise unsigned
         return identity
 
     def _behind_proxy(self, identity: Identity, proxied: bool) -> Identity:

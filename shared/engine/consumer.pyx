@@ -39,7 +39,7 @@ cdef enum:
     TURN_MESSAGES = 512  # of one consumer in one round, then others have theirs
     TURN_BYTES = 1 << 20
     BLOCKED = 4 << 20  # a receiver with more than this in its out-buffer gets no more for now
-    HEAD_MAX = 1200  # of an acknowledgement subject: names of 255 bytes and five numbers
+    HEAD_MAX = 1200  # of an acknowledgement subject: names of 255 bytes, a scope and five numbers
     WINDOW_MOST = 32 << 20  # of flow control; it begins with a sixteenth and doubles with each answer
     WALK_NS = 1000  # of the time between two looks at what is out, for each message that is
     NOTE_NS = 1_000_000_000  # positions that nobody acknowledges are noted this often
@@ -164,8 +164,8 @@ cdef void consumers_news(Stream* s, uint64_t start, uint64_t end) noexcept nogil
     for i in range(s.nconsumers):
         c = s.consumers[i]
         count = log_count(s.log, &c.filter, start if start > c.next_seq else c.next_seq, end)
-        if count:
-            c.num_pending += count
+        c.num_pending += count
+        if count or (c.last_at < c.nlast and c.last_seqs[c.nlast - 1] >= start):
             consumer_kick(c)
 
 
@@ -220,6 +220,8 @@ cdef int _next_new(Consumer* c, Record* r) noexcept nogil:
     """The next message that was never handed out; ``next_seq`` stays where it is."""
     cdef int found
     while c.last_at < c.nlast:
+        if c.last_seqs[c.last_at] > c.stream.told_seq:  # not on the disk yet, and neither is what follows
+            return MISSING
         if c.last_seqs[c.last_at]:
             found = log_read(c.stream.log, c.last_seqs[c.last_at], r)
             if found != MISSING:
@@ -282,10 +284,22 @@ cdef uint64_t due_after(Consumer* c, uint32_t deliveries, uint64_t now) noexcept
     return now + c.ack_wait_ns
 
 
+cdef uint32_t _head(Consumer* c, const char* prefix, uint32_t n, char* to) noexcept nogil:
+    """``$JS.ACK.`` or ``$JS.FC.``, <stream>.<consumer>. behind it; in the second form <domain>.<account>. between them."""
+    cdef uint32_t at = n
+    memcpy(to, prefix, n)
+    if c.stream.engine.scoped_replies:
+        memcpy(to + at, c.stream.scope, c.stream.scope_len)
+        at += c.stream.scope_len
+        to[at] = c'.'
+        at += 1
+    memcpy(to + at, c.ack_head + 8, c.ack_head_len - 8)
+    return at + c.ack_head_len - 8
+
+
 cdef uint32_t _ack_subject(Consumer* c, char* to, Record* r, uint32_t deliveries, uint64_t number,
                            uint64_t pending) noexcept nogil:
-    cdef uint32_t at = c.ack_head_len
-    memcpy(to, c.ack_head, at)
+    cdef uint32_t at = _head(c, b"$JS.ACK.", 8, to)
     at += <uint32_t>put_number(to + at, deliveries)
     to[at] = c'.'
     at += 1 + <uint32_t>put_number(to + at + 1, r.seq)
@@ -498,23 +512,6 @@ cdef void _after_push(Consumer* c, uint64_t size, int64_t ts) noexcept nogil:
             _ask_flow(c)
 
 
-cdef uint32_t _flow_subject(Consumer* c, char* to) noexcept nogil:
-    """$JS.FC.<stream>.<consumer>.<number>"""
-    memcpy(to, b"$JS.FC.", 7)
-    memcpy(to + 7, c.ack_head + 8, c.ack_head_len - 8)
-    return c.ack_head_len - 1 + <uint32_t>put_number(to + c.ack_head_len - 1, c.question)
-
-
-cdef void _ask_flow(Consumer* c) noexcept nogil:
-    cdef char reply[HEAD_MAX]
-    cdef uint32_t n
-    c.questions += 1
-    c.question, c.asked = c.questions, c.unconfirmed
-    n = _flow_subject(c, reply)
-    send_message(c.stream.engine, &c.source, c.stream.account, c.deliver_subject, c.deliver_len, reply, n,
-                 b"NATS/1.0 100 FlowControl Request\r\n\r\n", 36, 36)
-
-
 cdef void _look_for_interest(Consumer* c) noexcept nogil:
     """Push: is anybody there? Asked again when the account's subscriptions have changed."""
     cdef AccountState* a = c.stream.account
@@ -601,6 +598,8 @@ cdef int _one(Consumer* c, uint64_t* bytes) noexcept nogil:
         soon(&c.due_ns, c.hold_ns)
         return IDLE
     found = _next_new(c, &r)
+    if found == DAMAGED and c.stream.log.journal != NULL and c.stream.log.journal.doubtful:
+        return IDLE  # until the store has been mended
     if found == DAMAGED:  # it cannot be served; the store counts it
         _took_new(c, r.seq)
         c.delivered_consumer -= 1

@@ -106,6 +106,10 @@ class Consumer:
         """Until this time; 0: go on."""
     def reset(self, start_seq: int) -> None:
         """As if it were new, from this sequence on."""
+    def pass_over(self, first_seq: int) -> None:
+        """What is below was purged: with nothing out, everything up to there counts as delivered and acknowledged."""
+    def recount(self) -> None:
+        """Counts anew what is pending: messages of its stream were lost or found."""
     def unpin(self) -> None: ...
     @property
     def numbers(self) -> Numbers: ...

@@ -219,6 +219,19 @@ cdef class Consumer:
         consumer_recount(c)
         self._kick()
 
+    def pass_over(self, uint64_t first_seq):
+        cdef types.Consumer* c = &self.c
+        if c.last_at < c.nlast or c.next_seq >= first_seq and c.delivered_stream >= c.next_seq - 1:
+            return
+        if c.next_seq < first_seq:
+            c.next_seq = first_seq
+        if c.npending == 0:
+            c.floor_consumer = c.delivered_consumer
+            c.delivered_stream = c.floor_stream = c.next_seq - 1
+        consumer_recount(c)
+        if c.durable_state:
+            consumer_note(c)
+
     def unpin(self):
         unpin(&self.c, True)
         self._kick()
@@ -279,6 +292,10 @@ cdef class Consumer:
         for value in parts:
             data += text[:put_varint(text, value) - &text[0]]
         self.restore(bytes(data), ())
+
+    def recount(self):
+        consumer_recount(&self.c)
+        self._kick()
 
     def restore(self, state, notes):
         if state is not None:

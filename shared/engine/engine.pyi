@@ -27,6 +27,8 @@ class Engine:
     def __init__(self, kernel: Kernel, store: Store | None = None) -> None: ...
     def set_sync_interval(self, ns: int) -> None:
         """How long streams in the sync mode "interval" may be ahead of the disk."""
+    def set_scoped_replies(self, on: bool) -> None:
+        """Whether replies of deliveries and flow control name domain and account: ``$JS.ACK.<domain>.<hash>...``"""
     def set_clock(self, wall_offset_ns: int) -> None:
         """Wall clock minus monotonic clock, for the time stamps of what the kernel stores by itself."""
     def answer(
@@ -66,8 +68,16 @@ class Stream:
     name: bytes
     ids: MessageIds
     def __init__(
-        self, engine: Engine, account: Account, log: Log, name: bytes, domain: bytes, take: Take
-    ) -> None: ...
+        self,
+        engine: Engine,
+        account: Account,
+        log: Log,
+        name: bytes,
+        domain: bytes,
+        account_hash: bytes,
+        take: Take,
+    ) -> None:
+        """``domain`` may be empty. ``account_hash`` is what acknowledgements of 11 tokens name the account by."""
     def configure(
         self,
         *,

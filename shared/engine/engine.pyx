@@ -156,6 +156,9 @@ cdef class Engine:
     def set_sync_interval(self, uint64_t ns):
         self.g.sync_interval_ns = ns
 
+    def set_scoped_replies(self, bint on):
+        self.g.scoped_replies = on
+
     def set_clock(self, int64_t wall_offset_ns):
         self.g.wall_offset_ns = wall_offset_ns
 
@@ -214,12 +217,15 @@ cdef class Quota:
 
 cdef class Stream:
     def __init__(self, Engine engine not None, Account account not None, Log_ log not None, bytes name not None,
-                 bytes domain not None, take):
+                 bytes domain not None, bytes account_hash not None, take):
         cdef types.Stream* s = &self.s
         cdef bytes head = b'{"stream":"' + name + b'"'
         if domain:
             head += b',"domain":"' + domain + b'"'
         head += b',"seq":'
+        cdef bytes scope = (domain or b"_") + b"." + account_hash
+        if len(scope) > 300:
+            raise ValueError("a domain has at most 255 bytes")
         memset(s, 0, sizeof(types.Stream))
         self.engine, self.account, self.log, self.name, self.callback = engine, account, log, name, take
         self.listening = {}
@@ -231,6 +237,8 @@ cdef class Stream:
         s.ack_head_len = <uint32_t>len(head)
         s.ack_head = <char*>must(malloc(len(head)))
         memcpy(s.ack_head, <const char*>head, len(head))
+        s.scope, s.scope_len = <char*>must(malloc(len(scope))), <uint32_t>len(scope)
+        memcpy(s.scope, <const char*>scope, len(scope))
         s.name, s.name_len = PyBytes_AS_STRING(name), <uint32_t>len(name)
         s.direct_len = <uint32_t>len(name) + 20
         s.max_msgs = s.max_bytes = s.max_per_subject = s.max_msg_size = -1
@@ -339,4 +347,5 @@ cdef class Stream:
 
     def __dealloc__(self):
         free(self.s.ack_head)
+        free(self.s.scope)
         free(self.s.consumers)

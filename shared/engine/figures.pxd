@@ -1,6 +1,6 @@
 """Payloads whose figures stand in columns (figures.pyx)."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from phloem.shared.store.types cimport Buffer
 
@@ -25,13 +25,16 @@ cdef class Figures:
     cdef uint32_t slots[512]
     cdef uint64_t payloads
     cdef bint useless
+    cdef const int64_t* times
 
-    cdef void clear(self) noexcept nogil
+    cdef void clear(self, const int64_t* times) noexcept nogil
     cdef bint add(self, const char* p, size_t n) noexcept nogil
     cdef void write(self, Buffer* to) noexcept nogil
     cdef bint read(self, const char* p, const char* end, uint64_t payloads, Buffer* to, Buffer* sizes,
-                   size_t most) noexcept nogil
+                   size_t most, const int64_t* times) noexcept nogil
     cdef uint32_t _take_apart(self, const char* p, size_t n) noexcept nogil
+    cdef void _time(self, const char* p) noexcept nogil
+    cdef uint8_t _mark(self, Shape* shape, uint32_t place) noexcept nogil
     cdef void _value(self, const char* p, size_t digits, size_t decimals) noexcept nogil
     cdef int _shape(self, uint32_t figures) noexcept nogil
     cdef void _sort(self) noexcept nogil
@@ -46,4 +49,4 @@ cdef class Figures:
     cdef const char* _read_scales(self, const char* p, const char* end, uint32_t shape, uint32_t place) noexcept nogil
     cdef const char* _read_values(self, const char* p, const char* end, uint32_t shape, uint32_t place) noexcept nogil
     cdef bint _put_together(self, Buffer* to, Buffer* sizes, size_t most) noexcept nogil
-    cdef bint _compose(self, Buffer* to, Shape* shape, uint64_t index) noexcept nogil
+    cdef bint _compose(self, Buffer* to, Shape* shape, uint64_t index, uint64_t payload) noexcept nogil

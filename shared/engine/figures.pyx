@@ -11,6 +11,9 @@ the same place before, which is small where values wander.
 
 A figure has at most 18 digits, so any payload, also one that is no text, comes back as it was. One whose shapes are of
 no use is left as it is by whoever asks: ``add`` says so.
+
+With ``times`` (one for each payload, known to both ends) a figure of 19 digits, 20 in a shape, is its distance from the
+payload's time: nanoseconds since 1970 are that, and what is new in them is how long something took.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -26,6 +29,7 @@ cdef enum:
     SHAPES = 255
     SLOTS = 512
     DIGITS = 18  # of a figure: less than 2^60
+    TIME = 20  # what stands for one in a shape; it has 19 digits
     FIGURES_MAX = 1 << 20  # of all payloads
     VARINT = 10
 
@@ -87,8 +91,9 @@ cdef class Figures:
         free(self.scratch.data)
         free(self.order.data)
 
-    cdef void clear(self) noexcept nogil:
-        """Begin with other payloads."""
+    cdef void clear(self, const int64_t* times) noexcept nogil:
+        """Begin with other payloads. ``times``: of each, or NULL."""
+        self.times = times
         self.shapes.length = self.shape_of.length = self.values.length = self.scales.length = self.starts.length = 0
         self.order.length = 0
         memset(&self.slots[0], 0, sizeof(self.slots))
@@ -131,6 +136,15 @@ cdef class Figures:
             digits = 1
             while at + digits < n and _digit(p[at + digits]):
                 digits += 1
+            if digits == TIME - 1 and self.times != NULL and c"1" <= p[at] <= c"8":
+                _number(&self.scratch, at - text)
+                _text(&self.scratch, p + text, at - text)
+                _byte(&self.scratch, TIME)
+                self._time(p + at)
+                at += digits
+                text = at
+                figures += 1
+                continue
             if digits > DIGITS:
                 at += digits
                 continue
@@ -154,6 +168,15 @@ cdef class Figures:
         _text(&self.scratch, p + text, n - text)
         _byte(&self.scratch, 0)
         return figures
+
+    cdef void _time(self, const char* p) noexcept nogil:
+        cdef int64_t value = 0
+        cdef int i
+        for i in range(TIME - 1):
+            value = value * 10 + (p[i] - c"0")
+        value = <int64_t>(<uint64_t>value - <uint64_t>self.times[self.payloads])
+        _text(&self.values, <const char*>&value, 8)
+        _byte(&self.scales, 0)
 
     cdef void _value(self, const char* p, size_t digits, size_t decimals) noexcept nogil:
         cdef int64_t value = 0
@@ -259,10 +282,10 @@ cdef class Figures:
     # --- reading ---------------------------------------------------------------------------------------
 
     cdef bint read(self, const char* p, const char* end, uint64_t payloads, Buffer* to, Buffer* sizes,
-                   size_t most) noexcept nogil:
+                   size_t most, const int64_t* times) noexcept nogil:
         """The payloads one behind the other, and their sizes (uint32); False: it is not what ``write`` writes, or there
         are more than ``most`` bytes. Nothing may be left before ``end``."""
-        self.clear()
+        self.clear(times)
         to.length = sizes.length = 0
         p = self._read_shapes(p, end)
         if p == NULL or <uint64_t>(end - p) < payloads:
@@ -306,7 +329,7 @@ cdef class Figures:
             p += n
             mark = <uint8_t>p[0]
             p += 1
-            if mark > DIGITS + 1:
+            if mark > DIGITS + 1 and (mark != TIME or self.times == NULL):
                 return False
             shape.figures += mark != 0
         return p == end
@@ -370,6 +393,7 @@ cdef class Figures:
         cdef int64_t before = 0
         cdef uint8_t had = 0
         cdef uint8_t scale
+        cdef uint8_t mark = self._mark(&self.table[shape], place)
         for k in range(self.table[shape].begin, self.table[shape].begin + self.table[shape].payloads):
             i = self._at(k)
             p = get_varint(p, end, &distance)
@@ -379,10 +403,26 @@ cdef class Figures:
             scale = <uint8_t>self.scales.data[index]
             before = <int64_t>(<uint64_t>_expected(before, had, scale) + <uint64_t>unzigzag(distance))
             had = scale
-            if before < 0 or <uint64_t>before >= POWER[DIGITS]:
+            if mark == TIME:
+                if scale:
+                    return NULL
+            elif before < 0 or <uint64_t>before >= POWER[DIGITS]:
                 return NULL
             memcpy(self.values.data + index * 8, &before, 8)
         return p
+
+    cdef uint8_t _mark(self, Shape* shape, uint32_t place) noexcept nogil:
+        """What stands for a figure in a shape that was walked through."""
+        cdef const char* p = self.shapes.data + shape.at
+        cdef const char* end = p + shape.length
+        cdef uint64_t n = 0
+        cdef uint32_t i
+        cdef uint8_t mark = 0
+        for i in range(place + 1):
+            p = get_varint(p, end, &n) + n
+            mark = <uint8_t>p[0]
+            p += 1
+        return mark
 
     cdef bint _put_together(self, Buffer* to, Buffer* sizes, size_t most) noexcept nogil:
         cdef uint64_t i
@@ -390,13 +430,13 @@ cdef class Figures:
         cdef uint32_t n
         for i in range(self.payloads):
             begin = to.length
-            if not self._compose(to, &self.table[<uint8_t>self.shape_of.data[i]], self._index(i, 0)) or to.length > most:
+            if not self._compose(to, &self.table[<uint8_t>self.shape_of.data[i]], self._index(i, 0), i) or to.length > most:
                 return False
             n = <uint32_t>(to.length - begin)
             _text(sizes, <const char*>&n, 4)
         return True
 
-    cdef bint _compose(self, Buffer* to, Shape* shape, uint64_t index) noexcept nogil:
+    cdef bint _compose(self, Buffer* to, Shape* shape, uint64_t index, uint64_t payload) noexcept nogil:
         cdef const char* p = self.shapes.data + shape.at
         cdef const char* end = p + shape.length
         cdef uint64_t n = 0
@@ -411,10 +451,21 @@ cdef class Figures:
             if mark == 0:
                 break
             memcpy(&value, self.values.data + index * 8, 8)
-            if not _put_figure(to, <uint64_t>value, mark, <uint8_t>self.scales.data[index]):
+            if mark == TIME:
+                if not _put_time(to, <uint64_t>value + <uint64_t>self.times[payload]):
+                    return False
+            elif not _put_figure(to, <uint64_t>value, mark, <uint8_t>self.scales.data[index]):
                 return False
             index += 1
         return True
+
+
+cdef bint _put_time(Buffer* to, uint64_t value) noexcept nogil:
+    cdef char* at = _room(to, VARINT * 2)
+    if not POWER[DIGITS] <= value < 9 * POWER[DIGITS]:
+        return False
+    to.length += put_number(at, value)
+    return True
 
 
 cdef bint _put_figure(Buffer* to, uint64_t value, uint8_t mark, uint8_t scale) noexcept nogil:

@@ -121,7 +121,8 @@ cdef bint _number(const char* p, uint32_t n, uint64_t* value) noexcept nogil:
 
 
 cdef bint _parse(Engine* g, AccountState* a, const char* s, uint32_t n, uint32_t base, Parts* out) noexcept nogil:
-    """``$JS.ACK.<stream>.<consumer>.<deliveries>.<seq>.<...>`` or, with 11 tokens, domain and account in front."""
+    """``$JS.ACK.<stream>.<consumer>.<deliveries>.<seq>.<...>`` or, with 11 tokens or more, domain and account in front,
+    which have to be this server's and this account's."""
     cdef uint32_t starts[TOKENS_MAX]
     cdef uint32_t tokens = 1
     cdef uint32_t i, first
@@ -141,7 +142,10 @@ cdef bint _parse(Engine* g, AccountState* a, const char* s, uint32_t n, uint32_t
     out.seq = 0
     if base == 9 and not _number(s + starts[first + 3], starts[first + 4] - starts[first + 3] - 1, &out.seq):
         return False
-    return out.consumer != NULL
+    if out.consumer == NULL:
+        return False
+    return tokens == base or equals(s + starts[2], starts[4] - starts[2] - 1, out.consumer.stream.scope,
+                                    out.consumer.stream.scope_len)
 
 
 cdef bint ack_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
@@ -172,6 +176,22 @@ cdef bint ack_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
         answer_message(g, a.consumer.stream.log if a.consumer.durable_state else NULL, src.account, m.reply,
                        m.client_reply_len, NULL, 0, NULL, 0)
     return True
+
+
+cdef uint32_t _flow_subject(Consumer* c, char* to) noexcept nogil:
+    """$JS.FC.<stream>.<consumer>.<number>, or with domain and account."""
+    cdef uint32_t at = _head(c, b"$JS.FC.", 7, to)
+    return at + <uint32_t>put_number(to + at, c.question)
+
+
+cdef void _ask_flow(Consumer* c) noexcept nogil:
+    cdef char reply[HEAD_MAX]
+    cdef uint32_t n
+    c.questions += 1
+    c.question, c.asked = c.questions, c.unconfirmed
+    n = _flow_subject(c, reply)
+    send_message(c.stream.engine, &c.source, c.stream.account, c.deliver_subject, c.deliver_len, reply, n,
+                 b"NATS/1.0 100 FlowControl Request\r\n\r\n", 36, 36)
 
 
 cdef bint flow_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:

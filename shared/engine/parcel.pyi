@@ -31,15 +31,18 @@ class Packer:
     """Packs what matches of a log; no filters: everything."""
 
     def __init__(self, log: Log, filters: Iterable[bytes] = ()) -> None: ...
-    def pack(self, start: int, end: int, size: int, live_ns: int) -> Packed | None:
+    def pack(self, start: int, end: int, size: int, live_ns: int, version: int = 1) -> Packed | None:
         """From the first message at ``start`` or later, to ``end`` at most, until the columns have about ``size`` bytes
         (one message is always taken) or the next message was stored on the other side of the wall time ``live_ns`` than
         the first. None: there is nothing up to ``end``. What is damaged is passed over; if there is nothing else, there
-        are no columns.
+        are no columns. ``version``: of the columns, 1 or 2; a larger one is 2.
         """
 
 class Unpacker:
-    """Stores columns in a stream: subjects get ``prefix``, headers the line ``Phloem-Origin``."""
+    """Stores columns in a stream: subjects get ``prefix``, headers the line ``Phloem-Origin``. Nothing is kept from one
+    parcel to the next, so one serves many devices, each with its ``prefix``."""
+
+    prefix: bytes
 
     def __init__(self, stream: Stream, prefix: bytes) -> None: ...
     def store(

@@ -1,6 +1,6 @@
 """Messages as the columns of a parcel: what is alike stands together, so that it compresses.
 
-    version       1 byte
+    version       1 byte: 1, or 2 for a hub that knows it
     messages      varint, at least 1
     skips         varint, how many; for each: messages since the last skip, sequences that are passed over (varints).
                   Before the first skip sequences follow one another from the parcel's first.
@@ -8,6 +8,7 @@
     subjects      varint, how many; each: length (varint), text. Then runs: which one, how many messages (varints)
     header sizes  runs: size, how many messages (varints)
     headers       one behind the other
+                  version 2: a byte before both: 0 and as above; or 1, how many bytes (varint), and as in figures.pyx
     payloads      a byte: 0, then the size of each (varints), and one behind the other; or 1, and as in figures.pyx
 
 A stream of readings has two or three bytes of its own per message beside its payload. What is read here comes from a
@@ -19,7 +20,7 @@ from collections import namedtuple
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 from phloem.shared.kernel.sublist cimport grow, must
 from phloem.shared.kernel.text cimport hash_bytes, put_number, valid_subject
@@ -33,7 +34,8 @@ from .figures cimport Figures
 from .stream cimport stream_fits, stream_store
 
 cdef enum:
-    VERSION = 1
+    BEFORE = 1  # headers as they are, times in payloads as well
+    VERSION = 2
     SUBJECTS = 4096  # of one parcel; the next one has room for others
     SLOTS = 8192  # of the table that finds a subject again
     MESSAGES = 65_536  # of one parcel
@@ -111,6 +113,9 @@ cdef class Packer:
     cdef Run header_run
     cdef uint64_t nskips
     cdef Buffer sizes  # uint32 of each payload
+    cdef Buffer stamps  # int64: the time of each message
+    cdef Buffer header_sizes  # uint32 of each header
+    cdef int version
     cdef Figures figures
     cdef Buffer spare  # the payloads as they were stored, while they are written as they are sent
 
@@ -119,6 +124,8 @@ cdef class Packer:
         memset(&self.columns[0], 0, sizeof(self.columns))
         memset(&self.sizes, 0, sizeof(Buffer))
         memset(&self.spare, 0, sizeof(Buffer))
+        memset(&self.stamps, 0, sizeof(Buffer))
+        memset(&self.header_sizes, 0, sizeof(Buffer))
         self.figures = Figures()
 
     def __init__(self, Log_ log not None, filters=()):
@@ -136,6 +143,8 @@ cdef class Packer:
             free(self.columns[i].data)
         free(self.sizes.data)
         free(self.spare.data)
+        free(self.stamps.data)
+        free(self.header_sizes.data)
         free(self.slots)
         free(self.places)
         free(self.lengths)
@@ -167,7 +176,7 @@ cdef class Packer:
             if self.columns[i].cap > 1 << 20:  # of one large message: it need not stay
                 free(self.columns[i].data)
                 self.columns[i].data, self.columns[i].cap = NULL, 0
-        self.sizes.length = 0
+        self.sizes.length = self.stamps.length = self.header_sizes.length = 0
         memset(self.slots, 0, SLOTS * sizeof(uint32_t))
         self.nnames = 0
         self.nskips = 0
@@ -192,6 +201,9 @@ cdef class Packer:
         _again(&self.columns[<int>HEADER_RUNS], &self.header_run, r.header_len)
         size = r.size - r.header_len
         _text(&self.sizes, <const char*>&size, 4)
+        size = r.header_len
+        _text(&self.header_sizes, <const char*>&size, 4)
+        _text(&self.stamps, <const char*>&r.ts, 8)
         _text(&self.columns[<int>HEADERS], r.body, r.header_len)
         _text(&self.columns[<int>PAYLOADS], r.body + r.header_len, r.size - r.header_len)
         return True
@@ -203,7 +215,7 @@ cdef class Packer:
             total += self.columns[i].length
         return total
 
-    def pack(self, uint64_t start, uint64_t end, size_t size, int64_t live_ns):
+    def pack(self, uint64_t start, uint64_t end, size_t size, int64_t live_ns, int version=BEFORE):
         cdef Record r
         cdef int found
         cdef uint64_t index = 0
@@ -215,6 +227,7 @@ cdef class Packer:
         cdef int64_t newest = 0
         cdef bint early = False
         damaged = []
+        self.version = VERSION if version >= VERSION else BEFORE
         self._clear()
         while index < MESSAGES and self._size() < size:
             found = log_next(self.log.l, &self.filter, at, end, &r)
@@ -253,18 +266,30 @@ cdef class Packer:
         return Packed(self._columns(index), at, index, newest, tuple(damaged), size)
 
     cdef void _finish(self, uint64_t messages) noexcept:
-        """Payloads as they are sent."""
+        """Headers and payloads as they are sent."""
+        cdef Buffer* headers = &self.columns[<int>HEADERS]
+        cdef Buffer* runs = &self.columns[<int>HEADER_RUNS]
         cdef Buffer* payloads = &self.columns[<int>PAYLOADS]
-        cdef Buffer plain = payloads[0]
         cdef uint32_t* sizes = <uint32_t*>self.sizes.data
-        cdef const char* at = plain.data
+        cdef const char* at
+        cdef Buffer plain
         cdef uint64_t i
-        cdef bint helps = messages >= FEW and plain.length < EXPANDED_MAX
-        self.figures.clear()
-        for i in range(messages):
-            helps = helps and self.figures.add(at, sizes[i])
-            at += sizes[i]
-        helps = helps and self.figures.shapes.length * 2 < plain.length
+        cdef bint helps
+        _end_run(runs, &self.header_run)
+        if self.version == VERSION:
+            if self._helps(headers, <uint32_t*>self.header_sizes.data, messages):
+                runs.length = headers.length = 0
+                _room(runs, 1)[0] = IN_COLUMNS
+                runs.length = 1
+                self.figures.write(headers)
+                _number(runs, headers.length)
+            else:  # a byte before what is there
+                _room(runs, 1)
+                memmove(runs.data + 1, runs.data, runs.length)
+                runs.data[0] = PLAIN
+                runs.length += 1
+        helps = self._helps(payloads, sizes, messages)
+        plain = payloads[0]
         payloads[0] = self.spare
         payloads.length = 0
         self.spare = plain
@@ -277,6 +302,19 @@ cdef class Packer:
             _number(payloads, sizes[i])
         _text(payloads, plain.data, plain.length)
 
+    cdef bint _helps(self, Buffer* texts, uint32_t* sizes, uint64_t messages) noexcept nogil:
+        """Whether these are better in columns, which ``figures`` has then."""
+        cdef const char* at = texts.data
+        cdef uint64_t i
+        self.figures.clear(<const int64_t*>self.stamps.data if self.version == VERSION else NULL)
+        if messages < FEW or texts.length == 0 or texts.length >= EXPANDED_MAX:
+            return False
+        for i in range(messages):
+            if not self.figures.add(at, sizes[i]):
+                return False
+            at += sizes[i]
+        return self.figures.shapes.length * 2 < texts.length
+
     cdef bytes _columns(self, uint64_t messages):
         cdef char head[1 + 2 * VARINT]
         cdef char names[VARINT]
@@ -285,8 +323,7 @@ cdef class Packer:
         cdef bytes whole
         cdef int i
         _end_run(&self.columns[<int>NAME_RUNS], &self.name_run)
-        _end_run(&self.columns[<int>HEADER_RUNS], &self.header_run)
-        at[0] = VERSION
+        at[0] = <char>self.version
         at = put_varint(at + 1, messages)
         at = put_varint(at, self.nskips)
         nhead = at - head
@@ -314,7 +351,7 @@ cdef struct Cursor:  # where each column is read
     const char* skip
     const char* time
     const char* name_run
-    const char* header_run
+    const char* header_run  # NULL: sizes are in header_sizes
     const char* header
     const char* payload
 
@@ -364,7 +401,7 @@ cdef const char* _runs(const char* p, const char* end, uint64_t messages, uint64
 
 cdef class Unpacker:
     cdef Stream stream
-    cdef bytes prefix
+    cdef public bytes prefix
     cdef size_t* places
     cdef uint32_t* lengths
     cdef uint32_t names_cap
@@ -373,6 +410,10 @@ cdef class Unpacker:
     cdef Figures figures
     cdef Buffer sizes  # uint32 of each payload
     cdef Buffer payloads  # where they came as columns
+    cdef Buffer headers  # likewise
+    cdef Buffer header_sizes
+    cdef Buffer stamps  # int64: the time of each message, for version 2
+    cdef const int64_t* times
 
     def __init__(self, Stream stream not None, bytes prefix not None):
         self.stream, self.prefix = stream, prefix
@@ -381,8 +422,14 @@ cdef class Unpacker:
     def __cinit__(self, *_):
         memset(&self.sizes, 0, sizeof(Buffer))
         memset(&self.payloads, 0, sizeof(Buffer))
+        memset(&self.headers, 0, sizeof(Buffer))
+        memset(&self.header_sizes, 0, sizeof(Buffer))
+        memset(&self.stamps, 0, sizeof(Buffer))
 
     def __dealloc__(self):
+        free(self.headers.data)
+        free(self.header_sizes.data)
+        free(self.stamps.data)
         free(self.sizes.data)
         free(self.payloads.data)
         free(self.places)
@@ -412,8 +459,10 @@ cdef class Unpacker:
         cdef uint64_t headers = 0
         cdef uint64_t size = 0
         self.end = base + PyBytes_GET_SIZE(columns)
-        if p >= self.end or p[0] != VERSION:
+        cdef bint later
+        if p >= self.end or not BEFORE <= p[0] <= VERSION:
             return False
+        later = p[0] == VERSION
         p = get_varint(get_varint(p + 1, self.end, &c.messages), self.end, &c.skips)
         if p == NULL or not 1 <= c.messages <= MESSAGES or c.skips > c.messages:
             return False
@@ -425,22 +474,65 @@ cdef class Unpacker:
         p = _numbers(p + 8, self.end, c.messages - 1)
         if p == NULL:
             return False
+        self.times = self._stamps(c.time, c.messages) if later else NULL
         p = self._names(base, p, &names)
         c.name_run = p
         p = _runs(p, self.end, c.messages, names, &size) if p != NULL else NULL
-        c.header_run = p
-        p = _runs(p, self.end, c.messages, HEADER_MAX + 1, &headers) if p != NULL else NULL
-        if p == NULL or headers >= <uint64_t>(self.end - p):
+        if p == NULL or p >= self.end:
             return False
-        c.header = p
-        p += headers
+        if later and p[0] == IN_COLUMNS:
+            p = self._headers(p + 1, c)
+        elif later and p[0] != PLAIN:
+            return False
+        else:
+            p += later
+            c.header_run = p
+            p = _runs(p, self.end, c.messages, HEADER_MAX + 1, &headers)
+            if p == NULL or headers >= <uint64_t>(self.end - p):
+                return False
+            c.header = p
+            p += headers
+        if p == NULL or p >= self.end:
+            return False
         if p[0] == IN_COLUMNS:
             c.payload = NULL
-            if not self.figures.read(p + 1, self.end, c.messages, &self.payloads, &self.sizes, EXPANDED_MAX):
+            if not self.figures.read(p + 1, self.end, c.messages, &self.payloads, &self.sizes, EXPANDED_MAX, self.times):
                 return False
             c.payload = self.payloads.data
             return True
         return p[0] == PLAIN and self._sized(p + 1, c)
+
+    cdef const int64_t* _stamps(self, const char* p, uint64_t messages) noexcept nogil:
+        """The time of each message; the column has been walked through."""
+        cdef uint64_t value = 0
+        cdef int64_t ts
+        cdef int64_t step = 0
+        cdef uint64_t i
+        self.stamps.length = 0
+        memcpy(&ts, p, 8)
+        p += 8
+        for i in range(messages):
+            if i:
+                p = get_varint(p, self.end, &value)
+                step = <int64_t>(<uint64_t>step + <uint64_t>unzigzag(value))
+                ts = <int64_t>(<uint64_t>ts + <uint64_t>step)
+            _text(&self.stamps, <const char*>&ts, 8)
+        return <const int64_t*>self.stamps.data
+
+    cdef const char* _headers(self, const char* p, Cursor* c) noexcept nogil:
+        """Behind headers in columns; NULL: they are not."""
+        cdef uint64_t size = 0
+        cdef uint64_t i
+        p = get_varint(p, self.end, &size)
+        if p == NULL or size > <uint64_t>(self.end - p):
+            return NULL
+        if not self.figures.read(p, p + size, c.messages, &self.headers, &self.header_sizes, EXPANDED_MAX, self.times):
+            return NULL
+        for i in range(c.messages):
+            if (<uint32_t*>self.header_sizes.data)[i] > HEADER_MAX:
+                return NULL
+        c.header_run, c.header = NULL, self.headers.data
+        return p + size
 
     cdef bint _sized(self, const char* p, Cursor* c) noexcept nogil:
         """Payloads as they were, behind their sizes."""
@@ -486,7 +578,9 @@ cdef class Unpacker:
         m.ts = s.ts
         if s.name.times == 0:
             c.name_run = get_varint(get_varint(c.name_run, self.end, &s.name.value), self.end, &s.name.times)
-        if s.header.times == 0:
+        if c.header_run == NULL:
+            s.header.value, s.header.times = (<uint32_t*>self.header_sizes.data)[index], 1
+        elif s.header.times == 0:
             c.header_run = get_varint(get_varint(c.header_run, self.end, &s.header.value), self.end, &s.header.times)
         s.name.times -= 1
         s.header.times -= 1

@@ -116,6 +116,8 @@ cdef struct Stream:
     const char* name  # of the Python Stream
     uint32_t name_len
     uint32_t direct_len  # of "$JS.API.DIRECT.GET.<stream>."
+    char* scope  # <domain or _>.<hash of the account>, of acknowledgements of 11 tokens
+    uint32_t scope_len
     uint32_t slow
     uint8_t retention
     uint8_t no_ack
@@ -294,6 +296,7 @@ cdef struct Engine:
     Conn source  # kind SYSTEM: what the server itself says comes from here
     Conn gate  # never connected: its ``pending`` is what the journal has not written, so that publishers are held
     int64_t wall_offset_ns  # wall clock minus monotonic clock
+    uint8_t scoped_replies  # what is handed out names domain and account to be acknowledged by
     Answers at_once  # memory streams, errors: at the end of the round
     Answers written  # streams whose sync mode is an interval: when the batch has been written
     Answers durable  # when the batch is on the disk

@@ -37,7 +37,10 @@ class Allowance(Protocol):
     """What a metered link grants."""
 
     def wait_ns(self, cls: Class, now_ns: int) -> int:
-        """0: may be sent now; else how long to wait before asking again."""
+        """0: something may be sent now; else how long to wait before asking again."""
+
+    def room(self, cls: Class, most: int) -> int:
+        """How many bytes may be sent now, at most so many."""
 
 
 class Turn:

@@ -89,7 +89,8 @@ def _strangers(offer: Offer, record: Record) -> Resumption:
     before = [one.upto for one in record.epochs if one.upto < first]
     if before:  # the hub has what the device no longer names: the epochs in between were confirmed as a whole
         return Resumption(before[-1] + 1, _set_back(offer, before[-1] + 1))
-    if offer.epochs and offer.epochs[-1].first_seq <= record.epochs[0].first_seq:
+    forgot = len(record.epochs) >= RECEIVED_MAX  # else nothing that the device names has ever come
+    if forgot and offer.epochs and offer.epochs[-1].first_seq <= record.epochs[0].first_seq:
         seq = offer.epochs[-1].first_seq
         return Resumption(
             seq, (f"restored: the device was set back by more than the hub remembers, it goes on at {seq}",)
@@ -103,6 +104,17 @@ def epoch_of(epochs: Sequence[Epoch], seq: int) -> int:
         if seq >= epochs[i].first_seq:
             return i
     return 0
+
+
+def covered(epochs: Sequence[Epoch], first: int, last: int) -> list[tuple[Epoch, int]]:
+    """Epochs that gave out sequences of this range, and the last one in it of each. Each is to be recorded: one that is
+    passed over would be a stranger when a copy of the device comes back with it."""
+    found = []
+    for i, epoch in enumerate(epochs):
+        end = min(epochs[i + 1].first_seq - 1, last) if i + 1 < len(epochs) else last
+        if end >= first and (i == 0 or epoch.first_seq <= last):
+            found.append((epoch, end))
+    return found
 
 
 def with_opening(

@@ -112,6 +112,12 @@ class Lane:
         self.size_max = SIZE_MAX  # of one message
         self.conflicts = 0
 
+    def use(self, entry: Entry) -> None:
+        """Other wishes for the same stream; what was made ahead was made as the old ones said."""
+        if entry != self.entry:
+            self.entry = self.turn.entry = entry
+            self.ahead, self.said = None, ""
+
     @property
     def atomic(self) -> bool:
         """Whether the hub takes batches."""

@@ -16,7 +16,9 @@ import msgspec
 from phloem.shared import limits
 from phloem.shared.errors import PhloemError
 
-VERSION = 1
+VERSION = (
+    2  # each end says its own; 2: headers of parcels may be columns, and the hub has said that it knows that
+)
 HELLO, WELCOME, PARCEL, GAP, DICTIONARY, STATUS, CLOCKS = b"H", b"W", b"P", b"G", b"D", b"S", b"C"
 ACK, AGAIN, PAUSE = b"A", b"N", b"R"
 
@@ -250,6 +252,10 @@ def _parcel(data: bytes) -> Parcel:
         raise Malformed("a parcel without flags")
     at, numbers = 2, []
     for _ in range(6):
+        if at < len(data) and data[at] < 0x80:  # most are small
+            numbers.append(data[at])
+            at += 1
+            continue
         number, at = _get_varint(data, at)
         numbers.append(number)
     session, order, number, epoch, first, covered = numbers

@@ -56,6 +56,7 @@ from phloem.shared.forward.sender import ANSWER_NS, Bounce, Confirmed, Noticed
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.wire.subjects import matches
 
+SLACK = 2 << 10  # bytes that a group may have more than there is room for, without its last message
 IDS_MAX = 256  # messages of a group without a batch
 AHEAD_MIN = 500  # messages that wait, so that making a group ahead is worth it
 PATIENCE_NS = 2 * SECOND_NS  # for an answer, at first; asking again costs little and breaks nothing
@@ -79,11 +80,12 @@ class Publisher:
         *,
         allowance: Allowance,
     ) -> None:
+        self._device = device
         self._allowance = allowance
         self._blind = False
+        self._numbers = 0  # of lanes; none is given twice
         self._lanes = [
-            Lane(number, entry, streams[entry.name], notes.get(entry.name), device)
-            for number, entry in enumerate(in_order(entries))
+            self._lane(entry, streams[entry.name], notes.get(entry.name)) for entry in in_order(entries)
         ]
         self.rounds = Rounds()
         self._up = False
@@ -95,6 +97,35 @@ class Publisher:
         self._wake_ns = 0
         self.sent_bytes = 0
         self.sent_groups = 0
+
+    def _lane(self, entry: Entry, stream: Stream, note: Note | None) -> Lane:
+        self._numbers += 1
+        return Lane(self._numbers - 1, entry, stream, note, self._device)
+
+    def use(
+        self,
+        entries: Iterable[Entry],
+        streams: Mapping[str, Stream],
+        notes: Mapping[str, Note],
+        now_ns: int,
+    ) -> None:
+        """Publish these from now on (reload). What stays goes on as it was, but for another stream of the hub."""
+        before = {lane.entry.name: lane for lane in self._lanes}
+        lanes = []
+        for entry in in_order(entries):
+            lane = before.get(entry.name)
+            if lane is None or lane.stream is not streams[entry.name]:
+                lane = self._lane(entry, streams[entry.name], notes.get(entry.name))
+                lane.resume_ns = now_ns
+            elif lane.entry.to != entry.to:
+                self._reset(lane)
+                lane.resume_ns = now_ns
+            lane.use(entry)
+            lanes.append(lane)
+        for lane in self._lanes:
+            if lane not in lanes:
+                self._reset(lane)
+        self._lanes = lanes
 
     # --- what happens ----------------------------------------------------------------------------------
 
@@ -131,9 +162,9 @@ class Publisher:
         if not self._up or len(words) != 3 or not all(word.isdigit() for word in words):
             return []
         number, serial, index = map(int, words)
-        if number >= len(self._lanes) or self._lanes[number].serial != serial:
+        lane = next((one for one in self._lanes if one.number == number), None)
+        if lane is None or lane.serial != serial:
             return []
-        lane = self._lanes[number]
         self._heard_ns = now_ns
         lane.silences = 0
         if header.startswith(b"NATS/1.0 503"):
@@ -354,6 +385,9 @@ class Publisher:
         room = self.rounds.room()
         if room <= 0 and lane.entry.cls != Class.ALARM:
             return []
+        room = self._allowance.room(lane.entry.cls, max(room, 1))
+        if lane.ahead is not None and lane.ahead.size > room + SLACK:
+            lane.ahead = None  # made when more was allowed
         return self._group(lane, max(room, 1), now_ns, wall_ns)
 
     def _lingers(self, lane: Lane, now_ns: int) -> int:

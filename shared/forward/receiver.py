@@ -9,7 +9,7 @@ import re
 from typing import NamedTuple, Protocol
 
 from phloem.shared import limits
-from phloem.shared.forward.identity import REIMAGED, Record, recorded, resume
+from phloem.shared.forward.identity import REIMAGED, Record, covered, recorded, resume
 from phloem.shared.forward.messages import (
     HISTORICAL,
     SOON,
@@ -147,6 +147,8 @@ class Receiver:
     def received(self, message: Message | Parcel, now_ns: int, wall_ns: int) -> list[Effect]:
         """One message of the device."""
         self.heard_ns = now_ns
+        if isinstance(message, Parcel) and message.session == self.session:  # most are
+            return self._numbered(message, now_ns, wall_ns)
         if isinstance(message, Hello):
             return self._welcome(message, wall_ns)
         if not isinstance(message, Parcel | Gap | Dictionary | Status | Clocks):
@@ -320,17 +322,15 @@ class Receiver:
             return self._again(f"{offer.name}: a gap from {gap.first} to {gap.last}, {lane.expected} is next")
         if lane.expected > gap.last or not offer.epochs:
             return []
-        first, current = lane.expected, offer.epochs[0]
+        first = lane.expected
         count = min(gap.count, gap.last - first + 1)  # a part of it may have come
         record.gaps.append((first, gap.last, count, gap.reason[: limits.FORWARD_REASON], wall_ns))
         del record.gaps[: -limits.FORWARD_GAPS]
         record.missing += max(count, 0)
         lane.paused = None
         lane.expected = gap.last + 1
-        for epoch in offer.epochs:  # the gap may cover more than one
-            if epoch.first_seq <= gap.last:
-                current = epoch
-        recorded(record, current, gap.last)
+        for epoch, last in covered(offer.epochs, first, gap.last):
+            recorded(record, epoch, last)
         self._sink.keep(offer.name, record)
         return [
             Event(

@@ -20,12 +20,9 @@ from phloem.shared.forward.identity import epoch_of
 from phloem.shared.forward.lane import Flight, Lane
 from phloem.shared.forward.messages import (
     HISTORICAL,
-    HISTORY_BYTES,
     SOON,
     VERSION,
     WITH_DICTIONARY,
-    WITH_HISTORY,
-    ZSTD,
     Ack,
     Again,
     Clocks,
@@ -41,21 +38,18 @@ from phloem.shared.forward.messages import (
     Welcome,
     encode,
     encode_parcel,
-    history,
 )
-from phloem.shared.forward.pace import Pace
+from phloem.shared.forward.pace import Pace, Ticket
+from phloem.shared.forward.press import Press, columns_for
 from phloem.shared.forward.source import Packed, Squeeze, Stream
 from phloem.shared.limits import SECOND_NS
 
 ANSWER_NS = 10 * SECOND_NS  # HELLO and parcels are answered within this, or something is wrong
 PATIENCE_MAX = 16  # times as long, on a link so slow that nothing comes within it: doubled with each silence
-REFUSED_NS = (
-    300 * SECOND_NS
-)  # a hub that refuses a stream for good is asked again: somebody may have mended it
+REFUSED_NS = 300 * SECOND_NS  # a hub that refuses a stream is asked again: somebody may have mended it
 WAIT_NS = 60 * SECOND_NS  # the longest sleep before hours and allowances are looked at again: clocks are set
-AGAINS_MAX = (
-    7  # from the third on a random pause follows, of up to so many powers of two less two, in seconds
-)
+# From the third on a random pause follows, of up to so many powers of two less two, in seconds.
+AGAINS_MAX = 7
 AGAIN_NS = SECOND_NS  # between two sessions that the hub ends at once
 SILENCES_MAX = 2  # sessions in a row without an answer; then the connection is given up
 PARCEL_MAX = 128 << 10  # bytes as sent
@@ -63,7 +57,6 @@ PARCEL_MIN = 2 << 10
 PARCELS_IN_WINDOW = 4
 URGENT_MAX = 64 << 10  # what alarms may have in flight beyond the window
 PAUSE_S_MAX = 300
-DICTIONARY_BELOW = 32 << 10  # columns that are larger have enough in common with themselves
 
 
 class Sender:
@@ -83,12 +76,13 @@ class Sender:
         self.device = device
         self.boot = boot
         self.pace = Pace()
-        self._squeeze = squeeze
+        self._press = Press(squeeze)
         self._allowance = allowance
-        self._lanes = [Lane(entry, streams[entry.name], i) for i, entry in enumerate(in_order(entries))]
+        self._lanes = [Lane(entry, streams[entry.name]) for entry in in_order(entries)]
         self._flights: deque[Flight] = deque()
         self._session = 0
         self._open = False  # WELCOME has come
+        self._version = 1  # that both ends know
         self._up = False
         self._asked_ns = 0  # when HELLO was sent; 0: there is none to wait for
         self._asked_wall_ns = 0
@@ -101,7 +95,6 @@ class Sender:
         self._took_ns = 0  # from HELLO to WELCOME
         self._order = 0
         self._live_ns = 0  # wall time: what was stored before is history
-        self._ratio = 0.4  # bytes sent for bytes of columns
         self._urgent = 0
         self._wake_ns = 0
         self.sent_bytes = 0
@@ -123,6 +116,26 @@ class Sender:
         self._forget_flights()
         self.pace.forgotten()
 
+    def use(
+        self, entries: Iterable[Entry], streams: Mapping[str, Stream], session: int, now_ns: int, wall_ns: int
+    ) -> list[Effect]:
+        """Forward these from now on (reload). What stays goes on as it was. Only of an entry that is new, or goes into
+        another stream of the hub, the hub has to hear, and that begins a session."""
+        before = {lane.entry.name: lane for lane in self._lanes}
+        lanes, tell = [], False
+        for entry in in_order(entries):
+            lane = before.get(entry.name)
+            if lane is None or lane.stream is not streams[entry.name]:
+                lane, tell = Lane(entry, streams[entry.name]), True
+            tell = tell or lane.entry.to != entry.to
+            lane.use(entry)
+            lanes.append(lane)
+        self._lanes = lanes
+        return self._hello(session, now_ns, wall_ns) if tell and self._up else []
+
+    def _numbered(self, number: int) -> Lane | None:
+        return next((lane for lane in self._lanes if lane.number == number), None)
+
     def _forget_flights(self) -> None:
         for flight in self._flights:
             flight.lane.since_ns = 1  # it has waited for company once
@@ -138,15 +151,15 @@ class Sender:
         self._asked_ns, self._asked_wall_ns = now_ns, wall_ns
         self._helloed_ns, self._hello_due_ns = now_ns, 0
         offers = []
-        for lane in self._lanes:
-            lane.epochs = tuple(lane.stream.epochs)
+        for number, lane in enumerate(self._lanes):
+            lane.number, lane.epochs = number, tuple(lane.stream.epochs)
             offers.append(self._offer(lane))
         hello = Hello(VERSION, self.device, session, self.boot, wall_ns, tuple(offers))
         return [Send(encode(hello), None)]
 
     def _offer(self, lane: Lane) -> Offer:
         stream, entry = lane.stream, lane.entry
-        lane.dictionary = self._squeeze.ident(entry.name)
+        lane.dictionary = self._press.squeeze.ident(entry.name)
         return Offer(
             lane.number,
             entry.name,
@@ -181,7 +194,7 @@ class Sender:
         take does not count against a stream's rate: the two would wait in step, and never meet a hub that listens.
         """
         for flight in self._flights:
-            flight.lane.turn.spent(-flight.ticket[1])
+            flight.lane.turn.spent(-flight.ticket.size)
         self._agains = min(self._agains + 1, AGAINS_MAX)
         chance = (session >> 1) % (
             1 << max(self._agains - 2, 0)
@@ -197,14 +210,15 @@ class Sender:
     def _welcome(self, welcome: Welcome, now_ns: int, wall_ns: int) -> list[Effect]:
         if self._open:
             return []
-        self._open, self._silences = True, 0
+        self._open, self._silences, self._version = True, 0, min(welcome.version, VERSION)
         self._took_ns = took = now_ns - self._asked_ns
         self._asked_ns, self._moved_ns = 0, now_ns
+        self.pace.began(took, now_ns)
         self._live_ns = self._asked_wall_ns
         effects: list[Effect] = [HubTime(welcome.wall_ns, now_ns - took // 2, took // 2)]
         for place in welcome.places:
-            if 0 <= place.number < len(self._lanes):
-                effects += self._placed(self._lanes[place.number], place)
+            if (lane := self._numbered(place.number)) is not None:
+                effects += self._placed(lane, place)
         return effects
 
     def _placed(self, lane: Lane, place: Place) -> list[Effect]:
@@ -233,7 +247,7 @@ class Sender:
             if flight.counted:
                 self.pace.acknowledged(flight.ticket, flight.sent_ns, now_ns, timed=flight.timed)
             else:
-                self._urgent -= flight.ticket[1]
+                self._urgent -= flight.ticket.size
             flight.lane.acked_seq = upto[flight.lane.entry.name] = flight.upto
             self._moved_ns = self.acked_ns = now_ns
             self._patience, self._agains = 1, 0
@@ -241,9 +255,9 @@ class Sender:
 
     def _paused(self, pause: Pause, now_ns: int) -> list[Effect]:
         """The hub has dropped this stream's part from ``order`` on; the rest goes on. It may say so more than once."""
-        if not 0 <= pause.number < len(self._lanes):
+        lane = self._numbered(pause.number)
+        if lane is None:
             return []
-        lane = self._lanes[pause.number]
         mine = [flight for flight in self._flights if flight.lane is lane]
         dropped = [flight for flight in mine if flight.order >= pause.order]
         if not dropped:
@@ -252,9 +266,9 @@ class Sender:
         for flight in dropped:
             self._flights.remove(flight)
             if flight.counted:
-                self.pace.in_flight = max(self.pace.in_flight - flight.ticket[1], 0)
+                self.pace.in_flight = max(self.pace.in_flight - flight.ticket.size, 0)
             else:
-                self._urgent -= flight.ticket[1]
+                self._urgent -= flight.ticket.size
         lane.history, lane.nothing_to = b"", 0
         lane.resume_ns = now_ns + min(max(pause.retry_s, 1), PAUSE_S_MAX) * SECOND_NS
         self._moved_ns = now_ns
@@ -339,7 +353,7 @@ class Sender:
     def _lingers(self, lane: Lane, now_ns: int) -> int:
         if not lane.since_ns:
             lane.since_ns = now_ns
-        if lane.stream.bytes_from(lane.next_seq) >= self._columns_wanted():
+        if lane.stream.bytes_from(lane.next_seq) >= self._columns_wanted(lane):
             return 0
         return lane.since_ns + lane.entry.linger_ns - now_ns
 
@@ -348,9 +362,9 @@ class Sender:
             return True
         return lane.entry.cls == Class.ALARM and self._urgent < URGENT_MAX
 
-    def _columns_wanted(self) -> int:
+    def _columns_wanted(self, lane: Lane) -> int:
         sent = min(max(self.pace.window // PARCELS_IN_WINDOW, PARCEL_MIN), PARCEL_MAX)
-        return int(sent / max(self._ratio, 0.02))
+        return columns_for(lane, max(self._allowance.room(lane.entry.cls, sent), PARCEL_MIN))
 
     def _next_of(self, lane: Lane, now_ns: int) -> list[Effect]:
         """What is gone before it could be sent is told before what comes behind it. Nothing: there is nothing left that
@@ -386,10 +400,14 @@ class Sender:
                 return []
             end = min(upto, epochs[i + 1].first_seq - 1) if i + 1 < len(epochs) else upto
             if end >= lane.next_seq:
-                packed = stream.pack(lane.next_seq, end, self._columns_wanted(), self._live_ns)
+                packed = stream.pack(
+                    lane.next_seq, end, self._columns_wanted(lane), self._live_ns, self._version
+                )
             if hole := stream.hole(lane.next_seq):  # met in packing
                 upto = min(upto, hole[0] - 1)
-        effects, flags, columns = self._pressed(lane, packed.columns, packed.size)
+        flags = self._press.help_for(lane, packed.columns)
+        effects: list[Effect] = self._dictionary(lane) if flags == WITH_DICTIONARY else []
+        flags, columns = self._press.pressed(lane, packed.columns, packed.size, flags)
         if packed.newest_ts < self._live_ns:
             flags |= HISTORICAL
         more = packed.next_seq <= stream.last_seq
@@ -400,42 +418,19 @@ class Sender:
         parcel = Parcel(
             flags, self._session, self._order, lane.number, epoch, lane.next_seq, packed.next_seq, columns
         )
-        lane.next_seq = packed.next_seq
-        lane.since_ns = 0
+        lane.next_seq, lane.since_ns = packed.next_seq, 0
         self.sent_parcels += 1
         timed = bool(flags & SOON)
         effects.append(self._leaves(lane, encode_parcel(parcel), packed.next_seq - 1, now_ns, timed=timed))
         return effects
 
-    def _pressed(self, lane: Lane, columns: bytes, size: int) -> tuple[list[Effect], int, bytes]:
-        """Effects that come before the parcel, flags, and what is sent for its columns."""
-        effects: list[Effect] = []
-        flags = self._help_for(lane, columns)
-        if flags == WITH_DICTIONARY:
-            effects = self._dictionary(lane)
-        pressed = self._squeeze.press(columns, lane.entry.name, flags, lane.history)
-        flags |= ZSTD
-        if len(pressed) >= len(columns):
-            flags, pressed = 0, columns
-        self._ratio += (len(pressed) / max(size, 1) - self._ratio) / 8
-        lane.history = history(lane.history, columns, flags)
-        return effects, flags, pressed
-
-    def _help_for(self, lane: Lane, columns: bytes) -> int:
-        """A large parcel has enough in common with itself."""
-        if len(columns) < HISTORY_BYTES and lane.history:
-            return WITH_HISTORY
-        if len(columns) < DICTIONARY_BELOW and self._squeeze.ident(lane.entry.name):
-            return WITH_DICTIONARY
-        return 0
-
     def _dictionary(self, lane: Lane) -> list[Effect]:
-        ident = self._squeeze.ident(lane.entry.name)
+        ident = self._press.squeeze.ident(lane.entry.name)
         if ident == lane.dictionary:
             return []
         lane.dictionary = ident
         self._order += 1
-        data = self._squeeze.dictionary(lane.entry.name)
+        data = self._press.squeeze.dictionary(lane.entry.name)
         message = Dictionary(self._session, self._order, lane.number, ident, data)
         return [Send(encode(message), lane.entry.cls)]
 
@@ -444,7 +439,7 @@ class Sender:
         if counted:
             ticket = self.pace.sent(len(data))
         else:
-            ticket = (0, len(data))
+            ticket = Ticket(0, len(data), 0)
             self._urgent += len(data)
         self._flights.append(Flight(self._order, lane, upto, ticket, now_ns, timed, counted))
         lane.turn.spent(len(data))
@@ -483,6 +478,11 @@ class Sender:
             if lane.entry.name == name:
                 return lane.next_seq, lane.refused
         return 0, ""
+
+    @property
+    def session(self) -> int:
+        """The number of the session; 0: there is none."""
+        return self._session
 
     @property
     def is_idle(self) -> bool:

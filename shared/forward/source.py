@@ -47,9 +47,10 @@ class Stream(Kept, Protocol):
     def began(self) -> int:
         """The first sequence that there ever was to send."""
 
-    def pack(self, start: int, end: int, size: int, live_ns: int) -> Packed | None:
-        """Messages from ``start`` to ``end``, until there are ``size`` bytes of columns or the next message was stored
-        on the other side of the wall time ``live_ns`` than the first; None: there are none."""
+    def pack(self, start: int, end: int, size: int, live_ns: int, version: int) -> Packed | None:
+        """Messages from ``start`` to ``end``, as columns that a hub of this version knows, until there are ``size``
+        bytes of columns or the next message was stored on the other side of the wall time ``live_ns`` than the first;
+        None: there are none."""
 
     def hole(self, seq: int) -> tuple[int, int] | None:
         """First and last sequence of the first loss that ends at ``seq`` or later; messages in there are not sent."""

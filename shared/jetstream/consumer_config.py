@@ -5,7 +5,7 @@ from typing import Any, Literal
 import msgspec
 
 from phloem.shared.jetstream import strict_json
-from phloem.shared.jetstream.stream_config import LEVEL, RESERVED, VERSION
+from phloem.shared.jetstream.stream_config import LEVEL, RESERVED, VERSION, Unsigned
 from phloem.shared.jetstream.times import ZERO
 
 Deliver = Literal["all", "last", "new", "by_start_sequence", "by_start_time", "last_per_subject"]
@@ -18,7 +18,7 @@ class ConsumerConfig(msgspec.Struct):
     name: str = ""
     description: str = ""
     deliver_policy: Deliver = "all"
-    opt_start_seq: int = 0
+    opt_start_seq: Unsigned = 0
     opt_start_time: str | None = None
     ack_policy: Literal["none", "all", "explicit", "flow_control"] = "none"
     ack_wait: int = 0
@@ -27,7 +27,7 @@ class ConsumerConfig(msgspec.Struct):
     filter_subject: str = ""
     filter_subjects: list[str] = []
     replay_policy: Literal["instant", "original"] = "instant"
-    rate_limit_bps: int = 0
+    rate_limit_bps: Unsigned = 0
     sample_freq: str = ""
     max_waiting: int = 0
     max_ack_pending: int = 0

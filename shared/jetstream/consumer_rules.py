@@ -8,7 +8,7 @@ import msgspec
 from phloem.shared.jetstream.consumer_config import ConsumerConfig
 from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.stream_config import StreamConfig
-from phloem.shared.jetstream.times import SECOND_NS, go_duration, parse_rfc3339
+from phloem.shared.jetstream.times import SECOND_NS, go_duration
 from phloem.shared.wire import subjects
 
 ACK_WAIT_NS = 30 * SECOND_NS
@@ -54,7 +54,8 @@ def checked(
     for kind, name in (("", config.name), ("durable ", config.durable_name)):
         if name and set(name) & BAD_NAME:
             raise _bad(rf"consumer {kind}name can not contain '.', '*', '>', '\', '/'")
-    _replicas(config)
+    if config.num_replicas < 0:
+        raise error(10133)
     if any(wait < 0 for wait in config.backoff):
         raise error(10184)
     if config.ack_wait < 0:
@@ -84,14 +85,13 @@ def checked(
     if sum(len(key) + len(value) for key, value in config.metadata.items()) > METADATA_MAX:
         raise error(10135, limit="128KB")
     _priority(config)
-    if stream.retention == "workqueue" and not (config.direct or config.sourcing):
-        if config.ack_policy not in ("explicit", "flow_control"):
-            raise error(10098)
-        if config.deliver_policy != "all":
-            raise error(10101)
-    if config.inactive_threshold == 0 and not config.durable_name:
-        config.inactive_threshold = EPHEMERAL_NS
     return config
+
+
+def last_as_long_as(config: ConsumerConfig, *, durable: bool) -> None:
+    """Whoever has no durable name lasts for a while only, whatever a later configuration calls it."""
+    if config.inactive_threshold == 0 and not durable:
+        config.inactive_threshold = EPHEMERAL_NS
 
 
 def _nothing_negative(config: ConsumerConfig, pedantic: bool) -> None:
@@ -147,13 +147,6 @@ def _defaults(config: ConsumerConfig, stream: StreamConfig, limits: ConsumerLimi
         config.priority_timeout = PIN_NS
     if config.ack_policy == "flow_control" and not pedantic:
         config.flow_control, config.idle_heartbeat = True, SECOND_NS
-
-
-def _replicas(config: ConsumerConfig) -> None:
-    if config.num_replicas < 0:
-        raise error(10133)
-    if config.num_replicas > 1:
-        raise error(10074)
 
 
 def _flow_control(config: ConsumerConfig) -> None:
@@ -244,12 +237,6 @@ def _start(config: ConsumerConfig) -> None:
             raise error(10094, err=f"{text}but optional start time is also set")
         if policy == "last_per_subject" and not config.filters:
             raise error(10094, err=f"{text}but optional filter subject is not set")
-    for time in (config.opt_start_time, config.pause_until):
-        if time:
-            try:
-                parse_rfc3339(time)
-            except ValueError as problem:
-                raise error(10025, err=str(problem)) from None
 
 
 def _sampling(config: ConsumerConfig) -> None:
@@ -281,13 +268,22 @@ def _priority(config: ConsumerConfig) -> None:
 
 
 def check_workqueue(config: ConsumerConfig, others: list[ConsumerConfig]) -> None:
-    """On a work queue each message belongs to one consumer. Raises ApiError."""
-    mine = config.filters
-    for other in others:
-        if not mine or not other.filters:
-            raise error(10099)
-        if any(subjects.collide(a, b) for a in mine for b in other.filters):
-            raise error(10100)
+    """A new consumer of a work queue, where each message belongs to one. Raises ApiError."""
+    if config.ack_policy not in ("explicit", "flow_control"):
+        raise error(10098)
+    if config.deliver_policy != "all":
+        raise error(10101)
+    if others and not config.filters:
+        raise error(10099)
+    check_unique(config, others)
+
+
+def check_unique(config: ConsumerConfig, others: list[ConsumerConfig]) -> None:
+    """Raises ApiError 10100 for a filter that others have a part of."""
+    for mine in config.filters:
+        for other in others:
+            if not other.filters or any(subjects.collide(mine, theirs) for theirs in other.filters):
+                raise error(10100)
 
 
 def check_update(old: ConsumerConfig, new: ConsumerConfig) -> None:

@@ -15,7 +15,7 @@ class PullRequest(msgspec.Struct):
     max_bytes: int = 0
     no_wait: bool = False
     idle_heartbeat: int = 0
-    group: str = ""
+    group: str | None = ""  # None: it said nothing at all, and is for whatever group there is
     min_pending: int = 0
     min_ack_pending: int = 0
     id: str = ""
@@ -49,13 +49,15 @@ def decode_pull(body: bytes) -> PullRequest:
     """Raises BadRequest."""
     text = body.strip()
     if not text:
-        return PullRequest()
+        return PullRequest(group=None)
     if text[:1] != b"{":
-        return PullRequest(batch=int(text) or 1) if text.isdigit() and len(text) < 10 else PullRequest()
+        number = int(text) if text.isdigit() and len(text) < 10 else 1
+        return PullRequest(batch=number or 1, group=None)
     try:
         request = _decode(text)
     except UNREADABLE as problem:
         raise BadRequest(f"400 Bad Request - {_words(str(problem))}") from None
+    request.group = request.group or ""  # null
     if request.idle_heartbeat > 0 and request.idle_heartbeat * 2 > request.expires:
         raise BadRequest("400 Bad Request - heartbeat value too large")
     for value in (

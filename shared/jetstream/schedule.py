@@ -217,6 +217,11 @@ def check_schedule(
         except BadSchedule:
             raise error(10189) from None
         header = _checked(config, subject, header, wishes)
+    elif b"Nats-Schedule-Time-Zone" in wishes:
+        try:
+            zone_of(wishes)
+        except ApiError:
+            raise error(10223 if config.allow_msg_schedules else 10188) from None
     _check_scheduler(config, subject, wishes, last)
     return header
 

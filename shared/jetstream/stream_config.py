@@ -4,7 +4,7 @@ Durations are nanoseconds. ``decode`` reads a request, ``printed`` is what an an
 where the real server leaves it out.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -12,9 +12,10 @@ from phloem.shared.jetstream import strict_json
 from phloem.shared.jetstream.errors import error
 
 VERSION, LEVEL = "2.15.1", 5
+Unsigned = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class SubjectTransform(msgspec.Struct, omit_defaults=True):
+class SubjectTransform(msgspec.Struct):
     """Subjects that match ``src`` become ``dest``."""
 
     src: str = ""
@@ -39,7 +40,7 @@ class StreamSource(msgspec.Struct, omit_defaults=True):
     """A stream that is mirrored or sourced."""
 
     name: str = ""
-    opt_start_seq: int = 0
+    opt_start_seq: Unsigned = 0
     opt_start_time: str | None = None
     filter_subject: str = ""
     subject_transforms: list[SubjectTransform] | None = None
@@ -92,7 +93,7 @@ class StreamConfig(msgspec.Struct):
     mirror: StreamSource | None = None
     sources: list[StreamSource] = []
     compression: Literal["none", "s2"] = "none"
-    first_seq: int = 0
+    first_seq: Unsigned = 0
     subject_transform: SubjectTransform | None = None
     republish: Republish | None = None
     allow_direct: bool = False
@@ -183,6 +184,8 @@ def printed(config: StreamConfig, *, full: bool) -> dict[str, Any]:
             continue
         if name in ALWAYS or value:
             shown[name] = value
+    if config.republish is not None:  # the destination also if it is empty
+        shown["republish"] = {"src": "", "dest": "", **msgspec.to_builtins(config.republish)}
     metadata = config.metadata | {"_nats.req.level": str(required_level(config))}
     if full:
         metadata |= {"_nats.level": str(LEVEL), "_nats.ver": VERSION}

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from phloem.shared.jetstream.errors import ApiError, error
-from phloem.shared.jetstream.stream_config import Placement, StreamConfig, StreamSource
+from phloem.shared.jetstream.stream_config import Placement, StreamConfig, StreamSource, SubjectTransform
 from phloem.shared.jetstream.times import SECOND_NS, go_duration
 from phloem.shared.limits import SEQUENCE_MAX
 from phloem.shared.wire import subjects
@@ -27,14 +27,16 @@ DUPLICATES_NS = 120 * SECOND_NS
 COUNTS = ("max_msgs", "max_msgs_per_subject", "max_bytes", "max_msg_size", "max_consumers")
 BAD_NAME = set(" \t\r\n\f.*>\\/")
 
-__all__ = ["ServerLimits", "check_update", "checked", "subjects_collide"]
+__all__ = ["ServerLimits", "check_filters", "check_single", "check_update", "checked", "subjects_collide"]
 
 
 class ServerLimits(NamedTuple):
-    """What the server bounds."""
+    """What the server and the account bound."""
 
     duplicate_window_ns: int = 0
-    max_msg_size: int = 0
+    max_bytes_required: bool = False  # this and what follows: of the account
+    memory_max_bytes: int = 0
+    disk_max_bytes: int = 0
 
 
 def _bad(text: str) -> ApiError:
@@ -48,14 +50,25 @@ def checked(
     config = msgspec.structs.replace(config)
     _names(config)
     _counts(config, pedantic)
-    _times(config, limits)
+    _times(config, limits, pedantic)
     _features(config, pedantic)
     if config.mirror is not None:
-        _mirror(config, config.mirror, find)
+        _mirror(config, config.mirror, find, pedantic=pedantic)
     _sources(config, find)
+    _externals(config, find)
+    _cycle(config, find)
+    if not config.subjects and config.mirror is None and not config.sources:
+        config.subjects = [config.name]
     _subjects(config)
-    _transforms(config)
+    _bytes_of_account(config, limits)
+    _transforms(config, pedantic)
     return config
+
+
+def check_single(config: StreamConfig) -> None:
+    """A server alone keeps everything once. Raises ApiError 10074."""
+    if config.num_replicas > 1:
+        raise error(10074)
 
 
 def _names(config: StreamConfig) -> None:
@@ -71,11 +84,7 @@ def _names(config: StreamConfig) -> None:
         raise _bad("maximum replicas is 5")
     if config.num_replicas < 0:
         raise error(10133)
-    if config.num_replicas > 1:
-        raise error(10074)
-    config.num_replicas = 1
-    if not config.subjects and config.mirror is None and not config.sources:
-        config.subjects = [config.name]
+    config.num_replicas = config.num_replicas or 1
 
 
 def _counts(config: StreamConfig, pedantic: bool) -> None:
@@ -87,7 +96,7 @@ def _counts(config: StreamConfig, pedantic: bool) -> None:
             setattr(config, name, -1)
 
 
-def _times(config: StreamConfig, limits: ServerLimits) -> None:
+def _times(config: StreamConfig, limits: ServerLimits, pedantic: bool) -> None:
     if config.max_age < 0:
         raise _bad("max age can not be negative")
     if 0 < config.max_age < AGE_MIN_NS:
@@ -96,9 +105,15 @@ def _times(config: StreamConfig, limits: ServerLimits) -> None:
     if config.duplicate_window < 0:
         raise _bad("duplicates window can not be negative")
     if config.duplicate_window == 0 and config.mirror is None and not config.sources:
-        config.duplicate_window = min(
-            w for w in (DUPLICATES_NS, most or DUPLICATES_NS, config.max_age or DUPLICATES_NS) if w
-        )
+        config.duplicate_window = DUPLICATES_NS
+        for bound, why in (
+            (most, "duplicate window limits are higher than current limits"),
+            (config.max_age, "duplicate window cannot be bigger than max age"),
+        ):
+            if 0 < bound < config.duplicate_window:
+                if pedantic:
+                    raise error(10157, err=why)
+                config.duplicate_window = bound
     if config.max_age and config.duplicate_window > config.max_age:
         raise _bad("duplicates window can not be larger then max age")
     if most and config.duplicate_window > most:
@@ -149,17 +164,16 @@ def _markers(config: StreamConfig, pedantic: bool) -> None:
         return
     if ttl < SECOND_NS:
         raise _bad("subject delete marker TTL must be at least 1 second")
-    if config.mirror is not None:
-        raise _bad("subject delete markers forbidden on mirrors")
     if pedantic and not config.allow_msg_ttl:
         raise _bad("subject delete marker cannot be set if message TTLs are disabled")
     if pedantic and not config.allow_rollup_hdrs:
         raise _bad("subject delete marker cannot be set if roll-ups are disabled")
-    config.allow_msg_ttl = config.allow_rollup_hdrs = True
-    config.deny_purge = False
+    config.allow_msg_ttl = True
+    if not config.allow_rollup_hdrs:
+        config.allow_rollup_hdrs, config.deny_purge = True, False
 
 
-def _mirror(config: StreamConfig, mirror: StreamSource, find: Find) -> None:
+def _mirror(config: StreamConfig, mirror: StreamSource, find: Find, *, pedantic: bool) -> None:
     for wrong, number in (
         (config.first_seq, 10143),
         (config.subjects, 10034),
@@ -173,28 +187,37 @@ def _mirror(config: StreamConfig, mirror: StreamSource, find: Find) -> None:
     ):
         if wrong:
             raise error(number)
-    filters = [mirror.filter_subject] if mirror.filter_subject else []
-    for transform in mirror.subject_transforms or []:
-        if transform.src and not subjects.is_valid(transform.src):
-            raise error(10151, err=f"invalid subject {transform.src}")
-        try:
-            validate_mapping(transform.src or ">", transform.dest)
-        except BadTransform as problem:
-            raise error(10154, err=str(problem)) from None
-        filters.append(transform.src or ">")
-    if _any_overlap(filters):
-        raise error(10152)
-    _external(config, mirror)
-    if mirror.external is None:
-        if not mirror.name or set(mirror.name) & BAD_NAME:
-            raise error(10142)
-        origin = find(mirror.name)
-        if origin is not None:
-            config.mirror_direct = origin.allow_direct
-            if 0 < config.max_msg_size < origin.max_msg_size:
-                raise error(10030)
-    if mirror.opt_start_seq and mirror.opt_start_time:
-        raise error(10032)
+    if config.subject_delete_marker_ttl > 0:
+        raise _bad("subject delete markers forbidden on mirrors")
+    transforms = mirror.subject_transforms or []
+    for place, transform in enumerate(transforms):
+        _transform(transform, 10151, 10154)
+        if any(subjects_collide(transform.src, other.src) for other in _others(transforms, place)):
+            raise error(10152)
+    if mirror.external is not None:
+        return
+    if not mirror.name or set(mirror.name) & BAD_NAME:
+        raise error(10142)
+    origin = find(mirror.name)
+    if origin is not None:
+        if 0 < config.max_msg_size < origin.max_msg_size:
+            raise error(10030)
+        if pedantic and config.mirror_direct != origin.allow_direct:
+            raise error(10157, err="origin stream has direct get set, mirror has it disabled")
+        config.mirror_direct = origin.allow_direct
+
+
+def _others(transforms: list[SubjectTransform], place: int) -> list[SubjectTransform]:
+    return transforms[:place] + transforms[place + 1 :]
+
+
+def _transform(transform: SubjectTransform, source_error: int, destination_error: int) -> None:
+    if transform.src and not subjects.is_valid(transform.src):
+        raise error(source_error, err=f"invalid subject {transform.src}")
+    try:
+        validate_mapping(transform.src or ">", transform.dest)
+    except BadTransform as problem:
+        raise error(destination_error, err=str(problem)) from None
 
 
 def _sources(config: StreamConfig, find: Find) -> None:
@@ -216,19 +239,14 @@ def _sources(config: StreamConfig, find: Find) -> None:
         if key in seen:
             raise error(10140)
         seen.add(key)
-        if source.filter_subject and source.subject_transforms:
+        transforms = source.subject_transforms or []
+        if source.filter_subject and transforms:
             raise error(10144)
-        filters = [source.filter_subject] if source.filter_subject else []
-        for transform in source.subject_transforms or []:
-            if transform.src and not subjects.is_valid(transform.src):
-                raise error(10145, err=f"invalid subject {transform.src}")
-            try:
-                validate_mapping(transform.src or ">", transform.dest)
-            except BadTransform as problem:
-                raise error(10146, err=str(problem)) from None
-            filters.append(transform.src or ">")
-        if _any_overlap(filters):
-            raise error(10147)
+        for transform in transforms:
+            _transform(transform, 10145, 10146)
+        for place, transform in enumerate(transforms):
+            if any(subjects.matches(other.src, transform.src) for other in _others(transforms, place)):
+                raise error(10147)
         if _bad_consumer(source):
             raise error(10215)
         if source.consumer is not None:
@@ -236,11 +254,9 @@ def _sources(config: StreamConfig, find: Find) -> None:
             if key in consumers:
                 raise error(10216)
             consumers.add(key)
-        _external(config, source)
         origin = find(source.name) if source.external is None else None
         if origin is not None and 0 < config.max_msg_size < origin.max_msg_size:
             raise error(10046)
-    _cycle(config, find)
 
 
 def _bad_consumer(source: StreamSource) -> bool:
@@ -257,78 +273,101 @@ def _bad_consumer(source: StreamSource) -> bool:
     )
 
 
-def _external(config: StreamConfig, source: StreamSource) -> None:
-    if source.external is None:
-        return
-    api, deliver = source.external.api, source.external.deliver
-    if deliver:
+def _externals(config: StreamConfig, find: Find) -> None:
+    """What is asked of others must not come back to the streams that are taken from."""
+    origins = [*([config.mirror] if config.mirror is not None else []), *config.sources]
+    elsewhere = [origin.external for origin in origins if origin.external is not None]
+    here = [find(origin.name) for origin in origins if origin.external is None]
+    for deliver in (external.deliver for external in elsewhere if external.deliver):
         if not subjects.is_valid(deliver) or not subjects.is_literal(deliver):
             raise error(10024, prefix=deliver)
-        for subject in config.subjects:
-            if subjects_collide(subject, f"{deliver}.>"):
+        for subject in (subject for known in here if known is not None for subject in known.subjects):
+            if subjects_collide(subject, f"{deliver}.{subject}"):
                 raise error(10022, prefix=deliver, subject=subject)
-    if api and (not subjects.is_valid(api) or not subjects.is_literal(api)):
-        raise _bad(f'stream external api prefix "{api}" must be a valid subject without wildcards')
-    if api == "$JS.API":
-        raise error(10021, prefix=api, subject="$JS.API")
+    for api in (external.api for external in elsewhere if external.api):
+        if not subjects.is_valid(api) or not subjects.is_literal(api):
+            raise _bad(f'stream external api prefix "{api}" must be a valid subject without wildcards')
+        if api == "$JS.API":
+            raise error(10021, prefix=api, subject="$JS.API")
 
 
 def _cycle(config: StreamConfig, find: Find) -> None:
     """Whether messages would come back to where they started."""
-    todo, seen = (
-        [(source.name, source.filter_subject) for source in config.sources if source.external is None],
-        set(),
-    )
+    todo, seen = [config], set()
     while todo:
-        name, wanted = todo.pop()
-        if name == config.name and any(subjects_collide(s, wanted or ">") for s in config.subjects):
-            raise _bad("detected cycle")
-        if name in seen:
-            continue
-        seen.add(name)
-        origin = find(name)
-        if origin is not None and name != config.name:
-            todo += [
-                (source.name, source.filter_subject) for source in origin.sources if source.external is None
-            ]
+        one = todo.pop(0)
+        seen.add(one.name)
+        for source in (source for source in one.sources if source.external is None):
+            wanted = source.filter_subject
+            if source.name not in seen:
+                origin = find(source.name)
+                todo += [origin] if origin is not None else []
+            elif not wanted or any(subjects_collide(subject, wanted) for subject in one.subjects):
+                raise _bad("detected cycle")
+        if one.mirror is not None and one.mirror.external is None:
+            if one.mirror.name in seen:
+                raise _bad("detected cycle")
+            origin = find(one.mirror.name)
+            todo += [origin] if origin is not None else []
 
 
-def _any_overlap(filters: list[str]) -> bool:
-    return any(subjects_collide(a, b) for i, a in enumerate(filters) for b in filters[i + 1 :])
+def check_filters(config: StreamConfig) -> None:
+    """Of what is taken from others; the last that is looked at before a stream is made. Raises ApiError 10049."""
+    if config.mirror is not None and not _good_filter(config.mirror):
+        wanted = config.mirror.filter_subject
+        raise ApiError(500, 10049, f"subject filter '{wanted}' for the mirror invalid subject")
+    for source in config.sources:
+        if not _good_filter(source):
+            wanted = source.filter_subject
+            raise ApiError(500, 10049, f"subject filter '{wanted}' for the source: invalid subject")
+
+
+def _good_filter(source: StreamSource) -> bool:
+    return not source.filter_subject or subjects.is_valid(source.filter_subject)
 
 
 def _subjects(config: StreamConfig) -> None:
-    seen: list[str] = []
-    for subject in config.subjects:
+    for place, subject in enumerate(config.subjects):
         if not subjects.is_valid(subject):
             raise _bad("invalid subject")
-        if not config.no_ack:
-            if subject == ">":
+        if subject == ">":
+            if not config.no_ack:
                 raise _bad("capturing all subjects requires no-ack to be true")
+            if config.num_replicas != 1:
+                raise _bad("capturing all subjects requires replicas of 1")
+        if not config.no_ack:
             for api in ("$JS.>", "$JSC.>", "$NRG.>"):
                 if subjects_collide(subject, api) and not subjects.matches("$JS.EVENT.>", subject):
                     raise _bad("subjects that overlap with jetstream api require no-ack to be true")
             if subjects_collide(subject, "$SYS.>") and not subjects.matches("$SYS.ACCOUNT.>", subject):
                 raise _bad("subjects that overlap with system api require no-ack to be true")
-        for other in seen:
-            if subjects_collide(subject, other):
-                raise _bad(f'subject "{other}" overlaps with "{subject}"')
-        seen.append(subject)
+        for other in config.subjects[place + 1 :]:
+            if subjects_collide(other, subject):
+                raise _bad(f'subject "{subject}" overlaps with "{other}"')
 
 
-def _transforms(config: StreamConfig) -> None:
+def _bytes_of_account(config: StreamConfig, limits: ServerLimits) -> None:
+    if limits.max_bytes_required and config.max_bytes <= 0:
+        raise error(10113)
+    most = limits.memory_max_bytes if config.storage == "memory" else limits.disk_max_bytes
+    if 0 < most < config.max_bytes:
+        raise error(10122)
+
+
+def _transforms(config: StreamConfig, pedantic: bool) -> None:
     change = config.subject_transform
     if change is not None:
-        if change.src and not subjects.is_valid(change.src):
-            raise error(10155, err=f"invalid subject {change.src}")
-        try:
-            validate_mapping(change.src or ">", change.dest)
-        except BadTransform as problem:
-            raise error(10156, err=str(problem)) from None
+        _transform(change, 10155, 10156)
     again = config.republish
     if again is not None:
+        if pedantic and not again.src:
+            raise error(10157, err="republish source can not be empty")
         again.src = again.src or ">"
-        if any(subjects_collide(again.dest, subject) for subject in config.subjects) or again.dest == ">":
+        if (again.src, again.dest) == (">", ">") and change is not None and config.subjects == [change.src]:
+            if pedantic:
+                raise error(10157, err="implicit republish based on subject transform")
+            again.src = again.dest = change.dest
+        if any(subjects_collide(again.dest, subject) for subject in config.subjects):
             raise _bad("stream configuration for republish destination forms a cycle")
         try:
             Transform(again.src, again.dest)
@@ -338,6 +377,8 @@ def _transforms(config: StreamConfig) -> None:
             ) from None
     if config.placement is not None and config.placement.preferred:
         raise _bad("preferred server not permitted in placement")
+    if config.placement is not None:
+        config.placement.tags = config.placement.tags or None
     if config.placement == Placement():
         config.placement = None
 
@@ -363,6 +404,9 @@ def check_update(old: StreamConfig, new: StreamConfig) -> StreamConfig:
             raise _bad(why)
     if new.mirror is not None and new.mirror != old.mirror:
         raise error(10055)
+    if new.republish is not None and not new.republish.dest:
+        text = f"stream configuration for republish from '{new.republish.src}' to '>': invalid subject"
+        raise error(10069, err=text)
     if new.sealed and not old.sealed:
         new.max_age, new.discard, new.allow_rollup_hdrs = 0, "new", False
         new.deny_delete = new.deny_purge = True

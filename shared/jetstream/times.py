@@ -28,7 +28,7 @@ def rfc3339(ns: int | None) -> str:
     if not ns:
         return ZERO
     seconds, rest = divmod(ns, SECOND_NS)
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    text = datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
     return f"{text}.{rest:09d}".rstrip("0").rstrip(".") + "Z"
 
 

@@ -316,6 +316,11 @@ cdef class Connection:
             "in_ns": c.last_in_ns, "pings_out": c.pings_out,
         }
 
+    @property
+    def out_msgs(self):
+        """As in ``stats``, for whoever looks at many connections."""
+        return self.c.out_msgs if self.c != NULL else self.final["out_msgs"]
+
     def subscriptions(self):
         """A list of (subject, queue, sid, delivered, max)."""
         cdef uint32_t i
@@ -356,6 +361,39 @@ cdef tuple _describe(Sub* s):
     free(buf)
     queue = PyBytes_FromStringAndSize(&s.group.name[0], s.group.name_len) if s.group != NULL else None
     return subject, queue, PyBytes_FromStringAndSize(&s.sid[0], s.sid_len), s.delivered, s.max
+
+
+cdef uint32_t _publish(Kernel kernel, Account account, bytes subject, bytes reply, bytes header,
+                       bytes body) except? 0xFFFFFFFF:
+    """What it causes happens when the caller says so."""
+    cdef Msg m
+    cdef Core* k = &kernel.k
+    cdef bytes whole = header + body
+    cdef bytes sizes
+    cdef uint32_t done
+    if max(len(subject), len(reply)) > NAME_MAX or len(whole) >= 1 << 31:
+        raise ValueError("subject, reply or message is too long")
+    memset(&m, 0, sizeof(Msg))
+    m.subject, m.subject_len = subject, <uint32_t>len(subject)
+    m.reply, m.reply_len = reply, <uint32_t>len(reply)
+    m.client_reply_len = m.reply_len
+    m.body, m.size = whole, <uint32_t>len(whole)
+    m.header_len = <uint32_t>len(header)
+    m.has_header = m.header_len > 0
+    sizes = b"%d %d" % (m.header_len, m.size) if m.header_len else b"%d" % m.size
+    m.sizes, m.sizes_len = sizes, <uint32_t>len(sizes)
+    k.internal.account = account.a
+    k.internal.last_plan = NULL
+    done = deliver(k, &k.internal, &m, plan_for(k, account.a, &k.internal, m.subject, m.subject_len))
+    k.internal.last_plan = NULL
+    subs_expire(k)
+    k.stall_on = NULL
+    return done
+
+
+cdef bint _listened(Account account, bytes subject) except -1:
+    cdef Node* node = sublist_node(&account.a.subs, subject, len(subject), False)
+    return node != NULL and (node.nsubs > 0 or node.groups != NULL)
 
 
 cdef class Kernel:
@@ -663,34 +701,27 @@ cdef class Kernel:
             raise problem
 
     def publish(self, Account account not None, bytes subject not None, bytes reply=b"", bytes header=b"", bytes body=b""):
-        cdef Msg m
-        cdef Core* k = &self.k
-        cdef bytes whole = header + body
-        cdef bytes sizes
-        cdef uint32_t done
-        if max(len(subject), len(reply)) > NAME_MAX or len(whole) >= 1 << 31:
-            raise ValueError("subject, reply or message is too long")
-        memset(&m, 0, sizeof(Msg))
-        m.subject, m.subject_len = subject, <uint32_t>len(subject)
-        m.reply, m.reply_len = reply, <uint32_t>len(reply)
-        m.client_reply_len = m.reply_len
-        m.body, m.size = whole, <uint32_t>len(whole)
-        m.header_len = <uint32_t>len(header)
-        m.has_header = m.header_len > 0
-        sizes = b"%d %d" % (m.header_len, m.size) if m.header_len else b"%d" % m.size
-        m.sizes, m.sizes_len = sizes, <uint32_t>len(sizes)
-        k.internal.account = account.a
-        k.internal.last_plan = NULL
-        done = deliver(k, &k.internal, &m, plan_for(k, account.a, &k.internal, m.subject, m.subject_len))
-        k.internal.last_plan = NULL
-        subs_expire(k)
-        k.stall_on = NULL
+        cdef uint32_t done = _publish(self, account, subject, reply, header, body)
         self._after()
         return done
 
+    def publish_all(self, Account account not None, messages not None):
+        try:
+            for subject, body in messages:
+                _publish(self, account, subject, b"", b"", body)
+        finally:
+            self._after()
+
+    def unlistened(self, Account account not None, subjects not None):
+        cdef bytes subject
+        found = []
+        for subject in subjects:
+            if not _listened(account, subject):
+                found.append(subject)
+        return found
+
     def listened(self, Account account not None, bytes subject not None):
-        cdef Node* node = sublist_node(&account.a.subs, subject, len(subject), False)
-        return node != NULL and (node.nsubs > 0 or node.groups != NULL)
+        return _listened(account, subject)
 
     def interested(self, Account account not None, bytes subject not None):
         cdef Plan* p = plan_for(&self.k, account.a, &self.k.internal, subject, min(len(subject), NAME_MAX))

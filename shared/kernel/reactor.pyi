@@ -163,6 +163,9 @@ class Connection:
     def closed(self) -> bool: ...
     @property
     def stats(self) -> ConnectionStats: ...
+    @property
+    def out_msgs(self) -> int:
+        """As in ``stats``, for whoever looks at many connections."""
     def send(self, data: bytes) -> None:
         """Appends protocol bytes (INFO, CONNECT, +OK ...) to the output."""
     def complain(self, text: bytes) -> None:
@@ -314,6 +317,10 @@ class Kernel:
     ) -> int:
         """A message from the server itself; the number of receivers. Raises ValueError for a subject or reply of more
         than 65,000 bytes or a message of 2 GiB."""
+    def publish_all(self, account: Account, messages: Iterable[tuple[bytes, bytes]]) -> None:
+        """As ``publish``, of many: subjects and payloads. What they cause happens once, behind the last of them."""
+    def unlistened(self, account: Account, subjects: Iterable[bytes]) -> list[bytes]:
+        """Those for which ``listened`` is false."""
     def listened(self, account: Account, subject: bytes) -> bool:
         """Whether there is a subscription to exactly this subject, wildcards not counted."""
     def interested(self, account: Account, subject: bytes) -> bool:

@@ -123,6 +123,19 @@ class Allowance:
                 return Answer(False, until_s, f"its share of this {word} is used up")
         return YES
 
+    def room(self, what: str, when: When, most: int) -> int:
+        """How many bytes of a class may go now, at most so many; hours are not looked at."""
+        self.turn(when)
+        a, p = self.account, self.plan
+        for limit, sums in ((p.per_month, a.this_month), (p.per_day, a.today)):
+            if limit <= 0:
+                continue
+            free = limit if what in p.emergency else limit * (100 - p.emergency_percent) // 100
+            most = min(most, free - sum(sums.values()))
+            if (share := p.shares.get(what)) is not None:
+                most = min(most, limit * share // 100 - sums.get(what, 0))
+        return max(most, 0)
+
     def used_up(self) -> str:
         """``"day"`` or ``"month"`` if the whole allowance of it is used up; else nothing."""
         a, p = self.account, self.plan

@@ -38,6 +38,10 @@ class Patience:
         self._took_ns = dict.fromkeys(STEPS, 0)
         self._rtt_ns = 0
 
+    def use(self, most_ns: int) -> None:
+        """Another bound; what is known of the link stays."""
+        self._most_ns = most_ns
+
     def within_ns(self, step: str, base_ns: int) -> int:
         """How long this step may take now; never less than ``base_ns``, which is the configured time."""
         if base_ns <= 0 or self._most_ns <= base_ns:
@@ -73,6 +77,10 @@ class Pauses:
         self._dice = dice
         self._trouble_ns: int | None = None  # since when there has been no link worth the name
         self._up_ns: int | None = None
+
+    def use(self, least_ns: int, most_ns: int) -> None:
+        """Other bounds, from the next pause on."""
+        self._least_ns, self._most_ns = max(least_ns, 0), most_ns
 
     @property
     def grow(self) -> bool:

@@ -41,17 +41,33 @@ class Verdict(enum.Enum):
 class Pulse:
     """One link."""
 
-    __slots__ = ("_asked_ns", "_base", "_silent_ns")
+    __slots__ = ("_ask_after_ns", "_asked_ns", "_base", "_patient_ns", "_silent_ns")
 
     def __init__(self, sign: Sign) -> None:
         self._base = sign  # as it was when the peer was known to be there
         self._silent_ns: int | None = None  # since when something sent is known
+        self._patient_ns = 0  # when it is asked about
+        self._ask_after_ns = 0  # as the last look had it
         self._asked_ns: int | None = None
+
+    def rests(self, now_ns: int, out_msgs: int) -> bool:
+        """Whether a strict ``look`` has nothing to say yet: a hub has thousands of links, most of which rest. That
+        something was sent is noted here as well, with the last look's ``ask_after_ns``."""
+        if self._asked_ns is not None:
+            return False
+        if self._silent_ns is None:
+            if out_msgs == self._base.out_msgs:
+                return True
+            if not self._ask_after_ns:
+                return False
+            self._silent_ns, self._patient_ns = now_ns, now_ns + self._ask_after_ns
+        return now_ns < self._patient_ns
 
     def look(
         self, now_ns: int, sign: Sign, *, ask_after_ns: int, patience_ns: int, strict: bool = True
     ) -> Verdict:
         """What to do now. Whoever is told to ask sends a PING, unless one is on its way."""
+        self._ask_after_ns = ask_after_ns
         answered = self._asked_ns is not None and not sign.asked
         if answered or (not strict and sign.in_bytes > self._base.in_bytes):
             self._base = sign
@@ -64,7 +80,8 @@ class Pulse:
             return Verdict.WELL
         if self._silent_ns is None:
             self._silent_ns = now_ns
-        if now_ns - self._silent_ns < ask_after_ns:
+        self._patient_ns = self._silent_ns + ask_after_ns
+        if now_ns < self._patient_ns:
             return Verdict.WELL
         self._asked_ns = now_ns
         return Verdict.ASK

@@ -2,6 +2,9 @@
 
 The order of checks and the words for the log are nats-server's; the peer hears ``Authorization Violation`` whatever
 it was. Looking up the account may take a while, so it is between two calls: ``present``, then ``admit``.
+
+Each login verifies two signatures, refused or not: ``present`` that of the JWT, ``admit`` that of the nonce. Whoever
+refuses in between verifies that one as well, with ``signature_refusal``, or ``nkeys.verify_nothing`` without claims.
 """
 
 import base64
@@ -23,7 +26,7 @@ from phloem.shared.security.claims import (
     UserClaims,
     UserPermissionLimits,
 )
-from phloem.shared.security.nkeys import decode, verify
+from phloem.shared.security.nkeys import decode, verify, verify_nothing
 from phloem.shared.security.templates import expand
 from phloem.shared.security.tokens import decode_as, decode_base64url
 from phloem.shared.security.trust import Account, Trust, is_revoked
@@ -131,9 +134,9 @@ def admit(
     Raises:
         CredentialsRefused: Not to be let in.
     """
+    unsigned = signature_refusal(claims, peer)  # now: no refusal is sooner than that of a wrong signature
     if account.claims.iss not in trust.keys:
         raise CredentialsRefused("Account JWT not signed by trusted operator")
-    unsigned = signature_refusal(claims, peer)  # now: no refusal is sooner than that of a wrong signature
     claims = scoped(claims, account)
     body = claims.nats
     if 0 < account.claims.exp <= now_ns // SECOND_NS:
@@ -188,16 +191,17 @@ def has_permissions(claims: UserClaims) -> bool:
 def check_signature(public: str, nonce: bytes, signature: str) -> None:
     """Whether CONNECT's ``sig`` is that of ``nonce`` by ``public``: base64url without padding, or plain base64.
 
+    One verification, whatever is wrong.
+
     Raises:
         CredentialsRefused: It is missing or wrong.
     """
-    if not signature:
-        raise CredentialsRefused("Signature missing")
-    raw = _signature(signature)
     try:
-        decode(public)
-    except NKeyError as error:
-        raise CredentialsRefused(f"User nkey not valid: {error}") from None
+        raw = _signature(signature)
+        _signs(public)
+    except CredentialsRefused:
+        verify_nothing()
+        raise
     try:
         verify(public, nonce, raw)
     except NKeyError:
@@ -273,7 +277,16 @@ def _with(claims: UserClaims, granted: UserPermissionLimits) -> UserClaims:
     return msgspec.structs.replace(claims, nats=body)
 
 
+def _signs(public: str) -> None:
+    try:
+        decode(public)
+    except NKeyError as error:
+        raise CredentialsRefused(f"User nkey not valid: {error}") from None
+
+
 def _signature(text: str) -> bytes:
+    if not text:
+        raise CredentialsRefused("Signature missing")
     try:
         return decode_base64url(text)
     except InvalidJWT:

@@ -8,6 +8,15 @@ import heapq
 import itertools
 from collections.abc import Callable
 
+SECOND_NS = 1_000_000_000
+
+
+def whole_second(due_ns: int) -> int:
+    """The one nearest to it. Whoever looks about once a second or less does so then, together with all others: an idle
+    device wakes up once for all of them."""
+    return (due_ns + SECOND_NS // 2) // SECOND_NS * SECOND_NS
+
+
 _FEW = 64  # so many cancelled ones are never worth a new heap
 
 

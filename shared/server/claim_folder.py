@@ -97,12 +97,6 @@ class ClaimFolder:
             if token and not 0 < _expires_s(token) < now_s:
                 yield name, token
 
-    def save(self, name: str, token: str) -> None:
-        """Keep a JWT; on the disk when this returns."""
-        if self.admit(name, token):
-            self.write(name, token)
-            self.keep(name, token)
-
     def admit(self, name: str, token: str) -> bool:
         """Whether a JWT is to be written, for which there is room now."""
         if not is_public(name):
@@ -128,11 +122,6 @@ class ClaimFolder:
         """It is on the disk: it counts from now on."""
         self._track(name, token)
         self._changed(name, token)
-
-    def save_if_newer(self, name: str, token: str) -> None:
-        """The same, unless what is there was issued later."""
-        if self.is_newer(name, token):
-            self.save(name, token)
 
     def is_newer(self, name: str, token: str) -> bool:
         """Whether what is there, if anything, was not issued later."""

@@ -13,7 +13,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from phloem.shared.errors import InvalidJWT
+from phloem.shared.errors import ConfigError, InvalidJWT
 from phloem.shared.jetstream.identity import short_hash, text_of
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.security.claim_requests import (
@@ -143,17 +143,9 @@ class FolderResolver(ClaimService):
             deleted=trusted.remove,
         )
         self._alarms: dict[str, Alarm] = {}
-        self._turn = asyncio.Lock()  # who waits for it gets it in order: so do two updates of an account
+        self._turn = trusted.turn
         self._inbox = b""
-        self._preload(server.options.resolver_preload)
-
-    def _preload(self, preload: Mapping[str, str]) -> None:
-        """Raises ConfigError."""
-        for name, token in checked_preload(preload).items():
-            try:
-                self._folder.save_if_newer(name, token)
-            except InvalidJWT as error:
-                log.error("Account %s is not preloaded: %s", name, error)
+        self._preload = checked_preload(server.options.resolver_preload)
 
     def _changed(self, name: str, token: str) -> None:
         try:
@@ -164,7 +156,20 @@ class FolderResolver(ClaimService):
     # --- as a resolver -------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Nothing to wait for."""
+        """What the configuration has is in the folder when this returns. Raises ConfigError."""
+        try:
+            async with self._turn:
+                await self._put_in(self._preload)
+        except OSError as error:
+            raise ConfigError(f"resolver: {error}") from error
+
+    async def _put_in(self, preload: Mapping[str, str]) -> None:
+        """It is this one's turn. Raises OSError."""
+        for name, token in preload.items():
+            try:
+                await self._put(name, token, newer=True)
+            except InvalidJWT as error:
+                log.error("Account %s is not preloaded: %s", name, error)
 
     async def fetch(self, name: str) -> str:
         """From the folder, or from another server. Raises InvalidJWT."""
@@ -180,12 +185,16 @@ class FolderResolver(ClaimService):
 
     def reload(self, preload: Mapping[str, str]) -> None:
         """Look for what was changed by hand, and put in what the configuration has, once it is this one's turn."""
+        self._preload = checked_preload(preload)
+        self._server.spawn(self._look(), "reload of claims")
 
-        def look() -> None:
-            self._folder.reload()
-            self._preload(preload)
-
-        self._server.spawn(self._alone(look), "reload of claims")
+    async def _look(self) -> None:
+        async with self._turn:
+            self._server.do(self._folder.reload)
+            try:
+                await self._put_in(self._preload)
+            except OSError as error:
+                log.error("Accounts are not preloaded: %s", error)
 
     async def _alone(self, work: Callable[[], None]) -> None:
         """Nothing is written meanwhile."""
@@ -197,12 +206,15 @@ class FolderResolver(ClaimService):
 
         The disk is another thread's, one file at a time. Raises InvalidJWT and OSError.
         """
-        folder = self._folder
         async with self._turn:
-            if (newer and not folder.is_newer(name, token)) or not folder.admit(name, token):
-                return
-            await asyncio.to_thread(folder.write, name, token)
-            self._server.do(lambda: folder.keep(name, token))
+            await self._put(name, token, newer=newer)
+
+    async def _put(self, name: str, token: str, *, newer: bool) -> None:
+        folder = self._folder
+        if (newer and not folder.is_newer(name, token)) or not folder.admit(name, token):
+            return
+        await asyncio.to_thread(folder.write, name, token)
+        self._server.do(lambda: folder.keep(name, token))
 
     async def stop(self) -> None:
         """No more timers."""

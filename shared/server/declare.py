@@ -32,6 +32,7 @@ class Kind(enum.Enum):
     SECONDS = 'seconds or duration, as 2 or "2s"'
     STRINGS = "string or array of strings"
     STRING_MAP = "map of strings"
+    FLAGS = "map of names to true or false"
     ARRAY = "array of strings"
     SUBJECTS = "subject or array of subjects"
     SUBJECT_PERMISSION = "subject, array, or { allow, deny }"

@@ -214,6 +214,13 @@ class Remotes:
                 self._tasks[remote] = self._server.spawn(uplink.keep(), f"leafnode remote {uplink.name}")
         self._listen()
 
+    def use_link(self) -> None:
+        """Pauses and time-outs as ``phloem { link }`` has them now."""
+        options = self._server.options
+        for uplink in self._uplinks.values():
+            uplink.use_link(options.phloem.link, options.leafnodes.reconnect_ns)
+        self._listen()
+
     @property
     def uplinks(self) -> list[Uplink]:
         """The remotes that are dialled, in the order in which they were configured."""
@@ -256,6 +263,9 @@ class Remotes:
         if wanted and self._network is None:
             self._network = Network(self._on_network)
             self._network.open()
+        elif not wanted and self._network is not None:
+            self._network.close()
+            self._network = None
 
     def _on_network(self) -> None:
         """One look for a swarm of changes."""

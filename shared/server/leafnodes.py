@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from asyncio import Task
 
     from phloem.shared.server.options_leafnodes import LeafNodes
+    from phloem.shared.server.options_link import LinkOptions
     from phloem.shared.server.server import Server
     from phloem.shared.server.tls import Entrance
 
@@ -89,6 +90,17 @@ class LeafLinks:
             for link in list(self.open.values()):
                 if link.outgoing is None:
                     recompress(link, new.compression)
+
+    def use_link(self, old: "LinkOptions") -> None:
+        """Other ``phloem { link }`` (reload). What was agreed with the peer holds for a link's life, so that makes a
+        new one."""
+        new = self._server.options.phloem.link
+        self.meter.use(new)
+        self.remotes.use_link()
+        self.watch.use()
+        if (old.metered, old.idle_ping_ns) != (new.metered, new.idle_ping_ns):
+            for uplink in self.remotes.uplinks:
+                uplink.bounce("the configuration of links has changed")
 
     def relimit(self) -> None:
         """New limits and log wishes (reload) for the links that are there."""

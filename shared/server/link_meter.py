@@ -73,6 +73,16 @@ class LinkMeter:
         o = self._options
         return bool(o.metered or o.per_day or o.per_month or o.hours)
 
+    def use(self, options: LinkOptions) -> None:
+        """Other options; what was counted stays. Raises ConfigError."""
+        plan, was_bounded = plan_of(options), self.bounded
+        self._options, self._allowance.plan = options, plan
+        if self.bounded and not was_bounded:  # what has gone until now is not in the account of the store
+            before, self._allowance.account = self._allowance.account.total, Account()
+            self.open()
+            for what, size in before.items():
+                self._charge(what, size)
+
     def open(self) -> None:
         """Take up the account of the last run. Until then, and without JetStream, it is in memory."""
         store = None if self._server.jetstream is None else self._server.jetstream.store
@@ -99,6 +109,10 @@ class LinkMeter:
     def may_send(self, what: str, size: int = 0) -> Answer:
         """Whether a class may send ``size`` more bytes now."""
         return self._allowance.may_send(what, self.when(), size)
+
+    def room(self, what: str, most: int) -> int:
+        """How many bytes of a class may go now, at most so many."""
+        return self._allowance.room(what, self.when(), most)
 
     def settle(self, wire: int, payload: int) -> None:
         """So many bytes have gone over the network since the last time, with ``payload`` bytes of messages in them."""

@@ -10,6 +10,7 @@ from phloem.shared.leaf.pulse import Pulse, Sign, Verdict
 from phloem.shared.leaf.tcp import Segments, segments, tuning
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.net.tcp_settings import settle
+from phloem.shared.server.alarms import whole_second
 from phloem.shared.server.tls import second_socket
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ class Watch:
     def __init__(self, server: "Server") -> None:
         self._server = server
         self._links: dict[Link, Pulse] = {}
+        self._settled: set[Link] = (
+            set()
+        )  # accepted links of a known round trip: left alone while their pulse rests
         self._costs: dict[Link, Cost] = {}
         self._alarm: Alarm | None = None
 
@@ -83,6 +87,7 @@ class Watch:
     def end(self, link: "Link") -> None:
         """A link is over, however far it came."""
         self._links.pop(link, None)
+        self._settled.discard(link)
         cost = self._costs.pop(link, None)
         if cost is not None:
             self._server.leafs.meter.settle(*self._news(link, cost))
@@ -102,23 +107,37 @@ class Watch:
         for link in list(self._costs):
             self.end(link)
         self._links.clear()
+        self._settled.clear()
+
+    def use(self) -> None:
+        """``dead_after`` is another one (reload)."""
+        for link in self._links:
+            self._settle(link, quiet=link.quiet, rtt_ns=link.conn.stats["rtt_ns"])
+        if self._alarm is None:
+            self._set()
 
     def _look(self) -> None:
         self._alarm = None
         wire = payload = 0
-        for link in list(self._links):
-            self._judge(link)
+        now_ns = self._server.clock.monotonic_ns()
+        for link, pulse in list(self._links.items()):
+            if link not in self._settled or link.quiet or not pulse.rests(now_ns, link.conn.out_msgs):
+                self._judge(link, pulse, now_ns)
         for link, cost in self._costs.items():
             more, carried = self._news(link, cost)
             wire, payload = wire + more, payload + carried
         meter = self._server.leafs.meter
-        meter.settle(wire, payload)
-        meter.look()
+        if self._costs or meter.bounded:  # a hub that dials nobody has nothing to account for
+            meter.settle(wire, payload)
+            meter.look()
         self._set()
 
     def _set(self) -> None:
         if self._links and (self._costs or self._server.options.phloem.link.dead_after_ns):
-            due_ns = self._server.clock.monotonic_ns() + self._every_ns
+            every_ns = self._every_ns
+            due_ns = self._server.clock.monotonic_ns() + every_ns
+            if every_ns >= SECOND_NS:
+                due_ns = whole_second(due_ns)
             self._alarm = self._server.alarms.at(due_ns, self._look)
             self._server.schedule()
 
@@ -128,7 +147,7 @@ class Watch:
         every_ns = max(link.dead_after_ns // LOOKS, LOOK_LEAST_NS) if link.dead_after_ns else SECOND_NS
         return every_ns * QUIET_TIMES if link.metered else every_ns
 
-    def _judge(self, link: "Link") -> None:
+    def _judge(self, link: "Link", pulse: Pulse, now_ns: int) -> None:
         dead_after_ns = self._server.options.phloem.link.dead_after_ns
         stats = link.conn.stats
         rtt_ns = stats["rtt_ns"]
@@ -142,8 +161,9 @@ class Watch:
         part_ns = max(dead_after_ns * 4 // LOOKS, 4 * rtt_ns)
         if link.quiet:
             part_ns *= QUIET_TIMES
-        now_ns = self._server.clock.monotonic_ns()
-        verdict = self._links[link].look(
+        if link.outgoing is None and rtt_ns:
+            self._settled.add(link)
+        verdict = pulse.look(
             now_ns, self._sign(link, stats), ask_after_ns=part_ns, patience_ns=part_ns, strict=not link.quiet
         )
         if verdict is Verdict.ASK:

@@ -198,6 +198,16 @@ def string_map(reading: Reading, key: str, value: Value, option: Declared) -> di
     return {name: string(reading, name, item) for name, item in value.data.items()}
 
 
+def flags(_reading: Reading, key: str, value: Value, _option: Declared) -> dict[str, bool]:
+    """A map from any key to true or false, with nats-server's words for what is neither."""
+    if not isinstance(value.data, dict):
+        raise value.error(f"error parsing feature flags: unsupported type {go_type(value.data)}")
+    for name, item in value.data.items():
+        if not isinstance(item.data, bool):
+            raise item.error(f'error parsing feature flag "{name}": expected bool, got {go_type(item.data)}')
+    return {name: bool(item.data) for name, item in value.data.items()}
+
+
 def connection_types(reading: Reading, key: str, value: Value, option: Declared) -> tuple[str, ...]:
     """Known connection types in upper case."""
     names = [name.upper() for name in strings(reading, key, value, option)]
@@ -343,6 +353,7 @@ CONVERTERS: dict[Kind, Converter] = {
     Kind.SECONDS: seconds,
     Kind.STRINGS: strings,
     Kind.STRING_MAP: string_map,
+    Kind.FLAGS: flags,
     Kind.ARRAY: array,
     Kind.CONNECTION_TYPES: connection_types,
     Kind.COMPRESSION: compression,

@@ -5,7 +5,8 @@ else; otherwise nkeys, users, token. Then an auth callout, where one is in charg
 longer, bcrypt, an account that has to be fetched, a callout, is a task, and the connection stands still meanwhile: a
 peer has one login at a time, and it ends with the connection.
 
-Whatever was wrong, the peer hears the same; ``Verdict.why`` is for the log.
+Whatever was wrong, the peer hears the same at the same time after CONNECT (``refusals.py``); ``Verdict.why`` is for the
+log.
 """
 
 import asyncio
@@ -29,8 +30,9 @@ from phloem.shared.kernel import Connection, Reason
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.security.admission import Peer, account_of, admit, present, signature_refusal
 from phloem.shared.security.claims import UserClaims
-from phloem.shared.security.nkeys import verify
+from phloem.shared.security.nkeys import verify, verify_nothing
 from phloem.shared.security.tokens import decode_as, decode_base64url, encode_base64url
+from phloem.shared.server.refusals import Refusals
 from phloem.shared.server.tls import mapped_types
 
 if TYPE_CHECKING:
@@ -95,6 +97,7 @@ class Login:
     def __init__(self, server: "Server") -> None:
         self._server = server
         self._waiting: dict[int, asyncio.Task[None]] = {}
+        self.refusals = Refusals(server)
         self.trusted: TrustedAccounts | None = None
         self.callout: Callout | None = None
         self.pinned_account_fails = 0
@@ -131,6 +134,7 @@ class Login:
 
     async def stop(self) -> None:
         """Nobody comes in any more."""
+        self.refusals.stop()
         if self.trusted is not None:
             await self.trusted.resolver.stop()
 
@@ -176,15 +180,19 @@ class Login:
 
         ``among``: users of a listener of its own, whom no operator and no callout decides about.
         """
+        began_ns = self._server.clock.monotonic_ns()
         outcome = self._decide(visitor, among)
-        if isinstance(outcome, Verdict):
+        if isinstance(outcome, Verdict) and outcome.identity is not None:
             done(outcome)
             return
         conn = visitor.conn
         conn.wait()
         # each step has a time of its own, which is over before this one
-        conn.set_deadline(self._server.clock.monotonic_ns() + self._timeout_ns + limits.LOGIN_SLACK_NS)
-        task = self._server.spawn(self._later(visitor, outcome, done), f"login cid:{conn.cid}")
+        conn.set_deadline(began_ns + self._timeout_ns + limits.LOGIN_SLACK_NS)
+        if isinstance(outcome, Verdict):
+            self._refuse(visitor, outcome, began_ns, done)
+            return
+        task = self._server.spawn(self._later(visitor, outcome, began_ns, done), f"login cid:{conn.cid}")
         self._waiting[conn.cid] = task
         task.add_done_callback(lambda _: self._over(conn, outcome))
 
@@ -199,14 +207,25 @@ class Login:
 
     def forget(self, conn: Connection) -> None:
         """The connection is gone."""
+        self.refusals.forget(conn.cid)
         task = self._waiting.pop(conn.cid, None)
         if task is not None:
             task.cancel()
 
-    async def _later(self, visitor: Visitor, outcome: Coroutine[Any, Any, Verdict], done: Done) -> None:
+    async def _later(
+        self, visitor: Visitor, outcome: Coroutine[Any, Any, Verdict], began_ns: int, done: Done
+    ) -> None:
         verdict = await outcome
-        if not visitor.conn.closed:
-            self._server.do(lambda: done(verdict))
+        if visitor.conn.closed:
+            return
+        if verdict.identity is None:
+            self._refuse(visitor, verdict, began_ns, done)
+            return
+        self._server.do(lambda: done(verdict))
+
+    def _refuse(self, visitor: Visitor, verdict: Verdict, began_ns: int, done: Done) -> None:
+        """At the time that any other refusal of a CONNECT of ``began_ns`` would have."""
+        self.refusals.hold(visitor.conn.cid, began_ns, lambda: done(verdict))
 
     def _decide(self, visitor: Visitor, among: Authenticator | None) -> Outcome:
         try:
@@ -274,36 +293,45 @@ class Login:
     # --- operators ---------------------------------------------------------------------------------------
 
     def _by_jwt(self, visitor: Visitor, proxy: str, trusted: "TrustedAccounts") -> Outcome:
-        options = self._server.options
+        peer = peer_of(visitor, proxy)
         try:
             claims = present(
-                visitor.shown.jwt,
-                peer_of(visitor, proxy),
-                self._server.clock.wall_ns(),
-                options.default_sentinel,
+                visitor.shown.jwt, peer, self._server.clock.wall_ns(), self._server.options.default_sentinel
             )
+        except CredentialsRefused as refused:
+            verify_nothing()
+            return Verdict(None, refused.reason)
+        try:
             name = account_of(claims, trusted.pinned)
         except CredentialsRefused as refused:
-            if "not listed as operator pinned account" in refused.reason:
-                self.pinned_account_fails += 1
+            self.pinned_account_fails += 1
+            signature_refusal(claims, peer)
             return Verdict(None, refused.reason)
         known = trusted.ready(name)
-        if known is None:
-            return self._after_lookup(visitor, claims, name, proxy, trusted)
-        return self._in_account(visitor, claims, known, proxy, trusted)
+        if known is not None:
+            return self._in_account(visitor, claims, known, proxy, trusted)
+        missing = trusted.missing(name)
+        if missing is not None:
+            return self._unknown(visitor, claims, missing, proxy)
+        return self._after_lookup(visitor, claims, name, proxy, trusted)
 
     async def _after_lookup(
         self, visitor: Visitor, claims: UserClaims, name: str, proxy: str, trusted: "TrustedAccounts"
     ) -> Verdict:
+        began_ns = self._server.clock.monotonic_ns()
         try:
             known = await trusted.find(name)
         except InvalidJWT as error:
-            signature_refusal(
-                claims, peer_of(visitor, proxy)
-            )  # as long as it takes for an account that is known
-            return Verdict(None, f"Account JWT lookup error: {error}")
+            return self._unknown(visitor, claims, error, proxy)
+        finally:
+            self.refusals.looked_up(self._server.clock.monotonic_ns() - began_ns)
         verdict = self._in_account(visitor, claims, known, proxy, trusted)
         return verdict if isinstance(verdict, Verdict) else await verdict
+
+    @staticmethod
+    def _unknown(visitor: Visitor, claims: UserClaims, error: InvalidJWT, proxy: str) -> Verdict:
+        signature_refusal(claims, peer_of(visitor, proxy))
+        return Verdict(None, f"Account JWT lookup error: {error}")
 
     def _in_account(
         self,

@@ -245,6 +245,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         dict[str, str],
         Opt("Accounts and the JetStream domain that they use without naming it.", example='{ "$G": hub }'),
     ] = {}
+    feature_flags: Annotated[
+        dict[str, bool],
+        Kind.FLAGS,
+        Opt(
+            "What a later nats-server does by default; js_ack_fc_v2: acknowledgements name domain and account.",
+            example="{ js_ack_fc_v2: true }",
+        ),
+    ] = {}
     proxies: Annotated[
         Proxies, Opt("Proxies in front of clients.", example='{ trusted: [ { key: "U..." } ] }', reload=True)
     ] = Proxies()
@@ -301,7 +309,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     forward: Annotated[
         tuple[Forward, ...],
         Kind.NAMED_BLOCKS,
-        Opt("What a device keeps and sends to its hub, by name. phloem's own; for phloem edge."),
+        Opt("What a device keeps and sends to its hub, by name. phloem's own; for phloem edge.", reload=True),
     ] = ()
     fleet: Annotated[
         Fleet,
@@ -309,7 +317,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = Fleet()
     disk: Annotated[
         Disk,
-        Opt("How much of the disk streams may take, and what goes first. phloem's own; for phloem edge."),
+        Opt(
+            "How much of the disk streams may take, and what goes first. phloem's own; for phloem edge.",
+            reload=True,
+        ),
     ] = Disk()
     phloem: Annotated[PhloemOptions, Opt("What nats-server does not have.")] = PhloemOptions()
 

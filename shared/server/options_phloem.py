@@ -110,4 +110,4 @@ class PhloemOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         ),
     ] = ""
     store_prev_key_file: Annotated[str, Opt("The same for `prev_key`.")] = ""
-    link: Annotated[LinkOptions, Opt("Links on bad and on costly networks.")] = LinkOptions()
+    link: Annotated[LinkOptions, Opt("Links on bad and on costly networks.", reload=True)] = LinkOptions()

@@ -17,7 +17,7 @@ from phloem.shared.server.files import write_pid_file
 from phloem.shared.server.options import Options
 from phloem.shared.server.reload_rules import differences
 from phloem.shared.server.tls import Contexts, recheck_pinned
-from phloem.shared.server.validation import validate
+from phloem.shared.server.validation import validate, validate_product
 
 if TYPE_CHECKING:
     from phloem.shared.server.resolvers import Resolver
@@ -41,6 +41,10 @@ TOLD = {  # as nats-server calls them; no values where they may be secrets
     "server_metadata": "metadata",
     "leafnodes": "leafnodes",
     "default_sentinel": "default_sentinel",
+    "forward": "forward",
+    "disk": "disk",
+    "phloem": "phloem",
+    "serial": "serial",
 }
 
 
@@ -59,6 +63,7 @@ def use(server: "Server", source: Callable[[], Options]) -> None:
     try:
         new = source()
         validate(new)
+        validate_product(server, new)
         changed = differences(old, new)
         contexts = server.tls.prepare(new)
         _change(server, new, set(changed), contexts)
@@ -103,6 +108,7 @@ def _quoted(keys: Iterable[str]) -> str:
 def _change(server: "Server", new: Options, changed: set[str], contexts: Contexts) -> None:
     """From here on the server has the options ``new``, or, when something cannot be done, still its own."""
     old = server.options
+    undo = server.prepare(new)
     if LOGGING & changed:
         logs.configure(new)
     server.options = new
@@ -112,6 +118,7 @@ def _change(server: "Server", new: Options, changed: set[str], contexts: Context
         resolver = _open(server, old, changed)
     except (ConfigError, OSError):
         server.options = old
+        undo()
         server.tls.use(before)
         if LOGGING & changed:
             logs.configure(old)
@@ -157,6 +164,8 @@ def _apply(server: "Server", old: Options, changed: set[str]) -> None:
     server.leafs.relimit()
     if {"tls", "leafnodes"} & changed:
         recheck_pinned(server, old)
+    if old.phloem.link != new.phloem.link:
+        server.leafs.use_link(old.phloem.link)
     if "client_advertise" in changed:
         server.clients.push_info()
     if "max_connections" in changed and new.max_connections > 0:

@@ -16,6 +16,7 @@ from phloem.shared.server.durations import format_duration
 from phloem.shared.server.options import Options
 from phloem.shared.server.options_jetstream import JetStream
 from phloem.shared.server.options_leafnodes import LeafNodes
+from phloem.shared.server.options_phloem import PhloemOptions
 
 NAMES = {  # where nats-server's word is not ours in its spelling
     "http_port": "HTTPPort",
@@ -73,6 +74,8 @@ def _check(field: str, old: Options, new: Options, *, may_change: bool) -> None:
             _check_leafnodes(before, after)
         case "jetstream":
             _check_jetstream(before, after)
+        case "phloem":
+            _check_phloem(before, after)
         case "system_account" if old.no_system_account != new.no_system_account:
             return  # a consequence; that is refused
         case _ if not may_change:
@@ -90,6 +93,15 @@ def _check_resolver(before: Any, after: Any) -> None:
     """There may be another one, but not one at once or none any more."""
     if before is None or after is None:
         raise ConfigError("config reload does not support moving to or from an account resolver")
+
+
+def _check_phloem(before: PhloemOptions, after: PhloemOptions) -> None:
+    """phloem's own, so in its own words."""
+    for option in declared(PhloemOptions):
+        one, other = getattr(before, option.field), getattr(after, option.field)
+        if one != other and not option.opt.reload:
+            what = f"phloem {{ {option.field} }}"
+            raise ConfigError(f'{UNSUPPORTED} {what}: old="{one}", new="{other}"; restart to change it')
 
 
 def _check_leafnodes(before: LeafNodes, after: LeafNodes) -> None:

@@ -14,6 +14,7 @@ from phloem import __version__
 from phloem.shared import limits
 from phloem.shared.errors import PhloemError
 from phloem.shared.server import log as logs
+from phloem.shared.server.feature_flags import told
 from phloem.shared.server.files import ports_file, remove_file, write_pid_file, write_ports_file
 from phloem.shared.server.options import Options
 from phloem.shared.server.reload import reload, use
@@ -134,6 +135,8 @@ def _greet(server: Server) -> None:
     log.info("  Version:  %s (speaks NATS %s, kernel: %s)", __version__, PROTOCOL_VERSION, server.build)
     log.info("  Name:     %s", server.name)
     log.info("  ID:       %s", server.server_id)
+    for line in told(options.feature_flags):
+        log.info("%s", line)
     for warning in start_warnings(options):
         log.warning("%s", warning)
     if options.config_file:

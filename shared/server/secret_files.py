@@ -5,6 +5,7 @@ A file is written whole under another name, mode 0600 from its first moment, syn
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 
 from phloem.shared import limits
@@ -50,7 +51,8 @@ def write_secret(path: str | Path, content: bytes | bytearray, *, replace: bool 
         OSError: It cannot be written.
     """
     wanted = Path(path)
-    scratch = wanted.with_name(f".{wanted.name}.{os.getpid()}")
+    # another one each time: a process that was killed may have left one under this one's number, and threads share it
+    scratch = wanted.with_name(f".{wanted.name}.{os.getpid()}.{secrets.token_hex(8)}")
     descriptor = os.open(
         scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, SECRET_MODE
     )

@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from phloem.shared import limits
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
 from phloem.shared.clock import Clock, SystemClock
-from phloem.shared.errors import ConfigError
 from phloem.shared.kernel import BUILD, KIND_LEAF, Account, Connection, Kernel, Reason
 from phloem.shared.security.nkeys import KEY_BYTES, KeyPair, Prefix, encode
 from phloem.shared.server.accounts import Accounts
-from phloem.shared.server.alarms import Alarms
+from phloem.shared.server.alarms import Alarms, whole_second
 from phloem.shared.server.clients import Client, Clients
 from phloem.shared.server.definitions import definitions
 from phloem.shared.server.greeting import client_info
@@ -37,12 +36,11 @@ from phloem.shared.server.login import Login, authenticator
 from phloem.shared.server.members import Members
 from phloem.shared.server.monitor_source import ServerSource
 from phloem.shared.server.options import Options
-from phloem.shared.server.options_fleet import Fleet
 from phloem.shared.server.system.no_events import NoEvents
 from phloem.shared.server.system.system import System
 from phloem.shared.server.tls import TlsState
 from phloem.shared.server.uplink import Uplink
-from phloem.shared.server.validation import validate
+from phloem.shared.server.validation import validate, validate_product
 from phloem.shared.wire.info import Info
 
 if TYPE_CHECKING:
@@ -126,14 +124,7 @@ class Server:
     async def start(self) -> None:
         """Open everything; on return clients are served."""
         validate(self.options)
-        if self.options.serial and not self.serves_serial_ports:
-            raise ConfigError('serial devices are served by "phloem edge" and "phloem bridge" only')
-        if self.options.forward and not self.forwards:
-            raise ConfigError('forward is for "phloem edge" only')
-        if self.options.fleet != Fleet() and not self.collects:
-            raise ConfigError('fleet is for "phloem hub" only')
-        if self.options.twin is not None and not self.keeps_twin:
-            raise ConfigError('a twin is kept by "phloem edge" only')
+        validate_product(self, self.options)
         for notice in self.options.notices:
             log.info("%s", notice)
         self._loop = asyncio.get_running_loop()
@@ -350,6 +341,11 @@ class Server:
         self.leafs.recheck()
         self.members.shrink()
 
+    def prepare(self, new: Options) -> Callable[[], None]:
+        """Reload: what may fail of what a product has beside the server. Raises ConfigError; gives what takes it back.
+        The options are still the old ones."""
+        return lambda: None
+
     def reloaded(self, old: Options) -> None:
         """Reload: all of the server's own is done; what a product has beside it follows."""
 
@@ -403,8 +399,12 @@ class Server:
 
     def call_later(self, seconds: float, work: Callable[[], None]) -> asyncio.TimerHandle:
         """A timer of the server's loop; what the work causes takes effect at once."""
-
         return self._loop.call_later(seconds, lambda: self.do(work))
+
+    def call_about(self, seconds: float, work: Callable[[], None]) -> asyncio.TimerHandle:
+        """As ``call_later``, at the nearest whole second: for what is looked at each second or less often."""
+        now_ns = self.clock.monotonic_ns()
+        return self.call_later((whole_second(now_ns + round(seconds * 1e9)) - now_ns) / 1e9, work)
 
     def do(self, work: Callable[[], object]) -> None:
         """Work outside of a tick; what it causes takes effect at once."""
@@ -435,6 +435,7 @@ class Server:
         if 0 < self.alarms.due_ns <= now_ns:
             self.alarms.run(now_ns)
             self.kernel.settle()
+        self.login.refusals.run(now_ns)
         if self.jetstream is not None:
             self.jetstream.after_tick()
 

@@ -85,12 +85,18 @@ class TrustedAccounts:
         self._known: dict[str, TrustedAccount] = {}
         self._fetching: dict[str, asyncio.Task[TrustedAccount]] = {}
         self._room = asyncio.Semaphore(limits.ACCOUNT_FETCHES)
+        # who writes into a resolver's folder; who waits gets it in order: so do two updates of an account, and two
+        # resolvers of one folder, when a reload replaces one while it writes
+        self.turn = asyncio.Lock()
 
     # --- life cycle --------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Get the resolver going and have the system account. Raises ConfigError."""
+        clock = self._server.clock
+        began_ns = clock.monotonic_ns()
         await self.resolver.start()
+        self._server.login.refusals.looked_up(clock.monotonic_ns() - began_ns)  # the first of the looks
         self._answer_requests()
         name, options = self._server.options.system_account, self._server.options
         if not is_public(name, Prefix.ACCOUNT):
@@ -190,6 +196,22 @@ class TrustedAccounts:
         if known is None or known.expired or name in self._fetching:
             return None
         return known
+
+    def missing(self, name: str) -> InvalidJWT | None:
+        """What ``find`` would raise, where that is known without asking anybody."""
+        known = self._known.get(name)
+        if known is not None or name in self._fetching:
+            return None
+        try:
+            check_name(name)
+        except InvalidJWT as error:
+            return error
+        resolver = self.resolver
+        return (
+            InvalidJWT(MISSING)
+            if isinstance(resolver, MemoryResolver) and resolver.get(name) is None
+            else None
+        )
 
     def all(self) -> Mapping[str, TrustedAccount]:
         """Those that are known, by name."""

@@ -115,7 +115,6 @@ UNSUPPORTED: dict[type[msgspec.Struct], tuple[Unsupported, ...]] = {
     Options: (
         Unsupported("cluster", _no_listener, CLUSTER),
         Unsupported("disable_sublist_cache no_sublist_cache"),
-        Unsupported("feature_flags"),
         Unsupported("gateway", _no_listener, GATEWAY),
         Unsupported("mqtt", _no_listener, MQTT),
         Unsupported("ocsp"),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from phloem.shared.server.leaf_remotes import Remotes
     from phloem.shared.server.link_meter import LinkMeter
     from phloem.shared.server.options_leafnodes import Remote
+    from phloem.shared.server.options_link import LinkOptions
     from phloem.shared.server.server import Server
 
 log = logging.getLogger("phloem.leaf")
@@ -151,7 +152,20 @@ class Uplink:
         log.info("Link to %s: up after %.1f s (%s, %s)", self.name, down_ns / 1e9, hub.name, kind)
         self._settled.set()
         self._call(self.on_up)
-        if self._goes_back and not self.redial.at_first and self._returning is None:
+        self._look_for_first_again()
+
+    def use_link(self, options: "LinkOptions", reconnect_ns: int) -> None:
+        """Other pauses and time-outs (reload)."""
+        self.redial.pauses.use(reconnect_ns, options.reconnect_max_ns)
+        self.patience.use(options.timeout_max_ns)
+        if self._returning is not None:
+            self._returning.cancel()
+            self._returning = None
+        self._look_for_first_again()
+
+    def _look_for_first_again(self) -> None:
+        """From now on, if it is wanted and there is a link to another one."""
+        if self.up and self._goes_back and not self.redial.at_first and self._returning is None:
             self._returning = self._server.spawn(self._look_for_first(), f"first hub of {self.name}")
 
     def ended(self, link: "Link") -> None:

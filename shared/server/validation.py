@@ -3,6 +3,8 @@
 The order is nats-server's: of several mistakes the same one is told. The texts are its as well, without a position.
 """
 
+from typing import TYPE_CHECKING
+
 from phloem.shared import limits
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT, SYSTEM_ACCOUNT
 from phloem.shared.errors import ConfigError, InvalidJWT
@@ -12,10 +14,14 @@ from phloem.shared.security.nkeys import Prefix, is_public
 from phloem.shared.server import load_auth, load_tls
 from phloem.shared.server.durations import format_duration
 from phloem.shared.server.options import Options
+from phloem.shared.server.options_fleet import Fleet
 from phloem.shared.server.options_link import LinkOptions
 from phloem.shared.server.options_trust import CACHE, FULL, URL
 from phloem.shared.wire.info import PROTOCOL_VERSION
 from phloem.shared.wire.subjects import is_valid
+
+if TYPE_CHECKING:
+    from phloem.shared.server.server import Server
 
 NOT_NEGATIVE = (
     "max_control_line",
@@ -55,6 +61,18 @@ def validate(options: Options) -> None:
     _check_domains(options)
     _check_resolver(options)
     _check_accounts(options)
+
+
+def validate_product(server: "Server", options: Options) -> None:
+    """Raises ConfigError for what another product does."""
+    if options.serial and not server.serves_serial_ports:
+        raise ConfigError('serial devices are served by "phloem edge" and "phloem bridge" only')
+    if options.forward and not server.forwards:
+        raise ConfigError('forward is for "phloem edge" only')
+    if options.fleet != Fleet() and not server.collects:
+        raise ConfigError('fleet is for "phloem hub" only')
+    if options.twin is not None and not server.keeps_twin:
+        raise ConfigError('a twin is kept by "phloem edge" only')
 
 
 def start_warnings(options: Options) -> tuple[str, ...]:
@@ -252,6 +270,13 @@ def _check_domains(options: Options) -> None:
         if domain and not is_valid(f"$JS.{domain}.API.>"):
             text = f'"{name}" with invalid domain name "{domain}"'
             raise ConfigError(f"default_js_domain contains account {text}")
+    own = options.jetstream.domain if options.jetstream is not None else ""
+    if own and not is_valid(f"$JS.{own}.API.>"):
+        raise ConfigError(f'invalid domain name: derived "$JS.{own}.API.>" is not a valid subject')
+    if any(character in own for character in ".*>"):
+        raise ConfigError("invalid domain name: may not contain ., * or >")
+    if len(own.encode()) > limits.JETSTREAM_DOMAIN:
+        raise ConfigError(f"invalid domain name: longer than {limits.JETSTREAM_DOMAIN} bytes")
 
 
 def _check_accounts(options: Options) -> None:

@@ -62,6 +62,10 @@ cdef class Contents:
         if page not in self.bad_pages:
             self.bad_pages.add(page)
             self.disk.damaged += 1
+            if page == 0:
+                self.bad_pages.discard(page)
+                self._problem(f"{self.folder}: a head of data.mdb was damaged while it is in use, and was written again")
+                return
             self._problem(f"{self.folder}: page {page} of data.mdb is damaged where a large value begins; what of it proves "
                           f"itself is used, and its space is not used again; try: phloem store repair {self.folder}")
 

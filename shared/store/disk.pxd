@@ -50,6 +50,7 @@ cdef struct DiskLog:  # one log on disk, and the block that its reader is in
 
 cdef DiskLog* disk_log(Disk* d) noexcept nogil
 cdef void disk_log_free(void* disk) noexcept nogil
+cdef void disk_log_anew(void* disk) noexcept nogil
 cdef int disk_state(Disk* d, uint32_t ident, LogState* s) noexcept nogil
 cdef int disk_place(Disk* d, Place* place) noexcept nogil
 

@@ -55,6 +55,15 @@ cdef void disk_log_free(void* disk) noexcept nogil:
         free(disk)
 
 
+cdef void disk_log_anew(void* disk) noexcept nogil:
+    """LMDB has another file now: nothing that was read holds."""
+    cdef DiskLog* k = <DiskLog*>disk
+    k.block.data = NULL
+    k.block.first = k.block.last = 0
+    k.bits = NULL
+    k.lost = 0
+
+
 cdef inline void _damage(Log* l, uint64_t seq) noexcept nogil:
     cdef Disk* d = (<DiskLog*>l.disk).disk
     d.damaged += 1
@@ -137,6 +146,8 @@ cdef int _enter(Log* l, uint64_t seq) noexcept nogil:
         error = disk_value(d, d.cursor, d.pages, &at, &v, &bad)
     if error:
         d.error = error
+        if l.journal != NULL:
+            l.journal.doubtful = 1
         _damage(l, seq)
         k.lost = 1
         k.block.first, k.block.last = seq, l.disk_last if l.disk_last > seq else seq

@@ -6,8 +6,14 @@ from .disk cimport Disk
 from .lmdb cimport MDB_val
 from .vault cimport Vault
 
+cdef enum:
+    HEADS = 152  # bytes that LMDB uses of each of its file's first two pages
+
 cdef int disk_open(Disk* d, const char* path, bint read_only, Vault* vault) noexcept nogil
 cdef void disk_close(Disk* d) noexcept nogil
+cdef int disk_reopen(Disk* d, const char* path) noexcept nogil
+cdef bint disk_heads(Disk* d, char* heads) noexcept nogil
+cdef bint disk_mend_heads(Disk* d, const char* heads) noexcept nogil
 cdef void disk_let_go(Disk* d) noexcept nogil
 cdef int disk_refresh(Disk* d) noexcept nogil
 cdef uint64_t disk_pages(Disk* d) noexcept nogil

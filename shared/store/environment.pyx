@@ -31,6 +31,7 @@ cdef extern from "<unistd.h>" nogil:
     long sysconf(int name)
     int _SC_PAGESIZE
     ssize_t pwrite(int fd, const void* data, size_t n, int64_t offset)
+    int fdatasync(int fd)
     int close(int fd)
 
 cdef extern from "<sys/mman.h>" nogil:
@@ -241,6 +242,47 @@ cdef void disk_close(Disk* d) noexcept nogil:
         lmdb.txn_abort(d.reader)
     lmdb.env_close(d.env)
     memset(d, 0, sizeof(Disk))
+
+
+cdef int disk_reopen(Disk* d, const char* path) noexcept nogil:
+    """Another file has taken the place of the one that was open. An error: nothing is open, and LMDB answers whoever
+    reads with errors."""
+    cdef Disk old = d[0]
+    cdef int error
+    disk_close(d)
+    error = disk_open(d, path, False, old.vault)
+    if error:
+        d.reader = d.cursor = NULL
+        d.map = NULL
+    d.squeeze, d.unsqueeze, d.expand, d.sparing = old.squeeze, old.unsqueeze, old.expand, old.sparing
+    d.damaged = old.damaged
+    d.serial = old.serial + 1
+    return error
+
+
+cdef bint disk_heads(Disk* d, char* heads) noexcept nogil:
+    """Copies what LMDB has on the file's first two pages, ``2 * HEADS`` bytes; False: where they are is not known."""
+    if d.map == NULL:
+        return False
+    memcpy(heads, d.map, HEADS)
+    memcpy(heads + HEADS, d.map + d.page_size, HEADS)
+    return True
+
+
+cdef bint disk_mend_heads(Disk* d, const char* heads) noexcept nogil:
+    """Writes them again as they were after the last commit, and syncs them."""
+    cdef const char* path = NULL
+    cdef bint done
+    cdef int fd
+    if lmdb.env_get_path(d.env, &path) != 0:
+        return False
+    fd = open(path, O_WRONLY | O_CLOEXEC)
+    if fd < 0:
+        return False
+    done = pwrite(fd, heads, HEADS, 0) == HEADS and pwrite(fd, heads + HEADS, HEADS, <int64_t>d.page_size) == HEADS
+    done = done and fdatasync(fd) == 0
+    close(fd)
+    return done
 
 
 cdef void disk_let_go(Disk* d) noexcept nogil:

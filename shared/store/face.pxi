@@ -35,6 +35,11 @@ cdef object message_of(int found, Record* r):
                    PyBytes_FromStringAndSize(r.body + r.header_len, r.size - r.header_len))
 
 
+cdef uint64_t _end(Log* l, end) except? 0:
+    """The last sequence to look at. 0 is one: nothing is visible yet."""
+    return l.last_seq if end is None else <uint64_t>end
+
+
 cdef bint _collect(void* context, const char* subject, uint32_t n, SubjectState* s) noexcept nogil:
     with gil:
         (<dict>context)[PyBytes_FromStringAndSize(subject, n)] = s.count
@@ -133,10 +138,10 @@ cdef class Log_:
         r.seq = seq
         return message_of(log_read(self.l, seq, &r), &r)
 
-    def next(self, filters=(), uint64_t start=0, uint64_t end=0):
+    def next(self, filters=(), uint64_t start=0, end=None):
         cdef Record r
         cdef Filters f = Filters(filters)
-        return message_of(log_next(self.l, &f.f, start, end if end else self.l.last_seq, &r), &r)
+        return message_of(log_next(self.l, &f.f, start, _end(self.l, end), &r), &r)
 
     def subject(self, bytes subject not None):
         cdef SubjectState s
@@ -149,15 +154,15 @@ cdef class Log_:
         log_subjects(self.l, &f.f, _collect, <void*>found)
         return dict(sorted(found.items()))
 
-    def count(self, filters=(), uint64_t start=0, uint64_t end=0):
+    def count(self, filters=(), uint64_t start=0, end=None):
         cdef Filters f = Filters(filters)
-        return log_count(self.l, &f.f, start, end if end else self.l.last_seq)
+        return log_count(self.l, &f.f, start, _end(self.l, end))
 
-    def last_of_subjects(self, filters=(), uint64_t end=0):
+    def last_of_subjects(self, filters=(), end=None):
         cdef Filters f = Filters(filters)
         cdef uint64_t* seqs = NULL
         cdef uint64_t i
-        cdef uint64_t n = log_last_of_subjects(self.l, &f.f, end if end else self.l.last_seq, &seqs)
+        cdef uint64_t n = log_last_of_subjects(self.l, &f.f, _end(self.l, end), &seqs)
         result = [seqs[i] for i in range(n)]
         free(seqs)
         return result

@@ -22,6 +22,18 @@ cdef class Generations(Contents):
     cdef object old_path
     cdef object unbegun  # what could not get a thread
     cdef list met  # pages of data.mdb where the mover met a damaged large value; to be told
+    cdef object heads  # of data.mdb, as they were after the last commit; None: not known
+    cdef tuple place  # the last generation that LMDB has, and its last batch
+    cdef object mended  # what came of making data.mdb anew, until it is opened
+    cdef readonly str mending  # why data.mdb is being made anew; "": it is not
+    cdef public object on_mended
+    cdef object look_at_ns  # when the trees of data.mdb are looked at again
+    cdef int refusal  # LMDB's error of the last move
+    cdef int refused  # moves in a row that LMDB refused
+    cdef int mends_in_row
+    cdef double mended_at_s
+    cdef bint pausing  # before another mend
+    cdef uint64_t whole_generation  # generation_bytes, while they are 0 so that a generation ends
     cdef object broken  # files of the last run with damage: they are kept under another name
 
     cdef freeze(self, uint64_t batch)
@@ -30,3 +42,7 @@ cdef class Generations(Contents):
     cdef bint thaw(self)
     cdef ready(self)
     cdef later(self, text)
+    cdef look(self)
+    cdef look_soon(self)
+    cdef see_heads(self)
+    cdef _go_on_mended(self)

@@ -6,30 +6,40 @@ is used again for the generation after next, so that a commit writes into space 
 
 Without space nothing is lost and nothing new is taken: what could not be moved or made is tried again every second, from
 the start on; what is there is read meanwhile.
+
+LMDB must not be let at a damaged file, and one can be damaged while it is in use. So before a generation is moved the
+file's heads are compared with what was written, and its trees are looked at, at most a small part of the time. If they
+are not sound, or if LMDB refuses twice, the file is made anew (mending.py) while the next generation goes on taking what
+comes; then it is opened in the old one's place, and the generation is moved.
 """
 
 import errno as errors
 import os
 import threading
 import time
+from pathlib import Path
 
 from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
 
 from phloem.shared.store.folder import make_file, sync_name, written_by_this_thread
 
-from .contents import StoreError
+from phloem.shared.store.pages import file_sound
+
+from .contents import MARK, StoreDamaged, StoreError
 
 from phloem.shared.kernel.heap cimport give_back
 
 from .contents cimport Contents
-from .disk cimport disk_log_free
+from .disk cimport disk_log_anew, disk_log_free, disk_state
 from .entries cimport Flush, flush_drop, flush_meta, flush_pair
-from .environment cimport disk_let_go, disk_refresh
+from .environment cimport HEADS, disk_heads, disk_let_go, disk_mend_heads, disk_refresh, disk_reopen
 from .flush cimport flush_abort, flush_begin, flush_commit, flush_log, flush_step
-from .journal cimport BEHIND_MAX, journal_freeze
-from .keys cimport Place
-from .lmdb cimport lmdb
+from .journal cimport BEHIND_MAX, journal_freeze, journal_sync
+from .keys cimport LogState, Place
+from .lmdb cimport MDB_MAP_FULL, lmdb
 from .log cimport Log_, log_free, log_thaw
+from .replay cimport log_again
 from .types cimport *
 
 cdef extern from "<unistd.h>" nogil:
@@ -38,6 +48,12 @@ cdef extern from "<unistd.h>" nogil:
 RETRY_S = 1.0  # between tries of what there was no space for
 NO_SPACE = (errors.ENOSPC, errors.EDQUOT, errors.EFBIG)
 COMMIT_SYNCS = 2  # LMDB syncs the pages, then the page that names their root
+LOOK_SHARE = 20  # the trees are looked at for at most one part in so many of the time
+MENDS_MAX = 5  # in a row; then the device is to blame, and nothing new is taken
+MENDS_FORGOTTEN_S = 600  # after so long without damage another mend is the first one again
+MEND_PAUSE_S = 2.0  # before the second mend in a row; twice as long before each further one
+MEND_PAUSE_MAX_S = 300.0
+NO_DAMAGE = (MDB_MAP_FULL, -30788, -30785, errors.EIO, *NO_SPACE)  # LMDB's "full" and "resized", and the system's: not
 
 
 cdef class Generations(Contents):
@@ -46,11 +62,18 @@ cdef class Generations(Contents):
         self.on_freeze = on_freeze
         self.frozen_dropped, self.frozen_marks, self.left = [], [], []
         self.figures = {"flushes": 0, "flush_ns": 0, "moved_messages": 0, "moved_bytes": 0, "replayed": 0,
-                        "lmdb_bytes": 0, "lmdb_syncs": 0, "thinned_bytes": 0, "unsynced_lost": 0}
+                        "lmdb_bytes": 0, "lmdb_syncs": 0, "thinned_bytes": 0, "unsynced_lost": 0, "looks": 0,
+                        "look_ns": 0, "mends": 0}
         self.event_fd = self.old_fd = -1
         self.broken = set()
         self.met = []
         self.stopping = threading.Event()
+        self.heads = self.mended = None
+        self.place = (0, 0)
+        self.mending = ""
+        self.on_mended = None
+        self.look_at_ns = self.refusal = self.refused = 0
+        self.mends_in_row, self.mended_at_s, self.pausing = 0, 0.0, False
         self.j.generation_bytes = generation_bytes
         self.j.timer_fd = -1
 
@@ -110,6 +133,8 @@ cdef class Generations(Contents):
         """What there is belongs to the generation that ends with this batch."""
         cdef Log_ log
         journal_freeze(&self.j)
+        if self.j.generation_bytes == 0:
+            self.j.generation_bytes = self.whole_generation
         self.frozen_batch = batch
         self.frozen_pairs, self.fresh = self.fresh, {}
         self.frozen_dropped, self.dropped = self.dropped, []
@@ -123,7 +148,13 @@ cdef class Generations(Contents):
             return
         self.mover.join()
         self.mover = None
-        if self.moved is not None:
+        if self.mended is not None:
+            self._go_on_mended()
+        elif isinstance(self.moved, StoreDamaged):
+            self._begin_mending()
+        elif self.moved is not None and self.mending:
+            self._not_mended()
+        elif self.moved is not None:
             self.later(str(self.moved))
         elif self.w.fd < 0:  # the first one of this run, or only its file was missing
             if self.thaw():
@@ -217,6 +248,98 @@ cdef class Generations(Contents):
         if not self.thaw():
             raise StoreError(f"{self.folder}/data.mdb cannot be read any more")
 
+    # --- a file that was damaged while it is in use ----------------------------------------------
+
+    def _begin_mending(self):
+        """What comes is taken meanwhile; what is asked for is read from the file as it is."""
+        if time.monotonic() - self.mended_at_s > MENDS_FORGOTTEN_S:
+            self.mends_in_row = 0
+        self.mending = str(self.moved)
+        if self.mends_in_row < MENDS_MAX:
+            self._problem(f"{self.mending}; what is readable in it is kept now, new messages are taken meanwhile")
+            self._begin_moving(self._mender)
+            return
+        self.j.full |= FULL_STORE
+        self.j.flush_state = MOVING  # for good: what is frozen stays in memory and in the journal
+        self._problem(f"{self.mending}, and was mended {self.mends_in_row} times already: nothing new is taken any more, "
+                      "the journal has what is not in it; replace the disk, then start the server again")
+
+    def _not_mended(self):
+        self.mends_in_row += 1
+        self._problem(f"{self.mending}; it could not be mended: {self.moved}; nothing new is taken until it can, which is "
+                      f"tried again; or stop the server and try: phloem store repair {self.folder}")
+        self._retry(self._mender)
+
+    cdef _go_on_mended(self):
+        """Opens the new file, puts right what is in memory over it, and moves the generation."""
+        cdef Log_ log
+        mended, self.mended = self.mended, None
+        if disk_reopen(&self.disk, os.fsencode(os.path.join(self.folder, "data.mdb"))) != 0:
+            self.j.failed, self.j.error = 1, errors.EIO
+            self.j.flush_state = MOVING  # for good, as in ``thaw``
+            return
+        self.see_heads()
+        self.j.doubtful = 0
+        for log in [*self.logs.values(), *self.graveyard]:
+            disk_log_anew(log.l.disk)
+            log.l.damaged_first = log.l.damaged_last = 0
+        for ident, mark in mended.marks.items():
+            self._take_mark(ident, *mark)
+        for ident in mended.changed:
+            self._read_again(ident)
+        self.figures["mends"] += 1
+        self.mends_in_row += 1
+        self.mended_at_s = time.monotonic()
+        self.refused, self.mending, self.told = 0, "", ""
+        for text in mended.lost:
+            self._problem(text)
+        self._problem(f"{self.folder}/data.mdb was made anew; the damaged one is in {mended.damaged}")
+        self._begin_moving(self._mover)
+        if self.on_mended is not None:
+            try:
+                self.on_mended(mended.lost)
+            except Exception as error:
+                self._problem(f"{self.folder}: after data.mdb was mended: {error!r}")
+
+    def _take_mark(self, ident, first, last, text):
+        """Nothing is added to a log that has lost something, as at the start; unless all of it was purged since."""
+        cdef Log_ log = self.logs.get(ident)
+        if ident in self.dropped or ident in self.frozen_dropped:
+            return
+        if log is not None and (log.l.dead.below or (log.l.frozen_dead != NULL and log.l.frozen_dead.below)):
+            return
+        self.marks[ident] = MARK.pack(first, last) + text.encode()
+        if log is not None:
+            log.l.suspect = 1
+
+    def _read_again(self, ident):
+        cdef Log_ log = self.logs.get(ident)
+        cdef LogState s
+        cdef FrozenLog* f = NULL
+        cdef uint32_t i
+        if log is None:
+            return
+        if disk_state(&self.disk, <uint32_t>ident, &s) != FOUND:
+            memset(&s, 0, sizeof(LogState))
+            s.first_seq = 1
+        for i in range(self.j.nfrozen):
+            if self.j.frozen[i].log is log.l:
+                f = &self.j.frozen[i]
+        with nogil:
+            log_again(log.l, &s, f)
+
+    cdef see_heads(self):
+        """What LMDB has written last on the first two pages of its file."""
+        cdef char heads[2 * HEADS]
+        self.heads = heads[:2 * HEADS] if disk_heads(&self.disk, heads) else None
+
+    cdef look_soon(self):
+        """LMDB refused to read. The generation ends with the next batch, and the mover looks at the file first."""
+        self.look_at_ns = 0
+        if self.j.flush_state == NO_FLUSH and self.j.generation_bytes:
+            self.whole_generation, self.j.generation_bytes = self.j.generation_bytes, 0
+            journal_sync(&self.j)
+
     # --- the mover's thread ----------------------------------------------------------------------
 
     def _after_a_while(self, generation):
@@ -231,6 +354,10 @@ cdef class Generations(Contents):
         begin = time.monotonic_ns()
         try:
             self.flush(generation)
+        except StoreDamaged as error:
+            problem = error
+        except StoreError as error:
+            problem = self._judged(error)
         except Exception as error:
             problem = error
         self.figures["flush_ns"] += time.monotonic_ns() - begin
@@ -242,6 +369,58 @@ cdef class Generations(Contents):
         self.j.flush_state = MOVED
         write(self.event_fd, &one, 8)
 
+    def _judged(self, problem):
+        """What LMDB refused to do, as StoreDamaged if its file is to blame."""
+        if self.refusal in NO_DAMAGE:
+            return problem
+        self.refused += 1
+        try:
+            if self._sound() and (self.refusal >= 0 or self.refused < 2):
+                return problem
+        except OSError:
+            return problem
+        return StoreDamaged(f"{self.folder}/data.mdb is damaged ({problem})")
+
+    def _sound(self):
+        begin = time.monotonic_ns()
+        sound = file_sound(os.path.join(self.folder, "data.mdb"))
+        end = time.monotonic_ns()
+        self.look_at_ns = end + LOOK_SHARE * (end - begin)
+        self.figures["looks"] += 1
+        self.figures["look_ns"] += end - begin
+        return sound
+
+    cdef look(self):
+        """Before LMDB writes. A head that is not what it was is written again. Raises StoreDamaged and OSError."""
+        self._heads_right()
+        if time.monotonic_ns() >= self.look_at_ns and not self._sound():
+            raise StoreDamaged(f"{self.folder}/data.mdb was damaged while it is in use")
+
+    def _heads_right(self):
+        cdef char heads[2 * HEADS]
+        if self.heads is not None and disk_heads(&self.disk, heads) and heads[:2 * HEADS] != self.heads:
+            self.met.append(0)
+            if not disk_mend_heads(&self.disk, self.heads):
+                raise StoreError(f"{self.folder}/data.mdb: its head is damaged and cannot be written again")
+
+    def _mender(self, generation):
+        """Makes the file anew. The more often in a row, the later: a device that damages all it is given is left alone."""
+        problem = None
+        self.pausing = self.mends_in_row > 0
+        if self.pausing:
+            self.stopping.wait(min(MEND_PAUSE_S * (1 << (self.mends_in_row - 1)), MEND_PAUSE_MAX_S))
+        self.pausing = False
+        try:
+            if self.stopping.is_set():
+                raise StoreError("the server stops")
+            from phloem.shared.store.mending import mend_open  # seldom needed, and large
+
+            self._heads_right()
+            self.mended = mend_open(Path(self.folder), self.vault, self.place)
+        except Exception as error:
+            problem = StoreError(str(error))
+        self._done(problem)
+
     cdef flush(self, uint64_t generation):
         """One transaction. Raises StoreError; then nothing has changed."""
         cdef Flush f
@@ -252,7 +431,10 @@ cdef class Generations(Contents):
         cdef FrozenLog* frozen = self.j.frozen
         cdef uint32_t n = self.j.nfrozen
         place.generation, place.batch = generation, self.frozen_batch
+        self.refusal = 0
+        self.look()
         error = flush_begin(&f, &self.disk)
+        self.refusal = error
         if error:
             raise StoreError(f"LMDB: {lmdb.strerror_fn(error).decode()}")
         for ident in self.frozen_dropped:
@@ -271,12 +453,15 @@ cdef class Generations(Contents):
                 error = flush_commit(&f, &place)
         else:
             flush_abort(&f)
+        self.refusal = error
         if error:
             raise StoreError(f"moving messages to {self.folder}/data.mdb failed: {lmdb.strerror_fn(error).decode()}")
+        self.place, self.refused = (generation, self.frozen_batch), 0
         if f.bad_page:
             self.met.append(f.bad_page)
         with nogil:
             flush_step(&self.disk, &place)  # if it fails the next one takes more space, that is all
+        self.see_heads()
         _count(self, &f, written_by_this_thread() - before)
 
 

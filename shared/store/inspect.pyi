@@ -116,5 +116,8 @@ def apply(store: Store, batches: list[tuple[bytes, int]]) -> None:
 def move(store: Store) -> None:
     """What is in memory goes to the disk."""
 
+def place(store: Store, generation: int, batch: int) -> None:
+    """Where the journal goes on from, once the store that is being made is closed."""
+
 def exchange(one: str, other: str) -> None:
     """Two folders change names at once. Raises OSError."""

@@ -486,6 +486,11 @@ def move(Store store not None):
     store.move(store.j.generation, store.j.batch - 1)
 
 
+def place(Store store not None, uint64_t generation, uint64_t batch):
+    store.j.generation, store.j.batch = generation, batch + 1
+    store.j.written = store.j.durable = batch
+
+
 def exchange(one, other):
     cdef bytes a = os.fsencode(one)
     cdef bytes b = os.fsencode(other)

@@ -67,15 +67,16 @@ class Log:
         """Removes what matches, below a sequence or all but the newest ``keep``; how many."""
     def read(self, seq: int) -> Message | None:
         """Raises Damaged."""
-    def next(self, filters: Iterable[Bytes] = (), start: int = 0, end: int = 0) -> Message | None:
-        """The first match from ``start`` to ``end`` (0: the last). Raises Damaged."""
+    def next(self, filters: Iterable[Bytes] = (), start: int = 0, end: int | None = None) -> Message | None:
+        """The first match from ``start`` to ``end``, both included; ``None``: to the last. Raises Damaged."""
     def subject(self, subject: Bytes) -> tuple[int, int, int]:
         """Count, first and last sequence of a literal subject; zeros: it has no message."""
     def subjects(self, filters: Iterable[Bytes] = ()) -> dict[Bytes, int]:
         """Message counts by subject, in the subjects' order."""
-    def count(self, filters: Iterable[Bytes] = (), start: int = 0, end: int = 0) -> int: ...
-    def last_of_subjects(self, filters: Iterable[Bytes] = (), end: int = 0) -> list[int]:
-        """The last sequence (up to ``end``) of each subject that matches, ascending."""
+    def count(self, filters: Iterable[Bytes] = (), start: int = 0, end: int | None = None) -> int:
+        """The matches from ``start`` to ``end``, as for ``next``."""
+    def last_of_subjects(self, filters: Iterable[Bytes] = (), end: int | None = None) -> list[int]:
+        """The last sequence up to ``end`` (0: up to none, ``None``: of all) of each subject that matches, ascending."""
     def seq_from_time(self, ts: int) -> int:
         """The first message stored at ``ts`` or later; ``last_seq + 1`` when none was."""
     def gaps(self, limit: int) -> list[int]:

@@ -21,9 +21,10 @@ from phloem.shared.store import inspect, keyring
 from phloem.shared.store.encrypt import secret_of
 from phloem.shared.store.folder import sync_folder
 from phloem.shared.store.held import Progress, held, quiet
-from phloem.shared.store.keyring import Keys, Secret
+from phloem.shared.store.keyring import Keys
 from phloem.shared.store.store import Store, StoreError
 from phloem.shared.store.survey import Finding, Survey
+from phloem.shared.store.vault import Vault
 
 UNFINISHED = "unfinished"  # a file in the store that is being made; without it the folder may be anything
 GENERATION_BYTES = 1 << 20  # nothing goes through this journal
@@ -64,9 +65,9 @@ def _repair(folder: Path, progress: Progress, keys: Keys | None, *, marks: bool)
             return Repaired(found, None, None)
         made = folder.with_name(folder.name + ".repair")
         try:
-            _room_for(folder, found.totals.bytes)
+            room_for(folder, found.totals.bytes)
             _clear(folder, made)
-            kept = _make(folder, made, found, progress, secret, marks=marks)
+            kept = make(folder, made, found, progress, secret.vault(), marks=marks)
             _like(folder, made)
             damaged = _exchange(folder, made)
         except OSError as error:
@@ -76,16 +77,26 @@ def _repair(folder: Path, progress: Progress, keys: Keys | None, *, marks: bool)
     return Repaired(found, kept, damaged)
 
 
-def _room_for(folder: Path, size: int) -> None:
+def room_for(folder: Path, size: int) -> None:
+    """Raises OSError if there is less space than a new store may need."""
     free = shutil.disk_usage(folder.parent).free
     if free < size:
         text = f"the new store may need {size} bytes beside the old one and {free} are free"
         raise OSError(errno.ENOSPC, text)
 
 
-def _make(
-    folder: Path, made: Path, found: Survey, progress: Progress, secret: Secret, *, marks: bool
+def make(
+    folder: Path,
+    made: Path,
+    found: Survey,
+    progress: Progress,
+    vault: Vault | None,
+    *,
+    marks: bool,
+    place: tuple[int, int] | None = None,
 ) -> Survey:
+    """A store with all that is good; what could not be kept. ``place``: the journal is not read, and goes on from this
+    generation and batch. Raises OSError and StoreError."""
     made.mkdir(mode=0o700)
     (made / UNFINISHED).touch()
     if keyring.has_keys(str(folder)):
@@ -94,50 +105,64 @@ def _make(
         str(made),
         seed=secrets.randbits(64),
         generation_bytes=GENERATION_BYTES,
-        vault=secret.vault(),
+        vault=vault,
         converts=True,
     )
     store.open()
     try:
-        kept = Survey(folder, progress, store, secret.vault()).run(found.orphans)
+        kept = Survey(folder, progress, store, vault, journals=place is None).run(found.orphans)
         if marks:
             _mark(store, kept.findings)
             inspect.move(store)  # marks have no records in the journal
+        if place is not None:
+            inspect.place(store, *place)
     finally:
         store.close()
     with held(made):
-        look = Survey(made, progress, vault=secret.vault())
+        look = Survey(made, progress, vault=vault)
         left = [f for f in look.run().findings if f.kind != "mark"]
     if left:
         raise OSError(errno.EIO, f"what was written to {made} is not what is read there: {left[0]}")
     return kept
 
 
-def _mark(store: Store, findings: list[Finding]) -> None:
-    """Each log of which something could not be kept."""
+def marks_of(findings: list[Finding]) -> dict[int, tuple[int, int, str]]:
+    """Each log of which something could not be kept: first and last sequence (0: unknown) and what it is."""
     of_logs: dict[int, list[Finding]] = {}
     for finding in findings:
         if finding.ident and finding.kind not in ("chain", "index"):
             of_logs.setdefault(finding.ident, []).append(finding)
+    marks = {}
     for ident, found in of_logs.items():
         placed = [finding for finding in found if finding.last]
         first = min((finding.first for finding in placed), default=0)
         last = max((finding.last for finding in placed), default=0)
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        store.mark(ident, first, last, f"{found[0].kind}: {found[0].text}{more}")
+        marks[ident] = (first, last, f"{found[0].kind}: {found[0].text}{more}")
+    return marks
+
+
+def _mark(store: Store, findings: list[Finding]) -> None:
+    for ident, mark in marks_of(findings).items():
+        store.mark(ident, *mark)
 
 
 def _like(folder: Path, made: Path) -> None:
-    """The same owner and the same rights."""
     for old, new in ((folder, made), *((folder / "data.mdb", path) for path in made.iterdir())):
         if old.exists():
-            shutil.copymode(old, new)
-            there = old.stat()
-            if os.geteuid() == 0:
-                os.chown(new, there.st_uid, there.st_gid)
+            like_file(old, new)
 
 
-def _free_name(folder: Path) -> Path:
+def like_file(old: Path, new: Path) -> None:
+    """The same owner and the same rights. Raises OSError."""
+    shutil.copymode(old, new)
+    there = old.stat()
+    if os.geteuid() == 0:
+        os.chown(new, there.st_uid, there.st_gid)
+
+
+def free_name(folder: Path) -> Path:
+    """Where a damaged store is kept. Raises OSError when there are too many."""
     numbers = (folder.with_name(f"{folder.name}.damaged-{n}") for n in range(1, STORE_DAMAGED_MAX + 1))
     damaged = next((path for path in numbers if not path.exists()), None)
     if damaged is None:
@@ -150,13 +175,13 @@ def _clear(folder: Path, made: Path) -> None:
     if (made / UNFINISHED).exists():
         shutil.rmtree(made)
     elif made.exists():
-        made.rename(_free_name(folder))
+        made.rename(free_name(folder))
         sync_folder(str(folder.parent))
 
 
 def _exchange(folder: Path, made: Path) -> Path:
     """Where the damaged store is now. Raises OSError if nothing has changed, StoreError if something has."""
-    damaged = _free_name(folder)
+    damaged = free_name(folder)
     (made / UNFINISHED).unlink()
     sync_folder(str(made))
     try:

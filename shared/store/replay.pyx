@@ -13,7 +13,12 @@ from .contents import NOTES, STATE
 
 from .contents cimport Contents
 from .journal cimport FRAME, R_DROPPED, R_MESSAGE, R_NOTE, R_PAIR, R_PURGED, R_REMOVED, R_SKIPPED
-from .log cimport Log_, log_append, log_purge, log_remove_range, log_skip
+from .keys cimport LogState
+from .log cimport (
+    Log_, log_append, log_free, log_freeze, log_new, log_purge, log_remove, log_remove_range, log_skip,
+)
+from .table cimport table_next
+from .types cimport *
 from .varint cimport get_varint, unzigzag
 
 
@@ -93,3 +98,50 @@ cdef const char* _message(Contents c, const char* p, const char* end, int64_t ba
                    <uint32_t>numbers[5])
         log.l.journal = &c.j
     return p + 4 + n + numbers[5]
+
+
+# --- over another file of LMDB's -------------------------------------------------------------------
+
+
+cdef void log_again(Log* l, const LogState* s, FrozenLog* f) noexcept nogil:
+    """A log whose part on disk is not what it was (``s``, mended): what is in memory is applied once more, so that its
+    counters and its subjects' are right again. ``f``: what the mover is told of it; NULL: it is not among those."""
+    cdef Log* n = log_new(l.active.seed, NULL, l.ident, False)
+    cdef Log old
+    n.disk, n.disk_last = l.disk, l.disk_last
+    n.first_seq, n.last_seq, n.last_ts = s.first_seq, s.last_seq, s.last_ts
+    n.messages, n.bytes, n.subjects = s.messages, s.bytes, s.subjects
+    log_skip(n, l.disk_last)  # nothing is given out twice, whatever is left
+    if l.frozen != NULL:
+        _once_more(n, l.frozen_dead, l.frozen)
+        if f != NULL:
+            log_skip(n, f.last_seq)
+        log_freeze(n)
+        if f != NULL:
+            f.table, f.dead = n.frozen, n.frozen_dead
+            f.first_seq, f.messages, f.bytes, f.subjects = n.first_seq, n.messages, n.bytes, n.subjects
+    _once_more(n, &l.dead, l.active)
+    log_skip(n, l.last_seq)
+    old = l[0]
+    l.active, l.frozen, l.dead, l.frozen_dead = n.active, n.frozen, n.dead, n.frozen_dead
+    l.first_seq, l.messages, l.bytes, l.subjects = n.first_seq, n.messages, n.bytes, n.subjects
+    n.active, n.frozen, n.dead, n.frozen_dead = old.active, old.frozen, old.dead, old.frozen_dead
+    log_free(n)
+
+
+cdef void _once_more(Log* n, DeadSet* dead, Table* table) noexcept nogil:
+    """What one generation removed from what was there before it, and what it has."""
+    cdef uint32_t i, slot
+    cdef Entry* e
+    if dead.below:
+        log_purge(n, NULL, dead.below, 0)
+    for i in range(dead.cap):
+        if dead.slots[i] == NULL:
+            continue
+        for slot in range(PAGE_SLOTS):
+            if (dead.slots[i].bits[slot // 64] >> (slot % 64)) & 1:
+                log_remove(n, dead.slots[i].number * PAGE_SLOTS + slot)
+    e = table_next(table, 0)
+    while e != NULL:
+        log_append(n, e.seq, e.ts, &e.topic.text[0], e.topic.length, &e.body[0], e.header_len, e.size)
+        e = table_next(table, e.seq + 1)

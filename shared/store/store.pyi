@@ -77,6 +77,11 @@ class Store:
     def state(self, owner: int) -> tuple[bytes | None, list[bytes]]:
         """What ``put_state`` said last, and the notes that the journal had behind it when it was opened."""
     def drop_state(self, owner: int) -> None: ...
+    on_mended: Callable[[list[str]], None] | None
+    """Told when data.mdb was damaged while it was in use and has been made anew: what was lost, in words. Counters of
+    logs may be others than before."""
+    mending: str
+    """Why data.mdb is being made anew; "": it is not."""
     @property
     def failed(self) -> int:
         """errno of the failure after which nothing is acknowledged any more; 0: all is well."""

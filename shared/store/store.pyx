@@ -8,6 +8,7 @@ that work begins with an empty journal. Numbers of batches go on where the last 
 import contextlib
 import fcntl
 import os
+import shutil
 import threading
 import time
 
@@ -124,6 +125,7 @@ cdef class Store(Generations):
             raise StoreError(f"{self.folder} cannot be used: {problem.strerror}") from problem
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path + b".compact")  # of a compaction that was broken off
+        shutil.rmtree(os.path.join(self.folder, "mending"), ignore_errors=True)  # of mending.py
         error = self._create(path) or disk_open(&self.disk, path, False, self._vault())
         if error:
             raise StoreError(f"{self.folder}/data.mdb cannot be opened: {lmdb.strerror_fn(error).decode()}; "
@@ -184,6 +186,8 @@ cdef class Store(Generations):
         if place.generation == 0 and found and found[0] > 1:
             raise StoreError(f"{self.folder}/data.mdb is empty, and the journal goes on from what should be there; put it "
                              f"back, or keep what the journal has: phloem store repair {self.folder}")
+        self.place = (place.generation, place.batch)
+        self.see_heads()
         journals = Journals(place.batch, self.vault)
         last = place.generation
         for generation in found:
@@ -302,6 +306,11 @@ cdef class Store(Generations):
         if self.disk.bad_page:
             self.tell_head(self.disk.bad_page)
             self.disk.bad_page = 0
+        if self.disk.error:
+            self._problem(f"{self.folder}/data.mdb: LMDB cannot read it ({lmdb.strerror_fn(self.disk.error).decode()}); it "
+                          "is looked at now")
+            self.disk.error = 0
+            self.look_soon()
         while self.met:
             self.tell_head(self.met.pop())
         if self.j.failed:
@@ -331,7 +340,7 @@ cdef class Store(Generations):
             self.work()
             if self.j.failed:
                 raise StoreError(f"writing to {self.folder} failed: {os.strerror(self.j.error)}")
-            if self.j.full & ~FULL_BEHIND:
+            if self.j.full & ~FULL_BEHIND or self.pausing:
                 raise StoreError(f"{self.folder}: {self.told}")
             time.sleep(0.0001)
 

@@ -85,12 +85,19 @@ def _expand(data: bytes, size: int) -> bytes:
 
 
 class Survey:
-    """One look at a folder that is not in use."""
+    """One look at a folder that is not in use; without ``journals`` at what nobody writes to: data.mdb alone."""
 
     def __init__(
-        self, folder: Path, progress: Progress, into: Store | None = None, vault: Vault | None = None
+        self,
+        folder: Path,
+        progress: Progress,
+        into: Store | None = None,
+        vault: Vault | None = None,
+        *,
+        journals: bool = True,
     ) -> None:
         self.folder = folder
+        self._with_journals = journals
         self.into = into
         self._vault = vault
         self._reader = Reader(vault)
@@ -135,7 +142,8 @@ class Survey:
                     inspector.close()
                     for tally in self._tallies.values():
                         tally.close()
-        self._journals()
+        if self._with_journals:
+            self._journals()
         return self
 
     def _file(self, inspector: Inspector, size: int, extra: Orphans) -> None:

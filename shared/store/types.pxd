@@ -183,6 +183,7 @@ cdef struct Journal:  # the part of it that the loop's thread sees; ``writer`` i
     uint8_t full  # Full: what would need more is refused, reading goes on
     uint8_t unsynced  # written and not yet synced (interval mode)
     uint8_t flush_state  # FlushState
+    uint8_t doubtful  # LMDB refused to read: what cannot be read may be there again once its file has been mended
     int error  # errno of what failed
     size_t pending_bytes  # filling and under way
     int64_t base_ts  # of the filling batch

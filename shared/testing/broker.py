@@ -19,7 +19,8 @@ async def server(
     Args:
         config: Keys of the configuration file. Without an address among them it is 127.0.0.1 and any free port;
             ``broker.client_url`` and ``broker.connect()`` know it.
-        clock: The broker's time. PINGs, deadlines and the authentication timeout happen inside ``clock.advance``.
+        clock: The broker's time. PINGs, deadlines, the authentication timeout and refused logins, 10 ms after
+            CONNECT, happen inside ``clock.advance``.
         seed: Makes server id and choice among queue members the same in each run. Two brokers that are linked
             need different ones: the seed is in their loop detection subjects.
 

@@ -17,6 +17,7 @@ from phloem.shared.testing.simulated_columns import pack, press
 from phloem.shared.testing.simulated_disk import Kept, SimulatedDisk, SimulatedLog
 
 SETTLE_NS = 10 * SECOND_NS
+SPACE_RETRY_NS = SECOND_NS // 5
 Out = Callable[[bytes], None]
 
 
@@ -89,8 +90,9 @@ class SimulatedStream:
         log = self.device.disk.durable.logs.get(self.entry.name)
         return log is not None and log.created_ns == self.log.created_ns
 
-    def pack(self, start: int, end: int, size: int, _live_ns: int) -> Packed | None:
+    def pack(self, start: int, end: int, size: int, _live_ns: int, version: int) -> Packed | None:
         """As in ``Stream``."""
+        self.device.packed_as = version
         log, found, bytes_ = self.log, [], 0
         for seq in range(max(start, log.first_seq), end + 1):
             message = log.messages.get(seq)
@@ -183,9 +185,13 @@ class _Squeeze:
 class _Allowance:
     def __init__(self) -> None:
         self.shut_ns = 0
+        self.most = 1 << 30  # bytes that are left of what the link may cost
 
     def wait_ns(self, _cls: Class, now_ns: int) -> int:
         return max(self.shut_ns - now_ns, 0)
+
+    def room(self, _cls: Class, most: int) -> int:
+        return min(most, self.most)
 
 
 class SimulatedDevice:
@@ -211,6 +217,7 @@ class SimulatedDevice:
         self.alive = False
         self.out: Out | None = None  # to the hub, while there is a way
         self.on_bounce: Callable[[], None] = lambda: None
+        self.packed_as = 0  # the version of the last parcel's columns
         self.on_synced: Callable[[], None] = lambda: None
         self.told: list[str] = []
         self._schedule = schedule
@@ -245,15 +252,18 @@ class SimulatedDevice:
             allowance=self.allowance,
         )
 
-    def crash(self, survive: int) -> None:
-        """It ends; so many pending batches survive."""
+    def crash(self, survive: int) -> set[int]:
+        """It ends; so many pending batches survive. Numbers of the messages that are lost by it."""
         self.alive, self.out = False, None
         self._life += 1
         self._syncing = False
-        self.disk.lose_power(survive)
+        return self.disk.lose_power(survive)
 
     def publish(self, stream: str, ident: int, size: int) -> int:
-        """A message; its sequence. It is acknowledged with the next sync, or at once in the sync mode "interval"."""
+        """A message; its sequence, 0 if the disk has no room and it is refused. It is acknowledged with the next sync,
+        or at once in the sync mode "interval"."""
+        if not self.disk.takes:
+            return 0
         self.disk.do("append", stream, Kept(ident, size))
         self.changed()
         return self.disk.live.logs[stream].last_seq
@@ -268,11 +278,17 @@ class SimulatedDevice:
             self.work()
 
     def _synced(self, life: int) -> None:
-        if life == self._life:
-            self.disk.sync()
-            self._syncing = False
-            self.on_synced()
-            self.work()
+        if life != self._life:
+            return
+        self.disk.sync()
+        if (
+            self.disk.pending
+        ):  # there was no space: a batch waits and is tried again, and one that failed never comes
+            self._schedule.later(SPACE_RETRY_NS, lambda: self._synced(life))
+            return
+        self._syncing = False
+        self.on_synced()
+        self.work()
 
     def connected(self, out: Out) -> None:
         """There is a way to a hub."""

@@ -2,9 +2,22 @@
 
 As the store has it: changes are in order, those of one call of a driver are one batch, and of a batch there is all or
 nothing. A ``kill`` loses what was not handed over, which looks the same.
+
+A disk that refuses is met as by the store (``journal.pyx``, ``generations.pyx``): messages are refused from then on;
+what gives space back, and the pairs that say so, are taken and wait with the batches that were begun.
 """
 
+from enum import Enum
 from typing import Any, NamedTuple, Self
+
+
+class Trouble(Enum):
+    """What a disk refuses. The first two are over when somebody makes room, the third with another start."""
+
+    NONE = "nothing"
+    APPEND = "no space: what is written to the journal waits"
+    GROWTH = "no space: the journal has room, and what it has cannot be moved to a file that would grow"
+    SYNC = "a sync fails: what was not on the disk may be there or not, and is never acknowledged"
 
 
 class Kept(NamedTuple):
@@ -96,6 +109,7 @@ class SimulatedDisk:
         self.durable = State()
         self.batches = 0  # that were begun
         self.synced = 0
+        self.trouble = Trouble.NONE
         self._pending: list[list[tuple[str, str, Any]]] = [[]]
 
     def do(self, kind: str, name: str, value: Any = None) -> None:
@@ -110,9 +124,21 @@ class SimulatedDisk:
             self._pending.append([])
         return self.batches
 
+    @property
+    def takes(self) -> bool:
+        """Whether messages may be stored."""
+        return self.trouble is Trouble.NONE
+
+    @property
+    def writes(self) -> bool:
+        """Whether a sync does anything."""
+        return self.trouble in (Trouble.NONE, Trouble.GROWTH)
+
     def sync(self) -> None:
-        """Everything is on the disk."""
+        """Everything is on the disk, if it writes."""
         self.seal()
+        if not self.writes:
+            return
         self._take(len(self._pending) - 1)
 
     def _take(self, count: int) -> None:
@@ -127,20 +153,26 @@ class SimulatedDisk:
         """Batches that are not on the disk yet."""
         return len(self._pending) - 1 + bool(self._pending[-1])
 
-    def lose_power(self, survive: int) -> None:
-        """So many of the pending batches happen to be on the disk, the others are gone."""
+    def lose_power(self, survive: int) -> set[int]:
+        """So many of the pending batches happen to be on the disk, the others are gone; numbers of the messages that
+        were never on it, also of those that had been given back in the same moment."""
         self.seal()
         self._take(min(survive, len(self._pending) - 1))
+        lost = {value.ident for batch in self._pending for kind, _, value in batch if kind == "append"}
         self._pending = [[]]
         self.batches = self.synced
         self.live = self.durable.copied()
+        if self.trouble is Trouble.SYNC:
+            self.trouble = Trouble.NONE
+        return lost
 
     def copied(self) -> State:
         """A backup: what is durable now."""
         return self.durable.copied()
 
     def put_back(self, backup: State) -> None:
-        """The disk is as it was."""
+        """Another disk, which is as this one was."""
         self.live, self.durable = backup.copied(), backup.copied()
+        self.trouble = Trouble.NONE
         self._pending = [[]]
         self.batches = self.synced

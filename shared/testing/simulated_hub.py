@@ -21,8 +21,10 @@ from phloem.shared.forward.receiver import Answer, Broken, Effect, Event, Lane, 
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.testing.schedule import Schedule
 from phloem.shared.testing.simulated_columns import expand, unpack
-from phloem.shared.testing.simulated_disk import SimulatedDisk
+from phloem.shared.testing.simulated_disk import SimulatedDisk, Trouble
 
+NO_SPACE = "the hub has no space on its disk"
+SPACE_RETRY_NS = SECOND_NS // 5
 DATE_NS = 1_700_000_000 * SECOND_NS
 Send = Callable[[bytes], None]
 
@@ -71,6 +73,8 @@ class _Sink:
     def check(self, offer: Offer) -> None:
         if offer.name in self._hub.refused:
             raise Refused("its subjects overlap with another stream's", for_good=True)
+        if not self.disk.takes:
+            raise Refused(NO_SPACE)
 
     def load(self, name: str) -> Record | None:
         data = self.disk.live.pairs.get(f"fr/{self._device}/{name}")
@@ -106,6 +110,8 @@ class _Sink:
                 refused.append(seq)
                 told = Announced(offer.name, offer.store, offer.epochs, seq, seq, "too large")
                 self.disk.do("add", f"gaps/{self._device}", told)
+            elif not self.disk.takes:
+                return Stored(stored, passed, tuple(refused), seq, NO_SPACE)
             elif self._hub.room <= 0:
                 return Stored(stored, passed, tuple(refused), seq, "the stream is full")
             else:
@@ -138,6 +144,7 @@ class SimulatedHub:
         self.told: list[str] = []
         self._schedule, self._rng = schedule, rng
         self._receivers: dict[str, _Receiver] = {}
+        self._ways: dict[str, Send] = {}  # to devices, as they were heard last
         self._owed: list[tuple[int, Send, bytes]] = []  # until this batch is on the disk
         self._life = 0
         self._syncing = False
@@ -148,17 +155,25 @@ class SimulatedHub:
         """The process ends; so many pending batches survive."""
         self.alive = False
         self._life += 1
-        self._receivers, self._owed, self._syncing = {}, [], False
+        self._receivers, self._ways, self._owed, self._syncing = {}, {}, [], False
         self.disk.lose_power(survive)
 
     def start(self) -> None:
         """Another process."""
         self.alive = True
 
+    def mended(self) -> None:
+        """There is room on its disk again, and it finds that out."""
+        self.disk.trouble = Trouble.NONE
+        self.sync_soon()
+        for device, receiver in self._receivers.items():
+            self._do(receiver.look_again(), self._ways[device])
+
     def heard(self, device: str, data: bytes, answer: Send) -> None:
         """A frame of a device, and how to answer it."""
         if not self.alive:
             return
+        self._ways[device] = answer
         receiver = self._receivers.get(device)
         if receiver is None:
             receiver = self._receivers[device] = _Receiver(device, self.name, _Sink(self, device))
@@ -197,6 +212,9 @@ class SimulatedHub:
         def synced() -> None:
             if life == self._life and self.disk_works:
                 self.disk.sync()
+                if self.disk.pending:
+                    self._schedule.later(SPACE_RETRY_NS, synced)
+                    return
                 owed, self._owed = self._owed, []
                 for _, answer, data in owed:
                     answer(data)

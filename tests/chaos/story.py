@@ -4,7 +4,8 @@ import random
 from collections.abc import Callable
 
 from phloem.shared.limits import SECOND_NS
-from phloem.shared.testing.simulated_disk import State
+from phloem.shared.testing.simulated_device import SimulatedDevice
+from phloem.shared.testing.simulated_disk import State, Trouble
 from tests.chaos.world import MS, Place, World, on_disk
 
 HEAL_NS = 3 * 86_400 * SECOND_NS  # the longest that it may take: entries with hours, links of 16 kbit/s
@@ -14,13 +15,16 @@ CALLS_MAX = 400_000  # and the most that may happen meanwhile
 class Story:
     """One story. ``lines`` is what happened, with times, for people."""
 
-    def __init__(self, seed: int, number: int) -> None:
+    def __init__(self, seed: int, number: int, faults: int | None = None) -> None:
+        """``faults``: only so many of the list's."""
+        self._faults = FAULTS[:faults]
         self.rng = random.Random(f"{seed}/{number}")
         self.lines: list[str] = []
         self.world = World(self.rng, self.say)
         self._backups: list[State] = []
         self._hub_backups: list[State] = []
         self._boots = 1
+        self._replaced = False  # a device's disk, by another one
 
     def say(self, text: str) -> None:
         now = self.world.schedule.now_ns if hasattr(self, "world") else 0
@@ -34,7 +38,7 @@ class Story:
             if rng.random() < 0.5:
                 self._publish()
             else:
-                rng.choice(FAULTS)(self)
+                rng.choice(self._faults)(self)
             wait = rng.choice((5, 50, 500, 3000, 20_000)) * MS
             world.schedule.run(world.schedule.now_ns + rng.randrange(wait))
         self._heal()
@@ -130,7 +134,10 @@ class Story:
         hub = self.world.hubs[0]
         if hub.alive:
             hub.crash(0)
+        self.world.past.append(hub.disk.copied())
         hub.disk.put_back(self.rng.choice(self._hub_backups))
+        if self._replaced:
+            self.world.witness.excuse(self.world.unremembered(), "on no disk that is left")
         for place in self.world.places:
             place.cut()
         self._hubs_up()
@@ -142,6 +149,34 @@ class Story:
         self.world.schedule.later(
             self.rng.randrange(1, 60) * SECOND_NS, lambda: setattr(hub, "room", 1 << 60)
         )
+
+    def hub_has_no_space(self) -> None:
+        """On its disk."""
+        self._publish()
+        self.world.schedule.run(self.world.schedule.now_ns + self.rng.randrange(500) * MS)
+        hub, trouble = self._place.hub, self._no_space()
+        self.say(f"{hub.name}'s disk: {trouble.value}")
+        hub.disk.trouble = trouble
+
+        def room() -> None:
+            if hub.disk.trouble is trouble:
+                self.say(f"there is room on {hub.name}'s disk")
+                hub.mended()
+
+        self.world.schedule.later(self._while(), room)
+        if self.rng.random() < 0.3:
+            self.world.schedule.later(self._while(), self.hub_restart)
+
+    def hub_cannot_sync(self) -> None:
+        hub = self._place.hub
+        self.say(f"{hub.name}'s disk: {Trouble.SYNC.value}")
+        hub.disk.trouble = Trouble.SYNC
+
+    def _no_space(self) -> Trouble:
+        return self.rng.choice((Trouble.APPEND, Trouble.GROWTH))
+
+    def _while(self) -> int:
+        return self.rng.choice((1, 20, 300)) * self.rng.randrange(SECOND_NS)
 
     def hub_refuses(self) -> None:
         hub = self._place.hub
@@ -221,12 +256,64 @@ class Story:
         hub = {one.ident for one in self.world.hubs[0].disk.durable.lists.get("came/dev1", [])}
         gone = set(self.world.witness.messages) - anywhere
         self.world.witness.excuse(gone - hub if self._one_disk else gone, why)
-        self._hub_backups.clear()  # the hub's past has what nobody can tell it again
+        self._replaced = True
         self._boot(place)
 
     @property
     def _one_disk(self) -> bool:
         return len(self.world.places) == 1
+
+    def both_set_back(self) -> None:
+        """The hub to a time before the device's disk was replaced."""
+        self.hub_backup()
+        for _ in range(self.rng.randrange(3)):
+            self._publish()
+            self.world.schedule.run(self.world.schedule.now_ns + self.rng.choice((10, 3000)) * MS)
+        self.rng.choice((self.edge_set_back, self.edge_reimaged))()
+        self._publish()
+        self.world.schedule.run(self.world.schedule.now_ns + self.rng.choice((10, 3000, 60_000)) * MS)
+        self.hub_set_back()
+
+    def edge_has_no_space(self) -> None:
+        """Its streams may have a budget, and then the oldest of the least important go."""
+        device, trouble = self._place.device, self._no_space()
+        if not device.alive:
+            return
+        self.say(f"the device's disk: {trouble.value}")
+        device.disk.trouble = trouble
+        if self.rng.random() < 0.5:
+            self._sheds(device)
+        if self.rng.random() < 0.3:
+            self.world.schedule.later(self._while(), self.edge_restart)
+
+        def room() -> None:
+            if device.disk.trouble is trouble:
+                self.say("there is room on the device's disk")
+                device.disk.trouble = Trouble.NONE
+
+        self.world.schedule.later(self._while(), room)
+
+    def _sheds(self, device: SimulatedDevice) -> None:
+        left = self.rng.randrange(1, 100)
+        for stream in sorted(device.streams.values(), key=lambda one: -one.entry.cls):
+            log = stream.log
+            below = min(log.first_seq + left, stream.last_seq + 1)
+            if below > log.first_seq:
+                self.say(f"  {stream.entry.name} is shed below {below}, written down")
+                left -= below - log.first_seq
+                stream.shed(below, told=True)
+        device.changed()
+        device.work()
+
+    def edge_cannot_sync(self) -> None:
+        device = self._place.device
+        if device.alive:
+            self.say(f"the device's disk: {Trouble.SYNC.value}")
+            device.disk.trouble = Trouble.SYNC
+
+    def both_have_no_space(self) -> None:
+        self.hub_has_no_space()
+        self.edge_has_no_space()
 
     def edge_cloned(self) -> None:
         world = self.world
@@ -295,13 +382,18 @@ class Story:
         self.say("everything is mended")
         for hub in self.world.hubs:
             hub.room, hub.disk_works, hub.refused = 1 << 60, True, set()
+            if hub.alive and hub.disk.trouble is Trouble.SYNC:
+                hub.crash(self.rng.randrange(hub.disk.pending + 1))
             hub.start()
-            hub.sync_soon()
+            hub.mended()
         for place in self.world.places:
             link = place.link
             link.loss = link.twice = 0.0
             link.swallows = [False, False]
             place.hub = self.world.hubs[0]
+            if place.device.alive and place.device.disk.trouble is Trouble.SYNC:
+                self.world.crash(place.device)
+            place.device.disk.trouble = Trouble.NONE
             self._boot(place)
             place.cut(back_ns=0)
 
@@ -333,4 +425,14 @@ FAULTS: list[Callable[[Story], None]] = [
     Story.clock_jumps,
     Story.retrained,
     Story.metered,
+    # others since: the stories of before are told with the first ``FIRST`` of them
+    Story.hub_has_no_space,
+    Story.hub_has_no_space,
+    Story.hub_cannot_sync,
+    Story.edge_has_no_space,
+    Story.edge_has_no_space,
+    Story.edge_cannot_sync,
+    Story.both_have_no_space,
+    Story.both_set_back,
 ]
+FIRST = 26

@@ -9,12 +9,16 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from phloem.shared.forward.entries import Class, Entry
 from phloem.shared.forward.identity import epoch_of
+from phloem.shared.forward.standing import CONFIRMED, Standing
 from phloem.shared.leaf.hours import Window
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.testing.schedule import Schedule
 from phloem.shared.testing.simulated_device import SimulatedDevice
+from phloem.shared.testing.simulated_disk import State
 from phloem.shared.testing.simulated_hub import Announced, Arrived, SimulatedHub
 from phloem.shared.testing.simulated_link import SimulatedLink
 
@@ -98,6 +102,7 @@ class World:
         self.witness = Witness()
         self.numbers = 0
         self.hubs = [SimulatedHub(self.schedule, rng, name) for name in ("hub", "other")]
+        self.past: list[State] = []  # of the first hub, whenever it was set back
         self.entries = self._entries()
         self.places = [Place(self, self._device())]
         self.places[0].device.start()
@@ -124,16 +129,27 @@ class World:
         for _ in range(count):
             stream = device.streams[rng.choice(list(device.streams))]
             self.numbers += 1
-            epoch = stream.standing.epochs[-1].ident
-            seq = device.disk.live.logs[stream.entry.name].last_seq + 1
-            self.witness.messages[self.numbers] = Stored(stream.entry.name, stream.store, epoch, seq)
-            device.publish(stream.entry.name, self.numbers, rng.choice((0, 20, 100, 100, 3000)))
+            epoch, name = stream.standing.epochs[-1].ident, stream.entry.name
+            seq = device.disk.live.logs[name].last_seq + 1
+            stored = Stored(name, stream.store, epoch, seq)
+            self.witness.messages[self.numbers] = stored  # before: it may be on its way when this returns
+            if not device.publish(name, self.numbers, rng.choice((0, 20, 100, 100, 3000))):
+                del self.witness.messages[self.numbers]
 
     def crash(self, device: SimulatedDevice) -> None:
         """What was not on the disk is in doubt, and what vanishes need not be found."""
-        before = on_disk(device)
-        device.crash(self.rng.randrange(device.disk.pending + 1))
-        self.witness.excuse(before - on_disk(device), "lost with the power, not acknowledged")
+        lost = device.crash(self.rng.randrange(device.disk.pending + 1))
+        self.witness.excuse(lost, "lost with the power, not acknowledged")
+
+    def unremembered(self) -> set[int]:
+        """Numbers of messages that the first hub does not have, and no device has or remembers to have had."""
+        found, _ = _known(self.hubs[0].disk.durable)
+        found = found.union(*(on_disk(place.device) for place in self.places))
+        return {
+            ident
+            for ident, stored in self.witness.messages.items()
+            if ident not in found and not any(_remembers(place.device, stored) for place in self.places)
+        }
 
     # --- what has to hold --------------------------------------------------------------------------------
 
@@ -153,12 +169,23 @@ class World:
         for hub in self.hubs:
             came: list[Arrived] = hub.disk.live.lists.get(f"came/{DEVICE}", [])
             self._check_order(hub.name, came)
-        main = self.hubs[0]
-        found = {one.ident for one in main.disk.live.lists.get(f"came/{DEVICE}", [])}
-        gaps: list[Announced] = main.disk.live.lists.get(f"gaps/{DEVICE}", [])
+        found, gaps = _known(self.hubs[0].disk.durable)
         for ident, stored in self.witness.messages.items():
-            if ident not in found and not stored.excused and not any(_covers(gap, stored) for gap in gaps):
+            if ident in found or stored.excused:
+                continue
+            told = [gap for gap in gaps if _covers(gap, stored)]
+            if not told:
                 raise Broken(f"message {ident} ({stored}) is not at the hub, and nothing says why")
+            if all(gap.reason == CONFIRMED for gap in told) and not self._was_confirmed(ident, stored):
+                raise Broken(f"message {ident} ({stored}) was never confirmed, and went because it was")
+
+    def _was_confirmed(self, ident: int, stored: Stored) -> bool:
+        """Whether a hub had it on its disk at some time, or the word why not."""
+        for state in (*self.past, *(hub.disk.durable for hub in self.hubs)):
+            found, gaps = _known(state)
+            if ident in found or any(_covers(gap, stored) and gap.reason != CONFIRMED for gap in gaps):
+                return True
+        return False
 
     def _check_order(self, hub: str, came: list[Arrived]) -> None:
         twice = [ident for ident, count in Counter(one.ident for one in came).items() if count > 1]
@@ -176,11 +203,27 @@ class World:
             last[key] = one.seq
 
 
+def _known(state: State) -> tuple[set[int], list[Announced]]:
+    """Numbers of the messages that a hub has, and what it knows of others."""
+    return {one.ident for one in state.lists.get(f"came/{DEVICE}", [])}, state.lists.get(f"gaps/{DEVICE}", [])
+
+
 def _covers(gap: Announced, stored: Stored) -> bool:
     if (gap.stream, gap.store) != (stored.stream, stored.store) or not gap.first <= stored.seq <= gap.last:
         return False
-    known = {epoch.ident for epoch in gap.epochs}
-    return stored.epoch not in known or gap.epochs[epoch_of(gap.epochs, stored.seq)].ident == stored.epoch
+    epochs = gap.epochs
+    return stored.seq < epochs[0].first_seq or epochs[epoch_of(epochs, stored.seq)].ident == stored.epoch
+
+
+def _remembers(device: SimulatedDevice, stored: Stored) -> bool:
+    """Whether it would be a part of the device's history."""
+    state = device.disk.live
+    data, log = state.pairs.get(f"fs/{stored.stream}"), state.logs.get(stored.stream)
+    standing = msgspec.msgpack.decode(data, type=Standing) if data else None
+    if standing is None or log is None or standing.store != stored.store or stored.seq > log.last_seq:
+        return False
+    epochs = standing.epochs
+    return stored.seq < epochs[0].first_seq or epochs[epoch_of(epochs, stored.seq)].ident == stored.epoch
 
 
 def on_disk(device: SimulatedDevice) -> set[int]:

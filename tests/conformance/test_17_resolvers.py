@@ -299,7 +299,7 @@ class AccountServer:
             self._server.socket = context.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True)
         self._thread.start()
 
     @property
@@ -343,6 +343,23 @@ async def test_url_where_nobody_is(broker: Brokers, accounts: AccountServer) -> 
     del accounts.tokens[""]
     with pytest.raises(StartFailed, match="404 Not Found"):
         broker.own(f"operator: {WORLD.token}\nresolver: {accounts.resolver}\n")
+
+
+async def test_reload_to_where_nobody_is(broker: Brokers, accounts: AccountServer) -> None:
+    """Only a start asks whether somebody is there; after a reload those who come are refused until there is."""
+    accounts.tokens[WORLD.a.public] = WORLD.a.token()
+    config = f"operator: {WORLD.token}\nresolver: {accounts.resolver}\n"
+    server = broker.own(config)
+    async with await connected(server, WORLD.a.user()) as stays:
+        elsewhere = accounts.resolver.replace("/jwt/v1/", "/elsewhere/")
+        assert server.process.reload(config.replace(accounts.resolver, elsewhere)) == ""
+        await stays.expect_silence_until_pong()
+        async with await greeted(server) as client:
+            client.send(f"CONNECT {B.user().connect(client.info)}\r\nPING\r\n")
+            await client.expect(VIOLATION)
+        accounts.tokens[B.public] = B.token()
+        assert server.process.reload(config) == ""
+        (await connected(server, B.user())).close()
 
 
 async def test_url_update(broker: Brokers, accounts: AccountServer) -> None:

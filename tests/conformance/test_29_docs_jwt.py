@@ -250,7 +250,7 @@ class _Accounts(http.server.BaseHTTPRequestHandler):
 def account_server() -> Iterator[int]:
     _Accounts.tokens = dict(re.findall(r"^\s*(A[A-Z2-7]{55}): (\S+)$", MEMORY, re.MULTILINE))
     server = http.server.ThreadingHTTPServer(("localhost", 0), _Accounts)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=[0.01], daemon=True)
     thread.start()
     yield server.server_address[1]
     server.shutdown()

@@ -66,13 +66,13 @@ def faults_of(bar: Progress, seed: int, count: int, folder: Path) -> list[str]:
 
 
 def flips_of(bar: Progress, seed: int, count: int, folder: Path) -> list[str]:
-    """Stores that were closed and stores that were left, in turn."""
+    """Stores that were closed, stores that were left and stores that are open, in turn."""
     task = bar.add_task("flipped bits", total=count)
     failures: list[str] = []
     for store, done in enumerate(range(0, count, FLIPS_PER_STORE)):
         flips, here = min(FLIPS_PER_STORE, count - done), folder / f"flips-{store}"
         here.mkdir()
-        broken = bad(flipped(here, ("close", "leave")[store % 2], flips, seed + store))
+        broken = bad(flipped(here, ("close", "leave", "open")[store % 3], flips, seed + store))
         failures += [f"flips, seed {seed + store}, {kind}: {what}" for kind, what in broken.items()]
         bar.advance(task, flips)
     return failures

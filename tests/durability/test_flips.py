@@ -20,11 +20,19 @@ def in_process(*arguments: str) -> str:
 
 
 def flipped(tmp_path: Path, ending: str, count: int, seed: int) -> dict[str, Any]:
-    """So many flips in a store that ended so, by what came of them."""
+    """So many flips in a store that ended so ("open": that is open), by what came of them."""
     folder = tmp_path / "store"
-    record("tests.durability.store_load", folder, tmp_path / "trace", "flips", "0", "60", ending)
+    record(
+        "tests.durability.store_load",
+        folder,
+        tmp_path / "trace",
+        "flips",
+        "0",
+        "60",
+        "close" if ending == "open" else ending,
+    )
     in_process(str(folder), "remember")
-    return dict(json.loads(in_process(str(folder), str(count), str(seed)))["flips"])
+    return dict(json.loads(in_process(str(folder), str(count), str(seed), ending))["flips"])
 
 
 def bad(outcomes: dict[str, Any]) -> dict[str, Any]:
@@ -32,7 +40,7 @@ def bad(outcomes: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("cipher", ["", "chacha"])
-@pytest.mark.parametrize("ending", ["close", "leave"])
+@pytest.mark.parametrize("ending", ["close", "leave", "open"])
 def test_flipped_bits(ending: str, cipher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHLOEM_TEST_CIPHER", cipher)
     outcomes = flipped(tmp_path, ending, 12, 3)

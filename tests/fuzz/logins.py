@@ -16,6 +16,7 @@ from random import Random
 from typing import Any
 
 from phloem.shared.kernel import Connection
+from phloem.shared.limits import REFUSAL_STEP_NS
 from phloem.shared.security.claims import (
     OPEN_LIMITS,
     OPEN_USER,
@@ -188,7 +189,8 @@ class _Visit:
     """Servers that stay for all inputs, since what one leaves behind is what matters."""
 
     def __init__(self) -> None:
-        self.servers = [Server(dict(c), clock=ManualClock(wall_ns=NOW_S * 10**9), seed=3) for c in _configs()]
+        self.clock = ManualClock(wall_ns=NOW_S * 10**9)
+        self.servers = [Server(dict(c), clock=self.clock, seed=3) for c in _configs()]
         self.lines = _Lines()
 
     async def start(self) -> None:
@@ -208,6 +210,9 @@ class _Visit:
             await asyncio.sleep(0)
         if server.login.waiting:
             raise Nonsense("a login is still waiting")
+        self.clock.advance(REFUSAL_STEP_NS)
+        self.clock.set_wall_ns(NOW_S * 10**9)
+        server.sweep()
         said = conn.output()
         if conn.closed and not ENDING.fullmatch(said):
             raise Nonsense(f"the peer hears {said[:300]!r}")
@@ -240,7 +245,7 @@ class _Visit:
         there = {
             "clients": len(server.clients.open),
             "links": len(server.leafs.open),
-            "alarms": len(server.alarms),
+            "alarms": len(server.alarms) + len(server.login.refusals),
             "members": sum(server.members.count(name) for name in server.accounts),
             "accounts": len(trusted.all()) - 2 if trusted is not None and len(trusted.all()) > 2 else 0,
         }

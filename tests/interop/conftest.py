@@ -27,7 +27,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 @pytest.fixture(scope="session")
 def pairs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all, because phloem's processes share what they have compiled beside their folders."""
+    """What all pairs of a worker keep is in here."""
     return tmp_path_factory.mktemp("pairs")
 
 

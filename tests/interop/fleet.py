@@ -5,7 +5,6 @@ The files are used as they were generated, but for the ports: those that the sys
 
 import asyncio
 import json
-import os
 import ssl
 import sys
 from collections.abc import AsyncIterator
@@ -169,10 +168,8 @@ class Fleet:
         return client
 
     async def _start(self, program: list[str], text: str, name: str) -> ServerProcess:
-        env = {**os.environ, "PYTHONPYCACHEPREFIX": str(self.place.parent / "compiled")}
-        env.pop("PYTHONDONTWRITEBYTECODE", None)
         kind = ForkedServer if program[1:3] == ["-m", "phloem"] else ServerProcess
-        server = await asyncio.to_thread(kind, program, text, self.place / f"run-{name}", env)
+        server = await asyncio.to_thread(kind, program, text, self.place / f"run-{name}")
         self._stack.push_async_callback(asyncio.to_thread, server.stop)
         return server
 

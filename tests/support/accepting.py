@@ -60,6 +60,9 @@ class Accepting:
         with suppress(BlockingIOError, ConnectionAbortedError):
             sock, _ = self._listening.accept()
             sock.setblocking(False)
+            sock.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+            )  # asyncio does it for what it dialled alone
             task = asyncio.ensure_future(self._served(sock))
             self._tasks.add(task)
             task.add_done_callback(functools.partial(self._ended, sock))

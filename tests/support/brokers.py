@@ -115,13 +115,17 @@ class Brokers:
         return self._own[-1]
 
     def stop_own(self) -> None:
-        """End the servers that a test had for itself."""
+        """End the servers that a test had for itself, all at once."""
+        for broker in reversed(self._own):
+            broker.process.end()
         while self._own:
             self._own.pop().process.stop()
 
     def stop(self) -> None:
-        """End every server."""
+        """End every server, all at once."""
         self.stop_own()
+        for broker in self._shared.values():
+            broker.process.end()
         for broker in self._shared.values():
             broker.process.stop()
 

@@ -12,8 +12,8 @@ from tests.support.server_process import ServerProcess
 class PhloemServer(ServerProcess):
     """A phloem broker running ``config``, started with ``flags``.
 
-    It starts from compiled modules, as an installed one does; they are kept beside the servers' folders, so that
-    the next server finds them and the source tree stays as it is.
+    It starts from compiled modules, as an installed one does: the first that is started leaves them in
+    ``__pycache__`` for all others.
     """
 
     def __init__(
@@ -23,8 +23,7 @@ class PhloemServer(ServerProcess):
         files: Mapping[str, bytes] | None = None,
         flags: Sequence[str] = (),
     ) -> None:
-        env = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder.parent / "compiled")}
-        env.pop("PYTHONDONTWRITEBYTECODE", None)
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         super().__init__([sys.executable, "-m", "phloem", "server", *flags], config, folder, env, files)
 
 

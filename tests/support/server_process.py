@@ -50,6 +50,7 @@ class ServerProcess:
         self.config_file = folder / "server.conf"
         self._lines: list[str] = []
         self._ended = False
+        self._told_to_end = False
         self._grew = threading.Condition()
         self.configure(config)
         self._process = self._begin([*argv, "-c", str(self.config_file)], env)
@@ -137,10 +138,16 @@ class ServerProcess:
         self._process.kill()
         self._process.wait()
 
+    def end(self) -> None:
+        """Ask the server to end, and do not wait for it: ``stop`` does."""
+        if not self._told_to_end and self._process.poll() is None:
+            self._told_to_end = True
+            self._process.terminate()
+
     def stop(self) -> None:
         """End the server: politely, then not. Returns when it is gone."""
         if self._process.poll() is None:
-            self._process.terminate()
+            self.end()
             try:
                 self._process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:

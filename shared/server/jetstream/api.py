@@ -358,6 +358,7 @@ class Api:
             if problem.err_code == 0:  # what is asked of somebody who is not there stays without an answer
                 return
             account.api_errors += request.counted
+            request.answer_header = b""
             answer |= {"error": problem.as_dict(), **served.rest}
         except Damaged as problem:
             account.api_errors += 1

@@ -9,9 +9,11 @@ from phloem.shared.jetstream.consumer_config import ConsumerConfig, CreateReques
 from phloem.shared.jetstream.consumer_rules import (
     GROUP,
     ConsumerLimits,
+    check_unique,
     check_update,
     check_workqueue,
     checked,
+    last_as_long_as,
 )
 from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.headers import field_of
@@ -123,6 +125,8 @@ def _for_sourcing(request: "Request", wanted: CreateRequest, stream: Stream, nam
 
 
 def _create(request: "Request", wanted: CreateRequest, name: str) -> dict[str, Any]:
+    if wanted.config.num_replicas > 1:
+        raise error(10074)
     stream = stream_of(request)
     name = _for_sourcing(request, wanted, stream, name)
     system, account = request.system, request.account
@@ -147,6 +151,7 @@ def _create(request: "Request", wanted: CreateRequest, name: str) -> dict[str, A
     _room_for_one(request, stream)
     if stream.config.retention == "workqueue" and not (config.direct or config.sourcing):
         check_workqueue(config, stream.consumer_configs())
+    last_as_long_as(config, durable=bool(config.durable_name))
     if len(name) > NAME_MAX:
         raise error(10102, max=NAME_MAX)
     record = ConsumerRecord(
@@ -184,15 +189,17 @@ def _change(
     request: "Request", stream: Stream, known: Consumer, config: ConsumerConfig, action: str
 ) -> dict[str, Any]:
     config.pause_until = known.config.pause_until
+    if action == "create" and known.config != config:
+        raise error(10148)
+    if stream.config.retention == "workqueue":
+        check_unique(config, stream.consumer_configs(but=known.record.name))
+    if config.inactive_threshold != known.config.inactive_threshold:
+        last_as_long_as(config, durable=bool(known.config.durable_name))
     if known.config == config:
         return known.info()
-    if action == "create":
-        raise error(10148)
     check_update(known.config, config)
     if config.deliver_subject != known.config.deliver_subject and known.engine.numbers["push_bound"]:
         raise error(10013)
-    if stream.config.retention == "workqueue":
-        check_workqueue(config, stream.consumer_configs(but=known.record.name))
     known.update(config)
     request.changes = True
     return known.info()
@@ -204,10 +211,9 @@ def _start(stream: Stream, config: ConsumerConfig) -> int:
     filters = [one.encode() for one in config.filters]
     match config.deliver_policy:
         case "new" | "last_per_subject":
-            return log.visible_seq + 1
+            return log.last_seq + 1
         case "last":
-            last = max(log.last_of_subjects(filters, log.visible_seq), default=0) if log.visible_seq else 0
-            return last or log.visible_seq + 1
+            return max(log.last_of_subjects(filters), default=log.last_seq + 1)
         case "by_start_sequence":
             return max(config.opt_start_seq, log.first_seq)
         case "by_start_time":

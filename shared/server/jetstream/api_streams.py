@@ -8,7 +8,13 @@ import msgspec
 from phloem.shared.jetstream import stream_config, strict_json
 from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.stream_config import StreamConfig
-from phloem.shared.jetstream.stream_rules import ServerLimits, check_update, checked
+from phloem.shared.jetstream.stream_rules import (
+    ServerLimits,
+    check_filters,
+    check_single,
+    check_update,
+    checked,
+)
 from phloem.shared.jetstream.times import parse_rfc3339, rfc3339
 from phloem.shared.limits import SEQUENCE_MAX
 from phloem.shared.server.jetstream.direct import GetRequest, NotThere, find
@@ -76,21 +82,23 @@ def stream_of(request: "Request") -> Stream:
 
 
 def _limits(request: "Request") -> ServerLimits:
-    return ServerLimits(duplicate_window_ns=request.system.options.limits.duplicate_window_ns)
+    options = request.account.options
+    return ServerLimits(
+        duplicate_window_ns=request.system.options.limits.duplicate_window_ns,
+        max_bytes_required=options.max_bytes_required,
+        memory_max_bytes=options.memory_max_stream_bytes,
+        disk_max_bytes=options.disk_max_stream_bytes,
+    )
 
 
 def _read_config(request: "Request") -> tuple[StreamConfig, bool]:
     if not request.body.strip():
         raise error(10056)
-    config, pedantic = stream_config.decode(request.body, strict=request.system.options.strict)
-    if config.name != request.tokens[0]:
-        raise error(10056)
-    if set(config.name) & {"/", "\\"}:
-        raise error(10128)
-    return config, pedantic
+    return stream_config.decode(request.body, strict=request.system.options.strict)
 
 
-def _account_rules(account: "AccountJetStream", config: StreamConfig, *, new: bool) -> None:
+def _room(account: "AccountJetStream", config: StreamConfig, *, new: bool) -> None:
+    """What the account bounds, as far as it is looked at before anything else. Raises ApiError."""
     options = account.options
     if account.system.out_of_space:
         raise error(10023)
@@ -98,26 +106,29 @@ def _account_rules(account: "AccountJetStream", config: StreamConfig, *, new: bo
         raise error(10120)
     if new and 0 <= options.max_streams <= len(account.streams):
         raise error(10027)
-    if options.max_bytes_required and config.max_bytes <= 0:
-        raise error(10113)
-    memory = config.storage == "memory"
-    most = options.memory_max_stream_bytes if memory else options.disk_max_stream_bytes
-    if 0 < most < config.max_bytes:
-        raise error(10122)
+    if 0 < options.max_consumers < config.max_consumers:
+        raise error(10026)
+
+
+def _room_for_bytes(account: "AccountJetStream", config: StreamConfig) -> None:
+    """Raises ApiError 10028 or 10047."""
     if config.max_bytes > 0:
         limit = account.quota(config).limit
         if account.reserved(config.storage, but=config.name) + config.max_bytes > limit:
-            raise error(10028 if memory else 10047)
+            raise error(10028 if config.storage == "memory" else 10047)
 
 
 def checked_for_restore(request: "Request", config: StreamConfig) -> StreamConfig:
     """The configuration of a backup, with its defaults. Raises ApiError."""
-    return checked(config, _limits(request), request.account.find)
+    config = checked(config, _limits(request), request.account.find)
+    check_single(config)
+    return config
 
 
 def may_restore(account: "AccountJetStream", config: StreamConfig) -> None:
     """Whether there is room for this stream, and nobody has its name or its subjects. Raises ApiError."""
-    _account_rules(account, config, new=True)
+    _room(account, config, new=True)
+    _room_for_bytes(account, config)
     if config.name in account.streams:
         raise error(10130)
     if account.overlapping(config):
@@ -128,18 +139,24 @@ def create(request: "Request") -> dict[str, Any]:
     """STREAM.CREATE."""
     account = request.account
     config, pedantic = _read_config(request)
+    if config.name != request.tokens[0]:
+        raise error(10056)
+    if set(config.name) & {"/", "\\"}:
+        raise error(10128)
     if config.sealed:
         raise ApiError(500, 10052, "stream configuration for create can not be sealed")
     if config.mirror_direct and config.mirror is None:
         raise ApiError(500, 10052, "stream has no mirror but does have mirror direct")
     known = account.streams.get(config.name)
+    _room(account, config, new=known is None)
     config = checked(config, _limits(request), account.find, pedantic=pedantic)
+    check_single(config)
     if known is not None:
         if known.config != config:
-            _account_rules(account, config, new=False)
             raise error(10058)
         return known.info() | {"did_create": True}
-    _account_rules(account, config, new=True)
+    _room_for_bytes(account, config)
+    check_filters(config)
     if account.overlapping(config):
         raise error(10065)
     record = StreamRecord(
@@ -172,19 +189,29 @@ def _advise(request: "Request", stream: Stream, word: str, action: str) -> None:
 
 def update(request: "Request") -> dict[str, Any]:
     """STREAM.UPDATE: the whole new configuration."""
-    account = request.account
-    config, pedantic = _read_config(request)
-    stream = stream_of(request)
-    config = checked(config, _limits(request), account.find, pedantic=pedantic)
-    config = check_update(stream.config, config)
-    _account_rules(account, config, new=False)
-    if account.overlapping(config):
-        raise error(10065)
-    _consumer_limits(stream, config)
+    stream, config = judge(request)
     stream.update(config)
     request.changes = True
     _advise(request, stream, "UPDATED", "modify")
     return stream.info()
+
+
+def judge(request: "Request") -> tuple[Stream, StreamConfig]:
+    """A stream, and the configuration that it would have after an update. Raises ApiError."""
+    account = request.account
+    config, pedantic = _read_config(request)
+    config = checked(config, _limits(request), account.find, pedantic=pedantic)
+    if config.name != request.tokens[0]:
+        raise error(10056)
+    stream = stream_of(request)
+    check_single(config)
+    config = check_update(stream.config, config)
+    _room(account, config, new=False)
+    _room_for_bytes(account, config)
+    _consumer_limits(stream, config)
+    if account.overlapping(config):
+        raise error(10065)
+    return stream, config
 
 
 def _consumer_limits(stream: Stream, config: StreamConfig) -> None:
@@ -256,6 +283,18 @@ def delete(request: "Request") -> dict[str, Any]:
     return {"success": True}
 
 
+def _first_left(stream: Stream, wanted: list[str], purged: tuple[bytes, ...]) -> int:
+    """Where a consumer with these filters goes on after a purge of these subjects (nats-server's idea of it)."""
+    log = stream.log
+    if not purged or not wanted:
+        return log.first_seq
+    subject = purged[0].decode()
+    if all(matches(subject, one) for one in wanted):
+        found = log.next(purged)
+        return found.seq if found is not None else log.last_seq + 1
+    return log.first_seq if any(collide(subject, one) for one in wanted) else 0
+
+
 def purge(request: "Request") -> dict[str, Any]:
     """STREAM.PURGE."""
     stream = stream_of(request)
@@ -273,6 +312,8 @@ def purge(request: "Request") -> dict[str, Any]:
         filters = ()
     purged = 0 if wanted.seq == 1 else stream.log.purge(filters, below=wanted.seq, keep=wanted.keep)
     stream.engine.changed()
+    for consumer in stream.consumers.values():
+        consumer.engine.pass_over(_first_left(stream, consumer.config.filters, filters))
     request.changes = stream.config.storage == "file"
     return {"success": True, "purged": purged}
 
@@ -281,7 +322,6 @@ def get_message(request: "Request") -> dict[str, Any]:
     """STREAM.MSG.GET."""
     if not request.body.strip():
         raise error(10003)
-    stream = stream_of(request)
     wanted = demanded(request, GetRequest)
     if wanted.batch > 0 or wanted.max_bytes > 0 or wanted.multi_last:
         raise error(10003)
@@ -296,6 +336,7 @@ def get_message(request: "Request") -> dict[str, Any]:
         wanted.seq or wanted.last_by_subj or wanted.next_by_subj or wanted.start_time
     ):
         raise error(10003)
+    stream = stream_of(request)
     try:
         message = find(stream, wanted)
     except NotThere:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from phloem.shared import limits
+from phloem.shared.engine.archived import archived
 from phloem.shared.jetstream.archive import (
     CONSUMER,
     STATE,
@@ -21,7 +22,7 @@ from phloem.shared.jetstream.archive import (
     Pair,
     State,
 )
-from phloem.shared.jetstream.consumer_rules import ConsumerLimits, check_workqueue
+from phloem.shared.jetstream.consumer_rules import ConsumerLimits, check_workqueue, last_as_long_as
 from phloem.shared.jetstream.consumer_rules import checked as checked_consumer
 from phloem.shared.jetstream.errors import error
 from phloem.shared.jetstream.headers import Wishes, wishes_of
@@ -29,7 +30,6 @@ from phloem.shared.jetstream.stream_config import RESERVED, StreamConfig
 from phloem.shared.jetstream.ttl import parse_ttl
 from phloem.shared.server.jetstream.consumer import Consumer, ConsumerRecord
 from phloem.shared.server.jetstream.stream import Stream, StreamRecord
-from phloem.shared.store.log import Message
 
 if TYPE_CHECKING:
     from phloem.shared.server.jetstream.account import AccountJetStream
@@ -104,7 +104,7 @@ class StreamSource:
     def __init__(self, stream: Stream, *, consumers: bool) -> None:
         self.name = stream.name
         self._stream = stream
-        self._last_seq = stream.log.last_seq
+        self._next_seq, self._last_seq = 0, stream.log.last_seq
         self.state = stream.state()
         self._names = [c.record.name for c in stream.consumers.values() if not c.config.direct]
         if not consumers:
@@ -120,9 +120,10 @@ class StreamSource:
             name = CONSUMER + consumer.record.name.encode()
             yield name, consumer_document(consumer, self._last_seq, now)
 
-    def next(self, after: int) -> Message | None:
-        """The message behind a sequence."""
-        return self._stream.log.next((), after + 1, self._last_seq) if after < self._last_seq else None
+    def entries(self, size: int) -> bytes:
+        """The next messages, as they are written."""
+        found, self._next_seq = archived(self._stream.log, self._next_seq, self._last_seq, size)
+        return found
 
 
 # --- in ----------------------------------------------------------------------------------------------------
@@ -254,7 +255,8 @@ class StreamTarget:
         config = checked_consumer(
             wanted, stream.config, ConsumerLimits(most, options.max_request_batch), pedantic=False
         )
-        if stream.config.retention == "workqueue":
+        last_as_long_as(config, durable=bool(config.durable_name))
+        if stream.config.retention == "workqueue" and not config.sourcing:
             others = [d.config for other, d in self._consumers.items() if other != name]
             check_workqueue(config, others)
         return (

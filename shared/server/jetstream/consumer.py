@@ -54,7 +54,7 @@ class Consumer:
         last_seqs: list[int] = []
         if record.config.deliver_policy == "last_per_subject":
             last_seqs = stream.log.last_of_subjects(
-                [f.encode() for f in record.config.filters], min(stream.log.visible_seq, record.start_seq - 1)
+                [f.encode() for f in record.config.filters], record.start_seq - 1
             )
         self.engine = compiled.Consumer(
             stream.engine,
@@ -193,7 +193,9 @@ class Consumer:
             raise BadRequest("400 Bad Request - Not a Pinned Client Priority consumer")
         if not 0 <= request.priority <= 9:
             raise BadRequest("400 Bad Request - Priority must be between 0 and 9")
-        if config.priority_policy == "none":
+        if config.priority_policy == "none" or (
+            request.group is None and config.priority_policy != "pinned_client"
+        ):
             return
         if not request.group:
             raise BadRequest("400 Bad Request - Priority Group missing")
@@ -352,7 +354,7 @@ class Consumer:
             shown |= {"paused": True, "pause_remaining": left}
         shown["ts"] = rfc3339(self.system.clock.wall_ns())
         if self.config.priority_policy != "none":
-            shown["priority_groups"] = [self._group(group, n) for group in self.config.priority_groups]
+            shown["priority_groups"] = [self._group(self.config.priority_groups[0], n)]
         return shown
 
     def _group(self, group: str, n: "compiled.Numbers") -> dict[str, Any]:

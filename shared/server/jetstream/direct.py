@@ -116,8 +116,11 @@ class DirectGet:
             request = _decode(body)
         except UNREADABLE:
             raise NotThere("408 Malformed Request") from None
+        for time in (request.start_time, request.up_to_time):
+            if time:
+                _time(time)
         if wanted:
-            if request != GetRequest(no_hdr=request.no_hdr):
+            if request != GetRequest(no_hdr=request.no_hdr, max_bytes=request.max_bytes):
                 raise NotThere("408 Bad Request")
             request.last_by_subj = wanted.decode(errors="surrogateescape")
         if not (request.seq or request.last_by_subj or request.next_by_subj or request.start_time) and (
@@ -168,7 +171,7 @@ class DirectGet:
         if request.start_time:
             start = log.seq_from_time(_time(request.start_time))
         end = log.visible_seq
-        left = log.count(filters, start, end) if end >= start else 0
+        left = log.count(filters, start, end)
         if not left:
             raise NotThere("404 Message Not Found")
         most = request.max_bytes or self._stream.system.server.options.max_pending
@@ -189,7 +192,7 @@ class DirectGet:
             end = log.seq_from_time(_time(request.up_to_time)) - 1
         end = min(end, log.visible_seq)
         filters = tuple(one.encode() for one in request.multi_last)
-        seqs = [seq for seq in log.last_of_subjects(filters, end) if seq >= request.seq] if end else []
+        seqs = [seq for seq in log.last_of_subjects(filters, end) if seq >= request.seq]
         if len(seqs) > SUBJECTS_MAX:
             raise NotThere("413 Too Many Results")
         if not seqs:

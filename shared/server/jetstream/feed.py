@@ -102,8 +102,7 @@ class LocalFeed:
 
     def behind(self, filters: Filters, seq: int) -> int:
         """Counted by the log's index."""
-        last = self.last_seq
-        return self.stream.log.count(filters, seq, last) if seq <= last else 0
+        return self.stream.log.count(filters, seq, self.last_seq)
 
     def draw(self, stream: "Stream", selection: Selection, *, mirror: bool) -> Draw | None:
         """From log to log."""

@@ -34,7 +34,7 @@ def figures(system: "JetStream") -> JetStreamFigures:
         store=system.store.stats,
         store_error=system.store.failed,
         store_full=system.store.full,
-        damage=system.damage,
+        damage=[*system.damage, *([system.store.mending] if system.store.mending else [])],
         accounts=[_account(account) for account in system.accounts.values()],
     )
 

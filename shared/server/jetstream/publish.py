@@ -34,6 +34,13 @@ if TYPE_CHECKING:
 HEADER_MAX = 65535
 FILE_RECORD_MAX = 32 << 20  # of a message on disk, as nats-server bounds it
 INCREMENT = re.compile(rb"[+-]?\d{1,1000}")
+BESIDE_NO_INCREMENT = (  # headers that a counter has no use for
+    b"Nats-Rollup",
+    b"Nats-Expected-Stream",
+    b"Nats-Expected-Last-Msg-Id",
+    b"Nats-Expected-Last-Subject-Sequence-Subject",
+)
+LASTS = (b"Nats-Expected-Last-Sequence", b"Nats-Expected-Last-Subject-Sequence")
 
 
 class Publish:
@@ -63,7 +70,7 @@ class Publish:
         self.duplicates.configure(config.duplicate_window)
         random = self._stream.system.server.rng.randrange
         self._transform = Transform(change.src or ">", change.dest, random) if change else None
-        self._again = Transform(again.src or ">", again.dest, random) if again else None
+        self._again = Transform(again.src or ">", again.dest, random) if again and again.dest else None
 
     # --- taking ----------------------------------------------------------------------------------------
 
@@ -96,7 +103,7 @@ class Publish:
         stream = self._stream
         config = stream.config
         wishes = wishes_of(header) if header else {}
-        if b"Nats-Batch-Id" in wishes:
+        if wishes.get(b"Nats-Batch-Id"):
             self._batches.take(subject, reply, header, payload, wishes)
             return
         if reply.endswith(SUFFIX):
@@ -222,6 +229,7 @@ class Publish:
             b"Nats-Schedule" not in wishes
             and b"Nats-Scheduler" not in wishes
             and b"Nats-Schedule-Next" not in wishes
+            and b"Nats-Schedule-Time-Zone" not in wishes
         ):
             return header
         now = self._stream.system.clock.wall_ns()
@@ -266,6 +274,8 @@ class Publish:
             raise error(10168)
         if payload:
             raise error(10170)
+        if any(wishes.get(name) for name in BESIDE_NO_INCREMENT) or any(n in wishes for n in LASTS):
+            raise error(10171)
 
     def last_message(self, subject: bytes) -> Message | None:
         """The last message on a subject."""
@@ -328,7 +338,9 @@ class Publish:
         size = staged[1] + self.size_of(config, subject, header, payload)
         quota = stream.account.quota(config)
         if quota.used + size > quota.limit:
-            raise error(10002)
+            stream.system.look_again()
+            if quota.used + size > quota.limit:
+                raise error(10002)
         if config.storage == "file" and stream.system.store.full:
             raise error(10077, err="insufficient storage resources available")
         if config.storage == "file" and stream.system.store.failed:

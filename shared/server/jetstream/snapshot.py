@@ -20,7 +20,7 @@ from phloem.shared.jetstream import archive
 from phloem.shared.jetstream.archive import ArchiveError, ConsumerDocument, Entry, State
 from phloem.shared.jetstream.archive_tar import Removed, TarReader
 from phloem.shared.jetstream.errors import ApiError, error
-from phloem.shared.store.log import Damaged, Message
+from phloem.shared.store.log import Damaged
 from phloem.shared.wire.s2 import CorruptStream, Decoder, Encoder
 
 log = logging.getLogger("phloem.jetstream")
@@ -69,8 +69,9 @@ class SnapshotSource(Protocol):
     def documents(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
         """``state.json`` and the consumers."""
 
-    def next(self, after: int) -> Message | None:
-        """The message behind a sequence. Raises Damaged."""
+    def entries(self, size: int) -> bytes:
+        """The next messages as entries of the archive, about so many bytes; nothing: there are no more. Raises
+        Damaged."""
 
 
 class RestoreTarget(Protocol):
@@ -141,10 +142,8 @@ class Snapshot:
         yield archive.MAGIC
         for name, content in self._source.documents():
             yield archive.document(name, now, content)
-        seq = 0
-        while (message := self._source.next(seq)) is not None:
-            seq = message.seq
-            yield archive.entry(message.subject, message.ts, seq, message.header, message.payload)
+        while entries := self._source.entries(limits.SNAPSHOT_PIECE):
+            yield entries
         yield archive.END
 
     def _acked(self, _subject: bytes, _reply: bytes, _header: bytes, _body: bytes) -> None:
@@ -191,7 +190,7 @@ class Snapshot:
                 self._packed += self._encoder.flush()
                 self._all = True
             else:
-                budget -= len(piece) + ENTRY_COST
+                budget -= len(piece)
                 self._packed += self._encoder.feed(piece)
         return budget
 

@@ -7,6 +7,7 @@ import msgspec
 
 from phloem.shared.engine import engine as compiled
 from phloem.shared.jetstream.consumer_config import ConsumerConfig
+from phloem.shared.jetstream.identity import short_hash
 from phloem.shared.jetstream.stream_config import StreamConfig, printed, sync_interval
 from phloem.shared.jetstream.times import rfc3339
 from phloem.shared.limits import SEQUENCE_MAX
@@ -56,6 +57,7 @@ class Stream:
             self.log,
             self.config.name.encode(),
             self.system.options.domain.encode(),
+            short_hash(account.name).encode(),
             self.publish.take,
         )
         self.expiry = Expiry(self)
@@ -155,9 +157,12 @@ class Stream:
 
     def update(self, config: StreamConfig) -> None:
         """Another configuration, already checked."""
+        before = self.config.retention
         self.record = msgspec.structs.replace(self.record, config=config)
         self.account.keep(self.account.stream_key(self.name), self.record)
         self.start()
+        if before != config.retention:
+            self.publish.interest_changed()
 
     # --- consumers -------------------------------------------------------------------------------------
 
@@ -190,7 +195,7 @@ class Stream:
         state: dict[str, Any] = {
             "messages": log_.messages,
             "bytes": log_.bytes,
-            "first_seq": 0 if empty else log_.first_seq,
+            "first_seq": 0 if empty and not self.config.first_seq else log_.first_seq,
             "first_ts": rfc3339(first_ts),
             "last_seq": log_.last_seq,
             "last_ts": rfc3339(log_.last_ts),

@@ -17,6 +17,7 @@ from phloem.shared.clock import boot_number
 from phloem.shared.engine.engine import Engine, Quota
 from phloem.shared.errors import ConfigError
 from phloem.shared.jetstream.times import rfc3339
+from phloem.shared.server.feature_flags import SCOPED_ACKS
 from phloem.shared.server.jetstream.account import AccountJetStream
 from phloem.shared.server.jetstream.api import Api
 from phloem.shared.server.jetstream.api_backup import Transfers
@@ -79,6 +80,7 @@ class JetStream:
         self.transfers = Transfers(self)
         self.memory = Quota(0)
         self.disk = Quota(0)
+        self._looked_ns = 0
         self._next_ident = 1
         self.watchers: list[
             Callable[[], None]
@@ -105,6 +107,7 @@ class JetStream:
             log.warning("the clock says %s, which cannot be", rfc3339(self.clock.wall_ns()))
         self.engine = Engine(self.server.kernel, self.store)
         self.engine.set_sync_interval(self.options.sync_interval_ns or limits.SYNC_INTERVAL_NS)
+        self.engine.set_scoped_replies(self.server.options.feature_flags.get(SCOPED_ACKS, False))
         self._set_clock()
         # what is brought back has its timers from now on
         self.server.kernel.set_now(self.clock.monotonic_ns())
@@ -144,7 +147,22 @@ class JetStream:
             vault=self._vault(keys),
             sparing=self.server.sparing,
         )
+        self.store.on_mended = self._mended
         return self.store.open()
+
+    def _mended(self, lost: list[str]) -> None:
+        """data.mdb was damaged while it was in use and is a new one. What it should say of streams and consumers is
+        known here, so it is written again: it may have been among what was lost."""
+        self.damage += lost
+        self.store.put(NEXT_IDENT, self._next_ident.to_bytes(4))
+        for account in self.accounts.values():
+            for stream in account.streams.values():
+                account.keep(account.stream_key(stream.name), stream.record)
+                for consumer in stream.consumers.values():
+                    consumer.keep_record()
+                    consumer.keep_state()
+                    consumer.engine.recount()
+        self._tell_losses()
 
     def _vault(self, keys: Keys | None) -> Vault | None:
         """What the folder is encrypted with; only those who encrypt load what that takes."""
@@ -166,8 +184,20 @@ class JetStream:
             memory = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * SHARE)
         if disk < 0:
             system = os.statvfs(self.folder)
-            disk = int(system.f_bavail * system.f_frsize * SHARE)
+            own = sum(entry.stat().st_blocks for entry in os.scandir(self.folder) if entry.is_file()) * 512
+            disk = int((system.f_bavail * system.f_frsize + own) * SHARE)
         return memory, disk
+
+    def look_again(self) -> None:
+        """The bound that follows the disk, before somebody is refused for it: others may have given space back since
+        the start. At most once a second."""
+        now_ns = self.clock.monotonic_ns()
+        if self.options.max_file_store >= 0 or now_ns < self._looked_ns + limits.SECOND_NS:
+            return
+        self._looked_ns = now_ns
+        self.disk.limit = self._bounds()[1]
+        for account in self.accounts.values():
+            account.relimit(account.options)
 
     def _accounts(self) -> list[tuple[str, AccountOptions]]:
         """Without accounts of its own the global one has JetStream; otherwise each says so for itself."""

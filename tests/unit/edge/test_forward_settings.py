@@ -28,9 +28,7 @@ def block(**fields: object) -> Forward:
 
 
 def test_an_entry_of_subjects() -> None:
-    assert entry_of(block(subjects=["a.>", "b"])) == Entry(
-        name="e0", stream="FORWARD_e0", to="FLEET_e0", filters=("a.>", "b")
-    )
+    assert entry_of(block(subjects=["a.>", "b"])) == Entry(name="e0", stream="FORWARD_e0", to="FLEET_e0")
 
 
 def test_an_entry_with_everything() -> None:
@@ -76,6 +74,9 @@ def test_what_stays_after_it_was_confirmed(fields: dict[str, object], kept: int)
     ("fields", "text"),
     [
         ({}, "needs subjects, a stream, or both"),
+        ({"subjects": "a", "rate": -1}, "rate is bytes a second, not -1; 0 is as fast as the link can"),
+        ({"subjects": "a", "keep": -3}, "keep is bytes, not -3; -1 leaves it to the stream's limits"),
+        ({"subjects": "a", "account": "A"}, 'account "A" has no JetStream'),
         ({"subjects": "a", "hours": "22-06"}, '"22-06" is no window of the day; write it as "01:00-05:00"'),
         ({"subjects": "a", "hours": "25:00-06:00"}, '"25:00-06:00": a day has 24 hours'),
         ({"subjects": "a", "hours": ["01:00-02:00", "22:60-06:00"]}, '"22:60-06:00" is no window'),

@@ -68,6 +68,9 @@ class FakeLinks:
     def wait_ns(self, _cls: Class, _now_ns: int) -> int:
         return 1 if self.used_up else 0
 
+    def room(self, _cls: Class, most: int) -> int:
+        return most
+
 
 @dataclass
 class FakeStore:

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from phloem.shared.forward.identity import (
     EPOCHS_ALL,
     EPOCHS_MAX,
+    RECEIVED_MAX,
     Received,
     Record,
+    covered,
     epoch_of,
     recorded,
     with_opening,
@@ -117,9 +119,24 @@ def test_a_hub_set_back_further_than_the_device_remembers() -> None:
 
 def test_a_device_set_back_further_than_the_hub_remembers() -> None:
     offer = Offer(0, "tele", "", STORE, (Epoch(2, 50), Epoch(99, 80)), 1, 90, 0)
-    found = resumed(offer, Record(STORE, [Received(60, 900, 950)]))
+    later = [Received(1000 + i, 900 + i, 900 + i) for i in range(RECEIVED_MAX)]
+    found = resumed(offer, Record(STORE, later))
     assert found.seq == 80
     assert "restored" in found.noticed[0]
+
+
+def test_a_hub_that_has_forgotten_nothing_takes_all_epochs_that_it_does_not_know() -> None:
+    """As of a copy of the device that is back from another hub: going on at its last start would lose others."""
+    offer = Offer(0, "tele", "", STORE, (Epoch(2, 50), Epoch(99, 80)), 1, 90, 0)
+    found = resumed(offer, Record(STORE, [Received(60, 900, 950)]))
+    assert found.seq == 50
+
+
+def test_a_gap_counts_for_every_epoch_that_it_covers() -> None:
+    epochs = (Epoch(1, 10), Epoch(2, 20), Epoch(3, 30), Epoch(4, 40))
+    told = covered(epochs, 15, 35)
+    assert [(epoch.ident, last) for epoch, last in told] == [(1, 19), (2, 29), (3, 35)]
+    assert [(epoch.ident, last) for epoch, last in covered(epochs, 1, 5)] == [(1, 5)]
 
 
 def test_a_hub_that_knows_nothing_is_told_of_what_went_before() -> None:

@@ -2,11 +2,12 @@
 
 from collections import deque
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phloem.shared.forward.entries import Class, Entry, Turn, in_order
-from phloem.shared.forward.pace import WINDOW_MAX, WINDOW_MIN, Pace
+from phloem.shared.forward.pace import WINDOW_MAX, WINDOW_MIN, Pace, Ticket
 from phloem.shared.limits import SECOND_NS
 
 MS = SECOND_NS // 1000
@@ -16,7 +17,7 @@ def driven(pace: Pace, rate: int, delay_ns: int, seconds: int) -> tuple[int, flo
     """A link that is always used: bytes that were delivered, and the longest queue of the second half, in seconds."""
     now = free = SECOND_NS
     end, half = now + seconds * SECOND_NS, now + seconds * SECOND_NS // 2
-    under_way: deque[tuple[int, int, tuple[int, int]]] = deque()
+    under_way: deque[tuple[int, int, Ticket]] = deque()
     delivered, worst = 0, 0
     while now < end:
         while pace.room() >= min(2048, pace.window) or not pace.in_flight:
@@ -25,7 +26,7 @@ def driven(pace: Pace, rate: int, delay_ns: int, seconds: int) -> tuple[int, flo
             under_way.append((free + delay_ns, now, pace.sent(size)))
         worst = max(worst, free - now) if now > half else worst
         now, sent_ns, ticket = under_way.popleft()
-        delivered += ticket[1]
+        delivered += ticket.size
         pace.acknowledged(ticket, sent_ns, now, timed=True)
     return delivered, worst / SECOND_NS
 
@@ -38,7 +39,25 @@ def test_a_link_is_filled_and_its_queue_stays_short(rate: int, delay_ms: int) ->
     delivered, queue = driven(pace, rate, delay_ms * MS, seconds)
     fits = min(1.0, WINDOW_MAX / (rate * delay_ms / 1000))
     assert delivered > 0.6 * fits * rate * seconds
-    assert queue < 4 * delay_ms / 1000 + 3.0  # the first window of the slowest link is 1.6 s
+    assert queue < 3 * delay_ms / 1000 + 1.0
+
+
+@pytest.mark.parametrize(("rate", "delay_ms"), [(10_000, 20), (125_000, 150), (10_000, 150)])
+def test_the_queue_of_a_link_that_is_full_for_long_does_not_grow(rate: int, delay_ms: int) -> None:
+    """It is a part of each delay that is measured, so now and then nothing is sent that would stand in it."""
+    pace = Pace()
+    delivered, queue = driven(pace, rate, delay_ms * MS, 900)
+    assert queue < 1
+    assert delivered > 0.97 * rate * 900
+
+
+@pytest.mark.parametrize(("rate", "window"), [(2_000, 8 << 10), (20_000, 20_000), (10**8, 32 << 10)])
+def test_a_link_that_was_measured_begins_with_a_second_of_it(rate: int, window: int) -> None:
+    pace = Pace()
+    driven(pace, rate, 20 * MS, 30)
+    pace.forgotten()
+    assert abs(pace.window - window) < window / 20
+    assert pace.in_flight == 0
 
 
 acks = st.lists(st.tuples(st.integers(1, 1 << 20), st.integers(0, 10**11), st.booleans()), max_size=60)

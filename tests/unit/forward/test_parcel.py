@@ -21,7 +21,8 @@ payloads = (
 messages = st.lists(
     st.tuples(
         st.sampled_from([b"a", b"tele.x", b"tele.y.z", b"x" * 300]),
-        st.sampled_from([b"", b"NATS/1.0\r\nA: b\r\n\r\n"]),
+        st.sampled_from([b"", b"NATS/1.0\r\nA: b\r\n\r\n"])
+        | payloads.map(lambda line: b"NATS/1.0\r\n" + line + b"\r\n\r\n"),
         payloads,
         st.integers(0, 1 << 62),
         st.integers(0, 3),  # sequences passed over before it
@@ -42,7 +43,7 @@ def engine() -> Engine:
 
 def new_stream(engine: Engine, **limits: int) -> Stream:
     account = engine.kernel.account("A")
-    stream = Stream(engine, account, Log(), b"FLEET", b"", lambda *_: None)
+    stream = Stream(engine, account, Log(), b"FLEET", b"", b"", lambda *_: None)
     wanted = {"max_msgs": -1, "max_bytes": -1, "max_msgs_per_subject": -1, "max_msg_size": -1} | limits
     stream.configure(
         slow=False,
@@ -75,14 +76,14 @@ def contents(log: Log) -> list[tuple[bytes, bytes, bytes]]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(listed=messages, size=st.integers(1, 3000), live=st.integers(0, 1 << 62))
+@given(listed=messages, size=st.integers(1, 3000), live=st.integers(0, 1 << 62), version=st.integers(1, 3))
 def test_everything_arrives_once_and_in_order(
-    engine: Engine, listed: list[tuple[bytes, bytes, bytes, int, int]], size: int, live: int
+    engine: Engine, listed: list[tuple[bytes, bytes, bytes, int, int]], size: int, live: int, version: int
 ) -> None:
     log, stream = filled(listed), new_stream(engine)
     packer, unpacker = Packer(log), Unpacker(stream, b"fleet.t.dev.")
     at, expected = 1, []
-    while (packed := packer.pack(at, log.last_seq, size, live)) is not None:
+    while (packed := packer.pack(at, log.last_seq, size, live, version)) is not None:
         got = unpacker.store(
             packed.columns, at, packed.next_seq, at, ORIGIN, 0, b"?", packed.newest_ts < live, 5
         )
@@ -151,12 +152,23 @@ def test_readings_cost_few_bytes_beside_their_payload() -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(listed=messages.filter(bool), where=st.integers(0, 10_000), bit=st.integers(0, 7), cut=st.booleans())
+@given(
+    listed=messages.filter(bool),
+    where=st.integers(0, 10_000),
+    bit=st.integers(0, 7),
+    cut=st.booleans(),
+    version=st.integers(1, 2),
+)
 def test_columns_that_are_wrong_store_nothing_or_what_they_say(
-    engine: Engine, listed: list[tuple[bytes, bytes, bytes, int, int]], where: int, bit: int, cut: bool
+    engine: Engine,
+    listed: list[tuple[bytes, bytes, bytes, int, int]],
+    where: int,
+    bit: int,
+    cut: bool,
+    version: int,
 ) -> None:
     log, stream = filled(listed), new_stream(engine)
-    packed = Packer(log).pack(1, log.last_seq, 1 << 20, 0)
+    packed = Packer(log).pack(1, log.last_seq, 1 << 20, 0, version)
     assert packed is not None
     columns = bytearray(packed.columns)
     where %= len(columns)
@@ -193,6 +205,80 @@ def test_figures_come_back_as_they_were(
     got = Unpacker(stream, b"f.").store(packed.columns, 1, packed.next_seq, 1, ORIGIN, 0, b"?", False, 5)
     assert got.messages == len(listed)
     assert [payload for _, _, payload in contents(stream.log)] == [one[2] for one in listed]
+
+
+NOW = 1_780_000_000_123_456_789
+
+
+def serial(count: int, took: int = 90_000) -> list[tuple[bytes, bytes, bytes, int, int]]:
+    """Lines of a serial device, once a second."""
+    line = b"NATS/1.0\r\nPhloem-Port: ttyUSB0\r\nPhloem-Seq: %d\r\nPhloem-Time: %d\r\nPhloem-Boot: 8f1c22e0\r\n\r\n"
+    listed = []
+    for i in range(count):
+        at = NOW + i * 10**9 + (i * 7_919_317) % 900_001
+        listed.append(
+            (b"tele.s", line % (i + 1, at), b"t=%d.%d" % (20 + i % 3, i % 10), at + took + i % 977, 0)
+        )
+    return listed
+
+
+def arrived(engine: Engine, listed: list[tuple[bytes, bytes, bytes, int, int]], version: int) -> int:
+    """Bytes of the columns; what was stored is what was sent."""
+    log, stream = filled(listed), new_stream(engine)
+    packed = Packer(log).pack(1, log.last_seq, 1 << 24, 0, version)
+    assert packed is not None
+    Unpacker(stream, b"f.").store(packed.columns, 1, packed.next_seq, 1, ORIGIN, 0, b"?", False, 5)
+    origin = b"Phloem-Origin: store.1 %d %d ?\r\n\r\n"
+    assert [(header, payload) for _, header, payload in contents(stream.log)] == [
+        ((header[:-2] or b"NATS/1.0\r\n") + origin % (i, ts), payload)
+        for i, (_, header, payload, ts, _) in enumerate(listed, 1)
+    ]
+    return len(packed.columns)
+
+
+def test_headers_of_serial_readings_cost_little(engine: Engine) -> None:
+    """What is new in them is how long the reading was under way before it was stored."""
+    before, after = (arrived(engine, serial(1000), version) for version in (1, 2))
+    assert before > 110_000
+    assert after < 14_000
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    numbers=st.lists(
+        st.integers(10**18 - 2, 10**19 + 2) | st.integers(NOW - 10**6, NOW + 10**6) | st.just(2**63 - 1),
+        min_size=8,
+    ),
+    stamps=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=8),
+    text=st.sampled_from([b"A: %d", b"%d", b"a%d.5,%d", b"0%d"]),
+)
+def test_times_come_back_as_they_were(
+    engine: Engine, numbers: list[int], stamps: list[int], text: bytes
+) -> None:
+    lines = [text % ((number,) * text.count(b"%d")) for number in numbers]
+    listed = [
+        (b"a", b"NATS/1.0\r\n" + line + b"\r\n\r\n", line, abs(stamps[i % len(stamps)] + i) >> 1, 0)
+        for i, line in enumerate(lines)
+    ]
+    arrived(engine, listed, 2)
+
+
+@settings(max_examples=400, deadline=None)
+@given(where=st.integers(0, 10_000), change=st.integers(1, 255), cut=st.booleans())
+def test_wrong_columns_of_headers_do_no_harm(engine: Engine, where: int, change: int, cut: bool) -> None:
+    log, stream = filled(serial(30)), new_stream(engine)
+    packed = Packer(log).pack(1, log.last_seq, 1 << 20, 0, 2)
+    assert packed is not None
+    columns = bytearray(packed.columns)
+    where %= len(columns)
+    columns[where] ^= change
+    wrong = bytes(columns[:where] if cut else columns)
+    try:
+        got = Unpacker(stream, b"f.").store(wrong, 1, packed.next_seq, 1, ORIGIN, 0, b"?", False, 5)
+    except Unreadable:
+        assert stream.log.messages == 0
+    else:
+        assert got.messages == stream.log.messages
 
 
 @settings(max_examples=300, deadline=None)

@@ -3,9 +3,11 @@
 import random
 
 import msgspec
+import pytest
 
 from phloem.shared.forward.entries import Class, Entry
 from phloem.shared.forward.messages import (
+    VERSION,
     Ack,
     Dictionary,
     Epoch,
@@ -223,6 +225,48 @@ def test_alarms_wait_for_no_more_than_the_window() -> None:
         pair.run(0.2)
     assert len(pair.come) < 30_000
     assert worst < 2
+
+
+@pytest.mark.parametrize(("delay_ms", "first"), [(20, 0.0), (20, 0.2), (150, 0.3), (150, 0.8), (400, 1.0)])
+def test_alarms_wait_for_little_from_the_first_second_of_a_slow_link(delay_ms: int, first: float) -> None:
+    """10 KB a second: the first window and what follows it are behind them within 2 s, though nobody has said how fast
+    the link is."""
+    pair = Pair(ALARM, TELE, rate=10_000, delay_ns=delay_ms * MS)
+    pair.store(3_000, size=100)
+    pair.run(1)
+    pair.connect()
+    began = pair.schedule.now_ns
+    pair.run(first)
+    for _ in range(10):
+        pair.store(1, "alarm")
+        number, stored = pair.numbers, pair.schedule.now_ns
+        assert pair.schedule.run(stored + 10 * SECOND_NS, lambda number=number: number in pair.come)
+        waits = max(began + 2 * delay_ms * MS - stored, 0)  # for the hub's word that it is there
+        assert pair.schedule.now_ns - stored - waits < 2 * SECOND_NS
+        pair.run(0.1)
+    assert len(pair.come) < 3_000
+
+
+@pytest.mark.parametrize(("hub", "columns"), [(1, 1), (VERSION, VERSION), (VERSION + 1, VERSION)])
+def test_columns_are_what_the_hub_knows(monkeypatch: pytest.MonkeyPatch, hub: int, columns: int) -> None:
+    monkeypatch.setattr("phloem.shared.forward.receiver.VERSION", hub)
+    pair = Pair(TELE)
+    pair.store(3)
+    pair.connect()
+    pair.run(5)
+    assert pair.come == [1, 2, 3]
+    assert pair.device.packed_as == columns
+
+
+def test_no_more_is_made_of_a_parcel_than_the_link_may_cost() -> None:
+    pair = Pair(TELE)
+    pair.device.allowance.most = 3_000
+    pair.store(2_000, size=100)
+    pair.connect()
+    pair.run(3)
+    sizes = [len(parcel.columns) for parcel in pair.sent(Parcel)]  # type: ignore[attr-defined]
+    assert len(sizes) > 20
+    assert max(sizes[2:]) < 3_500  # the first say how much becomes of what is packed
 
 
 def test_why_something_is_missing() -> None:

@@ -12,7 +12,7 @@ from phloem.shared.jetstream import archive
 from phloem.shared.jetstream.archive import ConsumerDocument, Entry, Reader, State
 from phloem.shared.jetstream.errors import error
 from phloem.shared.server.jetstream.snapshot import Restore, Snapshot, SnapshotRequest
-from phloem.shared.store.log import Damaged, Message
+from phloem.shared.store.log import Damaged
 from phloem.shared.testing.manual_clock import ManualClock
 from phloem.shared.wire.s2 import Decoder, Encoder
 
@@ -80,17 +80,19 @@ class Source:
     name = "S"
 
     def __init__(self, bodies: list[bytes], damaged: int = 0) -> None:
-        self.bodies, self.damaged = bodies, damaged
+        self.bodies, self.damaged, self.given = bodies, damaged, 0
 
     def documents(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
         yield archive.STATE, {"messages": len(self.bodies), "last_seq": len(self.bodies)}
 
-    def next(self, after: int) -> Message | None:
-        if self.damaged and after + 1 == self.damaged:
-            raise Damaged(3)
-        if after >= len(self.bodies):
-            return None
-        return Message(after + 1, 77, b"s.x", b"", self.bodies[after])
+    def entries(self, size: int) -> bytes:
+        found = b""
+        while len(found) < size and self.given < len(self.bodies):
+            if self.given + 1 == self.damaged:
+                raise Damaged(3)
+            self.given += 1
+            found += archive.entry(b"s.x", 77, self.given, b"", self.bodies[self.given - 1])
+        return found
 
 
 def noise(count: int) -> list[bytes]:

@@ -14,6 +14,26 @@ def at(second: int, day: int = 20261128, *, trusted: bool = True) -> When:
     return When(day, second, 3, trusted)
 
 
+def test_how_much_may_go_is_what_is_left_of_day_month_and_share() -> None:
+    plan = Plan(
+        per_day=1000,
+        per_month=5000,
+        emergency_percent=10,
+        emergency=frozenset({"alarm"}),
+        shares={"debug": 20},
+    )
+    allowance = Allowance(plan)
+    assert [allowance.room(cls, NOON, 10_000) for cls in ("telemetry", "debug", "alarm")] == [900, 200, 1000]
+    assert allowance.room("telemetry", NOON, 300) == 300
+    allowance.charge("telemetry", 850, NOON)
+    assert [allowance.room(cls, NOON, 10_000) for cls in ("telemetry", "debug", "alarm")] == [50, 50, 150]
+    assert allowance.may_send("telemetry", NOON, 50).ok
+    assert not allowance.may_send("telemetry", NOON, 51).ok
+    allowance.charge("telemetry", 500, NOON)
+    assert allowance.room("alarm", NOON, 10_000) == 0
+    assert Allowance(Plan()).room("debug", NOON, 123) == 123
+
+
 def test_windows_of_the_day() -> None:
     night = windows(["01:00-05:00"])
     assert [wait_s(night, hour * HOUR_S) for hour in (1, 4)] == [0, 0]

@@ -1,5 +1,7 @@
 """When a peer is asked, and when it is given up."""
 
+import random
+
 import pytest
 
 from phloem.shared.leaf.pulse import RATE, Pulse, Sign, Verdict
@@ -74,6 +76,28 @@ def test_traffic_is_asked_about_now_and_then() -> None:
         asked += waiting
         assert verdict is not Verdict.DEAD
     assert 7 <= asked <= 12
+
+
+def test_a_link_that_rests_is_asked_and_given_up_at_the_same_time() -> None:
+    """Whoever looks only when the pulse does not rest learns the same, and looks less."""
+    rng, looks, seconds = random.Random(5), 0, 3000
+    always, seldom = Pulse(Sign(0, 0, 0)), Pulse(Sign(0, 0, 0))
+    look(always, 0, 0, 0, asked=False)
+    look(seldom, 0, 0, 0, asked=False)
+    sent, answer_at = 0, 0
+    for at in range(1, seconds):
+        sent += rng.random() < 0.1
+        waiting = at < answer_at
+        found = look(always, at, 0, sent, asked=waiting)
+        if seldom.rests(at * SECOND_NS, sent):
+            assert found is Verdict.WELL
+        else:
+            looks += 1
+            assert look(seldom, at, 0, sent, asked=waiting) is found
+        if found is Verdict.ASK:
+            answer_at = at + rng.randrange(1, 4)
+        assert found is not Verdict.DEAD
+    assert looks < seconds / 3
 
 
 def test_what_tcp_is_told() -> None:

@@ -330,6 +330,7 @@ REFUSED_AT_START = [
     "no_auth_user: x\n" + users(f"{{nkey: {U}}}"),
     *("default_js_domain { A: d }", "accounts { A { jetstream: enabled } }\ndefault_js_domain { A: d }"),
     'default_js_domain { "$G": "a..b" }',
+    *('jetstream { domain: "a b" }', "jetstream { domain: a.b }", 'jetstream { domain: "*" }'),
     'accounts { "$SYS" {} }\ndefault_js_domain { "$SYS": d }',
     "proxies { trusted: [ {} ] }",
     *("leafnodes { port: -1, authorization { account: A } }", "system_account: A"),

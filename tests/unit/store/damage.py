@@ -110,11 +110,13 @@ def leaf_nodes(data: bytes, page_size: int = 4096) -> Iterator[tuple[int, bytes]
 
 
 def break_leaf(path: Path, ident: int) -> None:
-    """Damages the pages that lead to a log's blocks: a key of each says something else."""
-    data = bytearray(path.read_bytes())
-    places = [at for at, key in leaf_nodes(bytes(data)) if len(key) == 12 and key[:4] == ident.to_bytes(4)]
+    """Damages the pages that lead to a log's blocks: a key of each says something else. In place, and nothing else is
+    written: a store may have the file open."""
+    data = path.read_bytes()
+    places = [at for at, key in leaf_nodes(data) if len(key) == 12 and key[:4] == ident.to_bytes(4)]
     pages = {at // 4096: at for at in reversed(places)}  # the first of each, so that the order is not right
-    for at in pages.values():
-        data[at + 4] ^= 0x40  # the sequence is out of all proportion
     assert pages
-    path.write_bytes(data)
+    with path.open("r+b") as file:
+        for at in pages.values():
+            file.seek(at + 4)
+            file.write(bytes([data[at + 4] | 0x40]))  # the sequence is out of all proportion

@@ -42,8 +42,8 @@ class ModelLog:
     def remove(self, seq: int) -> bool:
         return self.kept.pop(seq, None) is not None
 
-    def matching(self, filters: tuple[bytes, ...], start: int = 0, end: int = 0) -> list[Message]:
-        end = end or self.last_seq
+    def matching(self, filters: tuple[bytes, ...], start: int = 0, end: int | None = None) -> list[Message]:
+        end = self.last_seq if end is None else end
         return [
             m
             for seq, m in sorted(self.kept.items())
@@ -51,7 +51,7 @@ class ModelLog:
         ]
 
     def purge(self, filters: tuple[bytes, ...] = (), *, below: int = 0, keep: int = 0) -> int:
-        found = self.matching(filters, 0, below - 1 if below else 0) if below != 1 else []
+        found = self.matching(filters, 0, below - 1 if below else None) if below != 1 else []
         gone = found[: max(len(found) - keep, 0)]
         for message in gone:
             del self.kept[message.seq]
@@ -174,7 +174,7 @@ def compare(log: Log, model: ModelLog, rng: random.Random) -> None:
     assert log.subjects_count == len(model.subjects())
     start, end = sorted(rng.randrange(0, model.last_seq + 3) for _ in range(2))
     for filters in FILTERS:
-        found = [m.seq for m in model.matching(filters, start, end or model.last_seq)]
+        found = [m.seq for m in model.matching(filters, start, end)]
         at, seen = start, []
         while (message := log.next(filters, at, end)) is not None:
             assert message == model.kept[message.seq]
@@ -183,7 +183,7 @@ def compare(log: Log, model: ModelLog, rng: random.Random) -> None:
         assert seen == found, (filters, start, end)
         assert log.count(filters, start, end) == len(found), (filters, start, end)
         assert log.subjects(filters) == model.subjects(filters)
-        assert log.last_of_subjects(filters, end) == model.last_of_subjects(filters, end or model.last_seq)
+        assert log.last_of_subjects(filters, end) == model.last_of_subjects(filters, end)
     for subject in (b"a.b", b"k.7", LONG, b"zz"):
         assert log.subject(subject) == model.subject(subject), subject
     for seq in (start, end, model.last_seq):

@@ -1,0 +1,57 @@
+"""Which pages of data.mdb are what, as of its last commit; and how one of them is damaged in place."""
+
+import struct
+from pathlib import Path
+
+PAGE = 4096
+HEAD, BRANCH, LEAF, NO_PAGE = 16, 1, 2, 2**64 - 1
+
+
+def nodes(data: bytes, page: int) -> list[int]:
+    lower = struct.unpack_from("<H", data, page * PAGE + 12)[0]
+    return [
+        page * PAGE + at for (at,) in struct.iter_unpack("<H", data[page * PAGE + HEAD : page * PAGE + lower])
+    ]
+
+
+def tree(data: bytes, root: int, found: dict[str, list[int]], leaf: str) -> None:
+    if root == NO_PAGE:
+        return
+    flags = struct.unpack_from("<H", data, root * PAGE + 10)[0]
+    if flags == LEAF:
+        found[leaf].append(root)
+    else:
+        found["branch"].append(root)
+    for node in nodes(data, root):
+        low, high, more, size = struct.unpack_from("<HHHH", data, node)
+        if flags == BRANCH:
+            tree(data, low | high << 16 | more << 32, found, leaf)
+        elif more == 2:  # the value is a tree
+            tree(data, struct.unpack_from("<Q", data, node + 8 + size + 40)[0], found, "leaf")
+
+
+def pages_of(path: Path) -> dict[str, list[int]]:
+    """Pages by kind: head (the newer one), free, names, leaf, branch."""
+    data = path.read_bytes()
+    newer = max((0, 1), key=lambda page: struct.unpack_from("<Q", data, page * PAGE + HEAD + 128)[0])
+    found: dict[str, list[int]] = {"head": [newer], "free": [], "names": [], "leaf": [], "branch": []}
+    for at, leaf in ((24, "free"), (72, "names")):
+        tree(data, struct.unpack_from("<Q", data, newer * PAGE + HEAD + at + 40)[0], found, leaf)
+    return found
+
+
+def flip(path: Path, offset: int, bits: int) -> None:
+    """In place, as a disk does it: whoever has the file open sees it as well."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ bits]))
+
+
+def spoil(path: Path, kind: str) -> int:
+    """Damages one page of a kind, by what it says that it is; the page."""
+    page = pages_of(path)[kind][0]
+    where = {"head": HEAD + 24 + 48 + 40, "free": 10, "names": 10, "leaf": 0, "branch": 10}[kind]
+    flip(path, page * PAGE + where, 0x40 if kind == "leaf" else 8)
+    return page
