@@ -3,6 +3,8 @@
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
+import msgspec
+
 Value: TypeAlias = bool | int | float | str | bytes
 
 
@@ -27,3 +29,13 @@ class Reading(NamedTuple):
     unit: str = ""
     quality: Quality = Quality.GOOD
     mono_ns: int = 0
+
+
+def as_json(reading: Reading) -> bytes:
+    """``{"v":21.5,"u":"Cel"}``, with ``"q":"bad"`` unless it is good; bytes become base64. The time is in a header."""
+    record = {"v": reading.value}
+    if reading.unit:
+        record["u"] = reading.unit
+    if reading.quality is not Quality.GOOD:
+        record["q"] = reading.quality.value
+    return msgspec.json.encode(record)

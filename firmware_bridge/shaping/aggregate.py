@@ -51,7 +51,7 @@ class Aggregate(Stage):
         self._window_ns, self._what = window_ns, tuple(what)
         self._windows: dict[str, _Window] = {}
         self._others: dict[str, Reading] = {}
-        self._end_ns = 0
+        self._end_ns = -window_ns  # long over
 
     @property
     def due_ns(self) -> int | None:

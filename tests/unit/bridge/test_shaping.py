@@ -1,5 +1,7 @@
 """Stages between decoder and disk, at times that the tests say."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,7 +96,7 @@ def test_ranges_withhold() -> None:
 
 @pytest.mark.parametrize("change", [{"type": "float"}, {"possible": (2, 1)}, {"usual": (0.5, 0)}])
 def test_limits_that_cannot_be(change: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="none of|is above"):
+    with pytest.raises(ValueError, match=r"none of|is above"):
         Limits(**change)  # type: ignore[arg-type]
 
 
@@ -220,7 +222,7 @@ def test_every_reading_is_said_held_or_counted(steps: list[tuple[int, int]], rul
         out += [(now, reading.value) for reading in stage.take([t(value)], now)]
     held = stage.due_ns is not None
     assert len(out) + stage.withheld + held == len(steps)
-    assert all(b - a >= rule.min_interval_ns for (a, _), (b, _) in zip(out, out[1:], strict=False))
+    assert all(b - a >= rule.min_interval_ns for (a, _), (b, _) in pairwise(out))
     if steps and not held and not rule.min_interval_ns:
         assert abs(steps[-1][1] - out[-1][1]) <= rule.deadband  # type: ignore[operator]
 
@@ -229,5 +231,5 @@ def test_every_reading_is_said_held_or_counted(steps: list[tuple[int, int]], rul
     "change", [{"deadband": -1.0}, {"min_interval_ns": -1}, {"min_interval_ns": 5, "max_interval_ns": 4}]
 )
 def test_rules_that_cannot_be(change: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="0 or more|below"):
+    with pytest.raises(ValueError, match=r"0 or more|below"):
         Rule(**change)  # type: ignore[arg-type]
