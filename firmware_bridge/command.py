@@ -11,7 +11,8 @@ import msgspec
 from rich.console import Console
 
 from phloem.firmware_bridge.bridge import Bridge
-from phloem.firmware_bridge.framing import FRAMINGS
+from phloem.firmware_bridge.decoding.catalogue import DECODINGS
+from phloem.firmware_bridge.framing.catalogue import FRAMINGS
 from phloem.firmware_bridge.listing import print_ports
 from phloem.firmware_bridge.nats_publisher import NatsPublisher
 from phloem.firmware_bridge.settings import BYTESIZES, PARITIES, STOPBITS, SerialSettings
@@ -23,6 +24,7 @@ _DEFAULTS = {
     for field in msgspec.structs.fields(SerialSettings)
     if field.default is not msgspec.NODEFAULT
 }
+_WITH_SETTINGS = ("delimiter", "fixed", "length_prefix", "csv", "regex", "struct")  # only in a file
 _SCHEMES = ("nats", "tls", "ws", "wss")
 
 
@@ -66,9 +68,15 @@ def _check_servers(_ctx: click.Context, _param: click.Parameter, servers: tuple[
 @click.option("--stopbits", type=click.Choice(STOPBITS), default=_DEFAULTS["stopbits"], help="Stop bits.")
 @click.option(
     "--framing",
-    type=click.Choice(list(FRAMINGS)),
+    type=click.Choice([name for name in FRAMINGS if name not in _WITH_SETTINGS]),
     default=_DEFAULTS["framing"],
-    help="line: text lines, ended by LF, CR LF or CR. raw: bytes as they come.",
+    help="line: text lines, ended by LF, CR LF or CR. raw: bytes as they come. docs/serial.md has all.",
+)
+@click.option(
+    "--decode",
+    type=click.Choice([name for name in DECODINGS if name not in _WITH_SETTINGS]),
+    show_default="frames go out as they came",
+    help="Publish the values that frames say, each channel to SUBJECT.CHANNEL as JSON.",
 )
 @click.option(
     "--max-frame-bytes",
@@ -123,6 +131,7 @@ def bridge(servers: tuple[str, ...], idle_gap_ms: int, verbose: bool, **fields: 
       phloem bridge --device /tmp/sensor --subject tele.me
     """
     try:
+        fields["decode"] = fields["decode"] or ""
         settings = msgspec.convert({**fields, "idle_gap_ns": idle_gap_ms * 1_000_000}, SerialSettings)
     except ConfigError as error:
         raise click.UsageError(str(error)) from error

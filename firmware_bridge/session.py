@@ -11,15 +11,16 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
 import serial
 
 from phloem.firmware_bridge.backoff import Backoff
-from phloem.firmware_bridge.decoder import Decoder, as_bytes
 from phloem.firmware_bridge.diagnose import explain
-from phloem.firmware_bridge.framing import FRAMINGS, Frame
+from phloem.firmware_bridge.framing.framer import Frame
+from phloem.firmware_bridge.pipeline import Pipeline
 from phloem.firmware_bridge.port import (
     Port,
     PortAbsent,
@@ -29,6 +30,7 @@ from phloem.firmware_bridge.port import (
     open_serial,
 )
 from phloem.firmware_bridge.publisher import Publisher
+from phloem.firmware_bridge.reading import Reading, as_json
 from phloem.firmware_bridge.settings import SerialSettings
 from phloem.firmware_bridge.timers import CallLater, Timer, loop_call_later, pause
 from phloem.shared.clock import Clock
@@ -45,6 +47,9 @@ class Counters:
     bytes_read: int = 0
     resyncs: int = 0
     dropped_bytes: int = 0
+    undecodable: int = 0
+    readings: int = 0
+    withheld: int = 0
     commands: int = 0
     commands_dropped: int = 0
     opens: int = 0
@@ -62,17 +67,18 @@ class Session:
         boot: str,
         *,
         call_later: CallLater = loop_call_later,
-        decode: Decoder = as_bytes,
     ) -> None:
         self.settings = settings
         self._publisher, self._clock = publisher, clock
-        self._call_later, self._decode = call_later, decode
+        self._call_later = call_later
         self._backoff = Backoff(settings.retry_min_ns, settings.retry_max_ns, rng)
-        self._framer = FRAMINGS[settings.framing](settings.max_frame_bytes, settings.idle_gap_ns)
+        self._framer, self._pipeline = settings.framer(), settings.pipeline()
         self._boot = boot
         self._counters = Counters()
         self._port: Port | None = None
         self._gap_timer: Timer | None = None
+        self._shape_timer: Timer | None = None
+        self._senseless = False  # warned that frames cannot be decoded; until one can
         self._warned: set[type[PortError]] = set()  # kinds of trouble of this outage
         self._commands_blocked = False  # warned; until the device has caught up
         self._opened, self._closed = asyncio.Event(), asyncio.Event()
@@ -83,6 +89,8 @@ class Session:
         """The counters as they stand now."""
         self._counters.resyncs = self._framer.resyncs
         self._counters.dropped_bytes = self._framer.dropped_bytes
+        if self._pipeline is not None:
+            self._counters.withheld = self._pipeline.withheld
         return self._counters
 
     @property
@@ -111,6 +119,8 @@ class Session:
         finally:
             if unsubscribe is not None:
                 unsubscribe()
+            if self._shape_timer is not None:
+                self._shape_timer.cancel()
 
     async def _open(self) -> serial.Serial:
         """Try until the device opens."""
@@ -184,21 +194,52 @@ class Session:
         now = str(self._clock.wall_ns())
         for frame in frames:
             self._counters.frames += 1
-            if not self.settings.subject:
+            if not self.settings.subject or self._pipeline is not None:
                 continue
-            decoded = self._decode(frame)
             headers = {
-                **decoded.headers,
                 "Phloem-Port": self.settings.name,
                 "Phloem-Seq": str(self._counters.frames),
                 "Phloem-Time": now,
                 "Phloem-Boot": self._boot,
             }
-            self._publisher.publish(self.settings.subject, decoded.payload, headers)
+            self._publisher.publish(self.settings.subject, frame, headers)
+        if self._pipeline is not None and frames:
+            self._say(self._pipeline.take(frames, self._clock.monotonic_ns()))
+            self._judge(self._pipeline)
         # One timer runs until it fires and looks again then, instead of a new one for every chunk.
         due_ns = self._framer.due_ns
         if due_ns is not None and self._gap_timer is None:
             self._gap_timer = self._call_later(due_ns - self._clock.monotonic_ns(), self._gap)
+
+    def _say(self, readings: Sequence[Reading]) -> None:
+        """Publish readings, and see to those that are held back."""
+        assert self._pipeline is not None
+        ahead_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
+        for reading in readings:
+            self._counters.readings += 1
+            headers = {
+                "Phloem-Port": self.settings.name,
+                "Phloem-Seq": str(self._counters.readings),
+                "Phloem-Time": str(reading.mono_ns + ahead_ns),
+                "Phloem-Boot": self._boot,
+            }
+            subject = f"{self.settings.subject}.{reading.channel}"
+            self._publisher.publish(subject, as_json(reading), headers)
+        due_ns = self._pipeline.due_ns
+        if due_ns is not None and self._shape_timer is None:
+            self._shape_timer = self._call_later(due_ns - self._clock.monotonic_ns(), self._shape_due)
+
+    def _shape_due(self) -> None:
+        assert self._pipeline is not None
+        self._shape_timer = None
+        self._say(self._pipeline.expire(self._clock.monotonic_ns()))
+
+    def _judge(self, pipeline: Pipeline) -> None:
+        """One warning when frames stop to make sense, until one does again."""
+        if pipeline.undecodable > self._counters.undecodable and not self._senseless:
+            logger.warning("serial port %s: a frame says nothing: %s", self.settings.name, pipeline.error)
+        self._senseless = not pipeline.sensible
+        self._counters.undecodable = pipeline.undecodable
 
     def _command(self, payload: bytes) -> None:
         if self._port is not None and self._port.write(payload):

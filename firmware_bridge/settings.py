@@ -12,7 +12,11 @@ from itertools import zip_longest
 import msgspec
 
 from phloem.firmware_bridge import limits
-from phloem.firmware_bridge.framing import FRAMINGS
+from phloem.firmware_bridge.decoding.catalogue import decoding_of
+from phloem.firmware_bridge.framing.catalogue import framing_of
+from phloem.firmware_bridge.framing.framer import Framer
+from phloem.firmware_bridge.pipeline import Pipeline
+from phloem.firmware_bridge.shaping.settings import shape_of
 from phloem.shared.errors import ConfigError
 
 BYTESIZES = (5, 6, 7, 8)
@@ -37,7 +41,12 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     bytesize: int = 8
     parity: str = "none"
     stopbits: int = 1
-    framing: str = "line"
+    framing: str | dict[str, object] = "line"
+    """A framing's name, or its settings with the name in ``type``; ``framing/catalogue.py`` has them."""
+    decode: str | dict[str, object] = ""
+    """A decoder's name, or its settings; ``decoding/catalogue.py`` has them. Empty: frames go out as they came."""
+    shape: dict[str, object] = {}
+    """Which readings go on; ``shaping/settings.py``. Needs ``decode``."""
     max_frame_bytes: int = limits.FRAME_BYTES
     idle_gap_ns: int = 0
     """Silence that ends a ``raw`` frame, or breaks an unfinished ``line``; 0: silence says nothing."""
@@ -50,6 +59,30 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         self._check_port()
         self._check_subjects()
         self._check_framing()
+
+    def framer(self) -> Framer:
+        """A fresh framer for this port.
+
+        Raises:
+            ConfigError: The framing's settings do not fit together, or do not fit the port's.
+        """
+        try:
+            return framing_of(self.framing).framer(self.max_frame_bytes, self.idle_gap_ns)
+        except ValueError as error:
+            raise ConfigError(f"framing: {error}") from None
+
+    def pipeline(self) -> Pipeline | None:
+        """What makes readings of this port's frames; None if they go out as they came.
+
+        Raises:
+            ConfigError: The settings of ``decode`` or ``shape`` cannot work.
+        """
+        if not self.decode:
+            return None
+        try:
+            return Pipeline(decoding_of(self.decode).decoder(), shape_of(self.shape).stages())
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
 
     def _check_port(self) -> None:
         if not self.device.startswith("/") or "\0" in self.device:
@@ -82,13 +115,18 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
                 )
 
     def _check_framing(self) -> None:
-        _check_choice("framing", self.framing, tuple(FRAMINGS))
         if not 0 < self.max_frame_bytes <= limits.FRAME_BYTES_MAX:
             raise ConfigError(
                 f"max_frame_bytes {self.max_frame_bytes} is not between 1 and {limits.FRAME_BYTES_MAX}"
             )
         if self.idle_gap_ns < 0:
             raise ConfigError("idle_gap must not be below 0")
+        self.framer()
+        if self.shape and not self.decode:
+            raise ConfigError("shape needs decode: it works on readings, and frames as they came have none")
+        if self.decode and not self.subject:
+            raise ConfigError("decode needs a subject for the readings")
+        self.pipeline()
 
 
 def check_distinct(ports: Sequence[SerialSettings]) -> None:

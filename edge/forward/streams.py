@@ -70,6 +70,8 @@ def following(block: "Forward", before: "Forward | None", stream: "Stream") -> "
     new = msgspec.structs.replace(config, subjects=list(block.subjects), metadata=metadata, **bounds)
     if 0 < new.max_age < new.duplicate_window:
         new.duplicate_window = new.max_age
+    if new == config:
+        return None  # also on a disk without space, where no change would be taken
     body = msgspec.json.encode(new)
     try:
         _, judged = judge(_request(stream.account, "UPDATE", stream.name, body))

@@ -55,6 +55,8 @@ class Kind(enum.Enum):
     SWITCHED = "true or false, or block"
     FILE_MODE = 'octal string, as "0660"'
     CHOICE = "one word of a list"
+    TYPED = "name, or { type: name, and its settings }"
+    SETTINGS = "block of settings"
     HANDSHAKE_FIRST = 'true, false, "auto" or a duration'
     CIPHER = "chacha or aes"
     BLOCK = "block"

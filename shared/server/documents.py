@@ -132,7 +132,7 @@ def shown(option: Declared, value: Any) -> str:
             return f'"0{value:o}"'
         case Kind.STRINGS | Kind.ARRAY | Kind.SUBJECTS | Kind.URLS | Kind.CONNECTION_TYPES:
             return json.dumps(list(value or ()))
-        case Kind.STRING_MAP | Kind.FLAGS | Kind.PRELOAD | Kind.MAPPINGS:
+        case Kind.SETTINGS | Kind.STRING_MAP | Kind.FLAGS | Kind.PRELOAD | Kind.MAPPINGS:
             return "{}"
         case Kind.RESPONSE_TYPE:
             return str(value.value).lower()

@@ -344,7 +344,31 @@ def _is_ipv6(host: str) -> bool:
     return True
 
 
+def typed(_reading: Reading, key: str, value: Value, option: Declared) -> str | dict[str, Any]:
+    """A name or its settings, as they are: the product that has the option knows what may be in them."""
+    if not isinstance(value.data, str | dict):
+        raise wrong_type(key, value, option.kind.value)
+    return _plain(value)  # type: ignore[no-any-return]
+
+
+def settings(_reading: Reading, key: str, value: Value, option: Declared) -> dict[str, Any]:
+    """Settings, as they are."""
+    if not isinstance(value.data, dict):
+        raise wrong_type(key, value, option.kind.value)
+    return _plain(value)  # type: ignore[no-any-return]
+
+
+def _plain(value: Value) -> Any:
+    if isinstance(value.data, dict):
+        return {name: _plain(item) for name, item in value.data.items()}
+    if isinstance(value.data, list):
+        return [_plain(item) for item in value.data]
+    return value.data
+
+
 CONVERTERS: dict[Kind, Converter] = {
+    Kind.TYPED: typed,
+    Kind.SETTINGS: settings,
     Kind.STRING: string,
     Kind.BOOL: boolean,
     Kind.INT: integer,

@@ -1,6 +1,6 @@
 """Options that are phloem's own: serial devices, and what nats-server has not. Declared as in ``options.py``."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -21,10 +21,26 @@ class Serial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     parity: Annotated[str, Kind.CHOICE, Opt("Parity bit.", choices="none even odd mark space")] = "none"
     stopbits: Annotated[int, Opt("Stop bits.", least=1, most=2)] = 1
     framing: Annotated[
-        str,
-        Kind.CHOICE,
-        Opt("line: frames end at LF, CR LF or CR; raw: whatever one read gives.", choices="line raw"),
+        str | dict[str, Any],
+        Kind.TYPED,
+        Opt("Where frames end; docs/serial.md has all of them.", example='"line"'),
     ] = "line"
+    idle_gap_ns: Annotated[
+        Duration, Opt("Silence that ends a raw frame, or breaks an unfinished one; 0: it says nothing.")
+    ] = 0
+    decode: Annotated[
+        str | dict[str, Any],
+        Kind.TYPED,
+        Opt(
+            "What frames say: their values go out as readings, one subject for each channel.",
+            example='"json"',
+        ),
+    ] = ""
+    shape: Annotated[
+        dict[str, Any],
+        Kind.SETTINGS,
+        Opt("Which readings are worth the disk and the link.", example="{ changes { deadband: 0.2 } }"),
+    ] = {}
     max_frame_bytes: Annotated[
         Size, Opt("A longer frame is dropped.", least=1, most=limits.SERIAL_FRAME_MAX)
     ] = limits.SERIAL_FRAME

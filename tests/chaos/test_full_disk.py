@@ -77,9 +77,13 @@ class Program:
     """Publishes on the device and remembers what was acknowledged."""
 
     def __init__(self, client: Client) -> None:
-        self._js = client.jetstream(timeout=5)
         self.acked: list[int] = []
+        self.use(client)
         self._number = 0
+
+    def use(self, client: Client) -> None:
+        """Go on over another connection."""
+        self._js = client.jetstream(timeout=5)
 
     async def publish(self) -> None:
         self._number += 1
@@ -132,6 +136,26 @@ async def test_the_disk_of_the_device_is_full(tmp_path: Path) -> None:
                 await until_taken(program)
                 cable.restore()
                 await all_arrived(hub, edge, program)
+
+
+async def test_a_device_that_is_killed_and_starts_on_a_full_disk(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "edge" / "data") as disk:
+        async with pair(tmp_path) as (hub, edge, cable):
+            await cable.cut()
+            async with _client(edge) as client:
+                program = Program(client)
+                for _ in range(20):
+                    await program.publish()
+                ballast = fill(disk)
+                await until_refused(program)
+            await asyncio.to_thread(edge.kill)
+            await asyncio.to_thread(edge.start)
+            async with _client(edge) as client:
+                program.use(client)
+                ballast.unlink()
+                await until_taken(program)
+            cable.restore()
+            await all_arrived(hub, edge, program)
 
 
 async def test_the_disk_of_the_hub_is_full(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ async def test_sensor_to_server_and_back(nats_server: NatsServer, tmp_path: Path
         ([], "Missing option '--device'"),
         (["--device", "ttyUSB0", "--subject", "a"], "absolute path"),
         (["--device", "/dev/a", "--subject", "a b"], "not a valid subject"),
-        (["--device", "/dev/a", "--subject", "a", "--framing", "cobs"], "'line', 'raw'"),
+        (["--device", "/dev/a", "--subject", "a", "--framing", "zmodem"], "'line', 'raw'"),
         (["--device", "/dev/a", "--subject", "a", "--parity", "X"], "'none', 'even', 'odd'"),
         (["--device", "/dev/a", "--subject", "a", "--server", "http://x"], "is not like nats://"),
         (["--device", "/dev/a", "--subject", "a", "--server", "nats://"], "is not like nats://"),
@@ -113,7 +113,7 @@ def test_help_shows_how_and_names_every_setting() -> None:
     assert "phloem bridge --device /dev/ttyUSB0 --subject tele.greenhouse\n" in text
     assert r"$'speed 40\n'" in text
     flags = {parameter.name for parameter in bridge.params if isinstance(parameter, click.Option)}
-    in_file_only = {"idle_gap_ns", "retry_min_ns", "retry_max_ns"}
+    in_file_only = {"idle_gap_ns", "retry_min_ns", "retry_max_ns", "shape"}
     assert set(SerialSettings.__struct_fields__) - in_file_only <= flags
 
 

@@ -15,7 +15,6 @@ from tests.unit.bridge.rig import WAIT_S, Bytes, ManualTimers, MemoryPublisher, 
 
 from phloem.firmware_bridge import limits
 from phloem.firmware_bridge.bridge import Bridge
-from phloem.firmware_bridge.decoder import Decoded
 from phloem.firmware_bridge.session import Session
 from phloem.firmware_bridge.settings import SerialSettings
 from phloem.firmware_bridge.simulate import SimulatedSensor
@@ -36,11 +35,10 @@ class Rig:
 
     @asynccontextmanager
     async def bridge(self, **fields: Any) -> AsyncIterator[Session]:
-        options = {key: fields.pop(key) for key in ("decode",) if key in fields}
         settings = SerialSettings(
             device=str(self.sensor.link), subject="tele.temp", command_subject="cmd.temp", **fields
         )
-        bridge = Bridge([settings], self.publisher, self.clock, Random(2), call_later=self.timers, **options)
+        bridge = Bridge([settings], self.publisher, self.clock, Random(2), call_later=self.timers)
         try:
             async with bridge:
                 yield bridge.sessions[0]
@@ -81,16 +79,48 @@ async def test_lines_become_messages_with_headers(rig: Rig) -> None:
     assert (session.counters.frames, session.counters.bytes_read) == (2, 9)
 
 
-async def test_a_decoder_gives_payload_and_headers(rig: Rig) -> None:
+async def test_readings_go_out_by_channel(rig: Rig) -> None:
     rig.sensor.plug()
-    decode = lambda frame: Decoded(frame.upper(), {"Unit": "degC", "Phloem-Seq": "forged"})  # noqa: E731
-    async with rig.bridge(decode=decode) as session:
+    columns = {"type": "csv", "columns": ["t:Cel", "door"]}
+    async with rig.bridge(decode=columns, shape={"limits": {"t": {"possible": [-40, 85]}}}) as session:
         await opened(session)
-        rig.sensor.write(b"abc\n")
+        rig.sensor.write(b"21.5,open\n?\n?\n99,shut\n")
+        messages = [await rig.publisher.next() for _ in range(4)]
+    assert [(m.subject, m.payload, m.seq) for m in messages] == [
+        ("tele.temp.t", b'{"v":21.5,"u":"Cel"}', 1),
+        ("tele.temp.door", b'{"v":"open"}', 2),
+        ("tele.temp.t", b'{"v":99,"u":"Cel","q":"bad"}', 3),
+        ("tele.temp.door", b'{"v":"shut"}', 4),
+    ]
+    assert messages[0].headers["Phloem-Time"] == "1800000001000000000"
+    counters = session.counters
+    assert (counters.frames, counters.readings, counters.undecodable) == (4, 4, 2)
+
+
+async def test_frames_that_say_nothing_are_one_warning(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.sensor.plug()
+    async with rig.bridge(decode="number") as session:
+        await opened(session)
+        rig.sensor.write(b"x\nx\n1\n")
         message = await rig.publisher.next()
-    assert message.payload == b"ABC"
-    assert message.headers["Unit"] == "degC"
-    assert message.seq == 1
+    assert message.payload == b'{"v":1}'
+    assert session.counters.undecodable == 2
+    assert [r.message for r in caplog.records if "says nothing" in r.message] == [
+        "serial port sensor: a frame says nothing: value: 'x' is no number"
+    ]
+
+
+async def test_a_window_ends_without_a_frame(rig: Rig) -> None:
+    rig.sensor.plug()
+    shape = {"window": "10s", "numbers": ["mean"]}
+    async with rig.bridge(decode="number", shape=shape) as session:
+        await opened(session)
+        rig.sensor.write(b"1\n2\n")
+        timer = await rig.timers.fire()
+        message = await rig.publisher.next()
+    assert timer.delay_ns == 10 * 10**9
+    assert (message.subject, message.payload) == ("tele.temp.value", b'{"v":1.5}')
+    assert message.headers["Phloem-Time"] == "1800000011000000000"
 
 
 async def test_every_byte_value_passes_in_both_directions(rig: Rig) -> None:

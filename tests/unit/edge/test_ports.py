@@ -26,14 +26,23 @@ def test_every_field_arrives() -> None:
         "bytesize": 7,
         "parity": "even",
         "stopbits": 2,
-        "framing": "raw",
+        "framing": {"type": "delimiter", "delimiter": ";"},
+        "idle_gap": "20ms",
+        "decode": {"type": "csv", "columns": ["t:Cel"]},
+        "shape": {"changes": {"deadband": 0.5, "max_interval": "60s"}},
         "max_frame_bytes": 99,
         "retry_min": "1s",
         "retry_max": "2s",
     }
     (settings,) = port_settings(options(scale=block))
-    expected = {**block, "name": "scale", "retry_min_ns": 10**9, "retry_max_ns": 2 * 10**9, "idle_gap_ns": 0}
-    del expected["retry_min"], expected["retry_max"]
+    expected = {
+        **block,
+        "name": "scale",
+        "retry_min_ns": 10**9,
+        "retry_max_ns": 2 * 10**9,
+        "idle_gap_ns": 20_000_000,
+    }
+    del expected["retry_min"], expected["retry_max"], expected["idle_gap"]
     assert msgspec.structs.asdict(settings) == expected
 
 

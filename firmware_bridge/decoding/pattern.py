@@ -1,0 +1,58 @@
+"""Whatever a regular expression with named groups can take apart."""
+
+from collections.abc import Sequence
+
+import msgspec
+import regex
+
+from phloem.firmware_bridge.decoding.decoder import DecodeError, Decoder
+from phloem.firmware_bridge.decoding.fields import Field, Fields, as_text
+from phloem.firmware_bridge.reading import Reading
+
+TIMEOUT_S = 0.02  # a pattern that backtracks without end on some input must not stop the other ports
+
+
+class Regex(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="regex"):
+    r"""``decode { type: regex, pattern: "T:(?P<t>-?\d+)", fields { t { channel: t, unit: Cel, scale: 0.1 } } }``.
+
+    The pattern may match anywhere in the frame; ``^`` and ``$`` tie it down.
+    """
+
+    pattern: str
+    fields: dict[str, str | Field] = {}
+
+    def __post_init__(self) -> None:
+        try:
+            groups = regex.compile(self.pattern).groupindex
+        except regex.error as error:
+            raise ValueError(f"pattern {self.pattern!r}: {error}") from None
+        if not groups:
+            raise ValueError(f"pattern {self.pattern!r} has no named group such as (?P<t>\\d+)")
+        if unknown := next((name for name in self.fields if name not in groups), None):
+            raise ValueError(f"pattern has no group {unknown!r}")
+
+    def decoder(self) -> Decoder:
+        """A decoder with these settings."""
+        return PatternDecoder(regex.compile(self.pattern), Fields(fields=self.fields))
+
+
+class PatternDecoder:
+    """Each named group that took part is a reading."""
+
+    def __init__(self, pattern: "regex.Pattern[str]", fields: Fields) -> None:
+        self._pattern, self._fields = pattern, fields
+
+    def decode(self, frame: bytes, mono_ns: int) -> Sequence[Reading]:
+        """As in ``Decoder``."""
+        try:
+            found = self._pattern.search(as_text(frame), timeout=TIMEOUT_S)
+        except TimeoutError:
+            raise DecodeError(f"the pattern needs over {TIMEOUT_S * 1000:.0f} ms; make it simpler") from None
+        if found is None:
+            raise DecodeError("the pattern does not match")
+        readings = []
+        for name, text in found.groupdict().items():
+            field = self._fields.field_of(name)
+            if text is not None and field is not None:
+                readings.append(field.read(text, mono_ns))
+        return readings

@@ -1,0 +1,50 @@
+"""From frames to readings that go on: a decoder and the stages behind it. Pure; times are handed in."""
+
+from collections.abc import Sequence
+
+from phloem.firmware_bridge.decoding.decoder import DecodeError, Decoder
+from phloem.firmware_bridge.framing.framer import Frame
+from phloem.firmware_bridge.reading import Reading
+from phloem.firmware_bridge.shaping.stage import Stage
+
+
+class Pipeline:
+    """One port's. ``undecodable`` counts frames that said nothing, ``error`` is why the last of them did, ``sensible``
+    whether the last frame of all said something."""
+
+    def __init__(self, decoder: Decoder, stages: Sequence[Stage]) -> None:
+        self._decoder, self._stages = decoder, tuple(stages)
+        self.undecodable = 0
+        self.error = ""
+        self.sensible = True
+
+    @property
+    def due_ns(self) -> int | None:
+        """When ``expire`` wants to be called if no frame comes before."""
+        return min((due for stage in self._stages if (due := stage.due_ns) is not None), default=None)
+
+    @property
+    def withheld(self) -> int:
+        """Readings that a stage kept for good."""
+        return sum(stage.withheld for stage in self._stages)
+
+    def take(self, frames: Sequence[Frame], now_ns: int) -> Sequence[Reading]:
+        """What goes on at ``now_ns`` once these frames have come."""
+        readings: list[Reading] = []
+        for frame in frames:
+            try:
+                readings += self._decoder.decode(frame, now_ns)
+                self.sensible = True
+            except DecodeError as error:
+                self.undecodable += 1
+                self.error, self.sensible = str(error), False
+        return self._through(readings, now_ns)
+
+    def expire(self, now_ns: int) -> Sequence[Reading]:
+        """What time alone lets go."""
+        return self._through((), now_ns)
+
+    def _through(self, readings: Sequence[Reading], now_ns: int) -> Sequence[Reading]:
+        for stage in self._stages:
+            readings = stage.take(readings, now_ns)
+        return readings

@@ -1,0 +1,1 @@
+"""Shaping: which readings are worth the disk and the link."""
