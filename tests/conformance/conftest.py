@@ -51,7 +51,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 @pytest.fixture(autouse=True)
 def _own_servers_end_with_the_test(broker: Brokers) -> Iterator[None]:
     yield
-    broker.stop_own()
+    broker.kill_own()
 
 
 @pytest.fixture

@@ -115,13 +115,18 @@ class Brokers:
         return self._own[-1]
 
     def stop_own(self) -> None:
-        """End the servers that a test had for itself. Nobody looks at them any more: they are killed."""
+        """End the servers that a test has for itself as an operator would: what they have to write, they write."""
+        while self._own:
+            self._own.pop().process.stop()
+
+    def kill_own(self) -> None:
+        """The same when the test is over: nobody looks at them any more."""
         while self._own:
             _end(self._own.pop())
 
     def stop(self) -> None:
         """End every server."""
-        self.stop_own()
+        self.kill_own()
         for broker in self._shared.values():
             _end(broker)
 
