@@ -17,7 +17,9 @@ from libc.string cimport memcmp, memcpy, memset
 
 from phloem.shared.kernel.sublist cimport grow, must
 
+from .keys cimport SEAL_DEAD, unseal
 from .lmdb cimport MDB_val
+from .vault cimport Opener, Vault_, opener_free
 
 cdef enum:
     HEAD = 16  # of a page
@@ -321,6 +323,8 @@ cdef void walk_begin(Walk* w, Pages* p, Tree* tree, bint shallow) noexcept nogil
     w.pages, w.tree, w.number, w.shallow = p, tree[0], p.walks, shallow
     w.ordered = tree != &p.free
     w.level = -1
+    if tree.flags and w.ordered:  # LMDB would look for keys in another order, or take a value for something else
+        _trouble(w, tree.root if tree.depth else 0, T_FLAGS)
     if tree.depth > DEEP or (tree.depth == 0) != (tree.root == <uint64_t>-1):
         _trouble(w, tree.root, T_PAGE)
     elif tree.depth:
@@ -441,16 +445,30 @@ cdef bint free_check(Pages* p) noexcept nogil:
     return not w.broken
 
 
-cdef bint _trees_sound(Pages* p) noexcept nogil:
+cdef bint _proved(Walk* w, Opener* o) noexcept nogil:
+    """Whether every entry of ``dead`` is what was written under its key. One whose key is another, in order all the same, is
+    found by nobody who looks for it: what it says was removed would be there again, without a word."""
+    cdef MDB_val key, value
+    while walk_next(w, &key, &value):
+        if not unseal(o, SEAL_DEAD, &key, &value):
+            return False
+    return True
+
+
+cdef bint _trees_sound(Pages* p, Opener* o) noexcept nogil:
     cdef Walk names, w
     cdef Tree tree
     cdef MDB_val key, value, ignored
+    cdef bint dead
     walk_begin(&names, p, &p.main, True)
     while walk_next(&names, &key, &value):
         if value.mv_size != TREE:
             return False
         _tree(&tree, <const char*>value.mv_data)
-        walk_begin(&w, p, &tree, True)
+        dead = key.mv_size == 4 and memcmp(key.mv_data, b"dead", 4) == 0
+        walk_begin(&w, p, &tree, not dead)
+        if dead and not _proved(&w, o):
+            return False
         while walk_next(&w, &key, &ignored):
             pass
         if w.broken:
@@ -458,25 +476,29 @@ cdef bint _trees_sound(Pages* p) noexcept nogil:
     return not names.broken and free_check(p)
 
 
-def file_sound(path):
+def file_sound(path, Vault_ vault=None):
     """Whether LMDB may be let at a file: all but the insides of large values. One page that is damaged could end the
-    process, or lead LMDB to write over good ones."""
+    process, lead LMDB to write over good ones, or bring back what was removed."""
     cdef Py_buffer buffer
+    cdef Opener opener
     cdef bint sound
+    memset(&opener, 0, sizeof(Opener))
+    opener.vault = &vault.v if vault is not None else NULL
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             return False
         with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
             PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE)
             with nogil:
-                sound = _sound(<const char*>buffer.buf, buffer.len)
+                sound = _sound(<const char*>buffer.buf, buffer.len, &opener)
+                opener_free(&opener)
             PyBuffer_Release(&buffer)
     return sound
 
 
-cdef bint _sound(const char* data, size_t size) noexcept nogil:
+cdef bint _sound(const char* data, size_t size, Opener* o) noexcept nogil:
     cdef Pages p
-    cdef bint sound = pages_open(&p, data, size) and _trees_sound(&p)
+    cdef bint sound = pages_open(&p, data, size) and _trees_sound(&p, o)
     sound = sound and p.total == 0
     pages_close(&p)
     return sound
