@@ -455,11 +455,20 @@ cdef bint _proved(Walk* w, Opener* o) noexcept nogil:
     return True
 
 
+cdef bint _all_there(Pages* p) noexcept nogil:
+    """Whether each tree has its name; for one that has not LMDB would begin an empty one."""
+    cdef Tree tree
+    return tree_find(p, b"meta", 4, &tree) and tree_find(p, b"pairs", 5, &tree) and tree_find(p, b"dead", 4, &tree) \
+        and tree_find(p, b"blocks", 6, &tree) and tree_find(p, b"subjects", 8, &tree)
+
+
 cdef bint _trees_sound(Pages* p, Opener* o) noexcept nogil:
     cdef Walk names, w
     cdef Tree tree
     cdef MDB_val key, value, ignored
     cdef bint dead
+    if p.main.depth and not _all_there(p):
+        return False
     walk_begin(&names, p, &p.main, True)
     while walk_next(&names, &key, &value):
         if value.mv_size != TREE:

@@ -97,3 +97,22 @@ def test_nor_while_the_store_is_open(tmp_path: Path, encrypted: bool) -> None:
     assert any("was damaged while it is in use" in problem for problem in problems)
     only_named(store, kept)
     store.close()
+
+
+def test_nor_when_the_tree_has_another_name(tmp_path: Path, encrypted: bool) -> None:
+    """LMDB would begin an empty one. What is in the tree proves itself: nothing is lost, nothing comes back."""
+    folder = tmp_path / "store"
+    kept = fill(folder, encrypted=encrypted)
+    path = folder / "data.mdb"
+    data, names = path.read_bytes(), pages_of(path)["names"][0]
+    flip(path, data.index(b"dead", names * PAGE), 8)
+    with pytest.raises(StoreDamaged, match="phloem store repair"):
+        open_store(folder).open()
+    mend(folder, keys=KEYS)
+    store = open_store(folder)
+    assert store.open() == []
+    for ident, messages in kept.items():
+        assert served(store.open_log(ident)) == messages
+        assert store.lost(ident) is None
+    store.close()
+    assert check(folder, keys=KEYS).findings == []
