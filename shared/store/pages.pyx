@@ -32,6 +32,8 @@ cdef enum:
     BIG = 1  # the value is on pages of its own
     SUB = 2  # the value is a tree
     TREE = 48  # bytes of one
+    DB_FLAGS = 0xFF  # of a tree's flags those that say of what kind it is; the list's of free pages has LMDB's own beside
+    NUMBERED = 8  # keys are numbers: the list of free pages
     META_BYTES = 136
     VERSION = 1
     PAGE_LEAST = 256
@@ -323,7 +325,7 @@ cdef void walk_begin(Walk* w, Pages* p, Tree* tree, bint shallow) noexcept nogil
     w.pages, w.tree, w.number, w.shallow = p, tree[0], p.walks, shallow
     w.ordered = tree != &p.free
     w.level = -1
-    if tree.flags and w.ordered:  # LMDB would look for keys in another order, or take a value for something else
+    if tree.flags & DB_FLAGS != (0 if w.ordered else NUMBERED):  # else keys are looked for in another order, or worse
         _trouble(w, tree.root if tree.depth else 0, T_FLAGS)
     if tree.depth > DEEP or (tree.depth == 0) != (tree.root == <uint64_t>-1):
         _trouble(w, tree.root, T_PAGE)
