@@ -383,7 +383,7 @@ cdef class Generations(Contents):
 
     def _sound(self):
         begin = time.monotonic_ns()
-        sound = file_sound(os.path.join(self.folder, "data.mdb"))
+        sound = file_sound(os.path.join(self.folder, "data.mdb"), self.vault)
         end = time.monotonic_ns()
         self.look_at_ns = end + LOOK_SHARE * (end - begin)
         self.figures["looks"] += 1

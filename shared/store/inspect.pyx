@@ -28,8 +28,9 @@ from .lmdb cimport MDB_val
 from .log cimport Log_, log_append, log_skip, record_bytes
 from .packing cimport packed_size, unpack
 from .pages cimport (
-    Pages, T_ENTRIES, T_FREE, T_HEAD, T_NODES, T_ORDER, T_OUTSIDE, T_PAGE, T_TWICE, T_VALUE, Tree, Walk, damaged_leaf,
-    damaged_leaf_entry, free_check, page_count, page_entry, page_is_leaf, page_used, pages_close, pages_open, tree_find, walk_begin, walk_next,
+    Pages, T_ENTRIES, T_FLAGS, T_FREE, T_HEAD, T_NODES, T_ORDER, T_OUTSIDE, T_PAGE, T_TWICE, T_VALUE, Tree, Walk, damaged_leaf,
+    damaged_leaf_entry, free_check, page_count, page_entry, page_is_leaf, page_used, pages_close, pages_open, tree_find,
+    walk_begin, walk_next,
 )
 from .replay cimport apply_batch
 from .store cimport Store
@@ -59,6 +60,7 @@ TROUBLES = {
     T_VALUE: "names a value that is not there",
     T_ENTRIES: "begins a tree with more or fewer entries than it says",
     T_HEAD: "is damaged where a large value begins; the value is looked at by itself",
+    T_FLAGS: "begins a tree that is said to be of another kind",
     T_FREE: "lists free pages that are in use or do not exist",
 }
 Block = namedtuple("Block", "ident first last live kept damaged chains text")

@@ -19,6 +19,7 @@ cdef enum Trouble:
     T_ENTRIES = 7  # a tree with more or fewer entries than it says
     T_FREE = 8  # the list of free pages
     T_HEAD = 9  # of a large value: what follows it may be sound
+    T_FLAGS = 10  # a tree that is said to be of another kind than ours are
 
 cdef struct Tree:  # of a database
     uint16_t flags

@@ -17,7 +17,9 @@ from libc.string cimport memcmp, memcpy, memset
 
 from phloem.shared.kernel.sublist cimport grow, must
 
+from .keys cimport SEAL_DEAD, unseal
 from .lmdb cimport MDB_val
+from .vault cimport Opener, Vault_, opener_free
 
 cdef enum:
     HEAD = 16  # of a page
@@ -30,6 +32,8 @@ cdef enum:
     BIG = 1  # the value is on pages of its own
     SUB = 2  # the value is a tree
     TREE = 48  # bytes of one
+    DB_FLAGS = 0xFF  # of a tree's flags those that say of what kind it is; the list's of free pages has LMDB's own beside
+    NUMBERED = 8  # keys are numbers: the list of free pages
     META_BYTES = 136
     VERSION = 1
     PAGE_LEAST = 256
@@ -321,6 +325,8 @@ cdef void walk_begin(Walk* w, Pages* p, Tree* tree, bint shallow) noexcept nogil
     w.pages, w.tree, w.number, w.shallow = p, tree[0], p.walks, shallow
     w.ordered = tree != &p.free
     w.level = -1
+    if tree.flags & DB_FLAGS != (0 if w.ordered else NUMBERED):  # else keys are looked for in another order, or worse
+        _trouble(w, tree.root if tree.depth else 0, T_FLAGS)
     if tree.depth > DEEP or (tree.depth == 0) != (tree.root == <uint64_t>-1):
         _trouble(w, tree.root, T_PAGE)
     elif tree.depth:
@@ -441,16 +447,39 @@ cdef bint free_check(Pages* p) noexcept nogil:
     return not w.broken
 
 
-cdef bint _trees_sound(Pages* p) noexcept nogil:
+cdef bint _proved(Walk* w, Opener* o) noexcept nogil:
+    """Whether every entry of ``dead`` is what was written under its key. One whose key is another, in order all the same, is
+    found by nobody who looks for it: what it says was removed would be there again, without a word."""
+    cdef MDB_val key, value
+    while walk_next(w, &key, &value):
+        if not unseal(o, SEAL_DEAD, &key, &value):
+            return False
+    return True
+
+
+cdef bint _all_there(Pages* p) noexcept nogil:
+    """Whether each tree has its name; for one that has not LMDB would begin an empty one."""
+    cdef Tree tree
+    return tree_find(p, b"meta", 4, &tree) and tree_find(p, b"pairs", 5, &tree) and tree_find(p, b"dead", 4, &tree) \
+        and tree_find(p, b"blocks", 6, &tree) and tree_find(p, b"subjects", 8, &tree)
+
+
+cdef bint _trees_sound(Pages* p, Opener* o) noexcept nogil:
     cdef Walk names, w
     cdef Tree tree
     cdef MDB_val key, value, ignored
+    cdef bint dead
+    if p.main.depth and not _all_there(p):
+        return False
     walk_begin(&names, p, &p.main, True)
     while walk_next(&names, &key, &value):
         if value.mv_size != TREE:
             return False
         _tree(&tree, <const char*>value.mv_data)
-        walk_begin(&w, p, &tree, True)
+        dead = key.mv_size == 4 and memcmp(key.mv_data, b"dead", 4) == 0
+        walk_begin(&w, p, &tree, not dead)
+        if dead and not _proved(&w, o):
+            return False
         while walk_next(&w, &key, &ignored):
             pass
         if w.broken:
@@ -458,25 +487,29 @@ cdef bint _trees_sound(Pages* p) noexcept nogil:
     return not names.broken and free_check(p)
 
 
-def file_sound(path):
+def file_sound(path, Vault_ vault=None):
     """Whether LMDB may be let at a file: all but the insides of large values. One page that is damaged could end the
-    process, or lead LMDB to write over good ones."""
+    process, lead LMDB to write over good ones, or bring back what was removed."""
     cdef Py_buffer buffer
+    cdef Opener opener
     cdef bint sound
+    memset(&opener, 0, sizeof(Opener))
+    opener.vault = &vault.v if vault is not None else NULL
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             return False
         with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
             PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE)
             with nogil:
-                sound = _sound(<const char*>buffer.buf, buffer.len)
+                sound = _sound(<const char*>buffer.buf, buffer.len, &opener)
+                opener_free(&opener)
             PyBuffer_Release(&buffer)
     return sound
 
 
-cdef bint _sound(const char* data, size_t size) noexcept nogil:
+cdef bint _sound(const char* data, size_t size, Opener* o) noexcept nogil:
     cdef Pages p
-    cdef bint sound = pages_open(&p, data, size) and _trees_sound(&p)
+    cdef bint sound = pages_open(&p, data, size) and _trees_sound(&p, o)
     sound = sound and p.total == 0
     pages_close(&p)
     return sound

@@ -115,7 +115,7 @@ cdef class Store(Generations):
 
     def _open_disk(self, bytes path):
         cdef int error
-        if os.path.exists(path) and not file_sound(path):
+        if os.path.exists(path) and not file_sound(path, self.vault):
             raise StoreDamaged(f"{self.folder}/data.mdb is damaged; try: phloem store repair {self.folder}")
         try:
             reserve(path + b"-lock", LMDB_LOCK_BYTES)

@@ -151,9 +151,9 @@ class Survey:
         if not inspector.readable:
             self._find("page", "data.mdb has no head that can be read; nothing in it can be found")
             return
-        for name in inspector.missing():
-            if inspector.pages > 2:
-                self._find("page", f"the database {name} cannot be found")
+        missing = inspector.missing() if inspector.pages > 2 else []
+        for name in missing:
+            self._find("page", f"the database {name} cannot be found")
         self._meta([*inspector.walk("meta"), *extra.meta.items()])
         self._pairs(inspector.walk("pairs"), extra)
         for key, value in [*inspector.walk("dead"), *extra.dead.items()]:
@@ -167,7 +167,7 @@ class Survey:
         inspector.finish()
         for page, text in inspector.problems():
             self._find("page", f"page {page} of data.mdb {text}")
-        if inspector.problems():
+        if inspector.problems() or missing:
             self._adopt(inspector.orphans())
 
     # --- LMDB ----------------------------------------------------------------------------------------

@@ -51,6 +51,12 @@ def flip(path: Path, offset: int, bits: int) -> None:
 
 def spoil(path: Path, kind: str) -> int:
     """Damages one page of a kind, by what it says that it is; the page."""
+    if kind == "flags":  # what a tree is said to be: its keys would be looked for in another order
+        page = pages_of(path)["names"][0]
+        data = path.read_bytes()
+        node = nodes(data, page)[0]
+        flip(path, node + 8 + struct.unpack_from("<H", data, node + 6)[0] + 4, 2)
+        return page
     page = pages_of(path)[kind][0]
     where = {"head": HEAD + 24 + 48 + 40, "free": 10, "names": 10, "leaf": 0, "branch": 10}[kind]
     flip(path, page * PAGE + where, 0x40 if kind == "leaf" else 8)
