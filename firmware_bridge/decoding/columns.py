@@ -5,10 +5,8 @@ from collections.abc import Sequence
 import msgspec
 
 from phloem.firmware_bridge.decoding.decoder import READINGS_MAX, DecodeError, Decoder
-from phloem.firmware_bridge.decoding.fields import Field, as_text, field_of_text
+from phloem.firmware_bridge.decoding.fields import Field, as_text, fields_of
 from phloem.firmware_bridge.reading import Reading
-
-_SKIP = ("", "_", "-")
 
 
 class Csv(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="csv"):
@@ -21,7 +19,7 @@ class Csv(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     """Whether a frame may have more values than columns, or fewer."""
 
     def __post_init__(self) -> None:
-        wanted = [field for field in self._fields() if field is not None]
+        wanted = [field for field in fields_of(self.columns) if field is not None]
         if not wanted:
             raise ValueError("columns names no channel")
         if len(self.columns) > READINGS_MAX:
@@ -32,13 +30,7 @@ class Csv(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
     def decoder(self) -> Decoder:
         """A decoder with these settings."""
-        return ColumnDecoder(self._fields(), self.separator or None, self.spare)
-
-    def _fields(self) -> list[Field | None]:
-        return [
-            given if isinstance(given, Field) else None if given in _SKIP else field_of_text(given)
-            for given in self.columns
-        ]
+        return ColumnDecoder(fields_of(self.columns), self.separator or None, self.spare)
 
 
 class ColumnDecoder:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 
 import msgspec
 
@@ -12,6 +13,7 @@ CHANNEL = re.compile(r"[^\s.*>\x00-\x1f\x7f]{1,64}")  # one token of a subject
 _KINDS = ("auto", "number", "text", "bool")
 _TRUE = frozenset(("1", "true", "on", "yes", "high", "open"))
 _FALSE = frozenset(("0", "false", "off", "no", "low", "closed"))
+SKIPPED = ("", "_", "-")  # in lists: this place has no meaning
 _SHOWN = 40  # characters of what came, in an error
 
 
@@ -109,6 +111,18 @@ def field_of_text(text: str) -> Field:
     """
     channel, _, unit = text.partition(":")
     return Field(channel=channel.strip(), unit=unit.strip())
+
+
+def fields_of(given: Sequence[str | Field]) -> list[Field | None]:
+    """What a list of fields says; None for a place that is skipped.
+
+    Raises:
+        ValueError: One is not what it should be.
+    """
+    return [
+        field if isinstance(field, Field) else None if field in SKIPPED else field_of_text(field)
+        for field in given
+    ]
 
 
 def as_text(frame: bytes) -> str:

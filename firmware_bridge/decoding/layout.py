@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from phloem.firmware_bridge.decoding.columns import _SKIP
 from phloem.firmware_bridge.decoding.decoder import READINGS_MAX, DecodeError, Decoder
-from phloem.firmware_bridge.decoding.fields import Field, field_of_text
+from phloem.firmware_bridge.decoding.fields import Field, fields_of
 from phloem.firmware_bridge.reading import Reading, Value
 
 _BYTES_MAX = 64 << 10  # of the longest frame
@@ -36,17 +35,11 @@ class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         count = len(struct.unpack(self.layout, bytes(size)))
         if not 1 <= count <= READINGS_MAX or count != len(self.fields):
             raise ValueError(f"layout {self.layout!r} has {count} values, fields {len(self.fields)}")
-        self._fields()
+        fields_of(self.fields)
 
     def decoder(self) -> Decoder:
         """A decoder with these settings."""
-        return LayoutDecoder(struct.Struct(self.layout), self._fields())
-
-    def _fields(self) -> list[Field | None]:
-        return [
-            given if isinstance(given, Field) else None if given in _SKIP else field_of_text(given)
-            for given in self.fields
-        ]
+        return LayoutDecoder(struct.Struct(self.layout), fields_of(self.fields))
 
 
 class LayoutDecoder:

@@ -1,5 +1,7 @@
 """COBS, SLIP and HDLC: framings that keep one byte out of the data, so that it can mark the ends."""
 
+from abc import abstractmethod
+
 import msgspec
 from cobs import cobs  # type: ignore[import-untyped]
 
@@ -72,8 +74,9 @@ class _Checked(DelimitedFramer):
             return None
         return frame[: len(frame) - self._check.size]
 
+    @abstractmethod
     def _unstuff(self, piece: bytes) -> bytes | None:
-        raise NotImplementedError
+        """What ``piece`` was before it was stuffed; None if nothing can have become it."""
 
 
 class CobsFramer(_Checked):

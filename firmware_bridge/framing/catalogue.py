@@ -6,10 +6,9 @@ In a configuration a framing is its name, or a block with its name in ``type``::
     framing { type: line }
 """
 
-from typing import TypeAlias, get_args
+from typing import TypeAlias
 
-import msgspec
-
+from phloem.firmware_bridge.choices import chosen, names_of
 from phloem.firmware_bridge.framing.byte_stuffed import Cobs, Hdlc, Slip
 from phloem.firmware_bridge.framing.delimiter import Delimiter
 from phloem.firmware_bridge.framing.fixed import Fixed
@@ -20,13 +19,12 @@ from phloem.firmware_bridge.framing.modbus_rtu import ModbusRtu
 from phloem.firmware_bridge.framing.nmea import Nmea
 from phloem.firmware_bridge.framing.raw import Raw
 from phloem.firmware_bridge.framing.ubx import Ubx
-from phloem.shared.errors import ConfigError
 
 Framing: TypeAlias = (
     Line | Raw | Delimiter | Fixed | LengthPrefix | Cobs | Slip | Hdlc | Nmea | Ubx | ModbusRtu | JsonLines
 )
 
-FRAMINGS: tuple[str, ...] = tuple(kind.__struct_config__.tag for kind in get_args(Framing))
+FRAMINGS = names_of(Framing)
 
 
 def framing_of(value: object) -> Framing:
@@ -35,10 +33,4 @@ def framing_of(value: object) -> Framing:
     Raises:
         ConfigError: There is no such framing, or it has no such setting, or a value that it cannot take.
     """
-    fields = {"type": value} if isinstance(value, str) else value
-    if isinstance(fields, dict) and fields.get("type") not in FRAMINGS:
-        raise ConfigError(f"framing {fields.get('type')!r} is none of {', '.join(FRAMINGS)}")
-    try:
-        return msgspec.convert(fields, Framing)  # type: ignore[no-any-return]
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"framing: {error}") from None
+    return chosen("framing", value, Framing)  # type: ignore[no-any-return]

@@ -54,7 +54,7 @@ class LengthPrefixFramer(MarkedFramer):
         super().__init__(start, max_frame_bytes, idle_gap_ns)
         self._from = len(start) if settings.offset == -1 else settings.offset
         self._to = self._from + _WIDTHS[settings.length]
-        self._order = "big" if settings.length.endswith("be") else "little"
+        self._big_endian = settings.length.endswith("be")
         self._check = CHECKS[settings.check]
         self._more = {"rest": self._to, "payload": self._to + self._check.size, "frame": 0}[settings.counts]
 
@@ -62,7 +62,7 @@ class LengthPrefixFramer(MarkedFramer):
         if len(self._buffer) - at < self._to:
             return MORE
         number = self._buffer[at + self._from : at + self._to]
-        length = int.from_bytes(number, "big" if self._order == "big" else "little") + self._more
+        length = int.from_bytes(number, "big" if self._big_endian else "little") + self._more
         fits = self._to + self._check.size <= length <= self.max_frame_bytes
         return length if fits else NOISE
 

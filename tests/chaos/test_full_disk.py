@@ -92,6 +92,14 @@ class Program:
         self.acked.append(number)
 
 
+async def begun(client: Client) -> Program:
+    """Twenty messages are there already."""
+    program = Program(client)
+    for _ in range(20):
+        await program.publish()
+    return program
+
+
 async def until_refused(program: Program) -> APIError:
     async with asyncio.timeout(TIMEOUT_S):
         while True:
@@ -125,9 +133,7 @@ async def test_the_disk_of_the_device_is_full(tmp_path: Path) -> None:
         async with pair(tmp_path) as (hub, edge, cable):
             await cable.cut()
             async with _client(edge) as client:
-                program = Program(client)
-                for _ in range(20):
-                    await program.publish()
+                program = await begun(client)
                 ballast = fill(disk)
                 error = await until_refused(program)
                 assert error.err_code == 10077
@@ -143,9 +149,7 @@ async def test_a_device_that_is_killed_and_starts_on_a_full_disk(tmp_path: Path)
         async with pair(tmp_path) as (hub, edge, cable):
             await cable.cut()
             async with _client(edge) as client:
-                program = Program(client)
-                for _ in range(20):
-                    await program.publish()
+                program = await begun(client)
                 ballast = fill(disk)
                 await until_refused(program)
             await asyncio.to_thread(edge.kill)
