@@ -102,6 +102,9 @@ class Server:
         self.jetstream: JetStream | None = None
         self.system: System | None = None
         self.events = NoEvents()
+        self.inherited: list[
+            socket.socket
+        ] = []  # listened on by systemd already; a process sets it before ``start``
         self.reload: Callable[[], None] | None = None  # set by a process that has a configuration file
         self.auth = authenticator(self.options)
         self.login = Login(self)
@@ -274,6 +277,10 @@ class Server:
     def device_figures(self) -> "Mapping[str, Any]":
         """Disk, wear and clock, of a server that is a device."""
         return {}
+
+    def status_words(self) -> "Sequence[str]":
+        """What a product adds to the line that ``systemctl status`` shows."""
+        return ()
 
     def client_info(self, *, tls_first: bool = False, port_used: int = 1, **fields: Any) -> Info:
         """INFO for a client, with ``fields`` set as well; without a ``port_used`` it came from this machine, where
