@@ -3,7 +3,8 @@ JOURNAL_NATIVE_PROTOCOL).
 
 Beside MESSAGE and PRIORITY a record has ``PHLOEM_LOGGER`` (``phloem.leaf``), ``PHLOEM_TEMPLATE`` (the text before names
 and numbers are put into it, so that all records of a kind can be found), what the call passed in ``extra``, and of
-warnings where in the code it was said. ``journalctl -u phloem-edge PHLOEM_LOGGER=phloem.leaf`` shows the link's life alone.
+warnings where in the code it was said. ``journalctl -u phloem-edge PHLOEM_LOGGER=phloem.leaf`` shows the link's life
+alone.
 
 A record that the journal does not take (it is restarting, its queue is full) goes to stderr with its priority.
 """

@@ -2,8 +2,8 @@
 
 * text: nats-server's line, ``[PID] 2026/11/23 16:43:32.895803 [INF] text``; coloured on a terminal
 * json: one object a line with what the call passed in ``extra``
-* journal: with fields in the journal's own protocol (``journal.py``), which adds time and process id itself; where no journal
-  listens, ``<6>text`` on stderr, with the priority that systemd reads
+* journal: with fields in the journal's own protocol (``journal.py``), which adds time and process id itself; where no
+  journal listens, ``<6>text`` on stderr, with the priority that systemd reads
 * auto: journal when systemd reads stderr, else text
 
 Levels are logging's, with ``TRACE`` below DEBUG for the protocol. Tracing without debug is possible, as in

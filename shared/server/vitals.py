@@ -2,8 +2,8 @@
 
 The watchdog is fed from the loop, and only if what must move does:
 
-* *the thread that writes the journal*: something waits for the disk, and no batch has become durable since the last look;
-  or the disk has refused, after which nothing is acknowledged until the store is opened again.
+* *the thread that writes the journal*: something waits for the disk, and no batch was written since the last look; or
+  the disk has refused, after which nothing is acknowledged until the store is opened again.
 * *each link to a hub*: its next step (an attempt, or the end of one) is overdue. That a hub is away is no reason.
 
 There are several looks within the watchdog's time, so that a card may be slow once. Without systemd nothing is done.

@@ -34,9 +34,10 @@ class Manager:
         self.heard.append(lines)
         named = dict(line.split("=", 1) for line in lines)
         if named.get("FDSTORE") == "1":
+            self._close(named["FDNAME"])
             (self.kept[named["FDNAME"]],) = descriptors
         elif named.get("FDSTOREREMOVE") == "1":
-            socket.close(self.kept.pop(named["FDNAME"]))
+            self._close(named["FDNAME"])
         return lines
 
     def wait_for(self, line: str) -> list[str]:
@@ -52,6 +53,10 @@ class Manager:
         while lines := self.hear():
             found.append(lines)
         return found
+
+    def _close(self, name: str) -> None:
+        if name in self.kept:
+            socket.close(self.kept.pop(name))
 
     def __enter__(self) -> Self:
         return self
