@@ -1,4 +1,4 @@
-"""What a bridge leaves to the next one: open ports, beginnings of frames, messages; through a pty and a fake manager."""
+"""What a bridge leaves to the next one: open ports, beginnings of frames, messages; with a pty, a fake manager."""
 
 import asyncio
 import os
@@ -7,6 +7,7 @@ import tty
 from pathlib import Path
 
 import pytest
+from tests.support.manager import Manager
 
 from phloem.edge.device.bridge_service import Service
 from phloem.firmware_bridge.backlog import Message
@@ -15,7 +16,6 @@ from phloem.firmware_bridge.handover import CARRIED, Handover, name_of
 from phloem.firmware_bridge.settings import SerialSettings
 from phloem.shared.net.notify import Notifier
 from phloem.shared.server.server import Server
-from tests.support.manager import Manager
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ async def test_without_a_broker_messages_wait_for_the_next_start(
     session = service.bridge.sessions[0]
     await session.wait_open()
     os.write(number, b"1\n")
-    while not session.counters.frames:
+    for _ in iter(lambda: session.counters.frames, 1):
         await asyncio.sleep(0)
     service.stop()
     assert await running == 0
@@ -172,18 +172,22 @@ async def test_without_a_broker_messages_wait_for_the_next_start(
     assert [message.payload for message in carried] == [b"1"]
 
 
-async def test_a_reload_keeps_the_port_open(manager: Manager, device: tuple[int, str], tmp_path: Path) -> None:
+async def test_a_reload_keeps_the_port_open(
+    manager: Manager, device: tuple[int, str], tmp_path: Path
+) -> None:
     number, path = device
     notifier = Notifier(manager.address)
     after = [port(path, command_subject="cmd")]
-    service = Service([port(path)], f"unix://{tmp_path}/none", notifier, Handover(notifier, {}), lambda: after)
+    service = Service(
+        [port(path)], f"unix://{tmp_path}/none", notifier, Handover(notifier, {}), lambda: after
+    )
     running = asyncio.create_task(service.run())
     await asyncio.to_thread(manager.wait_for, "READY=1")
     assert service.bridge is not None
     before = service.bridge
     await before.sessions[0].wait_open()
     os.write(number, b"half")
-    while before.sessions[0].counters.bytes_read < 4:
+    for _ in iter(lambda: before.sessions[0].counters.bytes_read, 4):
         await asyncio.sleep(0)
     service.reload()
     await asyncio.to_thread(manager.wait_for, "RELOADING=1")
@@ -192,7 +196,7 @@ async def test_a_reload_keeps_the_port_open(manager: Manager, device: tuple[int,
     assert session.settings.command_subject == "cmd"
     await session.wait_open()
     os.write(number, b" and half\n")
-    while not session.counters.frames:
+    for _ in iter(lambda: session.counters.frames, 1):
         await asyncio.sleep(0)
     assert service.publisher is not None
     service.stop()
