@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import nats.errors
 from nats.aio.client import Client
@@ -130,9 +130,9 @@ class NatsPublisher:
 
     async def _run(self) -> None:
         while not self._leaving:
-            (client, servers), closed = client_of(self._servers), asyncio.Event()
+            (client, options), closed = client_of(self._servers), asyncio.Event()
             try:
-                await self._connect(client, servers, closed)
+                await self._connect(client, options, closed)
                 if not self._leaving:
                     await self._serve(client, closed)
             except _LOST as error:
@@ -145,14 +145,14 @@ class NatsPublisher:
             if not self._leaving:
                 await pause(self._backoff.next_ns(), self._call_later)
 
-    async def _connect(self, client: Client, servers: list[str], closed: asyncio.Event) -> None:
+    async def _connect(self, client: Client, options: dict[str, Any], closed: asyncio.Event) -> None:
         self._reason = ""
 
         async def on_closed() -> None:
             closed.set()
 
         await client.connect(
-            servers,
+            **options,
             name=self._name,
             error_cb=self._on_error,
             closed_cb=on_closed,

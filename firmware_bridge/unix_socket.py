@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
-from urllib.parse import ParseResult, urlsplit
+from typing import Any
+from urllib.parse import ParseResult, unquote, urlsplit
 
 from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
@@ -29,12 +30,14 @@ class UnixTransport(TcpTransport):
         self._bare_io_writer = self._io_writer = writer
 
 
-def client_of(servers: Sequence[str]) -> tuple[Client, list[str]]:
-    """A client that has not connected yet, and the servers as nats-py takes them. A Unix socket is the only one."""
+def client_of(servers: Sequence[str]) -> tuple[Client, dict[str, Any]]:
+    """A client that has not connected yet, and what to connect it with. A Unix socket is the only server."""
     client = Client()
     if not servers[0].startswith(SCHEME):
-        return client, list(servers)
+        return client, {"servers": list(servers)}
     url = urlsplit(servers[0])
     client._transport = UnixTransport(url.path)
-    login = f"{url.netloc.rpartition('@')[0]}@" if "@" in url.netloc else ""
-    return client, [f"nats://{login}unix-socket:4222"]
+    options: dict[str, Any] = {"servers": ["nats://unix-socket:4222"]}
+    if url.username:  # in a URL nats-py would take them as they are written, with their escapes
+        options |= {"user": unquote(url.username), "password": unquote(url.password or "")}
+    return client, options

@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from random import SystemRandom
 from urllib.parse import quote
@@ -39,7 +39,7 @@ UNDERSTOOD = {"serial", "phloem", "debug", "trace", "logtime", "logtime_utc", "c
 LOOK_S = 10.0
 
 
-def main(words: Sequence[str], environ: "os._Environ[str]" = os.environ) -> int:
+def main(words: Sequence[str], environ: MutableMapping[str, str] = os.environ) -> int:
     """Do what the words ask for; the exit code."""
     asked = _parser().parse_args(words)
     try:
@@ -105,7 +105,7 @@ def server_of(options: Options, user_and_password: str) -> str:
     return f"{SCHEME}{who}{options.phloem.unix_socket or SOCKET}"
 
 
-def login(name: str | None, environ: "os._Environ[str]") -> str:
+def login(name: str | None, environ: Mapping[str, str]) -> str:
     """``user:password``; "": none. Raises ConfigError."""
     path = Path(environ.get(CREDENTIALS, "/nonexistent")) / LOGIN
     if name:
