@@ -70,6 +70,7 @@ class Edge(Server):
         check(options)
         check_disk(options, self.generation_bytes)
         super().__init__(for_device(options), clock=clock, seed=seed)
+        self.status_words = self._status_words
         self.bridge: Bridge | None = None
         self._forwarding: Forwarding | None = None
         self.timekeeper: TimeKeeper | None = None
@@ -124,7 +125,7 @@ class Edge(Server):
         """What publishes to any other hub."""
         return self._forwarding.publishers if self._forwarding is not None else ()
 
-    def status_words(self) -> "Sequence[str]":
+    def _status_words(self) -> "Sequence[str]":
         """What waits, and how full the disk is."""
         lanes = self._forwarding.lanes if self._forwarding is not None else []
         return list(device_words(lanes, self.device_figures()))

@@ -59,6 +59,11 @@ class Target(NamedTuple):
         """Whether it is this machine."""
         return self.root == Path("/")
 
+    @property
+    def booted(self) -> bool:
+        """Whether its systemd runs: not in a chroot where a package is being installed, nor in most containers."""
+        return self.live and self.at("run/systemd/system").is_dir()
+
     def at(self, path: str) -> Path:
         """A path below the root."""
         return self.root / path
@@ -97,13 +102,17 @@ def install_steps(target: Target, role: Role, *, start: bool) -> list[Step]:
             target.run,
             ["systemd-sysusers", _below(target, "sysusers")],
             ["systemd-tmpfiles", "--create", _below(target, "tmpfiles")],
-            ["systemctl", "daemon-reload"],
-            *(
-                [["udevadm", "control", "--reload"], ["udevadm", "trigger", "--subsystem-match=usb"]]
-                if role is Role.EDGE
-                else []
-            ),
         )
+    if not target.booted:
+        return steps + _links(target, role)
+    if changed:
+        steps += _commands(target.run, ["systemctl", "daemon-reload"])
+        if role is Role.EDGE and target.at("run/udev").is_dir():
+            steps += _commands(
+                target.run,
+                ["udevadm", "control", "--reload"],
+                ["udevadm", "trigger", "--subsystem-match=usb"],
+            )
     return steps + _enabling(target, role, changed=changed, start=start)
 
 
@@ -112,7 +121,7 @@ def uninstall_steps(target: Target, *, purge: bool) -> list[Step]:
     steps = []
     units = [unit for role in Role for unit in UNITS[role]]
     there = [unit for unit in units if target.at(f"{target.place.units}/{unit}").exists()]
-    if target.live and there:
+    if target.booted and there:
         steps += _commands(target.run, ["systemctl", "disable", "--now", *there])
     for path in (target.at(each) for each in ours(target.place)):
         if path.exists():
@@ -126,7 +135,7 @@ def uninstall_steps(target: Target, *, purge: bool) -> list[Step]:
         for folder in (target.at(CONFIG_FOLDER), target.at("var/lib/phloem")):
             if folder.exists():
                 steps.append(Step(f"remove {folder} and all that is in it", partial(shutil.rmtree, folder)))
-    if target.live and steps:
+    if target.booted and steps:
         steps += _commands(target.run, ["systemctl", "daemon-reload"])
     return steps
 

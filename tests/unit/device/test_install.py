@@ -178,6 +178,11 @@ def here(root: Path, machine: Machine, *, packaged: bool = False) -> Target:
     return Here(root, place_of(packaged=packaged), PROGRAM, machine)
 
 
+def boot(root: Path) -> None:
+    (root / "run/systemd/system").mkdir(parents=True)
+    (root / "run/udev").mkdir()
+
+
 def carry_out(target: Target, *, start: bool = True) -> list[str]:
     steps = install_steps(target, Role.EDGE, start=start)
     for step in steps:
@@ -186,6 +191,7 @@ def carry_out(target: Target, *, start: bool = True) -> list[str]:
 
 
 def test_on_a_machine(tmp_path: Path) -> None:
+    boot(tmp_path)
     machine = Machine()
     target = here(tmp_path, machine)
     carry_out(target)
@@ -216,11 +222,23 @@ def test_postinst_makes_users_though_all_files_are_there(tmp_path: Path) -> None
     image = Target(tmp_path, PACKAGE, PROGRAM, Machine())
     for step in install_steps(image, Role.EDGE, start=False):
         step.act()
+    boot(tmp_path)
     machine = Machine()
     machine.enabled = True
     carry_out(here(tmp_path, machine, packaged=True), start=False)
     assert machine.ran[0] == "systemd-sysusers /usr/lib/sysusers.d/phloem.conf"
     assert not any("start" in command for command in machine.ran)
+
+
+def test_in_a_chroot_nothing_is_started(tmp_path: Path) -> None:
+    machine = Machine()
+    carry_out(here(tmp_path, machine, packaged=True))
+    assert machine.ran == [
+        "systemd-sysusers /usr/lib/sysusers.d/phloem.conf",
+        "systemd-tmpfiles --create /usr/lib/tmpfiles.d/phloem.conf",
+    ]
+    link = tmp_path / ETC / "multi-user.target.wants/phloem-edge.service"
+    assert os.readlink(link) == "/usr/lib/systemd/system/phloem-edge.service"
 
 
 @pytest.mark.parametrize(("code", "text"), [(127, "need systemd"), (5, "ended with 5")])
