@@ -45,6 +45,7 @@ class Process:
         self.vitals = Vitals(server, notifier)
         self._source = reload_source
         self._ports_file: Path | None = None
+        self._closing: Extending | None = None
         server.reload = self.reload
 
     def reload(self) -> None:
@@ -60,6 +61,17 @@ class Process:
             good = True
         finally:
             self.vitals.reloaded(good=good)
+
+    def closing(self) -> None:
+        """The end begins; systemd is told once, and asked for time until ``closed``."""
+        if self._closing is None:
+            self.vitals.end()
+            self._closing = Extending(self.vitals.notifier, "closing the store").__enter__()
+
+    def closed(self) -> None:
+        """It is over."""
+        if self._closing is not None:
+            self._closing.__exit__(None, None, None)
 
     def write_ports(self) -> None:
         """Write the ports file where the options want it, and only there."""
@@ -94,6 +106,7 @@ class Process:
         except OSError as error:
             log.error("%s", error)
         if number in (signal.SIGINT, signal.SIGTERM):
+            self.closing()  # now: closing may not come back to the loop before it is done
             self.server.spawn(self.server.stop(), "stop")
 
 
@@ -139,13 +152,13 @@ async def _run(server: Server, reload_source: Callable[[], Options]) -> int:
         process.write_ports()
         process.vitals.begin()
         await server.wait_stopped()
-        process.vitals.end()
-        with Extending(notifier, "closing the store"):
-            await server.stop()
+        process.closing()
+        await server.stop()
     except (PhloemError, OSError) as error:
         log.critical("%s", error)
         return 1
     finally:
+        process.closed()
         process.remove_ports()
         for number in SIGNAL_NAMES:
             loop.remove_signal_handler(number)

@@ -5,6 +5,7 @@ import os
 import pty
 import tty
 from pathlib import Path
+from random import Random
 
 import pytest
 from tests.support.manager import Manager
@@ -148,6 +149,43 @@ async def test_a_restart_loses_no_byte(manager: Manager, device: tuple[int, str]
         assert "1 of 1 ports open" in service.status()
         service.stop()
         assert await running == 0
+        await nc.close()
+
+
+async def test_many_restarts_lose_no_byte_wherever_they_come(
+    manager: Manager, device: tuple[int, str], tmp_path: Path
+) -> None:
+    number, path = device
+    notifier, rng = Notifier(manager.address), Random(7)
+    stream = b"".join(b"%d\n" % index for index in range(2_000))
+    config = {"host": "127.0.0.1", "port": -1, "phloem": {"unix_socket": str(tmp_path / "s")}}
+    async with Server(config) as broker:
+        nc = await broker.connect()
+        heard = await nc.subscribe("tele")
+        await nc.flush()
+        while stream:
+            handover = Handover(notifier, given(manager))
+            service = Service([port(path)], f"unix://{tmp_path}/s", notifier, handover, list)
+            running = asyncio.create_task(service.run())
+            await asyncio.to_thread(manager.wait_for, "READY=1")
+            assert service.bridge is not None
+            session = service.bridge.sessions[0]
+            await session.wait_open()
+            for _ in range(3):  # the last of them may be read by this one or by the next
+                size = rng.randrange(1, 300)
+                os.write(number, stream[:size])
+                stream = stream[size:]
+                await asyncio.sleep(0)
+            service.stop()
+            assert await running == 0
+        service = Service(
+            [port(path)], f"unix://{tmp_path}/s", notifier, Handover(notifier, given(manager)), list
+        )
+        running = asyncio.create_task(service.run())
+        for index in range(2_000):
+            assert (await heard.next_msg(timeout=10)).data == b"%d" % index
+        service.stop()
+        await running
         await nc.close()
 
 
