@@ -12,6 +12,7 @@ dropped: by systemd, which sees the hang-up, and here, where the path has to lea
 
 import hashlib
 import os
+import select
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Protocol
@@ -111,8 +112,9 @@ class Handover:
         return self._rests.pop(name_of(settings), b"")
 
     def opened(self, settings: SerialSettings, descriptor: int) -> None:
-        """A port is open."""
-        self._keeper.keep(name_of(settings), descriptor)
+        """A port is open. What is no tty is not kept: a connection does not wait for us."""
+        if os.isatty(descriptor):
+            self._keeper.keep(name_of(settings), descriptor)
 
     def lost(self, settings: SerialSettings) -> None:
         """It is not any more."""
@@ -121,6 +123,8 @@ class Handover:
     def left(self, settings: SerialSettings, descriptor: int, rest: bytes) -> None:
         """The session ends and the port is well. It will close ``descriptor``, so a copy is made for the next one."""
         name = name_of(settings)
+        if not os.isatty(descriptor):
+            return
         self._ports[name] = os.dup(descriptor)
         if rest:
             self._rests[name] = rest
@@ -171,8 +175,12 @@ def name_of(settings: SerialSettings) -> str:
 
 
 def _leads_to(device: str, descriptor: int) -> bool:
-    """Whether this path is still what the descriptor was opened from."""
+    """Whether this is still what the descriptor was opened from, and there. What is no path (``usb:2341:0043``) is asked
+    for under the name that the descriptor has."""
+    poll = select.poll()
+    poll.register(descriptor, 0)  # a hang-up is told without asking
     try:
-        return os.stat(device).st_rdev == os.fstat(descriptor).st_rdev
+        path = device if device.startswith("/") else os.ttyname(descriptor)
+        return os.stat(path).st_rdev == os.fstat(descriptor).st_rdev and not poll.poll(0)
     except OSError:
         return False

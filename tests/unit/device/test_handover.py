@@ -60,6 +60,26 @@ def test_a_port_that_is_another_device_now_is_dropped(manager: Manager, device: 
     assert manager.all() == [["FDSTOREREMOVE=1", f"FDNAME={name_of(settings)}"]]
 
 
+def test_a_port_that_was_unplugged_is_dropped(manager: Manager) -> None:
+    ours, theirs = pty.openpty()
+    settings = port(os.ttyname(theirs))
+    handover = Handover(Notifier(manager.address), {name_of(settings): theirs})
+    kept = handover.take(settings)
+    assert kept is not None
+    handover = Handover(Notifier(manager.address), {name_of(settings): kept.fileno()})
+    os.close(ours)
+    assert handover.take(settings) is None
+
+
+def test_what_is_no_tty_is_not_kept(manager: Manager, tmp_path: Path) -> None:
+    handover = Handover(Notifier(manager.address), {})
+    with (tmp_path / "file").open("w") as file:
+        handover.opened(port("/dev/a"), file.fileno())
+        handover.left(port("/dev/a"), file.fileno(), b"rest")
+    assert handover.end([])
+    assert manager.all() == []
+
+
 def test_ports_that_are_not_wanted_are_closed(manager: Manager, device: tuple[int, str]) -> None:
     number, path = device
     handover = Handover(Notifier(manager.address), {})
