@@ -175,8 +175,8 @@ def name_of(settings: SerialSettings) -> str:
 
 
 def _leads_to(device: str, descriptor: int) -> bool:
-    """Whether this is still what the descriptor was opened from, and there. What is no path (``usb:2341:0043``) is asked
-    for under the name that the descriptor has."""
+    """Whether this is still what the descriptor was opened from, and there. What is no path (``usb:2341:0043``) is
+    asked for under the name that the descriptor has."""
     poll = select.poll()
     poll.register(descriptor, 0)  # a hang-up is told without asking
     try:
