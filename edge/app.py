@@ -124,10 +124,12 @@ class Edge(Server):
         return self._forwarding.publishers if self._forwarding is not None else ()
 
     def device_figures(self) -> Mapping[str, Any]:
-        """Disk, wear and clock, for monitoring and for the hub's ledger."""
+        """Disk, wear, clock and what is forwarded, for monitoring and for the hub's ledger."""
         shown = self.storage.figures() if self.storage is not None else {}
         if self.timekeeper is not None:
             shown["clock"] = self.timekeeper.figures()
+        if self._forwarding is not None:
+            shown["forward"] = self._forwarding.figures()
         return shown
 
     def _start_storage(self) -> None:

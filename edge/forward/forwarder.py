@@ -8,13 +8,14 @@ the sender has said it is due.
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from phloem.edge.forward.log_stream import SAMPLES, LogStream
 from phloem.edge.forward.squeeze import SAMPLES_MIN, Dictionaries
 from phloem.edge.forward.status import Reporter
 from phloem.edge.forward.wake import Wake
+from phloem.shared.forward.effects import Alarm, Bounce, Confirmed, Effect, HubTime, Noticed, Send
 from phloem.shared.forward.entries import Allowance, Entry
 from phloem.shared.forward.figures import plain
 from phloem.shared.forward.messages import (
@@ -27,7 +28,7 @@ from phloem.shared.forward.messages import (
     down_subject,
     up_subject,
 )
-from phloem.shared.forward.sender import Bounce, Confirmed, Effect, HubTime, Noticed, Send, Sender
+from phloem.shared.forward.sender import Sender
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.link_meter import CONTROL
 
@@ -75,6 +76,7 @@ class Forwarder:
         self.reporter = Reporter(server, self.streams, allowance, space=space)
         self._wake = Wake(server, self.work)
         self._is_up = False
+        self.stuck = ""  # why nothing moves, if all that can be done about it was in vain
         self.hears_time: Callable[[int, int, int], None] | None = None  # told what the hub's clock says
         self._seen: tuple[int, ...] = ()  # what was stored when it was looked last
         self._sub = server.kernel.subscribe(self._account, self._down, None, self._heard)
@@ -208,8 +210,8 @@ class Forwarder:
         links = self._server.leafs.up
         if self._is_up and not (heard and all(link in links for link in self._links)):
             self._is_up = False
-            self.sender.link_down()
             log.info("the hub is away; messages are kept")
+            self._do(self.sender.link_down(self._now()))
         if heard and not self._is_up:
             if not self._begun:  # the epochs have to be on the disk first
                 self._ask_the_disk()
@@ -251,6 +253,8 @@ class Forwarder:
                     log.warning("the link is up and nothing moves (%s); connecting anew", why)
                     for uplink in self._server.uplinks:
                         uplink.bounce(why)
+                case Alarm(why):
+                    self.stuck = alarm(why, self.streams.values())
                 case HubTime(wall_ns, at_ns, error_ns):
                     if self.hears_time is not None:
                         self.hears_time(wall_ns, at_ns, error_ns)
@@ -281,3 +285,14 @@ def space(folder: str) -> tuple[int, int]:
     """Bytes that are free for this process, and all, where the folder is. Raises OSError."""
     found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+
+def alarm(why: str, streams: Iterable[LogStream]) -> str:
+    """For people, of whoever sends: messages wait, and nothing that was tried moves them; without a reason it is over.
+    The reason."""
+    if why:
+        waiting = sum(stream.waiting for stream in streams)
+        log.error("%d messages wait, and nothing that was tried moves them to the hub: %s", waiting, why)
+    else:
+        log.warning("messages move to the hub again")
+    return why

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from phloem.edge.forward.forwarder import LOOK_NS
+from phloem.edge.forward.forwarder import LOOK_NS, alarm
 from phloem.edge.forward.log_stream import LogStream
 from phloem.edge.forward.wake import Wake
+from phloem.shared.forward.effects import Alarm, Bounce, Confirmed, Noticed
 from phloem.shared.forward.entries import Allowance, Entry
 from phloem.shared.forward.hub_stream import Note
 from phloem.shared.forward.lanes import Ask, Effect, Post, Remember
 from phloem.shared.forward.messages import up_subject
 from phloem.shared.forward.publisher import Publisher as Machine
-from phloem.shared.forward.sender import Bounce, Confirmed, Noticed
 from phloem.shared.jetstream.identity import text_of
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.link_meter import CONTROL
@@ -72,6 +72,7 @@ class Publisher:
         self._link: tuple[int, ...] = ()  # what the session goes over
         self._since_ns = 0  # the hub is heard of since
         self._is_up = False
+        self.stuck = ""  # as in ``Forwarder``
         self._said = ""
         self._others = False  # a hub of phloem's is there
         self._auto_ns = AUTO_NS
@@ -227,6 +228,8 @@ class Publisher:
                     log.warning("the link is up and nothing moves (%s); connecting anew", why)
                     for uplink in self._server.uplinks:
                         uplink.bounce(why)
+                case Alarm(why):
+                    self.stuck = alarm(why, self.streams.values())
 
     def _write_notes(self, *, at_once: bool = False) -> None:
         now = self._now()

@@ -9,7 +9,7 @@ object with other wishes.
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from phloem.edge.forward.forwarder import Forwarder
 from phloem.edge.forward.log_stream import LogStream
@@ -43,6 +43,13 @@ class Way:
         self.streams: dict[str, LogStream] = {}
         self.forwarder: Forwarder | None = None
         self.publisher: Publisher | None = None
+
+    @property
+    def stuck(self) -> str:
+        """Why nothing moves, although it should; empty: it does, or nothing is to be done."""
+        return next(
+            (one.stuck for one in (self.forwarder, self.publisher) if one is not None and one.stuck), ""
+        )
 
     def use(self, blocks: "Iterable[Forward]") -> None:
         """These and no others, from now on."""
@@ -153,6 +160,11 @@ class Forwarding:
     def lanes(self) -> list[LogStream]:
         """All streams."""
         return [lane for way in self._ways.values() for lane in way.streams.values()]
+
+    def figures(self) -> dict[str, Any]:
+        """For monitoring. ``stuck``: why messages wait and nothing moves, by account, where that is so."""
+        stuck = {name: way.stuck for name, way in self._ways.items() if way.stuck}
+        return {"stuck": stuck, "waiting": sum(lane.waiting for lane in self.lanes)}
 
     def prepare(self, new: "Options") -> Callable[[], None]:
         """Whether these blocks can be used instead, and the streams that they need and that are not there. Raises

@@ -16,6 +16,7 @@ all of the one before, so it is always known that everything before a group is t
 import json
 from collections.abc import Iterable, Mapping
 
+from phloem.shared.forward.effects import Alarm, Bounce, Confirmed, Noticed
 from phloem.shared.forward.entries import Allowance, Class, Entry, in_order
 from phloem.shared.forward.grouping import Bounds, Made
 from phloem.shared.forward.hub_standing import Standing, Verdict
@@ -52,7 +53,9 @@ from phloem.shared.forward.lanes import (
     Stream,
 )
 from phloem.shared.forward.rounds import Rounds
-from phloem.shared.forward.sender import ANSWER_NS, Bounce, Confirmed, Noticed
+from phloem.shared.forward.sender import ANSWER_NS
+from phloem.shared.forward.watchdog import Step as Due
+from phloem.shared.forward.watchdog import Watchdog
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.wire.subjects import matches
 
@@ -94,6 +97,7 @@ class Publisher:
         self._payload_max = 1 << 20
         self._heard_ns = 0
         self._bounced_ns = 0
+        self._watchdog = Watchdog()
         self._wake_ns = 0
         self.sent_bytes = 0
         self.sent_groups = 0
@@ -300,7 +304,8 @@ class Publisher:
         lane.acked_seq, lane.conflicts, lane.lates = group.upto, 0, 0
         lane.count_max = min(lane.count_max * 2, lane.batch_max)
         lane.first_ns = LONG_AGO if lane.have and max(lane.have) > group.upto else 0
-        return self._confirmed(lane)
+        over: list[Effect] = [Alarm("")] if self._watchdog.moved() else []
+        return over + self._confirmed(lane)
 
     def _failed(self, lane: Lane, group: Group, error: ApiError, now_ns: int) -> list[Effect]:
         """What was sent may be there or not: it is asked about, at once or in a while."""
@@ -366,6 +371,8 @@ class Publisher:
         silent = now_ns - self._heard_ns >= ANSWER_NS and lane.silences >= SILENCES_MAX
         if silent and now_ns - self._bounced_ns >= BOUNCE_NS:
             self._bounced_ns = now_ns
+            waits = any(one.stream.confirmed < one.stream.last_seq for one in self._lanes)
+            effects += [Alarm(why)] if Due.ALARM in self._watchdog.silent(now_ns, waits=waits) else []
             effects.append(Bounce(why))
         return effects
 
