@@ -484,6 +484,11 @@ class Sender:
         return self._session
 
     @property
+    def on_its_way(self) -> int:
+        """Parcels and gaps that the hub has not acknowledged."""
+        return len(self._flights)
+
+    @property
     def is_idle(self) -> bool:
         """Whether the hub has said where all streams stand, and has everything."""
         waits = any(lane.waiting or lane.refused or not lane.next_seq for lane in self._lanes)
