@@ -134,7 +134,8 @@ class Publisher:
     def _heard(self, subject: bytes, _reply: bytes, header: bytes, payload: bytes) -> None:
         if self._is_up:
             self._do(self.machine.received(subject[len(self._inbox) :], header, payload, self._now()))
-            self.work()
+            if not self.machine.is_partial:
+                self.work()
 
     def work(self) -> None:
         """Whatever is due."""

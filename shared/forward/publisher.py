@@ -96,6 +96,9 @@ class Publisher:
         self._live_ns = 0
         self._payload_max = 1 << 20
         self._heard_ns = 0
+        self.is_partial = (
+            False  # nothing is to be done about the last answer: with ids there is one for each message
+        )
         self._bounced_ns = 0
         self._watchdog = Watchdog()
         self._wake_ns = 0
@@ -161,12 +164,13 @@ class Publisher:
         lane.serial += 1
 
     def received(self, token: bytes, header: bytes, payload: bytes, now_ns: int) -> list[Effect]:
-        """An answer of the hub."""
+        """An answer of the hub. ``is_partial`` says that it was one of many, of which others have yet to come."""
+        self.is_partial = False
         words = token.split(b".")
-        if not self._up or len(words) != 3 or not all(word.isdigit() for word in words):
+        if not self._up or len(words) != 3 or not token.replace(b".", b"0").isdigit() or b"" in words:
             return []
-        number, serial, index = map(int, words)
-        lane = next((one for one in self._lanes if one.number == number), None)
+        number, serial, index = int(words[0]), int(words[1]), int(words[2])
+        lane = self._numbered(number)
         if lane is None or lane.serial != serial:
             return []
         self._heard_ns = now_ns
@@ -184,6 +188,12 @@ class Publisher:
         except NotUnderstood as problem:
             return self._put_off(lane, f"the hub's answer is not understood: {problem}", now_ns, PAUSE_NS)
         return []
+
+    def _numbered(self, number: int) -> Lane | None:
+        for lane in self._lanes:
+            if lane.number == number:
+                return lane
+        return None
 
     # --- from nothing to an open lane --------------------------------------------------------------------
 
@@ -298,6 +308,7 @@ class Publisher:
         if index == group.ends:
             lane.hub_seq = ack.seq
         if group.missing:
+            self.is_partial = True
             return []
         self.rounds.done(group.size, now_ns - group.sent_ns)
         lane.step, lane.group, lane.deadline_ns = Step.OPEN, None, 0
