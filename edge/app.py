@@ -105,15 +105,21 @@ class Edge(Server):
             self.timekeeper = TimeKeeper(self, self.asks_system)
         if self.options.forward:
             self._forwarding = self._forward()
-            self._forwarding.prepare(self.options)
-            self._forwarding.use(self.options)
+            self._forwarding.begin(self.options)
         if self.timekeeper is not None:
             self.timekeeper.begin(list(self.forwarders))
 
     def _forward(self) -> "Forwarding":
         from phloem.edge.forward.start import Forwarding  # noqa: PLC0415  (only who forwards pays for it)
 
-        return Forwarding(self)
+        return Forwarding(self, self._renewed)
+
+    def _renewed(self) -> None:
+        """Other streams are forwarded than a moment ago."""
+        if self._forwarding is not None and self.timekeeper is not None:
+            self.timekeeper.use(self._forwarding.forwarders)
+        if self.storage is not None:
+            self._use_storage()
 
     @property
     def forwarders(self) -> "Sequence[Forwarder]":
@@ -131,10 +137,12 @@ class Edge(Server):
         return list(device_words(lanes, self.device_figures()))
 
     def device_figures(self) -> Mapping[str, Any]:
-        """Disk, wear and clock, for monitoring and for the hub's ledger."""
+        """Disk, wear, clock and what is forwarded, for monitoring and for the hub's ledger."""
         shown = self.storage.figures() if self.storage is not None else {}
         if self.timekeeper is not None:
             shown["clock"] = self.timekeeper.figures()
+        if self._forwarding is not None:
+            shown["forward"] = self._forwarding.figures()
         return shown
 
     def _start_storage(self) -> None:

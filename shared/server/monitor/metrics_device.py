@@ -22,6 +22,14 @@ def device_families(figures: Mapping[str, Any]) -> Iterator[str]:
         yield from _disk(disk)
     if wear := figures.get("wear"):
         yield from _wear(wear)
+    if forward := figures.get("forward"):
+        yield one("forward_waiting_messages", "gauge", "That the hub does not have.", forward["waiting"])
+        yield one(
+            "forward_stuck",
+            "gauge",
+            "1 while nothing moves to the hub, tried in vain.",
+            bool(forward["stuck"]),
+        )
     if clock := figures.get("clock"):
         yield one("clock_known", "gauge", "1 if the true time is known.", clock["known"])
         yield one("clock_error_seconds", "gauge", "How far it may be off; -1: unknown.", clock["error_s"])
