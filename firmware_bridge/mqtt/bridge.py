@@ -276,7 +276,8 @@ class MqttBridge:
     def _away(self, reason: str) -> None:
         hint = ""
         if "protocol version" in reason.lower():
-            hint = f'; it does not speak MQTT {self.settings.version}, set version to "3.1.1"'
+            other = "3.1.1" if self.settings.version == "5" else "5"
+            hint = f'; if it does not speak MQTT {self.settings.version}, set version to "{other}"'
         elif "taken over" in reason.lower():
             hint = "; another client has this client_id, give this one another"
         if self._warned_away != reason:

@@ -33,10 +33,13 @@ from phloem.shared.limits import SECOND_NS
 
 logger = logging.getLogger("phloem.mqtt")
 wire_logger = logging.getLogger("phloem.mqtt.paho")
-wire_logger.setLevel(logging.WARNING)  # below that paho logs each packet
+wire_logger.setLevel(
+    logging.ERROR
+)  # warnings are of what is told here as well; below them paho logs each packet
 
 LOST = (aiomqtt.MqttError, OSError)  # how a connection ends, or does not come about; bugs are other errors
 
+_UNSPECIFIED = 128
 _RETAINED_IF_NEW, _RETAINED_NEVER = 1, 2  # MQTT 5, 3.8.3.1
 
 
@@ -57,7 +60,7 @@ class BrokerClient(aiomqtt.Client):
         self._settings, self._up, self._heard = settings, up, heard
         self._is_five = settings.version == "5"
         self._sent: dict[int, Callable[[str], None]] = {}
-        self._has_dialled = False
+        self._has_dialled = self._is_open = False
         five: dict[str, Any] = {"clean_session": False}
         if self._is_five:
             five = {"clean_start": False, "properties": _connect_properties(settings, payload_max)}
@@ -93,9 +96,12 @@ class BrokerClient(aiomqtt.Client):
                 entering.exception()  # seen
             self._drop()
             raise
+        self._is_open = True
 
     async def close(self) -> None:
         """Say goodbye, if there is still somebody; the session stays at the broker."""
+        if not self._is_open:
+            return
         try:
             await self.__aexit__(None, None, None)
         except LOST as error:
@@ -105,7 +111,12 @@ class BrokerClient(aiomqtt.Client):
 
     async def ended(self) -> None:
         """Return never; raises when the connection is over."""
-        await asyncio.shield(self._disconnected)
+        try:
+            await asyncio.shield(self._disconnected)
+        except aiomqtt.MqttCodeError as error:
+            if isinstance(error.rc, ReasonCode) and error.rc.value == _UNSPECIFIED:  # paho's word for a reset
+                raise aiomqtt.MqttError("the connection was lost") from None
+            raise
         raise aiomqtt.MqttError("the broker has closed the connection")
 
     async def take(self, topics: Mapping[str, int]) -> dict[str, str]:
@@ -162,6 +173,19 @@ class BrokerClient(aiomqtt.Client):
         if not reason_code.is_failure and not self._connected.done():
             self._up(flags.session_present)
         super()._on_connect(client, userdata, flags, reason_code, properties)
+
+    def _on_disconnect(
+        self,
+        client: paho.Client,
+        userdata: Any,
+        flags: paho.DisconnectFlags,
+        reason_code: ReasonCode,
+        properties: PahoProperties | None = None,
+    ) -> None:
+        if not self._connected.done():  # aiomqtt would wait for CONNACK all the same
+            why = "it ended the connection instead of answering; it may not speak this protocol version"
+            self._connected.set_exception(aiomqtt.MqttError(why))
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
     def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
         try:
