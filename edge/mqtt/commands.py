@@ -97,13 +97,14 @@ class StreamCommands:
         if place is None:
             self._ended(header)
             return
+        answer = reply.partition(b"@")[0].decode()  # inside the server the subject stands behind it
         command = Command(
             place.subject.decode(errors="replace"),
             body,
             _lines(header),
             f"{self._stream}:{place.seq}",
             place.deliveries,
-            lambda verdict: self._settle(reply, verdict),
+            lambda verdict: self._settle(answer, verdict),
         )
         self._asked -= 1
         self._heard(command)
@@ -117,8 +118,8 @@ class StreamCommands:
             log.warning("commands of %s are interrupted (%s); asking again", self._stream, text)
             self._timer = self._call_later(ASK_AGAIN_NS, self._ask)
 
-    def _settle(self, reply: bytes, verdict: Verdict) -> None:
-        self._line.send(reply.decode(), VERDICTS[verdict])
+    def _settle(self, answer: str, verdict: Verdict) -> None:
+        self._line.send(answer, VERDICTS[verdict])
 
 
 def _lines(header: bytes) -> list[tuple[str, str]]:

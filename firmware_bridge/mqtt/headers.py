@@ -6,16 +6,15 @@ back), correlation data is Base64.
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from phloem.firmware_bridge.mqtt.durable import Headers
 
 TOPIC, QOS, RETAINED, DUP = "Mqtt-Topic", "Mqtt-Qos", "Mqtt-Retained", "Mqtt-Dup"
 RETAIN = "Mqtt-Retain"  # of a command: the broker shall keep it
 CONTENT_TYPE, RESPONSE, CORRELATION = "Mqtt-Content-Type", "Mqtt-Response-Topic", "Mqtt-Correlation"
-PROPERTY = "Mqtt-Property"  # name=value, once for each user property
+PROPERTIES = "Mqtt-Properties"  # of users, as in a URL's query: many clients know one header of a name only
 
 _BARE = re.compile(r"[\x00-\x1f\x7f%]")
 
@@ -38,8 +37,8 @@ def headers_of(properties: Properties) -> tuple[tuple[str, str], ...]:
         found.append((RESPONSE, shielded(properties.response_topic)))
     if properties.correlation:
         found.append((CORRELATION, b64encode(properties.correlation).decode()))
-    for name, value in properties.user:
-        found.append((PROPERTY, f"{shielded(name).replace('=', '%3D')}={shielded(value)}"))
+    if properties.user:
+        found.append((PROPERTIES, urlencode(properties.user, quote_via=quote)))
     return tuple(found)
 
 
@@ -68,7 +67,11 @@ def wish_of(headers: Headers) -> Wish:
             unquote(first.get(CONTENT_TYPE, "")),
             unquote(first.get(RESPONSE, "")),
             b64decode(first.get(CORRELATION, ""), validate=True),
-            tuple(_pairs(value for name, value in headers if name == PROPERTY)),
+            tuple(
+                parse_qsl(
+                    first.get(PROPERTIES, ""), keep_blank_values=True, strict_parsing=PROPERTIES in first
+                )
+            ),
         ),
     )
 
@@ -76,9 +79,3 @@ def wish_of(headers: Headers) -> Wish:
 def shielded(text: str) -> str:
     """As one line of a header."""
     return _BARE.sub(lambda found: f"%{ord(found[0]):02X}", text)
-
-
-def _pairs(values: Iterable[str]) -> Iterable[tuple[str, str]]:
-    for value in values:
-        name, _, rest = value.partition("=")
-        yield unquote(name), unquote(rest)

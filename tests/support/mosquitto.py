@@ -65,3 +65,10 @@ class Mosquitto:
             self._process.terminate()
             self._process.communicate()  # what is in its log, so that it does not wait for us
             self._process = None
+
+
+def add_user(users: Path, name: str, password: str) -> None:
+    """A file for ``password_file``."""
+    program = shutil.which("mosquitto_passwd")
+    assert program is not None
+    subprocess.run([program, "-c", "-b", str(users), name, password], check=True)

@@ -1,4 +1,4 @@
-"""An MQTT 3.1.1 broker inside the test, which does what the test says: it is cut between two packets, holds PUBACKs back,
+"""An MQTT 3.1.1 broker inside the test, which does what the test says: it is cut between packets, holds PUBACKs back,
 forgets sessions. One client. The packets are those of the OASIS standard, section 3.
 """
 

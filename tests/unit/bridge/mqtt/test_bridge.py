@@ -18,6 +18,7 @@ from phloem.firmware_bridge.mqtt.bridge import MqttBridge
 from phloem.firmware_bridge.mqtt.durable import Command, Done, Headers, Refused, Stored, Verdict
 from phloem.firmware_bridge.mqtt.settings import MqttSettings
 from phloem.shared.clock import SystemClock
+from phloem.shared.server.monitor.metrics_device import device_families
 
 
 class Stream:
@@ -142,7 +143,10 @@ async def test_a_message_is_acknowledged_when_it_is_on_the_disk(broker: MqttBrok
     assert headers.pop("Nats-Msg-Id") != other[2].pop("Nats-Msg-Id")
     assert headers == {"Mqtt-Topic": "a/living room", "Mqtt-Qos": "1"}
     assert other == ("mqtt.home.b", b"x", {"Mqtt-Topic": "b", "Mqtt-Qos": "0"})
-    assert bridge.figures()["stored"] == 2
+    text = "".join(device_families({"mqtt": {"home": bridge.figures()}}))
+    assert 'phloem_mqtt_stored_messages_total{broker="home"} 2\n' in text
+    assert text.count('{broker="home"}') == len(bridge.figures())
+    assert list(device_families({"mqtt": {}})) == []
 
 
 @pytest.mark.parametrize("stored", ["while it is away", "when it is back"])
