@@ -5,13 +5,14 @@ everything. One request asks for the next message; it stays until there is one, 
 happens.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from phloem.edge.twin.line import Line
+from phloem.edge.twin.line import Line, NoAnswer, Refused
 from phloem.firmware_bridge import limits
 from phloem.firmware_bridge.mqtt.durable import Command, Verdict
 from phloem.firmware_bridge.timers import CallLater, Timer, loop_call_later
@@ -21,7 +22,9 @@ from phloem.shared.limits import SECOND_NS
 log = logging.getLogger("phloem.mqtt")
 
 ACK_WAIT_NS = 60 * SECOND_NS  # beyond what a connection may be silent before it is given up
-ASK_AGAIN_NS = 2 * SECOND_NS  # after a request that JetStream has ended
+ASK_AGAIN_NS = (
+    2 * SECOND_NS
+)  # after a request that JetStream has ended, and if the consumer cannot be made again
 STATUS = b"NATS/1.0 "
 VERDICTS = {
     Verdict.DONE: b"+ACK",
@@ -43,6 +46,8 @@ class StreamCommands:
         self._inbox = ""
         self._asked = 0  # messages that were asked for and have not come
         self._timer: Timer | None = None
+        self._making: asyncio.Task[None] | None = None
+        self._said = ""
 
     async def make(self) -> None:
         """The consumer. It keeps its place; of a stream that keeps what was done it begins with what is new.
@@ -82,9 +87,11 @@ class StreamCommands:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._making is not None:
+            self._making.cancel()
+            self._making = None
 
     def _ask(self) -> None:
-        self._timer = None
         wanted: dict[str, Any] = {"batch": limits.MQTT_COMMANDS}
         self._asked = limits.MQTT_COMMANDS
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
@@ -113,10 +120,32 @@ class StreamCommands:
 
     def _ended(self, header: bytes) -> None:
         """JetStream has ended the request: the consumer was deleted, or this server's JetStream began anew."""
-        if self._timer is None:
-            text = header.split(b"\r\n")[0].removeprefix(STATUS).decode(errors="replace")
-            log.warning("commands of %s are interrupted (%s); asking again", self._stream, text)
-            self._timer = self._call_later(ASK_AGAIN_NS, self._ask)
+        if self._timer is None and self._making is None:
+            self._say(header.split(b"\r\n")[0].removeprefix(STATUS).decode(errors="replace"))
+            self._later()
+
+    def _later(self) -> None:
+        self._timer = self._call_later(ASK_AGAIN_NS, self._begin_again)
+
+    def _begin_again(self) -> None:
+        self._timer = None
+        self._making = asyncio.create_task(self._make_again(), name=f"mqtt commands of {self._stream}")
+
+    async def _make_again(self) -> None:
+        try:
+            await self.make()
+        except (NoAnswer, Refused) as problem:
+            self._making = None
+            self._say(str(problem))
+            self._later()
+            return
+        self._making, self._said = None, ""
+        self._ask()
+
+    def _say(self, why: str) -> None:
+        if why != self._said:
+            self._said = why
+            log.warning("commands of %s are interrupted: %s; it is tried again for ever", self._stream, why)
 
     def _settle(self, answer: str, verdict: Verdict) -> None:
         self._line.send(answer, VERDICTS[verdict])

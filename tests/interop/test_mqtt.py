@@ -143,6 +143,47 @@ async def test_what_is_published_while_the_edge_is_away_comes_later(
 
 
 @needs_mosquitto
+async def test_commands_wait_for_the_broker(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    """They arrive in order, and a consumer that somebody has deleted is made again."""
+    async with Edge(config(tmp_path, mosquitto.url)) as edge:
+        bridge = await bridge_of(edge)
+        async with thing(mosquitto, identifier="lamp", clean_session=False) as lamp:
+            await lamp.subscribe("lamp/set", qos=1)
+        mosquitto.stop()
+        await until(lambda: not bridge.is_connected)
+        client = await edge.connect()
+        js = client.jetstream()
+        for number in range(100):
+            await js.publish("mqttset.home.lamp.set", b"%d" % number)
+        assert mosquitto.start()
+        async with thing(mosquitto, identifier="lamp", clean_session=False) as lamp:
+            heard = aiter(lamp.messages)
+            found = [(await asyncio.wait_for(anext(heard), WAIT_S)).payload for _ in range(100)]
+            assert edge.jetstream is not None
+            queue = edge.jetstream.accounts["$G"].streams["MQTTSET_home"].log
+            await until(lambda: not queue.messages)
+            await js.delete_consumer("MQTTSET_home", "mqtt_home")
+            await js.publish("mqttset.home.lamp.set", b"last")
+            found.append((await asyncio.wait_for(anext(heard), WAIT_S)).payload)
+        await client.close()
+    assert found == [*(b"%d" % number for number in range(100)), b"last"]
+
+
+@needs_mosquitto
+async def test_what_is_forwarded_has_the_stream(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    options = config(tmp_path, mosquitto.url) | {"forward": {"home": {"subjects": ["mqtt.home.>"]}}}
+    async with Edge(options) as edge, thing(mosquitto) as lamp:
+        await bridge_of(edge)
+        await lamp.publish("z/n", b"1", qos=1)
+        client = await edge.connect()
+        (message,) = await stored(client.jetstream(), 1, "FORWARD_home")
+        with pytest.raises(NotFoundError):
+            await client.jetstream().stream_info("MQTT_home")
+        await client.close()
+    assert message.data == b"1"
+
+
+@needs_mosquitto
 async def test_properties_of_mqtt_5(mosquitto: Mosquitto, tmp_path: Path) -> None:
     from paho.mqtt.packettypes import PacketTypes
     from paho.mqtt.properties import Properties
