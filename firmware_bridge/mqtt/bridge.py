@@ -27,7 +27,7 @@ from phloem.firmware_bridge.mqtt.durable import (
 )
 from phloem.firmware_bridge.mqtt.intake import Ack, Arrival, Cut, Effect, Intake, Put
 from phloem.firmware_bridge.mqtt.outgo import Outgo
-from phloem.firmware_bridge.mqtt.settings import MqttSettings
+from phloem.firmware_bridge.mqtt.settings import FIVE, THREE, MqttSettings
 from phloem.firmware_bridge.mqtt.topics import subject_of, topic_of
 from phloem.firmware_bridge.timers import CallLater, Timer, loop_call_later, pause
 from phloem.shared.clock import Clock
@@ -276,8 +276,8 @@ class MqttBridge:
     def _away(self, reason: str) -> None:
         hint = ""
         if "protocol version" in reason.lower():
-            other = "3.1.1" if self.settings.version == "5" else "5"
-            hint = f'; if it does not speak MQTT {self.settings.version}, set version to "{other}"'
+            other = THREE if self.settings.protocol == FIVE else FIVE
+            hint = f"; if it does not speak {self.settings.protocol}, set protocol to {other}"
         elif "taken over" in reason.lower():
             hint = "; another client has this client_id, give this one another"
         if self._warned_away != reason:

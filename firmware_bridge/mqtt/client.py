@@ -28,7 +28,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from phloem.firmware_bridge import limits
 from phloem.firmware_bridge.mqtt.headers import Properties, Wish, headers_of
 from phloem.firmware_bridge.mqtt.intake import Arrival
-from phloem.firmware_bridge.mqtt.settings import MqttSettings
+from phloem.firmware_bridge.mqtt.settings import FIVE, MqttSettings
 from phloem.shared.limits import SECOND_NS
 
 logger = logging.getLogger("phloem.mqtt")
@@ -58,7 +58,7 @@ class BrokerClient(aiomqtt.Client):
         heard: Callable[[Arrival], None],
     ) -> None:
         self._settings, self._up, self._heard = settings, up, heard
-        self._is_five = settings.version == "5"
+        self._is_five = settings.protocol == FIVE
         self._sent: dict[int, Callable[[str], None]] = {}
         self._has_dialled = self._is_open = False
         five: dict[str, Any] = {"clean_session": False}

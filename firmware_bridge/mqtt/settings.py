@@ -11,6 +11,7 @@ from phloem.shared.limits import SECOND_NS
 from phloem.shared.wire.subjects import is_literal, is_valid
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
+FIVE, THREE = "mqtt5", "mqtt3.1.1"
 KEEPALIVE_MAX_S = 65_535  # two bytes in CONNECT
 EXPIRY_MAX_S = 0xFFFF_FFFE  # four bytes; all ones would be for ever
 
@@ -31,7 +32,7 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     client_id: str
     subject: str
-    version: str = "5"
+    protocol: str = FIVE
     username: str = ""
     password: str = ""
     password_file: str = ""
@@ -90,8 +91,8 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(f"url {self.url!r} is not mqtt://host:port or mqtts://host:port")
         if parts.username is not None:
             raise ConfigError("url has a user; use username and password_file, so that no log shows them")
-        if self.version not in ("5", "3.1.1"):
-            raise ConfigError(f"version {self.version!r} is not 5 or 3.1.1")
+        if self.protocol not in (FIVE, THREE):
+            raise ConfigError(f"protocol {self.protocol!r} is not {FIVE} or {THREE}")
         if self.qos not in (0, 1):
             raise ConfigError(f"qos {self.qos} is not 0 or 1; 1 takes what is published with QoS 2 as well")
         if self.tls != Tls() and not self.uses_tls:

@@ -24,7 +24,9 @@ class MqttBroker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     url: Annotated[
         str, Opt("The broker: mqtt://host:1883, or mqtts://host:8883.", example='"mqtt://127.0.0.1:1883"')
     ] = "mqtt://127.0.0.1:1883"
-    version: Annotated[str, Kind.CHOICE, Opt("Of MQTT, as the broker speaks it.", choices="5 3.1.1")] = "5"
+    protocol: Annotated[str, Kind.CHOICE, Opt("As the broker speaks it.", choices="mqtt5 mqtt3.1.1")] = (
+        "mqtt5"
+    )
     client_id: Annotated[
         str,
         Opt(

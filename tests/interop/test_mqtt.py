@@ -87,9 +87,9 @@ async def thing(mosquitto: Mosquitto, **more: Any) -> AsyncIterator[aiomqtt.Clie
 
 
 @needs_mosquitto
-@pytest.mark.parametrize("version", ["5", "3.1.1"])
-async def test_up_and_down(mosquitto: Mosquitto, tmp_path: Path, version: str) -> None:
-    async with Edge(config(tmp_path, mosquitto.url, version=version)) as edge, thing(mosquitto) as lamp:
+@pytest.mark.parametrize("protocol", ["mqtt5", "mqtt3.1.1"])
+async def test_up_and_down(mosquitto: Mosquitto, tmp_path: Path, protocol: str) -> None:
+    async with Edge(config(tmp_path, mosquitto.url, protocol=protocol)) as edge, thing(mosquitto) as lamp:
         await lamp.publish("z/kept", b"old", retain=True)
         bridge = await bridge_of(edge)
         client = await edge.connect()
@@ -121,11 +121,11 @@ async def test_up_and_down(mosquitto: Mosquitto, tmp_path: Path, version: str) -
 
 
 @needs_mosquitto
-@pytest.mark.parametrize("version", ["5", "3.1.1"])
+@pytest.mark.parametrize("protocol", ["mqtt5", "mqtt3.1.1"])
 async def test_what_is_published_while_the_edge_is_away_comes_later(
-    mosquitto: Mosquitto, tmp_path: Path, version: str
+    mosquitto: Mosquitto, tmp_path: Path, protocol: str
 ) -> None:
-    options = config(tmp_path, mosquitto.url, version=version)
+    options = config(tmp_path, mosquitto.url, protocol=protocol)
     async with Edge(options) as edge:
         await bridge_of(edge)
     async with thing(mosquitto) as lamp:
@@ -270,7 +270,7 @@ async def test_tls_and_a_password_in_a_file(tmp_path: Path, caplog: pytest.LogCa
 async def test_killed_between_the_disk_and_the_puback(tmp_path: Path) -> None:
     """The broker never reads a PUBACK: whatever the edge stored it had not heard of."""
     async with MqttBroker() as broker:
-        text = _text(tmp_path, broker.url, 'version: "3.1.1"')
+        text = _text(tmp_path, broker.url, "protocol: mqtt3.1.1")
         with _edge(text, tmp_path) as edge:
             await broker.until(lambda: broker.subscribed)
             broker.send(b"".join(publish("z/n", b"%d" % mid, mid) for mid in range(1, 21)))

@@ -26,7 +26,7 @@ def options(top: dict[str, Any] | None = None, **blocks: dict[str, Any]) -> Opti
 def test_every_field_arrives() -> None:
     block = {
         "url": "mqtts://broker:1",
-        "version": "3.1.1",
+        "protocol": "mqtt3.1.1",
         "client_id": "me",
         "username": "u",
         "password_file": "/p",
@@ -62,7 +62,7 @@ def test_every_field_arrives() -> None:
 def test_defaults() -> None:
     (settings,) = broker_settings(options(x=BLOCK))
     assert (settings.client_id, settings.subject, settings.command_subject) == ("phloem-dev-x", "mqtt.x", "")
-    assert (settings.host, settings.port, settings.version, settings.qos) == ("127.0.0.1", 1883, "5", 1)
+    assert (settings.host, settings.port, settings.protocol, settings.qos) == ("127.0.0.1", 1883, "mqtt5", 1)
     assert broker_settings(merge(None, {})) == []
 
 
@@ -95,7 +95,7 @@ def test_what_cannot_work_names_its_block(change: dict[str, Any], text: str) -> 
     assert text in str(error.value)
 
 
-@pytest.mark.parametrize("change", [{"qos": 2}, {"version": "4"}, {"topic": "x"}])
+@pytest.mark.parametrize("change", [{"qos": 2}, {"protocol": "4"}, {"topic": "x"}])
 def test_what_the_declarations_refuse(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         options(x={**BLOCK, **change})

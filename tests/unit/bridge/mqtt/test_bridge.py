@@ -77,7 +77,7 @@ class Rig:
             "client_id": "me",
             "subject": "mqtt.home",
             "command_subject": "mqttset.home",
-            "version": "3.1.1",
+            "protocol": "mqtt3.1.1",
             "topics": ("a/#", "b"),
             "keepalive_ns": 60 * 10**9,
             "session_expiry_ns": 10**12,
@@ -305,18 +305,18 @@ async def test_a_command_that_cannot_be_published(
 
 
 @pytest.mark.parametrize(
-    ("version", "code", "text"),
+    ("protocol", "code", "text"),
     [
-        ("5", 1, 'if it does not speak MQTT 5, set version to "3.1.1"; trying again for ever'),
-        ("3.1.1", 1, 'if it does not speak MQTT 3.1.1, set version to "5"; trying again for ever'),
-        ("3.1.1", 5, "Not authorized; trying again for ever"),
+        ("mqtt5", 1, "if it does not speak mqtt5, set protocol to mqtt3.1.1; trying again for ever"),
+        ("mqtt3.1.1", 1, "if it does not speak mqtt3.1.1, set protocol to mqtt5; trying again for ever"),
+        ("mqtt3.1.1", 5, "Not authorized; trying again for ever"),
     ],
 )
 async def test_a_broker_that_refuses_is_tried_again(
-    broker: MqttBroker, rig: Rig, version: str, code: int, text: str, caplog: pytest.LogCaptureFixture
+    broker: MqttBroker, rig: Rig, protocol: str, code: int, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker.welcome = code
-    task = asyncio.create_task(rig.bridge(version=version).run())
+    task = asyncio.create_task(rig.bridge(protocol=protocol).run())
     await broker.until(lambda: broker.connects == 3)
     task.cancel()
     await asyncio.wait({task})
