@@ -35,22 +35,24 @@ class Bridges:
     def __init__(self, server: "Server", call_later: CallLater) -> None:
         self._server, self._call_later = server, call_later
         self._tasks: dict[MqttSettings, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self.running: dict[str, MqttBridge] = {}  # by name; those whose streams are there
 
     def use(self, settings: Sequence[MqttSettings]) -> None:
         """Bridge these from now on. Who is as before goes on unbroken."""
-        ending = list[asyncio.Task[None]]()
         for former in [one for one in self._tasks if one not in settings]:
             task = self._tasks.pop(former)
             task.cancel()
-            ending.append(task)
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
         for one in settings:
-            if one not in self._tasks:  # the former one has to be gone: its session may be the same
-                self._tasks[one] = asyncio.create_task(self._keep(one, list(ending)), name=f"mqtt {one.name}")
+            if one not in self._tasks:
+                work = self._keep(one, tuple(self._ending))
+                self._tasks[one] = asyncio.create_task(work, name=f"mqtt {one.name}")
 
     async def stop(self) -> None:
         """End all of them."""
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *self._ending]
         self._tasks.clear()
         for task in tasks:
             task.cancel()
@@ -62,20 +64,16 @@ class Bridges:
         return {name: bridge.figures() for name, bridge in sorted(self.running.items())}
 
     async def _keep(self, settings: MqttSettings, after: Sequence["asyncio.Task[None]"]) -> None:
-        if after:
+        if after:  # one of them may have the same session, and the same name
             await asyncio.wait(after)
+        said = ""
         while True:
             try:
                 await self._serve(settings)
             except (NoAnswer, Refused) as problem:
-                log.error(
-                    "bridge_mqtt %s: its streams cannot be used: %s; see which streams have %s.> and %s; "
-                    "it is tried again",
-                    settings.name,
-                    problem,
-                    settings.subject,
-                    f"{settings.command_subject}.>" if settings.command_subject else "no commands",
-                )
+                if str(problem) != said:
+                    said = str(problem)
+                    _unready(settings, said)
             except Exception:
                 log.critical("bridge_mqtt %s: a bug ended it; it starts again", settings.name, exc_info=True)
             await pause(RESTART_NS, self._call_later)
@@ -114,10 +112,20 @@ class Bridges:
         subject = f"{settings.command_subject}.>"
         stream = await stream_for(line, f"MQTTSET_{settings.name}", subject, {"retention": "workqueue"})
         if not stream:
-            raise Refused(0, f"several streams have parts of {subject}, and commands come out of one")
+            raise Refused(0, f"other streams have parts of {subject}, and commands come out of one")
         commands = StreamCommands(line, stream, subject, f"mqtt_{settings.name}", call_later=self._call_later)
         await commands.make()
         return commands
+
+
+def _unready(settings: MqttSettings, problem: str) -> None:
+    subjects = [f"{one}.>" for one in (settings.subject, settings.command_subject) if one]
+    log.error(
+        "bridge_mqtt %s: its streams cannot be used: %s; see which streams have %s; it is tried again",
+        settings.name,
+        problem,
+        " and ".join(subjects),
+    )
 
 
 class _Kept:

@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from phloem.edge.twin.line import Line, Refused
+from phloem.shared.wire.subjects import matches
 
 log = logging.getLogger("phloem.mqtt")
 
@@ -11,16 +12,22 @@ NAME_IN_USE = 10058
 
 
 async def stream_for(line: Line, name: str, subject: str, more: dict[str, Any]) -> str:
-    """The name of the stream that keeps ``subject``; ``name`` is made, with ``more`` settings, if there is none.
+    """The name of the stream that keeps ``subject``; ``name`` is made, with ``more`` settings, if none keeps any of it.
+    Empty: others keep parts of it.
 
     Raises:
         NoAnswer, Refused: JetStream does not let us.
     """
     found = await line.ask("$JS.API.STREAM.NAMES", {"subject": subject})
     names = found.get("streams") or []
-    if len(names) == 1:
-        return str(names[0])
-    if len(names) > 1:  # each has a part of it; whether there is one for each message shows when it comes
+    if names:
+        if len(names) == 1 and await _keeps_all(line, names[0], subject):
+            return str(names[0])
+        log.warning(
+            "%s has a part of %s: a message that no stream keeps makes the broker wait; give one stream all of it",
+            ", ".join(names),
+            subject,
+        )
         return ""
     wanted = {"name": name, "subjects": [subject], "storage": "file", **more}
     try:
@@ -31,6 +38,11 @@ async def stream_for(line: Line, name: str, subject: str, more: dict[str, Any]) 
         await _add(line, name, subject)
     log.info("Stream %s keeps %s", name, subject)
     return name
+
+
+async def _keeps_all(line: Line, name: str, subject: str) -> bool:
+    found = await line.ask(f"$JS.API.STREAM.INFO.{name}")
+    return any(matches(pattern, subject) for pattern in found["config"].get("subjects", []))
 
 
 async def _add(line: Line, name: str, subject: str) -> None:
