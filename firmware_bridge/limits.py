@@ -44,6 +44,7 @@ MQTT_TIMEOUT_S = 5.0  # for TCP, TLS, CONNACK and SUBACK each
 MQTT_STEADY_NS = (
     10_000_000_000  # a connection that was up for less has not been well, and pauses go on growing
 )
+MQTT_SHORT_MAX = 3  # of these in a row: two clients of one id end each other's connections in turn
 MQTT_STORE_RETRY_MIN_NS = 200_000_000  # until a message is offered to its stream again
 MQTT_STORE_RETRY_MAX_NS = 5_000_000_000  # a disk that has room again is found by then
 MQTT_COMMAND_PAUSE_NS = 30_000_000_000  # until a command that the broker refused is tried again

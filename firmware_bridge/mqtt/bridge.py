@@ -82,6 +82,7 @@ class MqttBridge:
         self._drained = asyncio.Event()
         self._said: dict[str, int] = {}
         self._warned_away = ""
+        self._short = 0  # connections in a row that came up and did not last
 
     @property
     def is_connected(self) -> bool:
@@ -103,6 +104,7 @@ class MqttBridge:
                     self._away(str(error) or type(error).__name__)
                 if self._now() - began_ns >= limits.MQTT_STEADY_NS:
                     self._backoff.reset()
+                    self._short = 0
                 await pause(self._backoff.next_ns(), self._call_later)
                 await self._room()
         finally:
@@ -262,6 +264,7 @@ class MqttBridge:
 
     def _works(self) -> None:
         self.connects += 1
+        self._short += 1
         self._warned_away = ""
         self._is_up.set()
         settings = self.settings
@@ -278,8 +281,8 @@ class MqttBridge:
         if "protocol version" in reason.lower():
             other = THREE if self.settings.protocol == FIVE else FIVE
             hint = f"; if it does not speak {self.settings.protocol}, set protocol to {other}"
-        elif "taken over" in reason.lower():
-            hint = "; another client has this client_id, give this one another"
+        elif "taken over" in reason.lower() or self._short >= limits.MQTT_SHORT_MAX:
+            hint = f"; if another client has the client_id {self.settings.client_id}, give this one another"
         if self._warned_away != reason:
             self._warned_away = reason
             logger.warning(

@@ -365,3 +365,41 @@ async def test_topics_become_what_nats_server_makes_of_them(tmp_path: Path) -> N
         found = [(await heard.next_msg(WAIT_S)).subject for _ in topics]
         await client.close()
     assert found == [subject_of(f"m/{topic}") for topic in topics]
+
+
+async def test_nats_server_as_the_broker(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It speaks 3.1.1 only, and says so in 3.1.1 to whoever asks for more."""
+    text = 'listen: "127.0.0.1:-1", server_name: n, jetstream {{ store_dir: "{}" }}, mqtt {{ listen: "127.0.0.1:-1" }}'
+    with RealServer(text.format(tmp_path / "js"), tmp_path / "nats") as server:
+        url = server.wait_for_log(r"MQTT clients on (mqtt://\S*:\d+)")[1]
+        async with Edge(config(tmp_path, url, protocol="mqtt5")):
+            await until(lambda: "set protocol to mqtt3.1.1" in caplog.text)
+        async with Edge(config(tmp_path, url, protocol="mqtt3.1.1")) as edge:
+            bridge = await bridge_of(edge)
+            there = await nats.connect(f"nats://127.0.0.1:{server.port()}")
+            heard = await there.subscribe("lamp.set")
+            await there.flush()
+            client = await edge.connect()
+            async with aiomqtt.Client("127.0.0.1", bridge.settings.port, identifier="lamp") as lamp:
+                for number in range(20):
+                    await lamp.publish("z/n", b"%d" % number, qos=number % 3)
+            messages = await stored(client.jetstream(), 20)
+            await client.jetstream().publish("mqttset.home.lamp.set", b"ON")
+            command = await heard.next_msg(WAIT_S)
+            await there.close()
+            await client.close()
+    assert {int(message.data) for message in messages} == set(range(20))
+    assert (command.subject, command.data) == ("lamp.set", b"ON")
+
+
+@needs_mosquitto
+async def test_another_client_with_the_same_id(
+    mosquitto: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Edge(config(tmp_path, mosquitto.url)) as edge:
+        bridge = await bridge_of(edge)
+        for time in range(1, 4):
+            async with thing(mosquitto, identifier="phloem-dev-home", clean_session=False):
+                pass
+            await until(lambda: bridge.figures()["connects"] > time)  # noqa: B023  (awaited at once)
+    assert "if another client has the client_id phloem-dev-home, give this one another" in caplog.text
