@@ -58,7 +58,6 @@ class Edge(Server):
     sparing: ClassVar[bool] = True
     serves_serial_ports: ClassVar[bool] = True
     forwards: ClassVar[bool] = True
-    bridges_mqtt: ClassVar[bool] = True
     keeps_twin: ClassVar[bool] = True
 
     def __init__(

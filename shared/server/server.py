@@ -71,7 +71,6 @@ class Server:
     linger_ns = 0  # a process of its own sets it: nobody else waits for this loop
     serves_serial_ports: ClassVar[bool] = False
     forwards: ClassVar[bool] = False
-    bridges_mqtt: ClassVar[bool] = False
     collects: ClassVar[bool] = False
     keeps_twin: ClassVar[bool] = False
 
