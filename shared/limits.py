@@ -172,6 +172,13 @@ SERIAL_FRAME_MAX = 64 << 10  # a "frame" that long is a wrong baud rate or the w
 SERIAL_RETRY_MIN_NS = SECOND_NS // 5  # a USB device needs about this long to appear again
 SERIAL_RETRY_MAX_NS = 5 * SECOND_NS  # how long somebody who plugs a device in has to wait at worst
 
+# --- MQTT brokers ---------------------------------------------------------------------------------
+MQTT_KEEPALIVE_NS = 60 * SECOND_NS
+MQTT_SESSION_EXPIRY_NS = 7 * 86_400 * SECOND_NS  # a device that is repaired within a week has lost nothing
+MQTT_RETRY_MIN_NS = SECOND_NS // 2  # a broker on the same device is restarted in about this time
+MQTT_RETRY_MAX_NS = 30 * SECOND_NS
+MQTT_BROKERS = 16  # of one device: each costs a connection and its windows
+
 # --- check and repair of a store ----------------------------------------------------------------
 SEQUENCE_MAX = 1 << 61  # of what is asked for; the store itself goes to 2^62 - 1 (store/types.pxd)
 STORE_FINDINGS_MAX = 10_000  # listed one by one; more are counted: nobody reads that many

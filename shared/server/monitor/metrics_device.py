@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from phloem.shared.server.monitor.metrics_mqtt import mqtt_families
 from phloem.shared.server.monitor.prometheus import Samples, family, one
 
 _DISK = (
@@ -18,6 +19,7 @@ _DISK = (
 
 def device_families(figures: Mapping[str, Any]) -> Iterator[str]:
     """All of it; nothing for a server that is no device."""
+    yield from mqtt_families(figures.get("mqtt", {}))
     if disk := figures.get("disk"):
         yield from _disk(disk)
     if wear := figures.get("wear"):
