@@ -5,6 +5,7 @@ power is noticed within half a minute; what was written and is not acknowledged 
 """
 
 import asyncio
+import os
 import socket
 from contextlib import suppress
 
@@ -79,13 +80,20 @@ async def open_network(settings: SerialSettings, selector: Network, call_later: 
     """
     place = f"{selector.host}:{selector.port}"
     try:
-        return await within(limits.NETWORK_OPEN_NS, call_later, _open(settings, selector, place))
+        work = _open(settings, selector, place)
+        return await within(limits.NETWORK_OPEN_NS, call_later, work, SocketLine.close)
     except TimeoutError:
         raise PortAbsent(place, reason="no answer") from None
     except PortError:
         raise
     except OSError as error:  # also what a name that nobody knows becomes
-        raise PortAbsent(place, reason=error.strerror or str(error)) from error
+        raise PortAbsent(place, reason=_words_of(error)) from error
+
+
+def _words_of(error: OSError) -> str:
+    """asyncio puts the address into the text of what the system says; of a name there is only text."""
+    code = error.errno or 0
+    return os.strerror(code) if code > 0 else error.strerror or str(error)
 
 
 async def _open(settings: SerialSettings, selector: Network, place: str) -> SocketLine:

@@ -183,9 +183,14 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     def _check_no_echo(self) -> None:
         """What the port publishes must not come back to it as commands."""
-        readings = f"{self.subject}.*" if self.decode else self.subject
-        own = (("subject", readings), ("subject", self.subject), ("raw_subject", self.raw_subject))
-        for field, subject in (*own, ("port_subject", self.port_subject and f"{self.port_subject}.>")):
+        own = (
+            ("subject", self.subject),
+            ("subject", f"{self.subject}.*" if self.decode else ""),
+            ("raw_subject", self.raw_subject),
+            ("port_subject", self.port_subject),
+            ("port_subject", f"{self.port_subject}.>" if self.port_subject else ""),
+        )
+        for field, subject in own:
             if subject and _overlap(self.command_subject, subject):
                 raise ConfigError(
                     f"command_subject {self.command_subject!r} includes {field} {getattr(self, field)!r}: "

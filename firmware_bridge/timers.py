@@ -41,8 +41,10 @@ async def pause(delay_ns: int, call_later: CallLater) -> None:
 Result = TypeVar("Result")
 
 
-async def within(delay_ns: int, call_later: CallLater, work: Coroutine[Any, Any, Result]) -> Result:
-    """What ``work`` returns, if it does in time.
+async def within(
+    delay_ns: int, call_later: CallLater, work: Coroutine[Any, Any, Result], discard: Callable[[Result], None]
+) -> Result:
+    """What ``work`` returns, if it does in time; ``discard`` gets what it returned when nobody wants it any more.
 
     Raises:
         TimeoutError: It was cancelled after ``delay_ns``.
@@ -58,11 +60,14 @@ async def within(delay_ns: int, call_later: CallLater, work: Coroutine[Any, Any,
     timer = call_later(delay_ns, cancel)
     try:
         await asyncio.wait({task})
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled() and task.exception() is None:
+            discard(task.result())
+        raise
     finally:
         timer.cancel()
-        if not task.done():  # we are cancelled ourselves
-            task.cancel()
-            await asyncio.wait({task})
     if late and task.cancelled():
         raise TimeoutError
     return task.result()

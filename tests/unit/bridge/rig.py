@@ -88,6 +88,12 @@ class MemoryPublisher:
         self.requests: dict[str, Callable[[bytes, Respond], None]] = {}
         self.events: list[Published] = []
         self.states: list[Published] = []
+        self._happened: asyncio.Queue[str] = asyncio.Queue()
+
+    async def happened(self, kind: str) -> None:
+        """Wait for an event."""
+        while await asyncio.wait_for(self._happened.get(), WAIT_S) != kind:
+            pass
 
     @property
     def kinds(self) -> list[str]:
@@ -102,6 +108,7 @@ class MemoryPublisher:
             self.states.append(message)
         else:
             self.events.append(message)
+            self._happened.put_nowait(self.kinds[-1])
 
     def serve(self, subject: str, callback: Callable[[bytes, Respond], None]) -> Callable[[], None]:
         self.requests[subject] = callback
