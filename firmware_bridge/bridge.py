@@ -6,6 +6,7 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
+from phloem.firmware_bridge.handover import Handover
 from phloem.firmware_bridge.hotplug import Hotplug
 from phloem.firmware_bridge.publisher import Publisher
 from phloem.firmware_bridge.session import Session
@@ -32,12 +33,22 @@ class Bridge:
         *,
         call_later: CallLater = loop_call_later,
         hotplug: bool = True,
+        handover: Handover | None = None,
     ) -> None:
         check_distinct(settings)
         self.boot = f"{rng.getrandbits(64):016x}"
         self._hotplug = Hotplug() if hotplug else None
         self.sessions = [
-            Session(port, publisher, clock, rng, self.boot, call_later=call_later, hotplug=self._hotplug)
+            Session(
+                port,
+                publisher,
+                clock,
+                rng,
+                self.boot,
+                call_later=call_later,
+                hotplug=self._hotplug,
+                handover=handover,
+            )
             for port in settings
         ]
         self._group = asyncio.TaskGroup()

@@ -50,6 +50,15 @@ class Intake:
         """Whether most of what comes makes no sense."""
         return self._health.garbled
 
+    @property
+    def unfinished(self) -> bytes:
+        """The beginning of a frame."""
+        return self._framer.unfinished
+
+    def resume(self, beginning: bytes) -> None:
+        """A frame has begun before this one was made; nothing is published."""
+        self._framer.feed(beginning, self._clock.monotonic_ns())
+
     def take(self, data: bytes) -> None:
         """What has just been read."""
         self._frames(self._framer.feed(data, self._clock.monotonic_ns()))

@@ -87,6 +87,10 @@ class Line(Protocol):
         """Close at once; bytes that the device has not taken are discarded. Called once."""
         ...
 
+    def leave(self) -> None:
+        """Somebody has a copy of the descriptor, and goes on with it when this one is closed."""
+        ...
+
     def decode(self, data: bytes) -> bytes:
         """What ``data``, read from the descriptor, says of the device's bytes."""
         ...
@@ -116,6 +120,9 @@ class PlainLine:
 
     def __init__(self, device: str) -> None:
         self.device = device
+
+    def leave(self) -> None:
+        """It makes no difference."""
 
     def decode(self, data: bytes) -> bytes:
         """As they came."""

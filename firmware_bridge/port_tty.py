@@ -12,8 +12,10 @@ driven by ``port.py``, because pyserial's own read and write wait in ``select``.
 """
 
 import fcntl
+import os
 import struct
 import termios
+from collections.abc import Callable
 from contextlib import suppress
 
 import serial
@@ -28,26 +30,31 @@ _FRAME, _OVERRUN, _PARITY, _BREAK, _BUFFER_OVERRUN = 6, 7, 8, 9, 10  # places in
 
 
 class TtyLine(PlainLine):
-    """An open tty."""
+    """An open tty; ``close`` is how its descriptor is closed."""
 
-    def __init__(self, opened: serial.Serial, device: str) -> None:
+    def __init__(self, descriptor: int, device: str, close: Callable[[], None]) -> None:
         super().__init__(device)
-        self._opened = opened
-        self._fd: int = opened.fileno()
+        self._fd, self._close = descriptor, close
+        self._is_left = False
 
     def fileno(self) -> int:
         """The tty's."""
         return self._fd
 
     def close(self) -> None:
-        """Close; others may open it again."""
-        with suppress(termios.error, OSError):
-            fcntl.ioctl(self._fd, termios.TIOCNXCL)
-        # Without this the kernel waits in close for up to 30 s when flow control holds bytes back.
-        with suppress(termios.error, OSError):
-            termios.tcflush(self._fd, termios.TCOFLUSH)
+        """Close; others may open it again, unless it is left to somebody."""
+        if not self._is_left:
+            with suppress(termios.error, OSError):
+                fcntl.ioctl(self._fd, termios.TIOCNXCL)
+            # Without this the kernel waits in close for up to 30 s when flow control holds bytes back.
+            with suppress(termios.error, OSError):
+                termios.tcflush(self._fd, termios.TCOFLUSH)
         with suppress(OSError):
-            self._opened.close()
+            self._close()
+
+    def leave(self) -> None:
+        """Others stay out, and what is written is still sent."""
+        self._is_left = True
 
     def errors(self) -> LineErrors | None:
         """The driver's counters, which go on from one opening to the next."""
@@ -88,7 +95,12 @@ def open_tty(settings: SerialSettings, selector: AtPath | Linked | Usb) -> TtyLi
         code = _errno_of(error)
         kind = PortAbsent if code in ABSENT else PortRefused
         raise kind(device, code, "" if code else str(error)) from error
-    return TtyLine(opened, device)
+    return TtyLine(opened.fileno(), device, opened.close)
+
+
+def kept_tty(descriptor: int, device: str) -> TtyLine:
+    """A tty that somebody opened and configured before; the descriptor is ours from now on."""
+    return TtyLine(descriptor, device, lambda: os.close(descriptor))
 
 
 class _Serial(serial.Serial):

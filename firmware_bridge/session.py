@@ -20,6 +20,7 @@ from phloem.firmware_bridge.arrival import Arrival
 from phloem.firmware_bridge.backoff import Backoff
 from phloem.firmware_bridge.counters import Counters
 from phloem.firmware_bridge.diagnose import explain
+from phloem.firmware_bridge.handover import Handover
 from phloem.firmware_bridge.hotplug import Hotplug
 from phloem.firmware_bridge.intake import Intake
 from phloem.firmware_bridge.port import (
@@ -60,8 +61,10 @@ class Session:
         *,
         call_later: CallLater = loop_call_later,
         hotplug: Hotplug | None = None,
+        handover: Handover | None = None,
     ) -> None:
         self.settings = settings
+        self._handover = handover
         self.counters = Counters()
         self._publisher, self._clock = publisher, clock
         self._call_later = call_later
@@ -117,19 +120,22 @@ class Session:
             if self.settings.command_subject:
                 ends.append(self._publisher.subscribe(self.settings.command_subject, self._command))
             while True:
-                line = await self._open()
-                lost = await self._pump(line)
+                line, fresh = await self._open()
+                lost = await self._pump(line, fresh)
                 await self._trouble(lost)
         finally:
             for end in ends:
                 end()
             self._intake.stop()
 
-    async def _open(self) -> Line:
-        """Try until the device opens."""
+    async def _open(self) -> tuple[Line, bool]:
+        """What a bridge before this one has left open, else try until the device opens; whether it is fresh."""
+        if self._handover is not None and (kept := self._handover.take(self.settings)):
+            self._intake.resume(self._handover.take_rest(self.settings))
+            return kept, False
         while True:
             try:
-                return await open_line(self.settings, self._call_later)
+                return await open_line(self.settings, self._call_later), True
             except PortError as error:
                 await self._trouble(error)
 
@@ -170,8 +176,9 @@ class Session:
             self._state, self._since_ns = state, self._clock.monotonic_ns()
         self._reason = reason
 
-    async def _pump(self, line: Line) -> PortError:
-        """Pass on what the open device sends until it is gone, or silent for too long."""
+    async def _pump(self, line: Line, fresh: bool) -> PortError:
+        """Pass on what the open device sends until it is gone, or silent for too long. One that is not fresh has had
+        its init strings."""
         gone: asyncio.Future[PortError] = asyncio.get_running_loop().create_future()
 
         def end(error: PortError) -> None:
@@ -184,22 +191,35 @@ class Session:
         self._port = port = Port(line, self._received, end)
         lost: PortError | None = None
         try:
-            self._began()
+            self._began(line)
             if self.settings.silent_after_ns:
                 self._await_silence(end)
-            await self._greet(port, gone)
+            if fresh:
+                await self._greet(port, gone)
             lost = await gone
             return lost
         finally:
             self._count_errors()
+            if self._handover is not None:
+                self._leave(self._handover, line, well=not gone.done() or gone.cancelled())
             port.close()
             self._ended(lost)
             # A silent one is opened again and again, and each time open for longer than that.
             if self._clock.monotonic_ns() - since_ns >= self.settings.retry_max_ns:
                 self._works(unless=PortSilent)
 
-    def _began(self) -> None:
+    def _leave(self, handover: Handover, line: Line, *, well: bool) -> None:
+        """To the next bridge, if the port is well."""
+        if well:
+            handover.left(self.settings, line.fileno(), self._intake.unfinished)
+            line.leave()
+        else:
+            handover.lost(self.settings)
+
+    def _began(self, line: Line) -> None:
         self.counters.opens += 1
+        if self._handover is not None:
+            self._handover.opened(self.settings, line.fileno())
         self._closed.clear()
         self._opened.set()
         self._is("open")
