@@ -14,8 +14,8 @@ from phloem.firmware_bridge.selector import HINT
 
 _BUSY = (errno.EBUSY, errno.EAGAIN)  # exclusive mode of the tty, lock of a program like ours
 _CURES = {
-    "ModemManager": "which tries every new port for a modem; give the device the udev property "
-    'ID_MM_DEVICE_IGNORE="1", or: sudo systemctl disable --now ModemManager',
+    "ModemManager": "which tries every new port for a modem; sudo phloem install tells it to leave them alone "
+    "(ID_MM_DEVICE_IGNORE), or: sudo systemctl disable --now ModemManager",
     "brltty": "which takes USB adapters for braille displays; sudo apt remove brltty",
     "agetty": "a login console; sudo systemctl disable --now serial-getty@{tty}.service, and take console={tty} "
     "off the kernel's command line",

@@ -34,9 +34,9 @@ def test_who_holds_it(tmp_path: Path) -> None:
     for code in (errno.EBUSY, errno.EAGAIN):
         text = explain(PortError(str(device), code), proc)
         assert text.startswith(
-            "in use by ModemManager (process 42), which tries every new port for a modem; give"
+            "in use by ModemManager (process 42), which tries every new port for a modem; sudo"
         )
-        assert 'ID_MM_DEVICE_IGNORE="1"' in text
+        assert "systemctl disable --now ModemManager" in text
     hidden = explain(PortError(str(tmp_path / "other2"), errno.EBUSY), proc)
     assert hidden == f"in use by a program that cannot be seen from here; as root: fuser -v {tmp_path}/other2"
 
