@@ -142,7 +142,7 @@ class Edge(Server):
         return list(device_words(lanes, self.device_figures()))
 
     def device_figures(self) -> Mapping[str, Any]:
-        """Disk, wear, clock and what is forwarded, for monitoring and for the hub's ledger."""
+        """Disk, wear, clock, what is forwarded, bridges and serial ports, for monitoring and for the hub's ledger."""
         shown = self.storage.figures() if self.storage is not None else {}
         if self.timekeeper is not None:
             shown["clock"] = self.timekeeper.figures()
@@ -150,6 +150,8 @@ class Edge(Server):
             shown["forward"] = self._forwarding.figures()
         if self.mqtt is not None:
             shown["mqtt"] = self.mqtt.figures()
+        if self.bridge is not None:
+            shown["ports"] = self.bridge.figures()
         return shown
 
     def _start_storage(self) -> None:

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from random import Random
 from types import TracebackType
+from typing import Any
 
 from phloem.firmware_bridge.handover import Handover
+from phloem.firmware_bridge.hotplug import Hotplug
 from phloem.firmware_bridge.publisher import Publisher
 from phloem.firmware_bridge.session import Session
 from phloem.firmware_bridge.settings import SerialSettings, check_distinct
@@ -18,7 +20,8 @@ class Bridge:
 
     Entering starts a session for each port and does not wait for devices. Leaving closes all ports and
     ends all tasks. One port in trouble leaves the others alone; a session that crashes is a bug and
-    ends the block with its error, as in ``asyncio.TaskGroup``.
+    ends the block with its error, as in ``asyncio.TaskGroup``. Without ``hotplug`` devices that are absent are
+    looked for at intervals.
     """
 
     def __init__(
@@ -29,18 +32,31 @@ class Bridge:
         rng: Random,
         *,
         call_later: CallLater = loop_call_later,
+        hotplug: bool = True,
         handover: Handover | None = None,
     ) -> None:
         check_distinct(settings)
         self.boot = f"{rng.getrandbits(64):016x}"
+        self._hotplug = Hotplug() if hotplug else None
         self.sessions = [
-            Session(port, publisher, clock, rng, self.boot, call_later=call_later, handover=handover)
+            Session(
+                port,
+                publisher,
+                clock,
+                rng,
+                self.boot,
+                call_later=call_later,
+                hotplug=self._hotplug,
+                handover=handover,
+            )
             for port in settings
         ]
         self._group = asyncio.TaskGroup()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> "Bridge":
+        if self._hotplug is not None:
+            self._hotplug.__enter__()
         await self._group.__aenter__()
         self._tasks = [
             self._group.create_task(session.run(), name=f"serial port {session.settings.name}")
@@ -53,4 +69,12 @@ class Bridge:
     ) -> None:
         for task in self._tasks:
             task.cancel()
-        await self._group.__aexit__(kind, error, trace)
+        try:
+            await self._group.__aexit__(kind, error, trace)
+        finally:
+            if self._hotplug is not None:
+                self._hotplug.__exit__()
+
+    def figures(self) -> list[dict[str, Any]]:
+        """State and counters of each port, for monitoring."""
+        return [session.figures() for session in self.sessions]

@@ -20,12 +20,13 @@ from typing import Protocol
 import msgspec
 
 from phloem.firmware_bridge.backlog import Message
+from phloem.firmware_bridge.port_tty import TtyLine, kept_tty
 from phloem.firmware_bridge.settings import SerialSettings
 
 PORT, CARRIED = "serial-", "carried"
 NOT_OF_THE_LINE = (  # fields of settings that the open descriptor knows nothing of
     *("name", "subject", "command_subject", "framing", "decode", "shape", "max_frame_bytes", "idle_gap_ns"),
-    *("retry_min_ns", "retry_max_ns"),
+    *("retry_min_ns", "retry_max_ns", "silent_after_ns", "capture", "raw_subject", "port_subject"),
 )
 
 
@@ -48,39 +49,6 @@ class Carried(msgspec.Struct):
     messages: list[tuple[str, bytes, dict[str, str]]] = []
 
 
-class KeptLine:
-    """An open port that was kept; what a ``Port`` needs of it."""
-
-    suspended = False
-
-    def __init__(self, device: str, descriptor: int) -> None:
-        self.device = self.port = device
-        self._descriptor = descriptor
-
-    def fileno(self) -> int:
-        """The descriptor."""
-        return self._descriptor
-
-    def close(self) -> None:
-        """Close it; another copy may stay open."""
-        os.close(self._descriptor)
-
-    def decode(self, data: bytes) -> bytes:
-        """As they came."""
-        return data
-
-    def encode(self, data: bytes) -> bytes:
-        """As they are."""
-        return data
-
-    def take_reply(self) -> bytes:
-        """Nothing."""
-        return b""
-
-    def errors(self) -> None:
-        """Nobody counts."""
-
-
 class Handover:
     """``given``: descriptors by name, as the last bridge left them; they are ours now."""
 
@@ -96,14 +64,14 @@ class Handover:
                 os.close(number)
                 keeper.forget(name)
 
-    def take(self, settings: SerialSettings) -> KeptLine | None:
+    def take(self, settings: SerialSettings) -> TtyLine | None:
         """The port if it is open still."""
         name = name_of(settings)
         descriptor = self._ports.pop(name, None)
         if descriptor is None:
             return None
         if _leads_to(settings.device, descriptor):
-            return KeptLine(settings.device, descriptor)
+            return kept_tty(descriptor, settings.device)
         self._drop(name, descriptor)
         return None
 

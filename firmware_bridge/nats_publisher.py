@@ -28,6 +28,7 @@ from nats.aio.subscription import Subscription
 from phloem.firmware_bridge import limits
 from phloem.firmware_bridge.backlog import Backlog, Message
 from phloem.firmware_bridge.backoff import Backoff
+from phloem.firmware_bridge.publisher import Respond
 from phloem.firmware_bridge.timers import CallLater, loop_call_later, pause
 from phloem.firmware_bridge.unix_socket import client_of
 
@@ -39,7 +40,7 @@ _LOST = (OSError, nats.errors.Error, ValueError)
 
 class _Interest(NamedTuple):
     subject: str
-    callback: Callable[[bytes], None]
+    callback: Callable[[bytes, str], None]  # payload and reply subject
 
 
 class NatsPublisher:
@@ -60,6 +61,7 @@ class NatsPublisher:
     ) -> None:
         self.backlog = Backlog() if backlog is None else backlog
         self.refused = 0
+        self.payload_max = limits.PAYLOAD_BYTES
         self._servers, self._name, self._call_later = list(servers), name, call_later
         self._backoff = Backoff(limits.RETRY_MIN_NS, limits.RETRY_MAX_NS, rng)
         self._in_flight: list[Message] = []
@@ -116,6 +118,18 @@ class NatsPublisher:
 
     def subscribe(self, subject: str, callback: Callable[[bytes], None]) -> Callable[[], None]:
         """Ask for ``subject`` on this connection and every later one."""
+        return self._listen(subject, lambda payload, _reply: callback(payload))
+
+    def serve(self, subject: str, callback: Callable[[bytes, Respond], None]) -> Callable[[], None]:
+        """The same for requests; answers wait as all messages do."""
+
+        def on_request(payload: bytes, reply: str) -> None:
+            if reply:
+                callback(payload, lambda answer, headers: self.publish(reply, answer, headers))
+
+        return self._listen(subject, on_request)
+
+    def _listen(self, subject: str, callback: Callable[[bytes, str], None]) -> Callable[[], None]:
         interest = _Interest(subject, callback)
         self._interests.add(interest)
         self._idle.clear()
@@ -189,6 +203,7 @@ class NatsPublisher:
         raise nats.errors.ConnectionClosedError
 
     async def _send(self, client: Client) -> None:
+        self.payload_max = client.max_payload - limits.HEADERS_BYTES
         subscriptions: dict[_Interest, Subscription] = {}
         while True:
             self._wake.clear()
@@ -217,7 +232,7 @@ class NatsPublisher:
         for interest in self._interests - subscriptions.keys():
             subscriptions[interest] = await client.subscribe(
                 interest.subject,
-                cb=_payload_to(interest.callback),
+                cb=_message_to(interest.callback),
                 pending_msgs_limit=limits.COMMANDS_PENDING_MAX,
             )
         for interest in subscriptions.keys() - self._interests:
@@ -267,9 +282,9 @@ async def _end(task: "asyncio.Task[None]") -> None:
         await asyncio.wait({task}, timeout=limits.CANCEL_AGAIN_S)
 
 
-def _payload_to(callback: Callable[[bytes], None]) -> Callable[[Msg], Awaitable[None]]:
+def _message_to(callback: Callable[[bytes, str], None]) -> Callable[[Msg], Awaitable[None]]:
     async def on_message(message: Msg) -> None:
-        callback(message.data)
+        callback(message.data, message.reply)
 
     return on_message
 

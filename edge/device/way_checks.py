@@ -75,8 +75,11 @@ def ports(patient: Patient) -> Iterator[Finding]:
 
 
 def _port(patient: Patient, name: str, device: str) -> Iterator[Finding]:
-    path = patient.at(device)
     told = f"{name} ({device})"
+    if not device.startswith("/"):  # usb:, by-id:, socket:// and so on
+        yield Finding(PORTS, Level.OK, f"{told}: found when it is opened; the log says if it is not")
+        return
+    path = patient.at(device)
     try:
         status = path.stat()
     except OSError:
@@ -89,8 +92,8 @@ def _port(patient: Patient, name: str, device: str) -> Iterator[Finding]:
             PORTS, Level.BAD, f"{told}: not a serial port", "phloem bridge --list shows what is there"
         )
         return
-    found = holder(str(path), patient.at("proc"))
-    who = found if isinstance(found, str) else found[0]
+    name, process = holder(str(path), patient.at("proc"))
+    who = f"{name} (process {process})" if name else ""
     if who and not who.startswith(OURS):
         yield Finding(
             PORTS,
