@@ -5,7 +5,7 @@ from phloem.shared.limits import SECOND_NS
 MILLISECOND_NS = SECOND_NS // 1000
 
 # --- frames ---------------------------------------------------------------------------------------
-FRAME_LEAST = 32  # the smallest max_frame that a side may say: a HELLO without a long name fits
+FRAME_LEAST = 32  # the smallest max_frame that a side may say: a command with a short name fits
 FRAME_MOST = 1024
 FRAME_UNKNOWN = 64  # until the other side has said more
 CRC_BYTES = 4

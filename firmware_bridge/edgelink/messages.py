@@ -86,13 +86,14 @@ class _Message(msgspec.Struct, frozen=True):
 
 
 class Hello(_Message, frozen=True):
-    """A board says who it is."""
+    """A board says who it is. Frames from ``fresh`` on were made since it started, by the clock that it has now."""
 
     TYPE: ClassVar[int] = 1
-    WIRE: ClassVar[tuple[str, ...]] = (_BYTES, "I", "I", "H", "B", "B", "H", "H", "I", _TEXT)
+    WIRE: ClassVar[tuple[str, ...]] = (_BYTES, "I", "I", "I", "H", "B", "B", "H", "H", "I", _TEXT)
     uid: bytes
     epoch: int
     first: int
+    fresh: int
     boot: int
     reason: int
     window: int
@@ -163,7 +164,8 @@ class Data(_Message, frozen=True):
     """A sequenced frame; what its readings are follows from the schema."""
 
     TYPE: ClassVar[int] = 6
-    WIRE: ClassVar[tuple[str, ...]] = ("H", "I", _REST)
+    WIRE: ClassVar[tuple[str, ...]] = ("H", "H", "I", _REST)
+    tag: int
     seq: int
     board_ms: int
     readings: bytes
@@ -338,7 +340,7 @@ def _packed(kind: str, value: Any) -> bytes:
         data = value.encode() if kind == _TEXT else value
         if len(data) > 255:
             raise ValueError("more than 255 bytes do not fit behind a length byte")
-        return bytes([len(data)]) + data
+        return bytes([len(data)]) + bytes(data)
     try:
         return bytes(struct.pack("<" + kind, value))
     except struct.error as error:

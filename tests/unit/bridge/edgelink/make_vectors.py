@@ -47,20 +47,20 @@ READINGS: tuple[tuple[int, Any], ...] = (
 )
 
 MESSAGES: tuple[tuple[str, m.Message], ...] = (
-    ("hello", m.Hello(UID, EPOCH, 70_000, 3, 4, 8, 256, 0b0101, SCHEMA, "greenhouse 1.4.2")),
-    ("hello, least", m.Hello(b"\0", 0, 0, 0, 0, 1, 32, 0, 0, "")),
+    ("hello", m.Hello(UID, EPOCH, 70_000, 69_990, 3, 4, 8, 256, 0b0101, SCHEMA, "greenhouse 1.4.2")),
+    ("hello, least", m.Hello(b"\0", 0, 0, 0, 0, 0, 1, 32, 0, 0, "")),
     (
         "hello, most",
-        m.Hello(b"\xff" * 16, 2**32 - 1, 2**32 - 1, 65535, 6, 8, 1024, 65535, 2**32 - 1, "é" * 20),
+        m.Hello(b"\xff" * 16, *[2**32 - 1] * 3, 65535, 6, 8, 1024, 65535, 2**32 - 1, "é" * 8 + "x"),
     ),
     ("welcome", m.Welcome(SESSION, tag_of(EPOCH), 70_003, 1024)),
     ("welcome, zeros", m.Welcome(0, 0, 0, 32)),
     ("ask", m.Ask(SESSION)),
     ("schema get", m.SchemaGet(0)),
-    ("data", m.Data(70_003 & 0xFFFF, 123_456, b"\x00\x29\xff\x02\x01")),
-    ("data, zeros", m.Data(0, 0, b"\0" * 12)),
-    ("data, 254 without a zero", m.Data(0x0101, 0x01010101, b"\x07\x01" * 121 + b"\x01")),
-    ("data, 600 bytes", m.Data(0xFFFF, 0xFFFFFFFF, bytes(range(256)) * 2 + b"\x55" * 88)),
+    ("data", m.Data(tag_of(EPOCH), 70_003 & 0xFFFF, 123_456, b"\x00\x29\xff\x02\x01")),
+    ("data, zeros", m.Data(0, 0, 0, b"\0" * 12)),
+    ("data, 254 without a zero", m.Data(0x0101, 0x0101, 0x01010101, b"\x07\x01" * 120 + b"\x01")),
+    ("data, 600 bytes", m.Data(0xFFFF, 0xFFFF, 0xFFFFFFFF, bytes(range(256)) * 2 + b"\x55" * 88)),
     ("ack", m.Ack(tag_of(EPOCH), 70_004 & 0xFFFF, 0)),
     ("ack, held", m.Ack(tag_of(EPOCH), 65_535, 0b10110110)),
     ("cmd", m.Cmd(SESSION, 17, 2000, "pump", b"on\0\x01")),
@@ -131,7 +131,7 @@ def _refused() -> Iterable[dict[str, str]]:
         "ack, short": m.encode(good["ack"])[:-1],
         "ping, short": m.encode(good["ping"])[:-1],
         "log, short": m.encode(good["log, empty"])[:-1],
-        "data, short": m.encode(m.Data(1, 2, b""))[:-1],
+        "data, short": m.encode(m.Data(1, 2, 3, b""))[:-1],
         "reply, short": m.encode(m.Reply(1, 2, 0, b""))[:-1],
         "schema get, short": m.encode(good["schema get"])[:-1],
     }
@@ -162,18 +162,25 @@ def _streams() -> Iterable[dict[str, Any]]:
     broken = bytearray(wrap(ask))
     broken[4] ^= 0x40
     long_frame = m.encode(m.Log(1, 2, b"x" * 200))
-    frames = [
+    cases = [
         ("one zero between two", wrap(ask) + wrap(ping)[1:], [ask, ping], [], 0),
-        ("text around", b"boot\r\n" + wrap(ask) + b"hot\n" + wrap(ping) + b"bye\n", [ask, ping], ["boot", "hot", "bye"], 0),
+        ("text", b"a\r\n" + wrap(ask) + b"b\n" + wrap(ping) + b"c\n", [ask, ping], ["a", "b", "c"], 0),
         ("text without an end before a frame", b"> " + wrap(ask), [ask], ["> "], 0),
+        (
+            "text that a frame interrupts",
+            b"one tw" + wrap(ask) + b"o three\n",
+            [ask],
+            ["one tw", "o three"],
+            0,
+        ),
         ("a bit wrong", bytes(broken) + wrap(ping), [ping], [], 1),
         ("a byte lost", wrap(ask)[:3] + wrap(ask)[4:] + wrap(ping), [ping], [], 1),
         ("noise", b"\xff\xfe\x80" + wrap(ask) + b"\x01\x02\xc3" + wrap(ping), [ask, ping], [], 2),
         ("cut off, then whole", wrap(long_frame)[:100] + wrap(ping), [ping], [], 1),
         ("zeros", b"\0" * 20 + wrap(ask) + b"\0" * 20, [ask], [], 0),
         ("200 bytes", wrap(long_frame) + wrap(ask), [long_frame, ask], [], 0),
-    ]  # fmt: skip
-    for name, wire, plains, text, noises in frames:
+    ]
+    for name, wire, plains, text, noises in cases:
         yield {
             "name": name,
             "wire": wire.hex(),
@@ -205,8 +212,21 @@ def vectors() -> dict[str, Any]:
     readings = b"".join(
         bytes([number]) + encode_value(by_number[number].kind, value) for number, value in READINGS
     )
-    raw = [b"", b"\0", b"\0\0", b"a", b"a\0", b"\0a", b"\x01" * 253, b"\x01" * 254, b"\x01" * 255,
-           b"\0" + b"\x01" * 254, b"\x01" * 254 + b"\0", bytes(range(256)), bytes(range(1, 256)), bytes(range(2, 256)) + b"\0"]  # fmt: skip
+    ones = b"\x01" * 254
+    raw = [
+        b"",
+        b"\0",
+        b"\0\0",
+        b"a",
+        b"a\0",
+        b"\0a",
+        ones[1:],
+        ones,
+        ones + b"\x01",
+        b"\0" + ones,
+        ones + b"\0",
+    ]
+    raw += [bytes(range(256)), bytes(range(1, 256)), bytes(range(2, 256)) + b"\0"]
     return {
         "about": "EdgeLink/1 (docs/edgelink.md): what every host and board has to agree on. Bytes are hexadecimal; "
         "'plain' is head and payload without the checksum, 'wire' the frame with its zeros. "
@@ -222,7 +242,7 @@ def vectors() -> dict[str, Any]:
                 _message(f"schema, {CHANNELS[at].name}", m.Schema(SCHEMA, at, len(ENTRIES), entry))
                 for at, entry in enumerate(ENTRIES)
             ),
-            _message("data of the schema", m.Data(70_004 & 0xFFFF, 123_457, readings)),
+            _message("data of the schema", m.Data(tag_of(EPOCH), 70_004 & 0xFFFF, 123_457, readings)),
         ],
         "refused": list(_refused()),
         "longer": list(_longer()),
