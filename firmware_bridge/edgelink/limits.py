@@ -1,6 +1,6 @@
 """Bounds of EdgeLink with their reasons. Times are nanoseconds (``_ns``) here and milliseconds on the wire."""
 
-from phloem.shared.limits import SECOND_NS
+from phloem.shared.limits import SECOND_NS as SECOND_NS  # beside the others for who reads them
 
 MILLISECOND_NS = SECOND_NS // 1000
 
@@ -23,6 +23,7 @@ DATA_MIN_NS, DATA_MAX_NS = 200 * MILLISECOND_NS, 5 * SECOND_NS
 COMMAND_MIN_NS, COMMAND_MAX_NS = 500 * MILLISECOND_NS, 5 * SECOND_NS
 TEXT_IDLE_NS = 100 * MILLISECOND_NS
 SILENCE_NS = 5 * SECOND_NS
+PING_NS = 1 * SECOND_NS
 PINGS = 3  # without an answer: the board is gone
 CLOCK_FIRST = 8  # exchanges after WELCOME
 CLOCK_WAIT_NS = 1 * SECOND_NS  # an answer that takes longer says nothing about the clock
@@ -30,3 +31,7 @@ CLOCK_EVERY_NS = 600 * SECOND_NS
 
 # --- what a host keeps for a port -----------------------------------------------------------------
 COMMANDS_MAX = 64  # waiting behind the one under way; more are refused
+
+# --- the stream -----------------------------------------------------------------------------------
+STORE_MESSAGES = 64  # a group is not begun with more; a batch of JetStream may have 1,000
+STORE_MIN_NS, STORE_MAX_NS = 500 * MILLISECOND_NS, 10 * SECOND_NS  # after a failure

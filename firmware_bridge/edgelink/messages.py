@@ -219,7 +219,8 @@ class Clock(_Message, frozen=True):
     """The board's clock when the question came and when this answer left."""
 
     TYPE: ClassVar[int] = 11
-    WIRE: ClassVar[tuple[str, ...]] = ("H", "I", "I")
+    WIRE: ClassVar[tuple[str, ...]] = ("H", "H", "I", "I")
+    tag: int
     token: int
     got_ms: int
     sent_ms: int

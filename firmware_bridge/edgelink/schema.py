@@ -12,7 +12,7 @@ from typing import NamedTuple
 from phloem.firmware_bridge.edgelink import messages, values
 from phloem.firmware_bridge.edgelink.messages import Malformed
 
-_NOT_IN_TOKEN = re.compile(r"[\x00-\x20\x7f.*>]")
+_NOT_IN_TOKEN = re.compile(r"^\$|[\x00-\x20\x7f.*>]")
 _EXPONENT_MOST = 30  # quetta and quecto; beyond that a power of ten is a mistake
 
 

@@ -1,12 +1,12 @@
-"""Numbers that wrap: a frame's lower half, and the tag of an epoch. Pure."""
+"""Numbers that wrap: a frame's lower half, and the tag of a start. Pure."""
 
 _HALF, _WORD = 1 << 15, 1 << 16
 WRAP = 1 << 32
 
 
-def tag_of(epoch: int) -> int:
-    """What stands in WELCOME and ACK for the epoch: its lower half XORed with its upper half."""
-    return (epoch ^ epoch >> 16) & 0xFFFF
+def tag_of(epoch: int, boot: int) -> int:
+    """What WELCOME, DATA and ACK say of a start of a ring: both halves of the epoch and the boot, XORed."""
+    return (epoch ^ epoch >> 16 ^ boot) & 0xFFFF
 
 
 def nearest(low: int, expected: int) -> int:

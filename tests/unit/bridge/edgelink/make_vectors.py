@@ -22,7 +22,7 @@ from phloem.firmware_bridge.edgelink.values import KINDS, encode_value, scaled
 PATH = Path(__file__).parents[3] / "vectors" / "edgelink.json"
 
 UID = bytes.fromhex("1122334455667788")
-EPOCH, SESSION = 0xDEADBEEF, 0x0A0B0C0D
+EPOCH, BOOT, SESSION = 0xDEADBEEF, 3, 0x0A0B0C0D
 IMAGE = b"an image of some firmware, 41 bytes long.."
 SHA = hashlib.sha256(IMAGE).digest()
 IMAGE_ID = int.from_bytes(SHA[:4], "little")
@@ -47,29 +47,29 @@ READINGS: tuple[tuple[int, Any], ...] = (
 )
 
 MESSAGES: tuple[tuple[str, m.Message], ...] = (
-    ("hello", m.Hello(UID, EPOCH, 70_000, 69_990, 3, 4, 8, 256, 0b0101, SCHEMA, "greenhouse 1.4.2")),
+    ("hello", m.Hello(UID, EPOCH, 70_000, 69_990, BOOT, 4, 8, 256, 0b0101, SCHEMA, "greenhouse 1.4.2")),
     ("hello, least", m.Hello(b"\0", 0, 0, 0, 0, 0, 1, 32, 0, 0, "")),
     (
         "hello, most",
         m.Hello(b"\xff" * 16, *[2**32 - 1] * 3, 65535, 6, 8, 1024, 65535, 2**32 - 1, "é" * 8 + "x"),
     ),
-    ("welcome", m.Welcome(SESSION, tag_of(EPOCH), 70_003, 1024)),
+    ("welcome", m.Welcome(SESSION, tag_of(EPOCH, BOOT), 70_003, 1024)),
     ("welcome, zeros", m.Welcome(0, 0, 0, 32)),
     ("ask", m.Ask(SESSION)),
     ("schema get", m.SchemaGet(0)),
-    ("data", m.Data(tag_of(EPOCH), 70_003 & 0xFFFF, 123_456, b"\x00\x29\xff\x02\x01")),
+    ("data", m.Data(tag_of(EPOCH, BOOT), 70_003 & 0xFFFF, 123_456, b"\x00\x29\xff\x02\x01")),
     ("data, zeros", m.Data(0, 0, 0, b"\0" * 12)),
     ("data, 254 without a zero", m.Data(0x0101, 0x0101, 0x01010101, b"\x07\x01" * 120 + b"\x01")),
     ("data, 600 bytes", m.Data(0xFFFF, 0xFFFF, 0xFFFFFFFF, bytes(range(256)) * 2 + b"\x55" * 88)),
-    ("ack", m.Ack(tag_of(EPOCH), 70_004 & 0xFFFF, 0)),
-    ("ack, held", m.Ack(tag_of(EPOCH), 65_535, 0b10110110)),
+    ("ack", m.Ack(tag_of(EPOCH, BOOT), 70_004 & 0xFFFF, 0)),
+    ("ack, held", m.Ack(tag_of(EPOCH, BOOT), 65_535, 0b10110110)),
     ("cmd", m.Cmd(SESSION, 17, 2000, "pump", b"on\0\x01")),
     ("cmd, bare", m.Cmd(SESSION, 65535, 0, "reboot", b"")),
     ("reply", m.Reply(SESSION, 17, m.Status.DONE, b"42")),
     ("reply, failed", m.Reply(SESSION, 18, m.Status.FAILED, b"no water")),
     ("clock get", m.ClockGet(7, 0, 0, 0)),
     ("clock get, known", m.ClockGet(8, 1, 4_294_967_295, 1_795_852_800_123)),
-    ("clock", m.Clock(7, 4_294_967_290, 1)),
+    ("clock", m.Clock(tag_of(EPOCH, BOOT), 7, 4_294_967_290, 1)),
     ("log", m.Log(3, 99, "Füllstand niedrig".encode())),
     ("log, empty", m.Log(0, 0, b"")),
     ("image, begin", m.Image(m.ImageOp.BEGIN, IMAGE_ID, m.begin_rest(len(IMAGE), SHA, "1.5.0"))),
@@ -242,7 +242,7 @@ def vectors() -> dict[str, Any]:
                 _message(f"schema, {CHANNELS[at].name}", m.Schema(SCHEMA, at, len(ENTRIES), entry))
                 for at, entry in enumerate(ENTRIES)
             ),
-            _message("data of the schema", m.Data(tag_of(EPOCH), 70_004 & 0xFFFF, 123_457, readings)),
+            _message("data of the schema", m.Data(tag_of(EPOCH, BOOT), 70_004 & 0xFFFF, 123_457, readings)),
         ],
         "refused": list(_refused()),
         "longer": list(_longer()),
@@ -264,7 +264,10 @@ def vectors() -> dict[str, Any]:
                 for number, value in READINGS
             ],
         },
-        "tags": [{"epoch": epoch, "tag": tag_of(epoch)} for epoch in (0, 1, 0x10000, 0x10001, EPOCH, 2**32 - 1)],
+        "tags": [
+            {"epoch": epoch, "boot": boot, "tag": tag_of(epoch, boot)}
+            for epoch, boot in ((0, 0), (1, 0), (0x10000, 1), (0x10001, 65_535), (EPOCH, BOOT), (2**32 - 1, 0x1234))
+        ],
         "nearest": [
             {"expected": expected, "low": low, "number": nearest(low, expected)}
             for expected, low in (

@@ -107,6 +107,6 @@ def test_small_things() -> None:
     for case in GOLDEN["crc32"]:
         assert zlib.crc32(bytes.fromhex(case["data"])) == case["crc"]
     for case in GOLDEN["tags"]:
-        assert tag_of(case["epoch"]) == case["tag"]
+        assert tag_of(case["epoch"], case["boot"]) == case["tag"]
     for case in GOLDEN["nearest"]:
         assert nearest(case["low"], case["expected"]) == case["number"]
