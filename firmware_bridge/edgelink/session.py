@@ -33,9 +33,8 @@ from phloem.firmware_bridge.edgelink.schema import Dictionary, Gathering
 from phloem.firmware_bridge.edgelink.sequence import ahead, tag_of
 from phloem.firmware_bridge.edgelink.window import InOrder, Missing, Window
 
-_ASK_LEAST_NS = (
-    100 * limits.MILLISECOND_NS
-)  # a board that talks without a welcome is not asked for each frame
+# A board that talks without a welcome is not asked for each frame.
+_ASK_LEAST_NS = 100 * limits.MILLISECOND_NS
 
 
 @dataclass

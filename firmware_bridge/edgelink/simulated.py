@@ -202,7 +202,7 @@ class SimulatedBoard:
         return wrap(encode(hello))
 
     def _foreign(self, now_ns: int) -> bytes:
-        """The host speaks of somebody else: say who is here, at most once a second."""
+        """The host does not know how it is: say who is here, at most once a second."""
         return self._say_hello(now_ns) if now_ns - self._hello_said_ns >= limits.SECOND_NS else b""
 
     def _welcomed(self, welcome: messages.Welcome, now_ns: int) -> bytes:
@@ -223,6 +223,8 @@ class SimulatedBoard:
         if ack.tag != self._tag:
             return self._foreign(now_ns)
         freed = distance(ack.next, ring.first)
+        if freed < 0:  # the host waits for what is gone: another one had it
+            return self._foreign(now_ns)
         if self.session is None or not 0 <= freed <= self._sent:
             return b""
         self._free(freed, now_ns)
