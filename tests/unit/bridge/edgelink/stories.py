@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
+from math import log
 from random import Random
 
 from phloem.firmware_bridge.backlog import Message
@@ -124,8 +125,15 @@ class World:
             self.at(second * SECOND + self.rng.randrange(SECOND), self._happen)
         self.until(seconds * SECOND)
         self.calm = True
-        self.until((seconds + 120) * SECOND)
+        while self.now < (seconds + 120) * SECOND and not self._arrived():
+            self.until(self.now + 5 * SECOND)
         self.check()
+
+    def _arrived(self) -> bool:
+        """Nothing is left to wait for."""
+        return not any(board.ring.frames for board in self.boards) and set(self.outcomes) >= set(
+            self.asked[self.asked_before :]
+        )
 
     # --- what happens ----------------------------------------------------------------------------------
 
@@ -206,16 +214,19 @@ class World:
 
     def _damage(self, data: bytes) -> bytes:
         faults, rng = self.faults, self.rng
-        out = bytearray()
-        for byte in data:
-            if rng.random() < faults.lost:
-                continue
-            if faults.bit and rng.random() < 8 * faults.bit:
-                byte ^= 1 << rng.randrange(8)
-            out.append(byte)
-            if rng.random() < faults.twice:
-                out.append(byte)
-        return bytes(out)
+        each = 8 * faults.bit + faults.lost + faults.twice
+        if not each:
+            return data
+        out, at = bytearray(), 0
+        while (good := at + int(log(1 - rng.random()) / log(1 - each))) < len(data):
+            out += data[at:good]
+            byte, what = data[good], rng.random() * each
+            if what < 8 * faults.bit:
+                out.append(byte ^ 1 << rng.randrange(8))
+            elif what < 8 * faults.bit + faults.twice:
+                out += bytes((byte, byte))
+            at = good + 1
+        return bytes(out + data[at:])
 
     def _board_hears(self, line: Line, data: bytes) -> None:
         self._carry(line.board, False, self.boards[line.board].receive(data, self.now))

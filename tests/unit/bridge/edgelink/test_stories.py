@@ -18,12 +18,19 @@ KINDS = {
 @pytest.mark.parametrize("survives", [False, True], ids=["RAM", "FRAM"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_stories(kind: str, survives: bool) -> None:
-    for seed in range(6):
+    for seed in range(3):
         World(seed, KINDS[kind], survives=survives).run()
 
 
 @pytest.mark.parametrize("survives", [False, True], ids=["RAM", "FRAM"])
 def test_two_boards_swap_their_lines(survives: bool) -> None:
-    for seed in range(6):
+    for seed in range(3):
         faults = Faults(5e-4, 1e-3, 0.0, 0.05, 0.05, 0.1, 0.3)
         World(seed, faults, survives=survives, boards=2).run()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_stories(kind: str) -> None:
+    for seed in range(1000, 1100):
+        World(seed, KINDS[kind], survives=bool(seed % 2), boards=1 + seed // 2 % 2).run()
