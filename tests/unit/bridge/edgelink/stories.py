@@ -44,6 +44,7 @@ class Faults:
     swap: float = 0.0
     thief: float = 0.0
     chatter: float = 0.0
+    forwards: float = 0.0
 
 
 @dataclass
@@ -91,6 +92,7 @@ class World:
         self.board_due = [-1] * boards
         self.lines = [Line(at) for at in range(boards)]
         self.stream: list[Stored] = []
+        self.given_back = 0  # messages of the stream that it has not any more
         self.generation = 0  # of the host
         self.asked_before = 0  # commands that died with the host
         self.ledger = ledger.Ledger()
@@ -152,6 +154,8 @@ class World:
         if chance() < faults.chatter:
             board = self.rng.randrange(len(self.boards))
             self._carry(board, False, b"hello, 21.5 degrees\n")
+        if chance() < faults.forwards:
+            self.given_back = len(self.stream)
         if chance() < 0.5:
             self._command()
 
@@ -337,7 +341,8 @@ class World:
             how = how if seq is not None else "not"
         if generation == self.generation:
             after = len(self.stream) if how == "all" else None
-            self._tasks(self.ledger.stored(task.uid, after, self.now))
+            overtaken = not bad and after is None
+            self._tasks(self.ledger.stored(task.uid, after, self.now, overtaken=overtaken))
 
     def _append(self, task: ledger.Store, size: int) -> int | None:
         if self._last(task.uid) != task.after:
@@ -352,7 +357,10 @@ class World:
         return Stored(uid, where, message)
 
     def _last(self, uid: bytes) -> int:
-        return max((at for at, stored in enumerate(self.stream, 1) if stored.uid == uid), default=0)
+        for at in range(len(self.stream), self.given_back, -1):
+            if self.stream[at - 1].uid == uid:
+                return at
+        return 0
 
     def _find(self, uid: bytes, generation: int) -> None:
         if generation != self.generation:

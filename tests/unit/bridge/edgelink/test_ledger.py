@@ -90,6 +90,16 @@ def test_where_a_ring_begins_is_said_when_all_is_settled() -> None:
     assert ledger.found(UID, Position(RING, 0, 1, 2, 2), SECOND) == [Located(UID, RING + 1, None)]
 
 
+def test_a_ring_begins_behind_what_was_handed_up_even_if_the_stream_gave_it_back() -> None:
+    ledger = begun()
+    ledger.put(UID, RING, 0, frame(0), 0)
+    ledger.stored(UID, 2, 0)
+    ledger.locate(UID, RING, 0)
+    assert ledger.found(UID, None, 0) == [Located(UID, RING, 1)]
+    ledger.locate(UID, RING, 0)
+    assert ledger.found(UID, Position(RING, 4, 1, 2, 9), 0) == [Located(UID, RING, 5)]
+
+
 def test_two_ports_hand_up_one_frame() -> None:
     ledger = begun()
     ledger.put(UID, RING, 0, frame(0), 0)
@@ -110,6 +120,17 @@ def test_boards_do_not_wait_for_each_other() -> None:
     ledger = begun()
     ledger.put(UID, RING, 0, frame(0), 0)
     assert ledger.locate(b"\2", 5, 0) == [Find(b"\2")]
+
+
+def test_a_stream_that_gave_back_what_was_forwarded_is_asked_at_once() -> None:
+    ledger = begun(5)
+    ledger.put(UID, RING, 5, frame(5), 0)
+    assert ledger.stored(UID, None, 0, overtaken=True) == [Find(UID)]
+    assert ledger.found(UID, None, 0) == [Store(UID, 0, tuple(frame(5)))]
+    assert ledger.stored(UID, None, 0, overtaken=True) == []  # not round and round
+    assert ledger.expire(SECOND) == [Find(UID)]
+    ledger.found(UID, None, SECOND)
+    assert ledger.stored(UID, 60, SECOND) == [Durable(UID, RING, 6)]
 
 
 def test_patience_grows_and_ends_with_success() -> None:
