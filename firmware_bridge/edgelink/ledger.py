@@ -7,7 +7,7 @@ Each group says which message of its board it expects to be the last one: what a
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NamedTuple, TypeAlias
 
 from phloem.firmware_bridge.backlog import Message
@@ -104,7 +104,11 @@ class _Lane:
 
     def ask(self, epoch: int) -> None:
         if epoch not in self._asked:
-            self._asked.append(epoch)
+            self._asked = [*self._asked[1 - limits.ASKED_MAX :], epoch]
+
+    @property
+    def idle(self) -> bool:
+        return not (self.busy or self._queue or self._under_way or self._asked)
 
     def pump(self, now_ns: int) -> list[Task]:
         """The next thing to do, unless something is being done."""
@@ -199,6 +203,11 @@ class Ledger:
         self._lanes: dict[bytes, _Lane] = {}
 
     @property
+    def boards(self) -> Set[bytes]:
+        """Those that have a lane."""
+        return self._lanes.keys()
+
+    @property
     def due_ns(self) -> int | None:
         """When ``expire`` wants to be called."""
         return min((due for lane in self._lanes.values() if (due := lane.due_ns) is not None), default=None)
@@ -237,7 +246,10 @@ class Ledger:
         ]
 
     def _lane(self, uid: bytes) -> _Lane:
-        lane = self._lanes.get(uid)
-        if lane is None:
-            lane = self._lanes[uid] = _Lane(uid)
+        lane = self._lanes.pop(uid, None) or _Lane(uid)
+        self._lanes[uid] = lane  # the one that was used last is last
+        if len(self._lanes) > limits.BOARDS_MAX:
+            idle = next((old for old, other in self._lanes.items() if other.idle and old != uid), None)
+            if idle is not None:
+                del self._lanes[idle]
         return lane

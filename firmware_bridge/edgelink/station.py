@@ -91,6 +91,11 @@ class Station:
     def locate(self, uid: bytes, epoch: int, subject: str) -> None:
         """As ``Locate`` says; ``subject`` is the port's."""
         self._subjects[uid] = subject
+        if len(self._subjects) > 2 * limits.BOARDS_MAX:
+            for forgotten in self._subjects.keys() - self._ledger.boards - {uid}:
+                del self._subjects[forgotten]
+                self._stuck.pop(forgotten, None)
+            self._stream.forget()
         self._do(self._ledger.locate(uid, epoch, self._now()))
 
     def put(self, frame: up.Taken, port: str) -> None:

@@ -89,6 +89,11 @@ class JetStream:
         question = msgspec.json.encode({"subject": pattern})
         self._requests.ask([Message("$JS.API.STREAM.NAMES", question, {})], named)
 
+    def forget(self) -> None:
+        """Which stream has what is asked again."""
+        self._streams.clear()
+        self._atomic.clear()
+
     def store(
         self, pattern: str, after: int, messages: Sequence[Message], done: Callable[[Kept], None]
     ) -> None:

@@ -133,6 +133,18 @@ def test_a_stream_that_gave_back_what_was_forwarded_is_asked_at_once() -> None:
     assert ledger.stored(UID, 60, SECOND) == [Durable(UID, RING, 6)]
 
 
+def test_boards_without_number_are_forgotten_when_nothing_waits_for_them() -> None:
+    ledger = begun()
+    ledger.put(UID, RING, 0, frame(0), 0)
+    for number in range(1000):
+        uid = number.to_bytes(2, "big")
+        for ring in range(20):
+            ledger.locate(uid, ring, 0)
+        assert len(ledger.found(uid, None, 0)) == limits.ASKED_MAX
+    assert len(ledger.boards) == limits.BOARDS_MAX
+    assert ledger.stored(UID, 2, 0) == [Durable(UID, RING, 1)]
+
+
 def test_patience_grows_and_ends_with_success() -> None:
     ledger, now, waits = begun(), 0, []
     ledger.put(UID, RING, 0, frame(0), now)
