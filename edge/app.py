@@ -125,10 +125,12 @@ class Edge(Server):
         return self._forwarding.publishers if self._forwarding is not None else ()
 
     def device_figures(self) -> Mapping[str, Any]:
-        """Disk, wear and clock, for monitoring and for the hub's ledger."""
+        """Disk, wear, clock and serial ports, for monitoring and for the hub's ledger."""
         shown = self.storage.figures() if self.storage is not None else {}
         if self.timekeeper is not None:
             shown["clock"] = self.timekeeper.figures()
+        if self.bridge is not None:
+            shown["ports"] = self.bridge.figures()
         return shown
 
     def _start_storage(self) -> None:

@@ -9,6 +9,9 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from phloem.firmware_bridge.limits import HEADERS_BYTES
+from phloem.firmware_bridge.publisher import Respond
+
 if TYPE_CHECKING:
     from phloem.shared.server.server import Server
 
@@ -24,6 +27,11 @@ class KernelPublisher:
         self.refused = 0
         self._server, self._account = server, server.account()
 
+    @property
+    def payload_max(self) -> int:
+        """Bytes that the payload of a message with a few headers may have."""
+        return self._server.options.max_payload - HEADERS_BYTES
+
     def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
         """Deliver now. What is larger than ``max_payload`` is refused, as it would be from a client."""
         server = self._server
@@ -33,17 +41,29 @@ class KernelPublisher:
             self._refuse(subject, size, most)
             return
         server.kernel.set_now(server.clock.monotonic_ns())  # deadlines of what it writes count from here
-        server.kernel.publish(self._account, subject.encode(), header=header, body=payload)
+        server.kernel.publish(self._account, _wire(subject), header=header, body=payload)
         server.schedule()
 
     def subscribe(self, subject: str, callback: Callable[[bytes], None]) -> Callable[[], None]:
         """``callback`` gets payloads on the event loop, at the end of the turn that brought them."""
+        return self._listen(subject, lambda body, _reply: callback(body))
+
+    def serve(self, subject: str, callback: Callable[[bytes, Respond], None]) -> Callable[[], None]:
+        """The same for requests."""
+
+        def on_request(body: bytes, reply: str) -> None:
+            if reply:
+                callback(body, lambda answer, headers: self.publish(reply, answer, headers))
+
+        return self._listen(subject, on_request)
+
+    def _listen(self, subject: str, callback: Callable[[bytes, str], None]) -> Callable[[], None]:
         kernel = self._server.kernel
 
-        def on_message(_subject: bytes, _reply: bytes, _header: bytes, body: bytes) -> None:
-            callback(body)
+        def on_message(_subject: bytes, reply: bytes, _header: bytes, body: bytes) -> None:
+            callback(body, reply.decode("utf-8", "surrogateescape"))
 
-        ident = kernel.subscribe(self._account, subject.encode(), None, on_message)
+        ident = kernel.subscribe(self._account, _wire(subject), None, on_message)
         self._server.schedule()
         return lambda: kernel.unsubscribe(ident)
 
@@ -56,6 +76,11 @@ class KernelPublisher:
                 subject,
                 most,
             )
+
+
+def _wire(subject: str) -> bytes:
+    """A reply subject is of whatever bytes a client chose."""
+    return subject.encode("utf-8", "surrogateescape")
 
 
 def encode_headers(headers: Mapping[str, str]) -> bytes:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from phloem.edge.kernel_publisher import encode_headers
 from phloem.firmware_bridge.backlog import Message
-from phloem.firmware_bridge.requests import Respond
 from phloem.firmware_bridge.timers import CallLater, Timer, loop_call_later
 from phloem.shared.limits import SECOND_NS
 
@@ -16,7 +15,7 @@ ANSWER_NS = 10 * SECOND_NS  # a disk that takes longer than that is in trouble, 
 
 
 class KernelRequests:
-    """Asks and serves in one account of a running server: ``$G``, as ``KernelPublisher`` publishes."""
+    """Asks in one account of a running server: ``$G``, as ``KernelPublisher`` publishes."""
 
     def __init__(self, server: "Server", *, call_later: CallLater = loop_call_later) -> None:
         self._server, self._account, self._call_later = server, server.account(), call_later
@@ -44,28 +43,12 @@ class KernelRequests:
             )
         server.schedule()
 
-    def serve(self, subject: str, callback: Callable[[bytes, Respond], None]) -> Callable[[], None]:
-        """As ``Requests`` has it."""
-        server = self._server
-
-        def on_message(_subject: bytes, reply: bytes, _header: bytes, body: bytes) -> None:
-            if reply:
-                callback(body, lambda answer, headers: self._respond(reply, answer, encode_headers(headers)))
-
-        ident = server.kernel.subscribe(self._account, subject.encode(), None, on_message)
-        server.schedule()
-        return lambda: server.kernel.unsubscribe(ident)
-
     def stop(self) -> None:
         """Nothing is answered any more."""
         self._server.kernel.unsubscribe(self._subscription)
         for _, timer in self._waiting.values():
             timer.cancel()
         self._waiting.clear()
-
-    def _respond(self, reply: bytes, answer: bytes, header: bytes) -> None:
-        self._server.kernel.publish(self._account, reply, header=header, body=answer)
-        self._server.schedule()
 
     def _heard(self, subject: bytes, _reply: bytes, _header: bytes, body: bytes) -> None:
         self._end(subject, body)

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from random import Random
 from types import TracebackType
+from typing import Any
 
 from phloem.firmware_bridge.edgelink.station import Link, Station
+from phloem.firmware_bridge.hotplug import Hotplug
 from phloem.firmware_bridge.publisher import Publisher
 from phloem.firmware_bridge.requests import Requests
 from phloem.firmware_bridge.session import Session
@@ -20,8 +22,8 @@ class Bridge:
 
     Entering starts a session for each port and does not wait for devices. Leaving closes all ports and
     ends all tasks. One port in trouble leaves the others alone; a session that crashes is a bug and
-    ends the block with its error, as in ``asyncio.TaskGroup``. ``requests`` is for ports with a protocol
-    that may lose nothing.
+    ends the block with its error, as in ``asyncio.TaskGroup``. Without ``hotplug`` devices that are absent are
+    looked for at intervals. ``requests`` is for ports with a protocol that may lose nothing.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Bridge:
         rng: Random,
         *,
         call_later: CallLater = loop_call_later,
+        hotplug: bool = True,
         requests: Requests | None = None,
     ) -> None:
         check_distinct(settings)
@@ -41,8 +44,18 @@ class Bridge:
                 raise ConfigError("protocol edgelink needs JetStream, so that it loses nothing")
             self._station = Station(publisher, requests, clock, rng, call_later)
         self.boot = f"{rng.getrandbits(64):016x}"
+        self._hotplug = Hotplug() if hotplug else None
         self.sessions = [
-            Session(port, publisher, clock, rng, self.boot, call_later=call_later, link=self._link(port))
+            Session(
+                port,
+                publisher,
+                clock,
+                rng,
+                self.boot,
+                call_later=call_later,
+                hotplug=self._hotplug,
+                link=self._link(port),
+            )
             for port in settings
         ]
         self._group = asyncio.TaskGroup()
@@ -54,6 +67,8 @@ class Bridge:
         return self._station.link(port.name, port.subject, port.command_subject)
 
     async def __aenter__(self) -> "Bridge":
+        if self._hotplug is not None:
+            self._hotplug.__enter__()
         await self._group.__aenter__()
         self._tasks = [
             self._group.create_task(session.run(), name=f"serial port {session.settings.name}")
@@ -66,6 +81,14 @@ class Bridge:
     ) -> None:
         for task in self._tasks:
             task.cancel()
-        await self._group.__aexit__(kind, error, trace)
-        if self._station is not None:
-            self._station.stop()
+        try:
+            await self._group.__aexit__(kind, error, trace)
+        finally:
+            if self._station is not None:
+                self._station.stop()
+            if self._hotplug is not None:
+                self._hotplug.__exit__()
+
+    def figures(self) -> list[dict[str, Any]]:
+        """State and counters of each port, for monitoring."""
+        return [session.figures() for session in self.sessions]

@@ -15,9 +15,18 @@ from phloem.firmware_bridge.decoding.catalogue import DECODINGS
 from phloem.firmware_bridge.framing.catalogue import FRAMINGS
 from phloem.firmware_bridge.listing import print_ports
 from phloem.firmware_bridge.nats_publisher import NatsPublisher
-from phloem.firmware_bridge.settings import BYTESIZES, PARITIES, PROTOCOLS, STOPBITS, SerialSettings
+from phloem.firmware_bridge.settings import (
+    BYTESIZES,
+    FLOW_CONTROLS,
+    LINES,
+    PARITIES,
+    PROTOCOLS,
+    STOPBITS,
+    SerialSettings,
+)
 from phloem.shared.clock import SystemClock
 from phloem.shared.errors import ConfigError
+from phloem.shared.server.durations import parse_duration
 
 _DEFAULTS = {
     field.name: field.default
@@ -42,13 +51,33 @@ def _check_servers(_ctx: click.Context, _param: click.Parameter, servers: tuple[
     return servers
 
 
+def _duration(_ctx: click.Context, _param: click.Parameter, text: str) -> int:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 @click.command(
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 )
-@click.option("--device", required=True, metavar="PATH", help="Serial device; see --list.")
+@click.option(
+    "--device",
+    required=True,
+    metavar="DEVICE",
+    help="Path of a serial device (see --list), by-id:NAME, by-path:NAME, usb:VID:PID[:SERIAL], socket://HOST:PORT, "
+    "rfc2217://HOST:PORT or pty://NAME.",
+)
 @click.option("--subject", required=True, help="Where every frame is published.")
 @click.option(
     "--command-subject", default="", help="Payloads published here are written to the device as they are."
+)
+@click.option("--raw-subject", default="", help="With --decode: frames as they came go here as well.")
+@click.option(
+    "--port-subject",
+    default="",
+    show_default="SUBJECT.$port",
+    help="Events of the port go to PORT_SUBJECT.EVENT; requests there ask for its state and recent traffic.",
 )
 @click.option(
     "--server",
@@ -66,6 +95,40 @@ def _check_servers(_ctx: click.Context, _param: click.Parameter, servers: tuple[
 @click.option("--bytesize", type=click.Choice(BYTESIZES), default=_DEFAULTS["bytesize"], help="Data bits.")
 @click.option("--parity", type=click.Choice(PARITIES), default=_DEFAULTS["parity"], help="Parity bit.")
 @click.option("--stopbits", type=click.Choice(STOPBITS), default=_DEFAULTS["stopbits"], help="Stop bits.")
+@click.option(
+    "--flow-control",
+    type=click.Choice(FLOW_CONTROLS),
+    default=_DEFAULTS["flow_control"],
+    help="What keeps either side from sending too fast.",
+)
+@click.option(
+    "--dtr",
+    type=click.Choice(LINES),
+    default=_DEFAULTS["dtr"],
+    help="Line that resets many boards when it comes on; keep: leave it as it is, at closing as well.",
+)
+@click.option("--rts", type=click.Choice(LINES), default=_DEFAULTS["rts"], help="The same for RTS.")
+@click.option(
+    "--init",
+    multiple=True,
+    metavar="TEXT",
+    help=r"Written when the device is opened, with \r, \n, \x03; 'pause:500ms' is a pause. Repeat for more.",
+)
+@click.option(
+    "--silent-after",
+    "silent_after_ns",
+    default="0",
+    callback=_duration,
+    metavar="TIME",
+    help="A device that says nothing for so long, as 30s, is opened anew; 0: never.",
+)
+@click.option(
+    "--capture",
+    type=int,
+    default=_DEFAULTS["capture"],
+    metavar="BYTES",
+    help="Recent traffic to keep in memory, to be asked for after a fault.",
+)
 @click.option(
     "--framing",
     type=click.Choice([name for name in FRAMINGS if name not in _WITH_SETTINGS]),
@@ -129,6 +192,12 @@ def bridge(servers: tuple[str, ...], idle_gap_ms: int, verbose: bool, **fields: 
     \b
       phloem bridge --device /dev/ttyUSB0 --baud 9600 --framing raw --idle-gap-ms 20 \\
                     --subject raw.scale
+
+    Nothing comes, or nonsense? What the port says of itself, and the last bytes on the line:
+
+    \b
+      nats sub 'tele.greenhouse.$port.>'
+      nats req 'tele.greenhouse.$port' capture
 
     Without hardware, you type what the device says:
 

@@ -10,8 +10,17 @@ import os
 from pathlib import Path
 
 from phloem.firmware_bridge.port import PortError
+from phloem.firmware_bridge.selector import HINT
 
 _BUSY = (errno.EBUSY, errno.EAGAIN)  # exclusive mode of the tty, lock of a program like ours
+_CURES = {
+    "ModemManager": "which tries every new port for a modem; give the device the udev property "
+    'ID_MM_DEVICE_IGNORE="1", or: sudo systemctl disable --now ModemManager',
+    "brltty": "which takes USB adapters for braille displays; sudo apt remove brltty",
+    "agetty": "a login console; sudo systemctl disable --now serial-getty@{tty}.service, and take console={tty} "
+    "off the kernel's command line",
+}
+"""By what ``/proc/PID/comm`` says: who takes ports without being asked, and what to do."""
 
 
 def explain(error: PortError, proc: Path = Path("/proc")) -> str:
@@ -20,31 +29,46 @@ def explain(error: PortError, proc: Path = Path("/proc")) -> str:
         group = _group_of(error.device)
         return f"{error.reason}; let this user in: sudo usermod -aG {group} $USER, then log in again"
     if error.code in _BUSY:
-        return f"in use by {holder(error.device, proc) or 'another program'}"
+        return _busy(error.device, proc)
     if error.code == errno.ENOTTY:
         return "not a serial port"
     if error.code == errno.EINVAL:
         return f"{error.reason}: the device does not do this baud rate, parity or frame size"
     if error.code == errno.ENOENT:
-        return "no such device; is it plugged in? (phloem bridge --list shows what is)"
+        return f"no such device; is it plugged in? {HINT}"
     return error.reason
 
 
-def holder(device: str, proc: Path = Path("/proc")) -> str:
-    """Name and id of a process that has ``device`` open, empty if none can be seen.
+def _busy(device: str, proc: Path) -> str:
+    name, number = holder(device, proc)
+    if not number:
+        return "in use by a program that cannot be seen from here; as root: fuser -v " + device
+    if number == os.getpid():
+        return "in use by another port of this very process: two selectors mean the same device"
+    text = f"in use by {name} (process {number})"
+    cure = _CURES.get(name)
+    return f"{text}, {cure.format(tty=os.path.basename(os.path.realpath(device)))}" if cure else text
 
-    Other users' processes are visible to root only.
+
+def holder(device: str, proc: Path = Path("/proc")) -> tuple[str, int]:
+    """Name and id of a process that has ``device`` open, empty and 0 if none can be seen.
+
+    Other users' processes are visible to root only. This process is named only if no other has it.
     """
     target = os.path.realpath(device)
+    ourselves = ("", 0)
     for process in sorted(proc.iterdir()):
-        if not process.name.isdigit() or int(process.name) == os.getpid():
+        if not process.name.isdigit():
             continue
         try:
             if any(os.readlink(entry) == target for entry in (process / "fd").iterdir()):
-                return f"{(process / 'comm').read_text().strip()} (process {process.name})"
+                found = ((process / "comm").read_text().strip(), int(process.name))
+                if found[1] != os.getpid():
+                    return found
+                ourselves = found
         except OSError:  # gone meanwhile, or not ours to see
             continue
-    return ""
+    return ourselves
 
 
 def _group_of(device: str) -> str:

@@ -5,6 +5,9 @@ Sizes are bytes, times are nanoseconds (``_ns``), everything else is a count.
 
 from phloem.shared.limits import (
     MAX_PAYLOAD,
+    SECOND_NS,
+    SERIAL_CAPTURE,
+    SERIAL_CAPTURE_MAX,
     SERIAL_FRAME,
     SERIAL_FRAME_MAX,
     SERIAL_RETRY_MAX_NS,
@@ -21,11 +24,23 @@ BAUD_MAX = 20_000_000  # beyond any UART; catches digits too many
 RETRY_MIN_NS = SERIAL_RETRY_MIN_NS
 RETRY_MAX_NS = SERIAL_RETRY_MAX_NS
 
+NETWORK_OPEN_NS = 10 * SECOND_NS  # to connect and agree on settings; a modem may have to be woken first
+NETWORK_IDLE_S = 10  # silence before the other end is asked whether it is there
+NETWORK_PROBE_S, NETWORK_PROBES = 5, 3  # then it is gone after 25 s
+NETWORK_UNACKNOWLEDGED_MS = 25_000  # the same for what was written
+INIT_BYTES_MAX = 4096  # of one init string; it fits into the write queue many times
+INIT_PAUSE_MAX_NS = 60 * SECOND_NS  # a modem that boots takes half of it
+SILENT_MIN_NS = SECOND_NS // 10  # a reopening takes about that long
+CAPTURE_BYTES = SERIAL_CAPTURE
+CAPTURE_BYTES_MAX = SERIAL_CAPTURE_MAX
+
 # --- the server -----------------------------------------------------------------------------------
 PUBLISH_QUEUE_BYTES_MAX = 8 << 20  # while the server is away: some 10 minutes of a busy 115,200 baud port
 PUBLISH_MESSAGE_OVERHEAD_BYTES = 1024  # what headers and objects of one queued message take, rounded up
 PUBLISH_BATCH_BYTES_MAX = 512 << 10  # sent before one confirmation; below nats-py's own 2 MiB buffer
 COMMANDS_PENDING_MAX = 1024  # messages of one command subject between nats-py and the port
+HEADERS_BYTES = 1024  # room in a message for the headers of the bridge; they have some 200
+PAYLOAD_BYTES = MAX_PAYLOAD - HEADERS_BYTES  # until a server says what it takes
 CONNECT_TIMEOUT_S = 2
 CONFIRM_TIMEOUT_S = 10  # a server that does not answer a PING for this long is gone
 CANCEL_AGAIN_S = 0.05  # a cancellation that got lost is repeated after this

@@ -28,7 +28,7 @@ from nats.aio.subscription import Subscription
 from phloem.firmware_bridge import limits
 from phloem.firmware_bridge.backlog import Backlog, Message
 from phloem.firmware_bridge.backoff import Backoff
-from phloem.firmware_bridge.requests import Respond
+from phloem.firmware_bridge.publisher import Respond
 from phloem.firmware_bridge.timers import CallLater, loop_call_later, pause
 
 logger = logging.getLogger("phloem.bridge")
@@ -60,6 +60,7 @@ class NatsPublisher:
     ) -> None:
         self.backlog = Backlog() if backlog is None else backlog
         self.refused = 0
+        self.payload_max = limits.PAYLOAD_BYTES
         self._servers, self._name, self._call_later = list(servers), name, call_later
         self._backoff = Backoff(limits.RETRY_MIN_NS, limits.RETRY_MAX_NS, rng)
         self._in_flight: list[Message] = []
@@ -228,6 +229,7 @@ class NatsPublisher:
         raise nats.errors.ConnectionClosedError
 
     async def _send(self, client: Client) -> None:
+        self.payload_max = client.max_payload - limits.HEADERS_BYTES
         subscriptions: dict[_Interest, Subscription] = {}
         while True:
             self._wake.clear()

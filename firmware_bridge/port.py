@@ -1,35 +1,30 @@
-"""An open serial port on the event loop: reading, writing without blocking, noticing that it is gone.
+"""An open serial line on the event loop: reading, writing without blocking, noticing that it is gone.
 
-pyserial opens and configures (baud rates outside the POSIX list, parity, exclusive lock); from then
-on the file descriptor is driven here, because pyserial's own read and write wait in ``select``.
+Whoever opened it (``port_tty.py``, ``port_network.py``, ``port_pty.py``) hands in a ``Line``; here its
+descriptor is driven.
 
 * A port that is gone says so once, through ``on_gone``, and is closed by then.
 * Bytes to the device wait in a queue of at most ``WRITE_QUEUE_BYTES_MAX``; what does not fit is
   refused whole, never cut.
-* The lock is advisory (``flock``): a second bridge is kept out, a program that ignores locks is not.
-* A pseudo-terminal has no modem lines and answers ENOTTY to them; pyserial goes on without.
+* One read of at most ``READ_BYTES_MAX`` in a turn of the loop, so that no port keeps others waiting.
 """
 
 import asyncio
 import errno
 import os
-import termios
 from collections.abc import Callable
-from contextlib import suppress
-
-import serial
+from typing import NamedTuple, Protocol
 
 from phloem.firmware_bridge import limits
-from phloem.firmware_bridge.settings import SerialSettings
 from phloem.shared.errors import PhloemError
 
-_ABSENT = (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EIO, errno.ENOTDIR)
+ABSENT = (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EIO, errno.ENOTDIR)
 
 
 class PortError(PhloemError):
     """A serial port cannot be used; ``reason`` is one line, ``code`` an errno or 0."""
 
-    def __init__(self, device: str, code: int, reason: str = "") -> None:
+    def __init__(self, device: str, code: int = 0, reason: str = "") -> None:
         self.device, self.code = device, code
         self.reason = reason or os.strerror(code)
         super().__init__(f"{device}: {self.reason}")
@@ -43,54 +38,110 @@ class PortRefused(PortError):
     """The device is there and may not be used, or not like this; somebody has to change something."""
 
 
+class PortAmbiguous(PortRefused):
+    """Several devices are what was asked for."""
+
+
 class PortLost(PortError):
-    """An open port went away: unplugged, or the other end of a pseudo-terminal closed."""
+    """An open port went away: unplugged, or the other end of a pseudo-terminal or connection closed."""
 
 
-def open_serial(settings: SerialSettings) -> serial.Serial:
-    """Open and configure the device; may block for seconds where a USB device does not answer.
+class PortSilent(PortError):
+    """An open port said nothing for too long and was closed for that."""
 
-    Bytes that arrived before are discarded. Raises PortAbsent or PortRefused; nothing stays open then.
+
+class LineErrors(NamedTuple):
+    """What the hardware saw go wrong on the wire, in counts.
+
+    ``frame`` (no stop bit: a wrong speed), ``parity``, ``brk`` (a break), ``overrun`` (the chip had no room),
+    ``buffer_overrun`` (the kernel had none).
     """
-    try:
-        return serial.Serial(
-            settings.device,
-            baudrate=settings.baud,
-            bytesize=settings.bytesize,
-            parity=settings.parity[0].upper(),  # serial.PARITY_NONE is "N", and so on
-            stopbits=settings.stopbits,
-            exclusive=True,
-            timeout=0,
-            # Sets VMIN to 1. With 0, "no data" and "unplugged" would both be a read of no bytes.
-            inter_byte_timeout=0,
-        )
-    except (OSError, termios.error, ValueError) as error:  # SerialException is an OSError
-        code = _errno_of(error)
-        kind = PortAbsent if code in _ABSENT else PortRefused
-        raise kind(settings.device, code, "" if code else str(error)) from error
+
+    frame: int = 0
+    overrun: int = 0
+    parity: int = 0
+    brk: int = 0
+    buffer_overrun: int = 0
+
+    def plus(self, other: "LineErrors") -> "LineErrors":
+        """The sums."""
+        return LineErrors(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+    def since(self, other: "LineErrors") -> "LineErrors":
+        """What has come since ``other``; a counter that went back began anew."""
+        pairs = zip(self, other, strict=True)
+        return LineErrors(*(mine - theirs if mine >= theirs else mine for mine, theirs in pairs))
 
 
-def _errno_of(error: BaseException | None) -> int:
-    """The errno inside what pyserial raises: it wraps ``termios.error`` and then drops the number."""
-    while error is not None:
-        code = error.args[0] if error.args else None
-        if isinstance(code, int):
-            return code
-        error = error.__context__
-    return 0
+class Line(Protocol):
+    """An open way to a device. ``PlainLine`` has what most of them do."""
+
+    device: str
+    """What was opened in the end: a path, or host and port."""
+
+    def fileno(self) -> int:
+        """The descriptor to read and write, non-blocking."""
+        ...
+
+    def close(self) -> None:
+        """Close at once; bytes that the device has not taken are discarded. Called once."""
+        ...
+
+    def decode(self, data: bytes) -> bytes:
+        """What ``data``, read from the descriptor, says of the device's bytes."""
+        ...
+
+    def encode(self, data: bytes) -> bytes:
+        """What to write for ``data``."""
+        ...
+
+    def take_reply(self) -> bytes:
+        """What has to be written because of what was decoded; asking takes it away."""
+        ...
+
+    @property
+    def suspended(self) -> bool:
+        """Whether nothing may be written until something has been read."""
+        ...
+
+    def errors(self) -> LineErrors | None:
+        """Counts since any moment before now; None where nobody counts."""
+        ...
+
+
+class PlainLine:
+    """A line whose descriptor carries the device's bytes and nothing else."""
+
+    suspended = False
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def decode(self, data: bytes) -> bytes:
+        """As they came."""
+        return data
+
+    def encode(self, data: bytes) -> bytes:
+        """As they are."""
+        return data
+
+    def take_reply(self) -> bytes:
+        """Nothing."""
+        return b""
+
+    def errors(self) -> LineErrors | None:
+        """Nobody counts."""
+        return None
 
 
 class Port:
-    """Owns an open ``serial.Serial`` until ``close`` or until the device is gone."""
+    """Owns an open line until ``close`` or until the device is gone."""
 
     def __init__(
-        self,
-        opened: serial.Serial,
-        on_data: Callable[[bytes], None],
-        on_gone: Callable[[PortLost], None],
+        self, line: Line, on_data: Callable[[bytes], None], on_gone: Callable[[PortLost], None]
     ) -> None:
-        self._serial = opened
-        self._fd: int = opened.fileno()
+        self.line = line
+        self._fd = line.fileno()
         self._on_data, self._on_gone = on_data, on_gone
         self._queue = bytearray()
         self._loop = asyncio.get_running_loop()
@@ -104,13 +155,7 @@ class Port:
 
     def write(self, data: bytes) -> bool:
         """Send ``data`` to the device, all or nothing; False if the device is too far behind or gone."""
-        if self._closed or len(self._queue) + len(data) > limits.WRITE_QUEUE_BYTES_MAX:
-            return False
-        idle = not self._queue
-        self._queue += data
-        if idle:
-            self._writable()
-        return not self._closed
+        return self._queued(self.line.encode(data))
 
     def close(self) -> None:
         """Close at once; bytes that the device has not taken are discarded. Harmless when closed."""
@@ -119,11 +164,16 @@ class Port:
         self._closed = True
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
-        # Without this the kernel waits in close for up to 30 s when flow control holds bytes back.
-        with suppress(termios.error, OSError):
-            termios.tcflush(self._fd, termios.TCOFLUSH)
-        with suppress(OSError):
-            self._serial.close()
+        self.line.close()
+
+    def _queued(self, encoded: bytes) -> bool:
+        if self._closed or len(self._queue) + len(encoded) > limits.WRITE_QUEUE_BYTES_MAX:
+            return False
+        idle = not self._queue
+        self._queue += encoded
+        if idle:
+            self._writable()
+        return not self._closed
 
     def _readable(self) -> None:
         try:
@@ -133,24 +183,32 @@ class Port:
         except OSError as error:
             self._gone(error.errno or 0)
             return
-        if data:
-            self._on_data(data)
-        else:
+        if not data:
             self._gone(errno.ENODEV)
+            return
+        was_suspended = self.line.suspended
+        payload = self.line.decode(data)
+        if reply := self.line.take_reply():
+            self._queued(reply)  # a peer that asks and does not read goes without
+        if was_suspended and self._queue and not self._closed:
+            self._writable()
+        if payload and not self._closed:
+            self._on_data(payload)
 
     def _writable(self) -> None:
-        try:
-            del self._queue[: os.write(self._fd, self._queue)]
-        except (BlockingIOError, InterruptedError):
-            pass
-        except OSError as error:
-            self._gone(error.errno or 0)
-            return
-        if self._queue:
+        if not self.line.suspended:
+            try:
+                del self._queue[: os.write(self._fd, self._queue)]
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError as error:
+                self._gone(error.errno or 0)
+                return
+        if self._queue and not self.line.suspended:
             self._loop.add_writer(self._fd, self._writable)
         else:
             self._loop.remove_writer(self._fd)
 
     def _gone(self, code: int) -> None:
         self.close()
-        self._on_gone(PortLost(self._serial.port or "", code, "unplugged" if code in _ABSENT else ""))
+        self._on_gone(PortLost(self.line.device, code, "unplugged" if code in ABSENT else ""))

@@ -5,11 +5,19 @@ cannot pass on at once in a bounded queue of its own and says what it had to dro
 """
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, TypeAlias
+
+Respond: TypeAlias = Callable[[bytes, Mapping[str, str]], None]
+"""Answers a request with a payload and headers; harmless when nobody waits for it."""
 
 
 class Publisher(Protocol):
-    """Both calls are made on the event loop, return at once and raise nothing that a peer can cause."""
+    """All calls are made on the event loop, return at once and raise nothing that a peer can cause."""
+
+    @property
+    def payload_max(self) -> int:
+        """Bytes that the payload of a message with a few headers may have."""
+        ...
 
     def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
         """Pass a message on, or keep it for later, or drop it and count that."""
@@ -17,4 +25,8 @@ class Publisher(Protocol):
 
     def subscribe(self, subject: str, callback: Callable[[bytes], None]) -> Callable[[], None]:
         """Call ``callback`` with each payload published to ``subject``; the result takes that back."""
+        ...
+
+    def serve(self, subject: str, callback: Callable[[bytes, Respond], None]) -> Callable[[], None]:
+        """The same for requests: ``callback`` gets the payload, and what answers it."""
         ...

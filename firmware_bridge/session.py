@@ -1,37 +1,42 @@
-"""The life of one port: wait for the device, open it, pump frames, notice the loss, start again.
+"""The life of one port: wait for the device, open it, pump bytes, notice the loss, start again.
 
 * A port that is missing or vanishes is one warning, whatever happens until it works again; only a
   different kind of trouble (absent, then there but refused) is worth a second one.
-* ``Phloem-Seq`` counts frames from 1 and runs on when the device is plugged in again; it counts frames
-  that the publisher could not keep as well. With ``Phloem-Boot``, which changes with every run, a
-  subscriber sees each gap, duplicate and restart.
+* A device that comes is opened when it does, not when a timer says so; pauses grow for one that fails
+  again and again, however often it comes.
 * A command is meant for the device as it is now: what cannot be written at once or queued is dropped
   and counted, never kept for a device that is plugged in later.
+
+What the bytes become is ``intake.py``, what the port says of itself ``port_voice.py``.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from random import Random
+from typing import Any
 
-import serial
-
+from phloem.firmware_bridge.arrival import Arrival
 from phloem.firmware_bridge.backoff import Backoff
+from phloem.firmware_bridge.counters import Counters
 from phloem.firmware_bridge.diagnose import explain
 from phloem.firmware_bridge.edgelink.station import Link
-from phloem.firmware_bridge.framing.framer import Frame
-from phloem.firmware_bridge.pipeline import Pipeline
+from phloem.firmware_bridge.hotplug import Hotplug
+from phloem.firmware_bridge.intake import Intake
 from phloem.firmware_bridge.port import (
+    Line,
+    LineErrors,
     Port,
     PortAbsent,
     PortError,
     PortLost,
     PortRefused,
-    open_serial,
+    PortSilent,
 )
+from phloem.firmware_bridge.port_figures import port_figures
+from phloem.firmware_bridge.port_open import open_line
+from phloem.firmware_bridge.port_voice import Voice
 from phloem.firmware_bridge.publisher import Publisher
-from phloem.firmware_bridge.reading import Reading, as_json
 from phloem.firmware_bridge.settings import SerialSettings
 from phloem.firmware_bridge.timers import CallLater, Timer, loop_call_later, pause
 from phloem.shared.clock import Clock
@@ -39,21 +44,8 @@ from phloem.shared.limits import SECOND_NS
 
 logger = logging.getLogger("phloem.bridge")
 
-
-@dataclass
-class Counters:
-    """What happened since the session began."""
-
-    frames: int = 0
-    bytes_read: int = 0
-    resyncs: int = 0
-    dropped_bytes: int = 0
-    undecodable: int = 0
-    readings: int = 0
-    withheld: int = 0
-    commands: int = 0
-    commands_dropped: int = 0
-    opens: int = 0
+_STATES: Mapping[type[PortError], str] = {PortLost: "lost", PortSilent: "silent", PortRefused: "refused"}
+_COUNT_NS = SECOND_NS  # how often the hardware's counters are read while bytes come
 
 
 class Session:
@@ -68,33 +60,29 @@ class Session:
         boot: str,
         *,
         call_later: CallLater = loop_call_later,
+        hotplug: Hotplug | None = None,
         link: Link | None = None,
     ) -> None:
         self.settings = settings
+        self.counters = Counters()
         self._publisher, self._clock = publisher, clock
         self._call_later = call_later
-        self.link = link  # what makes of the bytes what frames would; None for a port of frames
         self._backoff = Backoff(settings.retry_min_ns, settings.retry_max_ns, rng)
-        self._framer, self._pipeline = settings.framer(), settings.pipeline()
-        self._boot = boot
-        self._counters = Counters()
+        self._arrival = Arrival(settings, hotplug)
+        self._intake = Intake(settings, publisher, clock, boot, self.counters, call_later)
+        self._link = link  # what takes the bytes instead, of a port with a protocol
+        self._voice = Voice(settings, publisher, clock, boot, self.figures)
         self._port: Port | None = None
-        self._gap_timer: Timer | None = None
-        self._shape_timer: Timer | None = None
-        self._senseless = False  # warned that frames cannot be decoded; until one can
+        self._state, self._reason = "absent", ""
+        self._since_ns = self._heard_ns = self._counted_ns = clock.monotonic_ns()
+        self._errors_then: LineErrors | None = None  # what the line's counters said last
+        self._silence_timer: Timer | None = None
+        self._garbled = False  # said so
         self._warned: set[type[PortError]] = set()  # kinds of trouble of this outage
+        self._doubtful = False  # it came and went, or said nothing: that it is open is said when bytes come
         self._commands_blocked = False  # warned; until the device has caught up
         self._opened, self._closed = asyncio.Event(), asyncio.Event()
         self._closed.set()
-
-    @property
-    def counters(self) -> Counters:
-        """The counters as they stand now."""
-        self._counters.resyncs = self._framer.resyncs
-        self._counters.dropped_bytes = self._framer.dropped_bytes
-        if self._pipeline is not None:
-            self._counters.withheld = self._pipeline.withheld
-        return self._counters
 
     @property
     def is_open(self) -> bool:
@@ -109,37 +97,58 @@ class Session:
         """Return when the device is not open."""
         await self._closed.wait()
 
+    def figures(self) -> dict[str, Any]:
+        """State and counters, for monitoring; docs/serial.md has them."""
+        self._count_errors()
+        now_ns = self._clock.monotonic_ns()
+        state = {
+            "port": self.settings.name,
+            "device": self.settings.device,
+            "path": self._port.line.device if self._port is not None else "",
+            "state": self._state,
+            "reason": self._reason,
+            "for_s": (now_ns - self._since_ns) / SECOND_NS,
+            "garbled": self._garbled,
+        }
+        frame_ns = (self._link or self._intake).frame_mono_ns
+        return state | port_figures(self.counters, (now_ns - frame_ns) / SECOND_NS if frame_ns >= 0 else -1)
+
     async def run(self) -> None:
-        """Serve the port until cancelled; closes it then and takes the subscription back."""
-        unsubscribe = None
-        if self.settings.command_subject and self.link is None:
-            unsubscribe = self._publisher.subscribe(self.settings.command_subject, self._command)
+        """Serve the port until cancelled; closes it then and takes the subscriptions back."""
+        ends = [self._voice.serve()]
         try:
+            if self.settings.command_subject and self._link is None:
+                ends.append(self._publisher.subscribe(self.settings.command_subject, self._command))
             while True:
-                opened = await self._open()
-                lost = await self._pump(opened)
+                line = await self._open()
+                lost = await self._pump(line)
                 await self._trouble(lost)
         finally:
-            if unsubscribe is not None:
-                unsubscribe()
-            if self._shape_timer is not None:
-                self._shape_timer.cancel()
+            for end in ends:
+                end()
+            self._intake.stop()
 
-    async def _open(self) -> serial.Serial:
+    async def _open(self) -> Line:
         """Try until the device opens."""
         while True:
             try:
-                return await _open_aside(self.settings)
+                return await open_line(self.settings, self._call_later)
             except PortError as error:
                 await self._trouble(error)
 
     async def _trouble(self, error: PortError) -> None:
         """Warn if this is news, then wait for the next attempt."""
         # A device that was unplugged is absent afterwards, which is the same news.
-        kind = PortRefused if isinstance(error, PortRefused) else PortAbsent
+        kind: type[PortError] = PortAbsent
+        if isinstance(error, PortRefused | PortSilent):
+            kind = PortSilent if isinstance(error, PortSilent) else PortRefused
+        state = next((word for cause, word in _STATES.items() if isinstance(error, cause)), "absent")
         if kind not in self._warned:
             self._warned.add(kind)
             text = await asyncio.to_thread(explain, error)
+            self._is(state, text)
+            self._doubtful |= kind is PortSilent
+            self._voice.event(state, text)
             logger.warning(
                 "serial port %s (%s): %s; retrying every %.1f to %.1f s",
                 self.settings.name,
@@ -148,133 +157,172 @@ class Session:
                 self.settings.retry_min_ns / SECOND_NS,
                 self.settings.retry_max_ns / SECOND_NS,
             )
-        elif isinstance(error, PortLost):
-            logger.info("serial port %s (%s): gone again", self.settings.name, self.settings.device)
-        await pause(self._backoff.next_ns(), self._call_later)
+        else:
+            self._is(state, error.reason)
+            if isinstance(error, PortLost):
+                logger.info("serial port %s (%s): gone again", self.settings.name, self.settings.device)
+                if not self._doubtful:
+                    self._doubtful = True
+                    self._voice.event("lost", "it comes and goes")
+        with self._arrival.watched(error) as arrival:
+            await pause(self._backoff.next_ns(), self._call_later)
+            await arrival.wait()
 
-    async def _pump(self, opened: serial.Serial) -> PortLost:
-        """Pass on what the open device sends until it is gone."""
-        gone: asyncio.Future[PortLost] = asyncio.get_running_loop().create_future()
-        since_ns = self._clock.monotonic_ns()
-        # On the way out ``gone`` is cancelled before the port is closed, and a loss may fall in between.
-        self._port = port = Port(
-            opened, self._received, lambda lost: None if gone.done() else gone.set_result(lost)
-        )
-        self._counters.opens += 1
+    def _is(self, state: str, reason: str = "") -> None:
+        if state != self._state:
+            self._state, self._since_ns = state, self._clock.monotonic_ns()
+        self._reason = reason
+
+    async def _pump(self, line: Line) -> PortError:
+        """Pass on what the open device sends until it is gone, or silent for too long."""
+        gone: asyncio.Future[PortError] = asyncio.get_running_loop().create_future()
+
+        def end(error: PortError) -> None:
+            # On the way out ``gone`` is cancelled before the port is closed, and a loss may fall in between.
+            if not gone.done():
+                gone.set_result(error)
+
+        since_ns = self._heard_ns = self._clock.monotonic_ns()
+        self._errors_then = line.errors()
+        self._port = port = Port(line, self._received, end)
+        lost: PortError | None = None
+        try:
+            self._began()
+            if self.settings.silent_after_ns:
+                self._await_silence(end)
+            await self._greet(port, gone)
+            if self._link is not None:
+                self._link.opened(lambda data: self._write(port, data))
+            lost = await gone
+            return lost
+        finally:
+            self._count_errors()
+            port.close()
+            self._ended(lost)
+            # A silent one is opened again and again, and each time open for longer than that.
+            if self._clock.monotonic_ns() - since_ns >= self.settings.retry_max_ns:
+                self._works(unless=PortSilent)
+
+    def _began(self) -> None:
+        self.counters.opens += 1
         self._closed.clear()
         self._opened.set()
+        self._is("open")
         logger.info("serial port %s (%s): open", self.settings.name, self.settings.device)
-        try:
-            if self.link is not None:
-                self.link.opened(port.write)
-            return await gone
-        finally:
-            if self.link is not None:
-                self.link.closed()
-            port.close()
-            self._port = None
-            self._opened.clear()
-            self._closed.set()
-            self._framer.reset()
-            if self._gap_timer is not None:
-                self._gap_timer.cancel()
-                self._gap_timer = None
-            if self._clock.monotonic_ns() - since_ns >= self.settings.retry_max_ns:
-                self._works()
+        if not self._doubtful:
+            self._voice.event("opened")
 
-    def _works(self) -> None:
+    def _ended(self, lost: PortError | None) -> None:
+        self._port = None
+        self.counters.losses += isinstance(lost, PortLost)
+        self.counters.silences += isinstance(lost, PortSilent)
+        self._opened.clear()
+        self._closed.set()
+        self._intake.interrupt()
+        if self._link is not None:
+            self._link.closed()
+        if self._silence_timer is not None:
+            self._silence_timer.cancel()
+            self._silence_timer = None
+        if lost is None:
+            self._is("closed")
+            self._voice.event("closed")
+
+    async def _greet(self, port: Port, gone: "asyncio.Future[PortError]") -> None:
+        """Write the init strings, with their pauses, as long as the device is there."""
+        for entry in self.settings.greeting:
+            if gone.done():
+                return
+            if isinstance(entry, int):
+                await pause(entry, self._call_later)
+            else:
+                self._write(port, entry)
+
+    def _await_silence(self, end: Callable[[PortError], None]) -> None:
+        """One timer that looks when it fires for how long it has been silent, instead of one for every chunk."""
+
+        def look() -> None:
+            quiet_ns = self._clock.monotonic_ns() - self._heard_ns
+            if quiet_ns >= self.settings.silent_after_ns:
+                self._silence_timer = None
+                seconds = self.settings.silent_after_ns / SECOND_NS
+                end(
+                    PortSilent(
+                        self.settings.device, reason=f"nothing came for {seconds:g} s; it is opened anew"
+                    )
+                )
+            else:
+                self._silence_timer = self._call_later(self.settings.silent_after_ns - quiet_ns, look)
+
+        self._silence_timer = self._call_later(self.settings.silent_after_ns, look)
+
+    def _works(self, unless: type[PortError] | None = None) -> None:
         """The outage is over. Bytes prove that, or having been open for long; a port that opens and
         fails at once, over and over, stays one outage with growing waits."""
+        if unless in self._warned:
+            return
         self._warned.clear()
         self._backoff.reset()
+        if self._doubtful:
+            self._doubtful = False
+            if self._port is not None:
+                self._voice.event("opened")
 
     def _received(self, data: bytes) -> None:
         self._works()
-        self._counters.bytes_read += len(data)
-        if self.link is not None:
-            self.link.received(data)
+        now_ns = self._heard_ns = self._clock.monotonic_ns()
+        self.counters.bytes_read += len(data)
+        self._voice.capture.note("<", data, now_ns)
+        if self._link is not None:
+            self._link.received(data)
+            self._link.count(self.counters)
+        else:
+            self._intake.take(data)
+        if now_ns - self._counted_ns >= _COUNT_NS:
+            self._count_errors()
+        if self._intake.garbled != self._garbled:
+            self._garbled = self._intake.garbled
+            self._tell_garbled()
+
+    def _tell_garbled(self) -> None:
+        if not self._garbled:
+            self._voice.event("clear")
             return
-        self._publish(self._framer.feed(data, self._clock.monotonic_ns()))
+        text = "most of what comes makes no sense: another speed, framing or cable?"
+        logger.warning("serial port %s (%s): %s", self.settings.name, self.settings.device, text)
+        self._voice.event("garbled", text)
 
-    def _gap(self) -> None:
-        self._gap_timer = None
-        self._publish(self._framer.expire(self._clock.monotonic_ns()))
+    def _count_errors(self) -> None:
+        """What the hardware has counted since the last look."""
+        if self._port is None or (now := self._port.line.errors()) is None:
+            return
+        self._counted_ns = self._clock.monotonic_ns()
+        new = now.since(self._errors_then or LineErrors())
+        self._errors_then = now
+        if any(new):
+            self.counters.line_errors = self.counters.line_errors.plus(new)
+            self._intake.blame(new.frame + new.parity)
 
-    def _publish(self, frames: list[Frame]) -> None:
-        now = str(self._clock.wall_ns())
-        for frame in frames:
-            self._counters.frames += 1
-            if not self.settings.subject or self._pipeline is not None:
-                continue
-            headers = {
-                "Phloem-Port": self.settings.name,
-                "Phloem-Seq": str(self._counters.frames),
-                "Phloem-Time": now,
-                "Phloem-Boot": self._boot,
-            }
-            self._publisher.publish(self.settings.subject, frame, headers)
-        if self._pipeline is not None and frames:
-            self._say(self._pipeline.take(frames, self._clock.monotonic_ns()))
-            self._judge(self._pipeline)
-        # One timer runs until it fires and looks again then, instead of a new one for every chunk.
-        due_ns = self._framer.due_ns
-        if due_ns is not None and self._gap_timer is None:
-            self._gap_timer = self._call_later(due_ns - self._clock.monotonic_ns(), self._gap)
+    def _write(self, port: Port, data: bytes) -> bool:
+        if not port.write(data):
+            return False
+        self._wrote(data)
+        return True
 
-    def _say(self, readings: Sequence[Reading]) -> None:
-        """Publish readings, and see to those that are held back."""
-        assert self._pipeline is not None
-        ahead_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
-        for reading in readings:
-            self._counters.readings += 1
-            headers = {
-                "Phloem-Port": self.settings.name,
-                "Phloem-Seq": str(self._counters.readings),
-                "Phloem-Time": str(reading.mono_ns + ahead_ns),
-                "Phloem-Boot": self._boot,
-            }
-            subject = f"{self.settings.subject}.{reading.channel}"
-            self._publisher.publish(subject, as_json(reading), headers)
-        due_ns = self._pipeline.due_ns
-        if due_ns is not None and self._shape_timer is None:
-            self._shape_timer = self._call_later(due_ns - self._clock.monotonic_ns(), self._shape_due)
-
-    def _shape_due(self) -> None:
-        assert self._pipeline is not None
-        self._shape_timer = None
-        self._say(self._pipeline.expire(self._clock.monotonic_ns()))
-
-    def _judge(self, pipeline: Pipeline) -> None:
-        """One warning when frames stop to make sense, until one does again."""
-        if pipeline.undecodable > self._counters.undecodable and not self._senseless:
-            logger.warning("serial port %s: a frame says nothing: %s", self.settings.name, pipeline.error)
-        self._senseless = not pipeline.sensible
-        self._counters.undecodable = pipeline.undecodable
+    def _wrote(self, data: bytes) -> None:
+        self.counters.bytes_written += len(data)
+        self._voice.capture.note(">", data, self._clock.monotonic_ns())
 
     def _command(self, payload: bytes) -> None:
         if self._port is not None and self._port.write(payload):
-            self._counters.commands += 1
-            if not self._port.write_queue_bytes:
+            self.counters.commands += 1
+            self._wrote(payload)
+            if self._port is not None and not self._port.write_queue_bytes:
                 self._commands_blocked = False
             return
-        self._counters.commands_dropped += 1
+        self.counters.commands_dropped += 1
         if self._port is not None and not self._commands_blocked:
             self._commands_blocked = True
-            logger.warning(
-                "serial port %s: the device takes no more bytes; commands are dropped", self.settings.name
-            )
-
-
-async def _open_aside(settings: SerialSettings) -> serial.Serial:
-    """``open_serial`` in a thread, as a device that does not answer must not stop the event loop."""
-    attempt = asyncio.get_running_loop().run_in_executor(None, open_serial, settings)
-    try:
-        return await asyncio.shield(attempt)
-    except asyncio.CancelledError:
-        attempt.add_done_callback(_close_unwanted)
-        raise
-
-
-def _close_unwanted(attempt: "asyncio.Future[serial.Serial]") -> None:
-    if not attempt.cancelled() and attempt.exception() is None:
-        attempt.result().close()
+            text = "the device takes no more bytes; commands are dropped"
+            logger.warning("serial port %s: %s", self.settings.name, text)
+            self._voice.event("blocked", text)

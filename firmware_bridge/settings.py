@@ -14,16 +14,23 @@ import msgspec
 from phloem.firmware_bridge import limits
 from phloem.firmware_bridge.decoding.catalogue import decoding_of
 from phloem.firmware_bridge.framing.catalogue import framing_of
+from phloem.firmware_bridge.framing.escapes import unescape
 from phloem.firmware_bridge.framing.framer import Framer
 from phloem.firmware_bridge.pipeline import Pipeline
+from phloem.firmware_bridge.selector import Network, Pseudo, Selector, selector_of
 from phloem.firmware_bridge.shaping.settings import shape_of
 from phloem.shared.errors import ConfigError
+from phloem.shared.server.durations import parse_duration
 
 BYTESIZES = (5, 6, 7, 8)
 PROTOCOLS = ("edgelink",)
 PARITIES = ("none", "even", "odd", "mark", "space")
 STOPBITS = (1, 2)  # 2 means 1.5 with 5 bits, as the hardware does it
+FLOW_CONTROLS = ("none", "xonxoff", "rtscts")
+LINES = ("on", "off", "keep")
+PORT_TOKEN = "$port"  # behind a port's subject: what it says of itself, and what it can be asked
 
+_LINE_FIELDS = ("flow_control", "dtr", "rts")
 _BAD_IN_SUBJECT = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -31,17 +38,33 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """One port, one subject that its frames go to, one subject whose messages are written to it."""
 
     device: str
-    """Path of the device; ``/dev/serial/by-id/...`` stays the same whatever else is plugged in."""
+    """Which device: a path, ``by-id:``, ``by-path:``, ``usb:``, ``socket://``, ``rfc2217://`` or ``pty://``;
+    ``selector.py`` has them."""
     subject: str = ""
     """Every frame is published here; empty: nowhere, for a device that only takes commands."""
     name: str = ""
     """Goes into ``Phloem-Port`` and the log; the last part of ``device`` unless given."""
+    raw_subject: str = ""
+    """With ``decode``: frames as they came are published here as well; empty: nowhere."""
     command_subject: str = ""
     """Payloads published here are written to the device as they are; may have wildcards; empty: none."""
+    port_subject: str = ""
+    """Events and state of the port itself are published below this, and it is asked there; ``SUBJECT.$port`` unless
+    given. A port without a subject has none unless given."""
     baud: int = 115_200
     bytesize: int = 8
     parity: str = "none"
     stopbits: int = 1
+    flow_control: str = "none"
+    dtr: str = "on"
+    """What the line does while the port is open; ``keep`` leaves it alone, also when the port is closed."""
+    rts: str = "on"
+    init: tuple[str, ...] = ()
+    """Written to the device each time it is opened, in this order; ``pause:500ms`` is a pause."""
+    silent_after_ns: int = 0
+    """A device that says nothing for so long is opened anew; 0: silence is no trouble."""
+    capture: int = limits.CAPTURE_BYTES
+    """Bytes of the line's recent traffic that are kept in memory, to be asked for after a fault; 0: none."""
     framing: str | dict[str, object] = "line"
     """A framing's name, or its settings with the name in ``type``; ``framing/catalogue.py`` has them."""
     decode: str | dict[str, object] = ""
@@ -59,10 +82,31 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         if not self.name:
             msgspec.structs.force_setattr(self, "name", os.path.basename(self.device))
+        if not self.port_subject and self.subject:
+            msgspec.structs.force_setattr(self, "port_subject", f"{self.subject}.{PORT_TOKEN}")
+        self._check_device()
         self._check_port()
+        self._check_lines()
         self._check_subjects()
         self._check_framing()
         self._check_protocol()
+
+    @property
+    def selector(self) -> Selector:
+        """What ``device`` selects."""
+        return selector_of(self.device)
+
+    @property
+    def greeting(self) -> tuple[bytes | int, ...]:
+        """``init``: bytes to write, and pauses in nanoseconds.
+
+        Raises:
+            ConfigError: An entry is neither.
+        """
+        try:
+            return tuple(_init(entry) for entry in self.init)
+        except ValueError as error:
+            raise ConfigError(f"init: {error}") from None
 
     def framer(self) -> Framer:
         """A fresh framer for this port.
@@ -88,13 +132,22 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         except ValueError as error:
             raise ConfigError(str(error)) from None
 
+    def _check_device(self) -> None:
+        """A setting that this kind of device has not is refused, not ignored."""
+        match self.selector:
+            case Network(rfc2217=False):
+                kind, without = "socket://", ("baud", "bytesize", "parity", "stopbits", *_LINE_FIELDS)
+            case Pseudo():
+                kind, without = "pty://", ("baud", "bytesize", "parity", "stopbits", *_LINE_FIELDS)
+            case _:
+                return
+        for field in msgspec.structs.fields(type(self)):
+            if field.name in without and getattr(self, field.name) != field.default:
+                raise ConfigError(f"{field.name} means nothing for {kind}")
+
     def _check_port(self) -> None:
-        if not self.device.startswith("/") or "\0" in self.device:
-            raise ConfigError(f"device {self.device!r} is not an absolute path such as /dev/ttyUSB0")
         if not self.name.isascii() or not self.name.isprintable() or self.name != self.name.strip():
             raise ConfigError(f"name {self.name!r} does not fit into a header; use plain ASCII")
-        if not self.name:
-            raise ConfigError(f"device {self.device!r} is a folder, not a serial port")
         if not 0 < self.baud <= limits.BAUD_MAX:
             raise ConfigError(f"baud {self.baud} is not between 1 and {limits.BAUD_MAX}")
         _check_choice("bytesize", self.bytesize, BYTESIZES)
@@ -103,18 +156,48 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if not 0 < self.retry_min_ns <= self.retry_max_ns:
             raise ConfigError("retry_min must be above 0 and not above retry_max")
 
+    def _check_lines(self) -> None:
+        _check_choice("flow_control", self.flow_control, FLOW_CONTROLS)
+        _check_choice("dtr", self.dtr, LINES)
+        _check_choice("rts", self.rts, LINES)
+        if self.flow_control == "rtscts" and self.rts != "on":
+            raise ConfigError("with flow_control rtscts the hardware moves RTS; leave rts on")
+        if self.silent_after_ns and self.silent_after_ns < limits.SILENT_MIN_NS:
+            raise ConfigError("silent_after must be 0 or at least 100ms")
+        if not 0 <= self.capture <= limits.CAPTURE_BYTES_MAX:
+            raise ConfigError(f"capture {self.capture} is not between 0 and {limits.CAPTURE_BYTES_MAX}")
+        for entry in self.greeting:
+            if isinstance(entry, int) and not 0 < entry <= limits.INIT_PAUSE_MAX_NS:
+                raise ConfigError("init: a pause must be above 0 and not above 60s")
+
     def _check_subjects(self) -> None:
         if not (self.subject or self.command_subject):
             raise ConfigError("a serial port needs a subject, a command_subject or both")
-        if self.subject:
-            _check_subject("subject", self.subject)
-        if any(token in ("*", ">") for token in self.subject.split(".")):
-            raise ConfigError(f"subject {self.subject!r} has a wildcard; frames go to one subject")
+        for field in ("subject", "raw_subject", "port_subject"):
+            subject = getattr(self, field)
+            if subject:
+                _check_subject(field, subject)
+            if any(token in ("*", ">") for token in subject.split(".")):
+                raise ConfigError(f"{field} {subject!r} has a wildcard; frames go to one subject")
+        if self.raw_subject and not self.decode:
+            raise ConfigError("raw_subject needs decode: frames go out as they came already")
         if self.command_subject:
             _check_subject("command_subject", self.command_subject)
-            if self.subject and _matches(self.command_subject, self.subject):
+            self._check_no_echo()
+
+    def _check_no_echo(self) -> None:
+        """What the port publishes must not come back to it as commands."""
+        own = (
+            ("subject", self.subject),
+            ("subject", f"{self.subject}.*" if self.decode else ""),
+            ("raw_subject", self.raw_subject),
+            ("port_subject", self.port_subject),
+            ("port_subject", f"{self.port_subject}.>" if self.port_subject else ""),
+        )
+        for field, subject in own:
+            if subject and _overlap(self.command_subject, subject):
                 raise ConfigError(
-                    f"command_subject {self.command_subject!r} includes subject {self.subject!r}: "
+                    f"command_subject {self.command_subject!r} includes {field} {getattr(self, field)!r}: "
                     "the device would be sent its own output"
                 )
 
@@ -143,8 +226,13 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ConfigError(
                 f"command_subject {self.command_subject!r} has a wildcard; the board is behind it"
             )
+        if f"{self.command_subject}.".startswith(f"{self.subject}."):
+            raise ConfigError(
+                f"command_subject {self.command_subject!r} is below subject {self.subject!r}: the stream that takes "
+                "the readings would answer the commands"
+            )
         for field in msgspec.structs.fields(type(self)):
-            mine = ("framing", "decode", "shape", "max_frame_bytes", "idle_gap_ns")
+            mine = ("framing", "decode", "shape", "raw_subject", "max_frame_bytes", "idle_gap_ns")
             default = {} if field.name == "shape" else field.default
             if field.name in mine and getattr(self, field.name) != default:
                 raise ConfigError(f"{field.name} means nothing with protocol {self.protocol}")
@@ -171,10 +259,20 @@ def _check_subject(field: str, subject: str) -> None:
         raise ConfigError(f"{field} {subject!r} is not a valid subject")
 
 
-def _matches(pattern: str, subject: str) -> bool:
-    for want, have in zip_longest(pattern.split("."), subject.split(".")):
-        if want == ">":
-            return have is not None
-        if have is None or want not in ("*", have):
+def _overlap(one: str, other: str) -> bool:
+    """Whether there is a subject that both patterns match."""
+    for mine, theirs in zip_longest(one.split("."), other.split(".")):
+        if None in (mine, theirs):
+            return False
+        if ">" in (mine, theirs):
+            return True
+        if mine != theirs and "*" not in (mine, theirs):
             return False
     return True
+
+
+def _init(entry: str) -> bytes | int:
+    """Bytes to write, or a pause in nanoseconds. Raises ValueError."""
+    if entry.startswith("pause:"):
+        return parse_duration(entry.removeprefix("pause:"))
+    return unescape("init", entry, 1, limits.INIT_BYTES_MAX)

@@ -11,6 +11,7 @@ from typing import assert_never
 
 import msgspec
 
+from phloem.firmware_bridge.counters import Counters
 from phloem.firmware_bridge.edgelink import effects as up
 from phloem.firmware_bridge.edgelink import ledger, limits
 from phloem.firmware_bridge.edgelink.records import (
@@ -21,8 +22,8 @@ from phloem.firmware_bridge.edgelink.records import (
 from phloem.firmware_bridge.edgelink.schema import Dictionary
 from phloem.firmware_bridge.edgelink.session import Session
 from phloem.firmware_bridge.edgelink.stream import Found, JetStream, Kept
-from phloem.firmware_bridge.publisher import Publisher
-from phloem.firmware_bridge.requests import Requests, Respond
+from phloem.firmware_bridge.publisher import Publisher, Respond
+from phloem.firmware_bridge.requests import Requests
 from phloem.firmware_bridge.timers import CallLater, Timer
 from phloem.shared.clock import Clock
 
@@ -66,7 +67,7 @@ class Station:
     def __init__(
         self, publisher: Publisher, requests: Requests, clock: Clock, rng: Random, call_later: CallLater
     ) -> None:
-        self.publisher, self.requests, self.clock, self.rng = publisher, requests, clock, rng
+        self.publisher, self.clock, self.rng = publisher, clock, rng
         self.call_later = call_later
         self.schemas: dict[int, Dictionary] = {}
         self._ledger = ledger.Ledger()
@@ -174,6 +175,9 @@ class Link:
         self._served = b""  # the board whose commands are taken
         self._waiting: dict[int, Respond] = {}
         self._tickets = 0
+        self._before = Counters()  # of sessions that have ended
+        self._readings = 0
+        self.frame_mono_ns = -1  # when the last frame came
 
     def opened(self, write: Callable[[bytes], bool]) -> None:
         """The device is open; ``write`` takes bytes, or says that it has no room, and then they are repeated."""
@@ -186,13 +190,30 @@ class Link:
     def closed(self) -> None:
         """The device is lost. What was handed up goes on."""
         self._alarm.cancel()
+        self.count(self._before)
         self.session = None
         self._stop_serving("the port was closed")
 
     def received(self, data: bytes) -> None:
         """Bytes from the device."""
         if self.session is not None:
-            self._do(self.session.receive(data, self._station.clock.monotonic_ns()))
+            now_ns, frames = self._station.clock.monotonic_ns(), self.session.reader.frames
+            self._do(self.session.receive(data, now_ns))
+            if self.session is not None and self.session.reader.frames > frames:
+                self.frame_mono_ns = now_ns
+
+    def count(self, counters: Counters) -> None:
+        """Set what a port of frames counts of its frames."""
+        before, session = self._before, self.session
+        counters.readings = self._readings
+        if session is not None:
+            reader = session.reader
+            counters.frames = before.frames + reader.frames
+            counters.resyncs = counters.damaged = before.damaged + reader.noises
+            counters.dropped_bytes = before.dropped_bytes + reader.noise_bytes
+            counters.undecodable = (
+                before.undecodable + session.counters.malformed + session.counters.unreadable
+            )
 
     def told(self, task: ledger.Located | ledger.Durable) -> None:
         """What the ledger says of a board, perhaps of another port's."""
@@ -225,6 +246,7 @@ class Link:
             case up.Locate(uid, epoch):
                 station.locate(uid, epoch, self.subject)
             case up.Taken():
+                self._readings += len(effect.samples)
                 station.put(effect, self.name)
             case up.Gap(uid, epoch, first, next_):
                 logger.warning("board %s: frames %d to %d of its ring are gone", uid.hex(), first, next_ - 1)
@@ -265,7 +287,7 @@ class Link:
         if self.command_subject:
             self._served = uid
             subject = f"{self.command_subject}.{uid.hex()}"
-            self._unserve = self._station.requests.serve(subject, self._command)
+            self._unserve = self._station.publisher.serve(subject, self._command)
 
     def _stop_serving(self, why: str) -> None:
         if self._unserve is not None:

@@ -70,7 +70,7 @@ class _Checked(DelimitedFramer):
 
     def _open(self, piece: bytes) -> Frame | None:
         frame = self._unstuff(piece)
-        if frame is None or not self._check.holds(frame):
+        if frame is None or not self._checked(self._check.holds(frame)):
             return None
         return frame[: len(frame) - self._check.size]
 

@@ -53,4 +53,4 @@ class FixedFramer(MarkedFramer):
         return self._size
 
     def _open(self, frame: bytes) -> Frame | None:
-        return frame if self._check.holds(frame) else None
+        return frame if self._checked(self._check.holds(frame)) else None

@@ -6,7 +6,7 @@ Rules that hold for every framer:
   exception by definition: there the chunks are the frames).
 * The buffer never holds more than ``max_frame_bytes``.
 * What is thrown away is counted: ``resyncs`` is how often the framer lost its place,
-  ``dropped_bytes`` is what that cost.
+  ``dropped_bytes`` is what that cost, ``damaged`` how often a whole frame had a wrong checksum.
 
 A framing is one file of this folder, with its settings and its framer, and one line in ``catalogue.py``.
 """
@@ -31,6 +31,7 @@ class Framer(ABC):
         self.idle_gap_ns = idle_gap_ns
         self.resyncs = 0
         self.dropped_bytes = 0
+        self.damaged = 0
         self._buffer = bytearray()
         self._fed_ns = 0
 
@@ -59,6 +60,11 @@ class Framer(ABC):
         self.resyncs += 1
         self.dropped_bytes += len(self._buffer) + more
         self._buffer.clear()
+
+    def _checked(self, holds: bool) -> bool:
+        """Whether a frame's checksum ``holds``; counts it if not."""
+        self.damaged += not holds
+        return holds
 
     @abstractmethod
     def _cut(self, data: bytes) -> list[Frame]:

@@ -67,4 +67,4 @@ class LengthPrefixFramer(MarkedFramer):
         return length if fits else NOISE
 
     def _open(self, frame: bytes) -> Frame | None:
-        return frame if self._check.holds(frame) else None
+        return frame if self._checked(self._check.holds(frame)) else None

@@ -34,7 +34,7 @@ class ModbusRtuFramer(Framer):
         while len(self._buffer) > 2 * self.max_frame_bytes:
             window = bytes(self._buffer[: self.max_frame_bytes])
             length = _length(window)
-            if length:
+            if self._checked(length > 0):
                 frames.append(window[: length - _CRC_BYTES])
             else:
                 self.resyncs += 1
@@ -55,6 +55,7 @@ class ModbusRtuFramer(Framer):
                 lost += 1
             at += length or 1
         self.resyncs += lost > 0
+        self.damaged += lost > 0
         self.dropped_bytes += lost
         return frames
 

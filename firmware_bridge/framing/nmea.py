@@ -36,6 +36,7 @@ class NmeaFramer(DelimitedFramer):
         body, star, digits = line[start + 1 :].partition(b"*")
         if start < 0 or not body or (not star and self._require_checksum):
             return None
-        if star and digits.upper() != CHECKS["xor8"].compute(body).hex().upper().encode():
+        right = CHECKS["xor8"].compute(body).hex().upper().encode()
+        if star and not self._checked(digits.upper() == right):
             return None
         return line[start:]

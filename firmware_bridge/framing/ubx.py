@@ -27,7 +27,7 @@ class UbxFramer(MarkedFramer):
 
     def _open(self, frame: bytes) -> Frame | None:
         body = frame[2:-_CHECK_BYTES]
-        return body if fletcher(body) == frame[-_CHECK_BYTES:] else None
+        return body if self._checked(fletcher(body) == frame[-_CHECK_BYTES:]) else None
 
 
 def fletcher(data: bytes) -> bytes:

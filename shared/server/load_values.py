@@ -217,10 +217,13 @@ def connection_types(reading: Reading, key: str, value: Value, option: Declared)
 
 
 def choice(reading: Reading, key: str, value: Value, option: Declared) -> str:
-    """One of the declared words."""
+    """One of the declared words; on and off, which a file reads as true and false, may be among them."""
+    words = option.opt.choices.split()
+    if isinstance(value.data, bool) and {"on", "off"} <= set(words):
+        return "on" if value.data else "off"
     word = string(reading, key, value)
-    if word not in option.opt.choices.split():
-        raise value.error(f'"{key}" expects one of {", ".join(option.opt.choices.split())}, got "{word}"')
+    if word not in words:
+        raise value.error(f'"{key}" expects one of {", ".join(words)}, got "{word}"')
     return word
 
 

@@ -15,11 +15,49 @@ class Serial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A serial device whose frames are published and that takes commands. phloem's own."""
 
     name: Annotated[str, Opt("The block's name.", key="")] = ""
-    device: Annotated[str, Opt("Path of the device.", example='"/dev/ttyACM0"')] = ""
+    device: Annotated[
+        str,
+        Opt(
+            "Path, or by-id:, by-path:, usb:VID:PID[:SERIAL], socket://, rfc2217:// or pty://; docs/serial.md.",
+            example='"/dev/ttyACM0"',
+        ),
+    ] = ""
     baud: Annotated[int, Opt("Bits per second.", least=1, most=INT32_MAX)] = limits.SERIAL_BAUD
     bytesize: Annotated[int, Opt("Data bits.", least=5, most=8)] = 8
     parity: Annotated[str, Kind.CHOICE, Opt("Parity bit.", choices="none even odd mark space")] = "none"
     stopbits: Annotated[int, Opt("Stop bits.", least=1, most=2)] = 1
+    flow_control: Annotated[
+        str,
+        Kind.CHOICE,
+        Opt("What keeps either side from sending too fast.", choices="none xonxoff rtscts"),
+    ] = "none"
+    dtr: Annotated[
+        str,
+        Kind.CHOICE,
+        Opt(
+            "What DTR, which resets many boards, does while the port is open; keep: it is left alone.",
+            choices="on off keep",
+        ),
+    ] = "on"
+    rts: Annotated[str, Kind.CHOICE, Opt("The same for RTS.", choices="on off keep")] = "on"
+    init: Annotated[
+        tuple[str, ...],
+        Opt(
+            "Written to the device whenever it is opened; pause:500ms is a pause.",
+            example=r'["ATZ\\r", "pause:500ms"]',
+        ),
+    ] = ()
+    silent_after_ns: Annotated[
+        Duration, Opt("A device that says nothing for so long is opened anew; 0: never.", example='"30s"')
+    ] = 0
+    capture: Annotated[
+        Size,
+        Opt(
+            "Recent traffic that is kept in memory, to be asked for after a fault; 0: none.",
+            least=0,
+            most=limits.SERIAL_CAPTURE_MAX,
+        ),
+    ] = limits.SERIAL_CAPTURE
     framing: Annotated[
         str | dict[str, Any],
         Kind.TYPED,
@@ -54,6 +92,16 @@ class Serial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Size, Opt("A longer frame is dropped.", least=1, most=limits.SERIAL_FRAME_MAX)
     ] = limits.SERIAL_FRAME
     subject: Annotated[str, Opt("Where frames are published.", example='"sensors.bench"')] = ""
+    raw_subject: Annotated[
+        str, Opt("With decode: frames as they came are published here as well.", example='"raw.bench"')
+    ] = ""
+    port_subject: Annotated[
+        str,
+        Opt(
+            "What the port says of itself is below this, and it is asked there; SUBJECT.$port without it.",
+            example='"ports.bench"',
+        ),
+    ] = ""
     command_subject: Annotated[
         str, Opt("Messages on it are written to the device.", example='"commands.bench"')
     ] = ""

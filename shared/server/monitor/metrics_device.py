@@ -1,9 +1,9 @@
-"""The part of /metrics about a device: its disk budget, what its card had to write, its clock. Only an edge has it."""
+"""The part of /metrics about a device: disk, wear of its card, clock, serial ports. Only an edge has it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from phloem.shared.server.monitor.prometheus import Samples, family, one
+from phloem.shared.server.monitor.prometheus import Labels, Samples, family, one
 
 _DISK = (
     ("budget_bytes", "What streams may take of the disk.", "budget"),
@@ -13,6 +13,24 @@ _DISK = (
     ("file_bytes", "LMDB's file, which is used again and never becomes smaller.", "file"),
     ("reserve_bytes", "Set aside for alarms; 0 when it has been given back.", "reserve"),
     ("free_bytes", "What the file system has left.", "free"),
+)
+
+_PORT_STATES = ("open", "absent", "lost", "refused", "silent", "closed")
+_PORT_COUNTERS = (
+    ("frames", "Frames read.", "frames"),
+    ("read_bytes", "Bytes read.", "bytes_read"),
+    ("written_bytes", "Bytes written: commands and init strings.", "bytes_written"),
+    ("resyncs", "Times that the place in the stream of bytes was lost.", "resyncs"),
+    ("dropped_bytes", "Bytes that belonged to no frame.", "dropped_bytes"),
+    ("damaged_frames", "Frames with a wrong checksum.", "damaged"),
+    ("undecodable_frames", "Frames that said nothing.", "undecodable"),
+    ("readings", "Readings published.", "readings"),
+    ("withheld_readings", "Readings that were not worth it.", "withheld"),
+    ("commands", "Commands written.", "commands"),
+    ("dropped_commands", "Commands that the device did not take or was not there for.", "commands_dropped"),
+    ("opens", "Times it was opened.", "opens"),
+    ("losses", "Times it went away while it was open.", "losses"),
+    ("silences", "Times it was opened anew for saying nothing.", "silences"),
 )
 
 
@@ -27,6 +45,8 @@ def device_families(figures: Mapping[str, Any]) -> Iterator[str]:
         yield one("clock_error_seconds", "gauge", "How far it may be off; -1: unknown.", clock["error_s"])
         yield one("clock_off_seconds", "gauge", "What the system's clock is ahead of it.", clock["off_s"])
         yield one("clock_steps_total", "counter", "Times the system's clock was set.", clock["steps"])
+    if ports := figures.get("ports"):
+        yield from _ports([({"port": port["port"]}, port) for port in ports])
 
 
 def _disk(disk: Mapping[str, Any]) -> Iterator[str]:
@@ -51,3 +71,25 @@ def _wear(wear: Mapping[str, Any]) -> Iterator[str]:
 
 def _by_class(counts: Mapping[str, int]) -> Samples:
     return [({"class": cls}, count) for cls, count in sorted(counts.items())]
+
+
+def _ports(ports: Sequence[tuple[Labels, Mapping[str, Any]]]) -> Iterator[str]:
+    states: Samples = [
+        ({**labels, "state": state}, port["state"] == state)
+        for labels, port in ports
+        for state in _PORT_STATES
+    ]
+    yield family("port_state", "gauge", "1 for the state that the port is in.", states)
+    garbled: Samples = [(labels, port["garbled"]) for labels, port in ports]
+    yield family("port_garbled", "gauge", "1 while most of what comes makes no sense.", garbled)
+    ages: Samples = [(labels, port["frame_age_s"]) for labels, port in ports]
+    yield family("port_frame_age_seconds", "gauge", "Since the last frame; -1: there was none.", ages)
+    for name, about, key in _PORT_COUNTERS:
+        counts: Samples = [(labels, port[key]) for labels, port in ports]
+        yield family(f"port_{name}_total", "counter", about, counts)
+    errors: Samples = [
+        ({**labels, "kind": kind}, count)
+        for labels, port in ports
+        for kind, count in port["line_errors"].items()
+    ]
+    yield family("port_line_errors_total", "counter", "What the hardware saw on the wire.", errors)

@@ -13,6 +13,8 @@ import nats
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
+from phloem.firmware_bridge.publisher import Respond
+
 WAIT_S = 10  # a bound for what takes milliseconds; reached only by a failing test
 
 
@@ -76,12 +78,47 @@ class Published(NamedTuple):
 
 
 class MemoryPublisher:
+    """What a port says of itself, on ``SUBJECT.$port``, is in ``events`` and ``states``."""
+
+    payload_max = 1 << 20
+
     def __init__(self) -> None:
         self._published: asyncio.Queue[Published] = asyncio.Queue()
         self.callbacks: dict[str, Callable[[bytes], None]] = {}
+        self.requests: dict[str, Callable[[bytes, Respond], None]] = {}
+        self.events: list[Published] = []
+        self.states: list[Published] = []
+        self._happened: asyncio.Queue[str] = asyncio.Queue()
+
+    async def happened(self, kind: str) -> None:
+        """Wait for an event."""
+        while await asyncio.wait_for(self._happened.get(), WAIT_S) != kind:
+            pass
+
+    @property
+    def kinds(self) -> list[str]:
+        """Of the events so far."""
+        return [event.subject.rpartition(".")[2] for event in self.events]
 
     def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
-        self._published.put_nowait(Published(subject, payload, headers))
+        message = Published(subject, payload, headers)
+        if "$port" not in subject.split("."):
+            self._published.put_nowait(message)
+        elif subject.endswith(".state"):
+            self.states.append(message)
+        else:
+            self.events.append(message)
+            self._happened.put_nowait(self.kinds[-1])
+
+    def serve(self, subject: str, callback: Callable[[bytes, Respond], None]) -> Callable[[], None]:
+        self.requests[subject] = callback
+        return lambda: self.requests.pop(subject, None) and None
+
+    def ask(self, subject: str, request: bytes) -> tuple[bytes, Mapping[str, str]]:
+        answers: list[tuple[bytes, Mapping[str, str]]] = []
+        self.requests[subject](request, lambda payload, headers: answers.append((payload, headers)))
+        (answer,) = answers
+        return answer
 
     def subscribe(self, subject: str, callback: Callable[[bytes], None]) -> Callable[[], None]:
         self.callbacks[subject] = callback

@@ -1,7 +1,6 @@
 """``phloem bridge`` as people run it: a process, a device that comes and goes, the real nats-server."""
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -17,7 +16,7 @@ from serial.tools import list_ports, list_ports_common
 from tests.unit.bridge.rig import WAIT_S, Bytes, NatsServer, StandingClock, listen
 
 from phloem.firmware_bridge.command import bridge
-from phloem.firmware_bridge.listing import print_ports, stable_names
+from phloem.firmware_bridge.listing import print_ports
 from phloem.firmware_bridge.settings import SerialSettings
 from phloem.firmware_bridge.simulate import SimulatedSensor
 
@@ -95,6 +94,9 @@ async def test_sensor_to_server_and_back(nats_server: NatsServer, tmp_path: Path
     [
         ([], "Missing option '--device'"),
         (["--device", "ttyUSB0", "--subject", "a"], "absolute path"),
+        (["--device", "/dev/a", "--subject", "a", "--silent-after", "30"], "missing unit"),
+        (["--device", "/dev/a", "--subject", "a", "--init", "pause:x"], "init: time"),
+        (["--device", "socket://h:1", "--subject", "a", "--rts", "keep"], "rts means nothing for socket"),
         (["--device", "/dev/a", "--subject", "a b"], "not a valid subject"),
         (["--device", "/dev/a", "--subject", "a", "--framing", "zmodem"], "'line', 'raw'"),
         (["--device", "/dev/a", "--subject", "a", "--parity", "X"], "'none', 'even', 'odd'"),
@@ -124,18 +126,9 @@ def test_list(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(width=100)
     with console.capture() as captured:
         print_ports(console)
-    for word in ("/dev/ttyUSB7", "CP2102 USB to UART", "10c4:ea60"):
+    for word in ("/dev/ttyUSB7", "CP2102 USB to UART", "usb:10c4:ea60"):
         assert word in captured.get()
     monkeypatch.setattr(list_ports, "comports", list)
     with console.capture() as captured:
         print_ports(console)
     assert "No serial ports found" in captured.get()
-
-
-def test_stable_names(tmp_path: Path) -> None:
-    (tmp_path / "ttyUSB0").touch()
-    (tmp_path / "by-id").mkdir()
-    (tmp_path / "by-id" / "usb-Silicon_Labs").symlink_to("../ttyUSB0")
-    device = os.path.realpath(tmp_path / "ttyUSB0")
-    assert stable_names(tmp_path / "by-id") == {device: str(tmp_path / "by-id" / "usb-Silicon_Labs")}
-    assert stable_names(tmp_path / "missing") == {}

@@ -8,7 +8,9 @@ import pytest
 import serial
 
 from phloem.firmware_bridge.diagnose import explain, holder
-from phloem.firmware_bridge.port import PortAbsent, PortError, PortRefused, open_serial
+from phloem.firmware_bridge.port import PortAbsent, PortError, PortRefused
+from phloem.firmware_bridge.port_tty import open_tty
+from phloem.firmware_bridge.selector import AtPath
 from phloem.firmware_bridge.settings import PARITIES, SerialSettings
 
 
@@ -24,15 +26,38 @@ def test_who_holds_it(tmp_path: Path) -> None:
     device.touch()
     (tmp_path / "by-id").symlink_to(device)
     process(proc, 7, "sh", tmp_path / "other")
-    assert holder(str(device), proc) == ""
+    assert holder(str(device), proc) == ("", 0)
     process(proc, 42, "ModemManager", tmp_path / "log", device)
     (proc / "99" / "fd").mkdir(parents=True)  # a process that is just ending
     (proc / "meminfo").touch()
-    assert holder(str(tmp_path / "by-id"), proc) == "ModemManager (process 42)"
+    assert holder(str(tmp_path / "by-id"), proc) == ("ModemManager", 42)
     for code in (errno.EBUSY, errno.EAGAIN):
-        error = PortError(str(device), code)
-        assert explain(error, proc) == "in use by ModemManager (process 42)"
-    assert explain(PortError(str(tmp_path / "other2"), errno.EBUSY), proc) == "in use by another program"
+        text = explain(PortError(str(device), code), proc)
+        assert text.startswith(
+            "in use by ModemManager (process 42), which tries every new port for a modem; give"
+        )
+        assert 'ID_MM_DEVICE_IGNORE="1"' in text
+    hidden = explain(PortError(str(tmp_path / "other2"), errno.EBUSY), proc)
+    assert hidden == f"in use by a program that cannot be seen from here; as root: fuser -v {tmp_path}/other2"
+
+
+def test_a_console_is_named_with_its_unit(tmp_path: Path) -> None:
+    device, proc = tmp_path / "ttyS0", tmp_path / "proc"
+    device.touch()
+    process(proc, 42, "agetty", device)
+    assert "sudo systemctl disable --now serial-getty@ttyS0.service" in explain(
+        PortError(str(device), errno.EBUSY), proc
+    )
+
+
+def test_another_process_is_named_before_ourselves(tmp_path: Path) -> None:
+    device, proc = tmp_path / "ttyS0", tmp_path / "proc"
+    device.touch()
+    process(proc, os.getpid(), "phloem", device)
+    assert holder(str(device), proc) == ("phloem", os.getpid())
+    assert "another port of this very process" in explain(PortError(str(device), errno.EAGAIN), proc)
+    process(proc, 9_999_999, "minicom", device)
+    assert explain(PortError(str(device), errno.EAGAIN), proc) == "in use by minicom (process 9999999)"
 
 
 def test_no_permission_names_the_group(tmp_path: Path) -> None:
@@ -46,13 +71,15 @@ def test_no_permission_names_the_group(tmp_path: Path) -> None:
         ("nothing", PortAbsent, errno.ENOENT, "no such device"),
         ("file", PortRefused, errno.ENOTTY, "not a serial port"),
         ("file/under", PortAbsent, errno.ENOTDIR, "Not a directory"),
-        (".", PortRefused, errno.EISDIR, "Is a directory"),
+        ("folder", PortRefused, errno.EISDIR, "Is a directory"),
     ],
 )
 def test_what_opening_raises(tmp_path: Path, path: str, kind: type[PortError], code: int, text: str) -> None:
     (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    place = os.path.join(tmp_path, path)
     with pytest.raises(kind) as caught:
-        open_serial(SerialSettings(device=f"{tmp_path}/{path}", subject="x"))
+        open_tty(SerialSettings(device=place, subject="x"), AtPath(place))
     assert caught.value.code == code
     assert explain(caught.value).startswith(text)
 
@@ -65,7 +92,7 @@ def test_the_line_is_set_up_as_configured() -> None:
     settings = SerialSettings(
         device=os.ttyname(host), subject="x", baud=9600, bytesize=7, parity="even", stopbits=2
     )
-    opened = open_serial(settings)
+    opened = open_tty(settings, AtPath(settings.device))
     try:
         iflag, _, cflag, lflag, ispeed, ospeed, cc = termios.tcgetattr(opened.fileno())
     finally:

@@ -6,10 +6,11 @@ import tty
 from collections.abc import Iterator
 
 import pytest
-import serial
 from tests.unit.bridge.rig import WAIT_S
 
-from phloem.firmware_bridge.port import Port, PortLost, open_serial
+from phloem.firmware_bridge.port import Port, PortLost
+from phloem.firmware_bridge.port_tty import TtyLine, open_tty
+from phloem.firmware_bridge.selector import AtPath
 from phloem.firmware_bridge.settings import SerialSettings
 
 
@@ -18,8 +19,9 @@ class Wire:
         self.device, self.host = os.openpty()
         tty.setraw(self.host)
 
-    def open(self) -> serial.Serial:
-        return open_serial(SerialSettings(device=os.ttyname(self.host), subject="x"))
+    def open(self) -> TtyLine:
+        path = os.ttyname(self.host)
+        return open_tty(SerialSettings(device=path, subject="x"), AtPath(path))
 
     def cut(self) -> None:
         if self.device >= 0:

@@ -113,6 +113,13 @@ def test_what_a_protocol_says_itself_is_refused(tmp_path: Path, setting: str, va
         port_settings(merge(load_mapping({"serial": {"s": block}}), {}))
 
 
+@pytest.mark.parametrize("subject", ["tele.s", "tele.s.do", "cmd.*"])
+def test_where_commands_cannot_be(tmp_path: Path, subject: str) -> None:
+    block = {**config(tmp_path)["serial"]["s"], "command_subject": subject}
+    with pytest.raises(ConfigError, match="command_subject"):
+        port_settings(merge(load_mapping({"serial": {"s": block}}), {}))
+
+
 def test_a_protocol_that_is_none(tmp_path: Path) -> None:
     block = {**config(tmp_path)["serial"]["s"], "protocol": "edge"}
     with pytest.raises(ConfigError):

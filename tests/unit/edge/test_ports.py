@@ -26,6 +26,14 @@ def test_every_field_arrives() -> None:
         "bytesize": 7,
         "parity": "even",
         "stopbits": 2,
+        "flow_control": "xonxoff",
+        "dtr": "keep",
+        "rts": False,  # what a file's bare off is read as
+        "init": ["ATZ\\r", "pause:500ms"],
+        "silent_after": "30s",
+        "capture": 64 << 10,
+        "raw_subject": "raw.a",
+        "port_subject": "evt.a",
         "framing": {"type": "delimiter", "delimiter": ";"},
         "idle_gap": "20ms",
         "decode": {"type": "csv", "columns": ["t:Cel"]},
@@ -42,7 +50,11 @@ def test_every_field_arrives() -> None:
         "retry_min_ns": 10**9,
         "retry_max_ns": 2 * 10**9,
         "idle_gap_ns": 20_000_000,
+        "silent_after_ns": 30 * 10**9,
+        "rts": "off",
+        "init": ("ATZ\\r", "pause:500ms"),
     }
+    del expected["silent_after"]
     del expected["retry_min"], expected["retry_max"], expected["idle_gap"]
     assert msgspec.structs.asdict(settings) == expected
 
@@ -66,7 +78,8 @@ def test_order_and_defaults() -> None:
     [
         (
             {"device": "ttyUSB0"},
-            "serial \"a\": device 'ttyUSB0' is not an absolute path such as /dev/ttyUSB0",
+            "serial \"a\": device 'ttyUSB0' is not an absolute path such as /dev/ttyUSB0, nor by-id:NAME, "
+            "by-path:NAME, usb:VID:PID[:SERIAL], socket://HOST:PORT, rfc2217://HOST:PORT or pty://NAME",
         ),
         (
             {"command_subject": "tele.>"},
