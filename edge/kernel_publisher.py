@@ -30,7 +30,7 @@ class KernelPublisher:
     @property
     def payload_max(self) -> int:
         """Bytes that the payload of a message with a few headers may have."""
-        return self._server.options.max_payload - HEADERS_BYTES
+        return max(0, self._server.options.max_payload - HEADERS_BYTES)
 
     def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
         """Deliver now. What is larger than ``max_payload`` is refused, as it would be from a client."""

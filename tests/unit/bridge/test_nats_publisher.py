@@ -10,6 +10,7 @@ import pytest
 from tests.support.accepting import Accepting, streams
 from tests.unit.bridge.rig import WAIT_S, Heard, ManualTimers, NatsServer, listen
 
+from phloem.firmware_bridge import limits
 from phloem.firmware_bridge.backlog import Backlog, Message
 from phloem.firmware_bridge.nats_publisher import NatsPublisher
 
@@ -226,3 +227,16 @@ async def test_a_bug_ends_the_block_with_its_error(nats_server: NatsServer) -> N
     with pytest.raises(ExceptionGroup) as caught:
         await publish_nonsense()
     assert isinstance(caught.value.exceptions[0], AttributeError)
+
+
+async def test_requests_are_answered(nats_server: NatsServer) -> None:
+    async with (
+        NatsPublisher([nats_server.url], Random(1)) as publisher,
+        listen(nats_server.url, "unused") as heard,
+    ):
+        publisher.serve("port", lambda payload, respond: respond(b"<" + payload + b">", {"A": "1"}))
+        await asyncio.wait_for(publisher.wait_idle(), WAIT_S)
+        await heard.client.publish("port", b"nobody waits")
+        answer = await heard.client.request("port", b"state", timeout=WAIT_S)
+        assert (answer.data, answer.headers) == (b"<state>", {"A": "1"})
+        assert publisher.payload_max == heard.client.max_payload - limits.HEADERS_BYTES

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from termios import TIOCM_DTR, TIOCM_RTS, TIOCMBIC, TIOCMBIS
 from typing import Any
 
 import pytest
@@ -269,16 +270,63 @@ async def test_a_pseudo_terminal_has_no_counters(rig: Rig) -> None:
             fcntl.ioctl(port.line.fileno(), TIOCGICOUNT, bytes(80))
 
 
-@pytest.mark.parametrize(("dtr", "hangs_up"), [("on", True), ("keep", False)])
-async def test_lines_that_are_kept_stay_when_the_port_is_closed(rig: Rig, dtr: str, hangs_up: bool) -> None:
-    before = None
-    async with rig.bridge(dtr=dtr) as session:
+@pytest.mark.parametrize(
+    ("dtr", "rts", "moved", "hangs_up"),
+    [
+        ("on", "on", [(TIOCMBIS, TIOCM_DTR), (TIOCMBIS, TIOCM_RTS)], True),
+        ("off", "on", [(TIOCMBIC, TIOCM_DTR), (TIOCMBIS, TIOCM_RTS)], True),
+        ("keep", "off", [(TIOCMBIC, TIOCM_RTS)], False),
+        ("keep", "keep", [], False),
+    ],
+)
+async def test_dtr_and_rts(
+    rig: Rig,
+    monkeypatch: pytest.MonkeyPatch,
+    dtr: str,
+    rts: str,
+    moved: list[tuple[int, int]],
+    hangs_up: bool,
+) -> None:
+    """A pseudo-terminal has no such lines; what is asked of the kernel is what a tty would do."""
+    asked: list[tuple[int, int]] = []
+    real = fcntl.ioctl
+
+    def ioctl(fd: int, request: int, *more: Any) -> Any:
+        if request in (TIOCMBIS, TIOCMBIC):
+            asked.append((request, struct.unpack("I", more[0])[0]))
+        return real(fd, request, *more)
+
+    monkeypatch.setattr(fcntl, "ioctl", ioctl)
+    rig.sensor.plug()
+    host = rig.sensor._ends[1] if rig.sensor._ends else -1
+    attributes = termios.tcgetattr(host)
+    attributes[2] |= termios.HUPCL  # as a tty has it
+    termios.tcsetattr(host, termios.TCSANOW, attributes)
+    async with rig.bridge(dtr=dtr, rts=rts) as session:
         port = session._port
         assert port is not None
-        before = termios.tcgetattr(port.line.fileno())[2]
-        assert bool(before & termios.HUPCL) is (hangs_up and bool(before & termios.HUPCL))
-        exclusive = struct.unpack("i", fcntl.ioctl(port.line.fileno(), 0x80045440, bytes(4)))  # TIOCGEXCL
-        assert exclusive == (1,)
+        # A line that fails with ENOTTY ends pyserial's look at the others.
+        assert asked == moved[: len(asked)]
+        assert bool(asked) == bool(moved)
+        # Without HUPCL the lines stay as they are when the port is closed.
+        assert bool(termios.tcgetattr(port.line.fileno())[2] & termios.HUPCL) is hangs_up
+
+
+async def test_programs_that_ask_for_no_lock_are_kept_out_while_it_is_open(rig: Rig) -> None:
+    async with rig.bridge() as session:
+        port = session._port
+        assert port is not None
+        assert is_exclusive(port.line.fileno())
+        host = rig.sensor._ends[1] if rig.sensor._ends else -1
+        assert is_exclusive(host)  # the same terminal, which the sensor holds as well
+        port.close()
+        assert not is_exclusive(host)
+
+
+def is_exclusive(fd: int) -> bool:
+    """By TIOCGEXCL, as root passes the kernel's check."""
+    (exclusive,) = struct.unpack("i", fcntl.ioctl(fd, 0x80045440, bytes(4)))
+    return bool(exclusive)
 
 
 @pytest.mark.parametrize(

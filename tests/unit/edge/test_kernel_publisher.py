@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 
 import pytest
+from nats.errors import NoRespondersError
 from tests.unit.bridge.rig import WAIT_S, listen
 
 from phloem.edge.kernel_publisher import KernelPublisher, encode_headers
@@ -67,3 +68,17 @@ async def test_commands_until_taken_back(server: Server) -> None:
         await heard.client.flush()
         assert commands.empty()
         assert server.kernel.totals["subscriptions"] == before
+
+
+async def test_requests_are_answered(server: Server) -> None:
+    publisher = KernelPublisher(server)
+    assert publisher.payload_max == 0  # headers alone may take as much as a message may have here
+    async with listen(server.client_url, "unused") as heard:
+        stop = publisher.serve("port", lambda payload, respond: respond(b"<" + payload + b">", {"A": "1"}))
+        answer = await heard.client.request("port", b"state", timeout=WAIT_S)
+        assert (answer.data, answer.headers) == (b"<state>", {"A": "1"})
+        await heard.client.publish("port", b"nobody waits")
+        await heard.client.flush()
+        stop()
+        with pytest.raises(NoRespondersError):
+            await heard.client.request("port", b"state", timeout=WAIT_S)

@@ -5,7 +5,11 @@ import re
 import msgspec
 from tests.unit.monitor.fake import SETTINGS, FakeSource, account, closed, connection, monitor
 
+from phloem.firmware_bridge.counters import Counters
+from phloem.firmware_bridge.port import LineErrors
+from phloem.firmware_bridge.port_figures import port_figures
 from phloem.shared.net.http import Request
+from phloem.shared.server.monitor import metrics_device
 from phloem.shared.server.monitor.records import RemoteRecord, Traffic
 
 _SAMPLE = re.compile(r'(phloem_[a-z_]+)(\{(?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)*\})? (-?[0-9.e+-]+)')
@@ -115,3 +119,28 @@ def test_a_round_trip_that_was_not_measured_is_left_out() -> None:
 
 def test_a_server_without_links() -> None:
     assert _samples(_page(FakeSource(options=SETTINGS)))["leaf_links"] == 0
+
+
+def test_serial_ports() -> None:
+    counters = Counters(frames=5, bytes_read=60, damaged=2, opens=1, line_errors=LineErrors(frame=3))
+    port = {"port": 'a"b', "state": "open", "garbled": True} | port_figures(counters, 1.5)
+    samples = _samples(_page(FakeSource(device_figures={"ports": [port]})))
+    expected = {
+        'port_state{port="a\\"b",state="open"}': 1,
+        'port_state{port="a\\"b",state="lost"}': 0,
+        'port_garbled{port="a\\"b"}': 1,
+        'port_frame_age_seconds{port="a\\"b"}': 1.5,
+        'port_frames_total{port="a\\"b"}': 5,
+        'port_read_bytes_total{port="a\\"b"}': 60,
+        'port_damaged_frames_total{port="a\\"b"}': 2,
+        'port_resyncs_total{port="a\\"b"}': 0,
+        'port_line_errors_total{port="a\\"b",kind="frame"}': 3,
+        'port_line_errors_total{port="a\\"b",kind="brk"}': 0,
+    }
+    assert expected.items() <= samples.items()
+
+
+def test_no_counter_of_a_port_is_forgotten() -> None:
+    figures = {"port": "a", "state": "open", "garbled": False} | port_figures(Counters(), -1)
+    shown = {key for *_, key in metrics_device._PORT_COUNTERS}
+    assert set(figures) - {"port", "state", "garbled", "frame_age_s", "line_errors"} == shown
