@@ -33,8 +33,9 @@ class KernelRequests:
         reply = f"{self._inbox}{self._asked}".encode()
         self._waiting[reply] = done, self._call_later(ANSWER_NS, lambda: self._end(reply, None))
         server.kernel.set_now(server.clock.monotonic_ns())
+        receivers = 0
         for at, message in enumerate(messages, 1):
-            server.kernel.publish(
+            receivers = server.kernel.publish(
                 self._account,
                 message.subject.encode(),
                 reply if at == len(messages) else b"",
@@ -42,6 +43,9 @@ class KernelRequests:
                 message.payload,
             )
         server.schedule()
+        if not receivers:  # as a client would hear at once that nobody listens
+            self._waiting[reply][1].cancel()
+            self._waiting[reply] = done, self._call_later(0, lambda: self._end(reply, None))
 
     def stop(self) -> None:
         """Nothing is answered any more."""

@@ -93,6 +93,25 @@ async def test_without_a_stream_the_board_keeps_its_readings(
             assert len(await stored(heard.client, 6)) == 6
 
 
+async def test_a_stream_that_is_deleted_and_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        plugged(tmp_path / "tty") as board,
+        Edge(config(tmp_path)) as edge,
+        listen(edge.client_url, "unused") as heard,
+    ):
+        await make_stream(heard.client, atomic=True)
+        board.measure(range(3))
+        await stored(heard.client, 6)
+        await heard.client.jetstream().delete_stream("TELE")
+        board.measure(range(3, 6))
+        await _said(caplog, "cannot be stored")
+        await make_stream(heard.client, atomic=False)
+        again = await stored(heard.client, 6)
+    assert [headers["Phloem-Seq"] for _, _, headers in again] == ["3", "3", "4", "4", "5", "5"]
+
+
 async def _said(caplog: pytest.LogCaptureFixture, text: str) -> None:
     while not any(text in record.getMessage() for record in caplog.records):  # noqa: ASYNC110
         await asyncio.sleep(0.001)
