@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from phloem.firmware_bridge.edgelink.stream import Found, JetStream, Kept
 from phloem.firmware_bridge.nats_publisher import NatsPublisher
 from phloem.firmware_bridge.settings import SerialSettings
 from phloem.shared.clock import SystemClock
-from tests.support.phloem_server import ForkedPhloemServer
-from tests.support.plugged_board import CHANNELS, UID, make_stream, plugged, stored
+from tests.support.phloem_server import ForkedPhloemServer, ForkedServer
+from tests.support.plugged_board import CHANNELS, UID, Plugged, make_stream, plugged, stored
 from tests.support.real_server import RealServer
 from tests.support.server_process import ServerProcess
 
@@ -54,6 +55,13 @@ def url(server: ServerProcess) -> str:
 def frame(seq: int) -> list[Message]:
     samples = tuple(Sample(channel, seq) for channel in CHANNELS)
     return records.messages_of(effects.Taken(UID, 7, seq, samples, 0, None), "tele.s", "p", 0)
+
+
+class EdgeProcess(ForkedServer):
+    """``phloem edge``."""
+
+    def __init__(self, config: str, folder: Path) -> None:
+        super().__init__([sys.executable, "-m", "phloem", "edge"], config, folder)
 
 
 class Asked:
@@ -111,3 +119,41 @@ async def test_a_board_into_the_stream(server: ServerProcess, client: Client, tm
                 everything = await stored(client, 2 * numbers.stop)
     values = [data for subject, data, _ in everything if subject.endswith(".count")]
     assert values == [b'{"v":%d}' % number for number in range(20)]
+
+
+async def test_an_edge_that_is_killed_again_and_again(tmp_path: Path) -> None:
+    """A board measures without a pause; what it was told to forget is on the disk, and nothing comes twice."""
+    text = (
+        f'listen: "127.0.0.1:-1"\njetstream {{ store_dir: "{tmp_path / "js"}" }}\n'
+        f'serial {{ s {{ device: "{tmp_path / "tty"}", subject: "tele.s", protocol: edgelink }} }}\n'
+    )
+    rng, count, kills = random.Random(8), 0, 5
+
+    async def measure(board: Plugged) -> None:
+        nonlocal count
+        while True:
+            if len(board.board.ring.frames) < board.board.capacity:
+                board.measure(range(count, count + 1))
+                count += 1
+            await asyncio.sleep(0.002)
+
+    async with plugged(tmp_path / "tty") as board:
+        for kill in range(kills + 1):
+            edge = await asyncio.to_thread(EdgeProcess, text, tmp_path / f"edge{kill}")
+            try:
+                client = await nats.connect(url(edge), allow_reconnect=False)
+                if kill == 0:
+                    await make_stream(client, atomic=True)
+                measuring = asyncio.create_task(measure(board))
+                await stored(client, 2 * (count + rng.randrange(30, 60)))
+                if kill == kills:
+                    measuring.cancel()
+                    everything = await stored(client, 2 * count)
+                else:
+                    await asyncio.to_thread(edge.kill)
+                    measuring.cancel()
+                await client.close()
+            finally:
+                await asyncio.to_thread(edge.stop)
+    values = [data for subject, data, _ in everything if subject.endswith(".count")]
+    assert values == [b'{"v":%d}' % number for number in range(count)]
