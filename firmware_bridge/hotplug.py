@@ -8,7 +8,6 @@ ctypes, as Python has no inotify; three functions, no callbacks (which a hardene
 """
 
 import asyncio
-import ctypes
 import logging
 import os
 import struct
@@ -34,6 +33,8 @@ class Hotplug:
         self._waiting: dict[object, tuple[Sequence[str], Callable[[], None]]] = {}
 
     def __enter__(self) -> "Hotplug":
+        import ctypes  # noqa: PLC0415  (only who has ports pays for it)
+
         libc = ctypes.CDLL(None, use_errno=True)
         self._add = libc.inotify_add_watch
         self._fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)

@@ -5,7 +5,6 @@ keeps the line up. What is written while nobody has it open waits in the kernel,
 """
 
 import os
-import tempfile
 import tty
 from pathlib import Path
 
@@ -36,6 +35,8 @@ def folder() -> Path:
     for name in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"):  # systemd's may be several
         if given := os.environ.get(name, "").partition(":")[0]:
             return Path(given) / "pty" if name == "RUNTIME_DIRECTORY" else Path(given) / "phloem" / "pty"
+    import tempfile  # noqa: PLC0415  (it brings much, and is hardly ever needed)
+
     return Path(tempfile.gettempdir()) / f"phloem-{os.getuid()}" / "pty"
 
 

@@ -17,13 +17,13 @@ import fnmatch
 import os.path
 import re
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
-
-from serial.tools import list_ports
-from serial.tools.list_ports_common import ListPortInfo
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from phloem.firmware_bridge.port import PortAbsent, PortAmbiguous
 from phloem.shared.errors import ConfigError
+
+if TYPE_CHECKING:
+    from serial.tools.list_ports_common import ListPortInfo
 
 DEV = "/dev"
 BY_ID, BY_PATH = f"{DEV}/serial/by-id", f"{DEV}/serial/by-path"
@@ -138,8 +138,10 @@ def find(device: str, selector: AtPath | Linked | Usb) -> str:
 HINT = "(phloem bridge --list shows what is)"
 
 
-def usb_ports() -> list[ListPortInfo]:
+def usb_ports() -> "list[ListPortInfo]":
     """The serial ports of this machine, in the order of their names."""
+    from serial.tools import list_ports  # noqa: PLC0415  (only who selects by USB pays for it)
+
     try:
         return sorted(list_ports.comports())
     except (TypeError, ValueError):  # pyserial read the numbers of a device that went away meanwhile
@@ -152,14 +154,14 @@ def stable_names(folder: str = BY_ID) -> dict[str, str]:
     return {os.path.realpath(link): link for link in links}
 
 
-def usb_selector(port: ListPortInfo) -> str:
+def usb_selector(port: "ListPortInfo") -> str:
     """How a port is written as ``usb:``; empty for what is no USB device."""
     if port.vid is None or port.pid is None:
         return ""
     return f"usb:{port.vid:04x}:{port.pid:04x}" + (f":{port.serial_number}" if port.serial_number else "")
 
 
-def _is(port: ListPortInfo, wanted: Usb) -> bool:
+def _is(port: "ListPortInfo", wanted: Usb) -> bool:
     return (port.vid, port.pid) == (wanted.vendor, wanted.product) and (
         not wanted.serial or port.serial_number == wanted.serial
     )
