@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from phloem.edge.forward.settings import check
 from phloem.edge.kernel_publisher import KernelPublisher
-from phloem.edge.kernel_requests import KernelRequests
 from phloem.edge.ports import port_settings
 from phloem.edge.profile import PLAN_BYTES, for_device
 from phloem.edge.storage.settings import check as check_disk
@@ -219,6 +218,8 @@ class Edge(Server):
             await asyncio.Event().wait()
         publisher, requests = KernelPublisher(self), None
         if any(port.protocol for port in self._settings):
+            from phloem.edge.kernel_requests import KernelRequests  # noqa: PLC0415  (only who has such ports)
+
             requests = KernelRequests(self, call_later=self._call_later)
         try:
             async with Bridge(

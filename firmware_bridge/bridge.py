@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from random import Random
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from phloem.firmware_bridge.edgelink.station import Link, Station
 from phloem.firmware_bridge.hotplug import Hotplug
 from phloem.firmware_bridge.publisher import Publisher
 from phloem.firmware_bridge.requests import Requests
@@ -15,6 +14,9 @@ from phloem.firmware_bridge.settings import SerialSettings, check_distinct
 from phloem.firmware_bridge.timers import CallLater, loop_call_later
 from phloem.shared.clock import Clock
 from phloem.shared.errors import ConfigError
+
+if TYPE_CHECKING:
+    from phloem.firmware_bridge.edgelink.station import Link, Station
 
 
 class Bridge:
@@ -38,11 +40,11 @@ class Bridge:
         requests: Requests | None = None,
     ) -> None:
         check_distinct(settings)
-        self._station: Station | None = None
-        if any(port.protocol for port in settings):
-            if requests is None:
-                raise ConfigError("protocol edgelink needs JetStream, so that it loses nothing")
-            self._station = Station(publisher, requests, clock, rng, call_later)
+        self._station = (
+            _station(publisher, requests, clock, rng, call_later)
+            if any(port.protocol for port in settings)
+            else None
+        )
         self.boot = f"{rng.getrandbits(64):016x}"
         self._hotplug = Hotplug() if hotplug else None
         self.sessions = [
@@ -61,7 +63,7 @@ class Bridge:
         self._group = asyncio.TaskGroup()
         self._tasks: list[asyncio.Task[None]] = []
 
-    def _link(self, port: SerialSettings) -> Link | None:
+    def _link(self, port: SerialSettings) -> "Link | None":
         if self._station is None or not port.protocol:
             return None
         return self._station.link(port.name, port.subject, port.command_subject)
@@ -92,3 +94,13 @@ class Bridge:
     def figures(self) -> list[dict[str, Any]]:
         """State and counters of each port, for monitoring."""
         return [session.figures() for session in self.sessions]
+
+
+def _station(
+    publisher: Publisher, requests: Requests | None, clock: Clock, rng: Random, call_later: CallLater
+) -> "Station":
+    from phloem.firmware_bridge.edgelink.station import Station  # noqa: PLC0415  (only who has such ports)
+
+    if requests is None:
+        raise ConfigError("protocol edgelink needs JetStream, so that it loses nothing")
+    return Station(publisher, requests, clock, rng, call_later)

@@ -14,13 +14,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from phloem.firmware_bridge.arrival import Arrival
 from phloem.firmware_bridge.backoff import Backoff
 from phloem.firmware_bridge.counters import Counters
 from phloem.firmware_bridge.diagnose import explain
-from phloem.firmware_bridge.edgelink.station import Link
 from phloem.firmware_bridge.hotplug import Hotplug
 from phloem.firmware_bridge.intake import Intake
 from phloem.firmware_bridge.port import (
@@ -42,6 +41,9 @@ from phloem.firmware_bridge.timers import CallLater, Timer, loop_call_later, pau
 from phloem.shared.clock import Clock
 from phloem.shared.limits import SECOND_NS
 
+if TYPE_CHECKING:
+    from phloem.firmware_bridge.edgelink.station import Link
+
 logger = logging.getLogger("phloem.bridge")
 
 _STATES: Mapping[type[PortError], str] = {PortLost: "lost", PortSilent: "silent", PortRefused: "refused"}
@@ -61,7 +63,7 @@ class Session:
         *,
         call_later: CallLater = loop_call_later,
         hotplug: Hotplug | None = None,
-        link: Link | None = None,
+        link: "Link | None" = None,
     ) -> None:
         self.settings = settings
         self.counters = Counters()
