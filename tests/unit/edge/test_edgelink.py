@@ -1,13 +1,14 @@
 """A board on a pseudo-terminal, an edge with JetStream: readings in the stream, commands and their answers."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
-from tests.support.plugged_board import UID, make_stream, plugged, stored
+from tests.support.plugged_board import UID, Plugged, make_stream, plugged, stored
 from tests.unit.bridge.rig import WAIT_S, listen
 
 from phloem.edge.app import Edge
@@ -91,6 +92,28 @@ async def test_without_a_stream_the_board_keeps_its_readings(
             assert len(board.board.ring.frames) == 3
             await make_stream(heard.client, atomic=True)
             assert len(await stored(heard.client, 6)) == 6
+
+
+async def test_what_a_board_says_beside_its_readings(tmp_path: Path) -> None:
+    board = Plugged(tmp_path / "tty")
+    async with (
+        Edge(config(tmp_path)) as edge,
+        listen(edge.client_url, "tele.s.$board.>") as boards,
+        listen(edge.client_url, "tele.s.$log.>") as logs,
+    ):
+        await make_stream(boards.client, atomic=True)
+        async with board.sensor:
+            board.turn()
+            joined = await boards.next()
+            board.sensor.write(b"too hot\n" + board.board.log(2, "fan on", board.now()))
+            said = [await logs.next(), await logs.next()]
+            board.stop()
+    assert joined.subject == f"tele.s.$board.{UID.hex()}"
+    assert json.loads(joined.payload)["firmware"] == "simulated 1"
+    assert [json.loads(message.payload) for message in said] == [
+        {"text": "too hot", "level": None},
+        {"text": "fan on", "level": 2},
+    ]
 
 
 async def test_a_stream_that_is_deleted_and_made_again(
