@@ -25,6 +25,11 @@ def is_noise(line: bytes) -> bool:
     return len(line) - len(line.translate(None, _CONTROLS)) > len(line) // 3
 
 
+def is_clean(data: bytes) -> bool:
+    """Whether there is nothing but printable ASCII: then no line in it is noise."""
+    return not data.translate(None, _PRINTABLE)
+
+
 class Health:
     """One port's. ``garbled`` is the judgement."""
 
@@ -33,10 +38,13 @@ class Health:
         self._unit_bytes = max(_UNIT_BYTES, max_frame_bytes // _UNITS_OF_A_FRAME)
         self._last: deque[bool] = deque(maxlen=_OUTCOMES)
         self._rest_bytes = 0
+        self._all_good = False
         self.garbled = False
 
     def note(self, good_frames: int, good_bytes: int, bad: int, bad_bytes: int) -> None:
         """What came of one chunk: frames and their bytes, and times and bytes that were nothing."""
+        if not (bad or bad_bytes) and self._all_good:
+            return
         bad += (bad_bytes + self._rest_bytes) // self._unit_bytes
         self._rest_bytes = (bad_bytes + self._rest_bytes) % self._unit_bytes
         good = good_frames + good_bytes // self._unit_bytes
@@ -50,3 +58,4 @@ class Health:
             self.garbled = wrong * 4 > len(self._last)
         else:
             self.garbled = len(self._last) >= _ENOUGH and wrong * 2 > len(self._last)
+        self._all_good = not wrong and len(self._last) == _OUTCOMES

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from phloem.firmware_bridge.counters import Counters
 from phloem.firmware_bridge.framing.framer import Frame
 from phloem.firmware_bridge.framing.line import LineFramer
-from phloem.firmware_bridge.health import Health, is_noise
+from phloem.firmware_bridge.health import Health, is_clean, is_noise
 from phloem.firmware_bridge.pipeline import Pipeline
 from phloem.firmware_bridge.publisher import Publisher
 from phloem.firmware_bridge.reading import Reading, as_json
@@ -125,22 +125,19 @@ class Intake:
 
     def _judge(self, frames: Sequence[Frame]) -> None:
         """What these frames, and what was thrown away meanwhile, say of the line."""
-        before = (self._counters.resyncs, self._counters.dropped_bytes, self._counters.undecodable)
+        counters = self._counters
+        resyncs, dropped, senseless = counters.resyncs, counters.dropped_bytes, counters.undecodable
         self._count()
-        resyncs, dropped, senseless = (
-            now - then
-            for now, then in zip(
-                (self._counters.resyncs, self._counters.dropped_bytes, self._counters.undecodable),
-                before,
-                strict=True,
-            )
-        )
-        if self._pipeline is None and self._is_text:
+        resyncs, dropped = counters.resyncs - resyncs, counters.dropped_bytes - dropped
+        senseless = counters.undecodable - senseless
+        whole = b"".join(frames)
+        if self._pipeline is not None:
+            if frames:
+                self._tell_once(self._pipeline, senseless > 0)
+        elif self._is_text and not is_clean(whole):
             senseless = sum(map(is_noise, frames))
-        size = sum(map(len, frames))
-        self._health.note(len(frames) - senseless, size if not senseless else 0, resyncs + senseless, dropped)
-        if self._pipeline is not None and frames:
-            self._tell_once(self._pipeline, senseless > 0)
+        good_bytes = 0 if senseless else len(whole)
+        self._health.note(len(frames) - senseless, good_bytes, resyncs + senseless, dropped)
 
     def _tell_once(self, pipeline: Pipeline, worse: bool) -> None:
         """One warning when frames stop to make sense, until one does again."""

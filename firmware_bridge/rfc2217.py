@@ -6,7 +6,7 @@ RFC 854 (Telnet), 856 (binary), 858 (no go-aheads), 2217 (speed, format, control
 2. When it takes COM-PORT we send the settings, and are ``ready`` when it has confirmed speed and format.
 3. From then on bytes are the device's. Errors on its line that the server tells of are counted.
 
-pyserial has a client of this, too, which takes every byte through a queue without bounds and two threads; its
+pyserial has a client of this, too, which takes every byte through a thread and a queue without bounds; its
 server is what the tests talk to.
 """
 

@@ -58,11 +58,12 @@ async def test_lines_out_and_commands_in(sensor: SimulatedSensor) -> None:
 async def test_a_port_in_monitoring_and_when_it_is_asked(sensor: SimulatedSensor) -> None:
     async with Edge(config(sensor.link)) as edge, listen(edge.client_url, "tele.s.$port.>") as heard:
         await opened(edge)
-        assert (await heard.next()).subject == "tele.s.$port.opened"
         (port,) = edge.device_figures()["ports"]
         assert (port["port"], port["state"], port["path"]) == ("s", "open", str(sensor.link))
         answer = await heard.client.request("tele.s.$port", b"state", timeout=WAIT_S)
         assert b'"state":"open"' in answer.data
+        sensor.unplug()
+        assert (await heard.next()).subject == "tele.s.$port.lost"
 
 
 async def test_absent_device_delays_nothing_and_nothing_stays_behind(tmp_path: Path) -> None:
