@@ -252,11 +252,24 @@ class Edge(Server):
     async def _serve_ports(self) -> None:
         if not self._settings:
             await asyncio.Event().wait()
-        publisher = KernelPublisher(self)
-        async with Bridge(
-            self._settings, publisher, self.clock, self.rng, call_later=self._call_later
-        ) as self.bridge:
-            await asyncio.Event().wait()
+        publisher, requests = KernelPublisher(self), None
+        if any(port.protocol for port in self._settings):
+            from phloem.edge.kernel_requests import KernelRequests  # noqa: PLC0415  (only who has such ports)
+
+            requests = KernelRequests(self, call_later=self._call_later)
+        try:
+            async with Bridge(
+                self._settings,
+                publisher,
+                self.clock,
+                self.rng,
+                call_later=self._call_later,
+                requests=requests,
+            ) as self.bridge:
+                await asyncio.Event().wait()
+        finally:
+            if requests is not None:
+                requests.stop()
 
     async def _keep_twin(self) -> None:
         from phloem.edge.twin.line import Line  # noqa: PLC0415  (only who keeps a twin pays for it)
