@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from phloem.edge.forward.settings import check
 from phloem.edge.kernel_publisher import KernelPublisher
+from phloem.edge.kernel_requests import KernelRequests
 from phloem.edge.ports import port_settings
 from phloem.edge.profile import PLAN_BYTES, for_device
 from phloem.edge.storage.settings import check as check_disk
@@ -214,11 +215,19 @@ class Edge(Server):
     async def _serve_ports(self) -> None:
         if not self._settings:
             await asyncio.Event().wait()
-        publisher = KernelPublisher(self)
-        async with Bridge(
-            self._settings, publisher, self.clock, self.rng, call_later=self._call_later
-        ) as self.bridge:
-            await asyncio.Event().wait()
+        publisher, requests = KernelPublisher(self), KernelRequests(self, call_later=self._call_later)
+        try:
+            async with Bridge(
+                self._settings,
+                publisher,
+                self.clock,
+                self.rng,
+                call_later=self._call_later,
+                requests=requests,
+            ) as self.bridge:
+                await asyncio.Event().wait()
+        finally:
+            requests.stop()
 
     async def _keep_twin(self) -> None:
         from phloem.edge.twin.line import Line  # noqa: PLC0415  (only who keeps a twin pays for it)

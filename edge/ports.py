@@ -33,6 +33,7 @@ def _settings(block: Serial) -> SerialSettings:
             stopbits=block.stopbits,
             framing=block.framing,
             idle_gap_ns=block.idle_gap_ns,
+            protocol=block.protocol,
             decode=block.decode,
             shape=block.shape,
             max_frame_bytes=block.max_frame_bytes,

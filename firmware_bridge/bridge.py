@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from random import Random
 from types import TracebackType
 
+from phloem.firmware_bridge.edgelink.station import Link, Station
 from phloem.firmware_bridge.publisher import Publisher
+from phloem.firmware_bridge.requests import Requests
 from phloem.firmware_bridge.session import Session
 from phloem.firmware_bridge.settings import SerialSettings, check_distinct
 from phloem.firmware_bridge.timers import CallLater, loop_call_later
 from phloem.shared.clock import Clock
+from phloem.shared.errors import ConfigError
 
 
 class Bridge:
@@ -17,7 +20,8 @@ class Bridge:
 
     Entering starts a session for each port and does not wait for devices. Leaving closes all ports and
     ends all tasks. One port in trouble leaves the others alone; a session that crashes is a bug and
-    ends the block with its error, as in ``asyncio.TaskGroup``.
+    ends the block with its error, as in ``asyncio.TaskGroup``. ``requests`` is for ports with a protocol
+    that may lose nothing.
     """
 
     def __init__(
@@ -28,14 +32,26 @@ class Bridge:
         rng: Random,
         *,
         call_later: CallLater = loop_call_later,
+        requests: Requests | None = None,
     ) -> None:
         check_distinct(settings)
+        self._station: Station | None = None
+        if any(port.protocol for port in settings):
+            if requests is None:
+                raise ConfigError("protocol edgelink needs JetStream, so that it loses nothing")
+            self._station = Station(publisher, requests, clock, rng, call_later)
         self.boot = f"{rng.getrandbits(64):016x}"
         self.sessions = [
-            Session(port, publisher, clock, rng, self.boot, call_later=call_later) for port in settings
+            Session(port, publisher, clock, rng, self.boot, call_later=call_later, link=self._link(port))
+            for port in settings
         ]
         self._group = asyncio.TaskGroup()
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _link(self, port: SerialSettings) -> Link | None:
+        if self._station is None or not port.protocol:
+            return None
+        return self._station.link(port.name, port.subject, port.command_subject)
 
     async def __aenter__(self) -> "Bridge":
         await self._group.__aenter__()
@@ -51,3 +67,5 @@ class Bridge:
         for task in self._tasks:
             task.cancel()
         await self._group.__aexit__(kind, error, trace)
+        if self._station is not None:
+            self._station.stop()

@@ -15,7 +15,7 @@ from phloem.firmware_bridge.decoding.catalogue import DECODINGS
 from phloem.firmware_bridge.framing.catalogue import FRAMINGS
 from phloem.firmware_bridge.listing import print_ports
 from phloem.firmware_bridge.nats_publisher import NatsPublisher
-from phloem.firmware_bridge.settings import BYTESIZES, PARITIES, STOPBITS, SerialSettings
+from phloem.firmware_bridge.settings import BYTESIZES, PARITIES, PROTOCOLS, STOPBITS, SerialSettings
 from phloem.shared.clock import SystemClock
 from phloem.shared.errors import ConfigError
 
@@ -79,6 +79,12 @@ def _check_servers(_ctx: click.Context, _param: click.Parameter, servers: tuple[
     help="Publish the values that frames say, each channel to SUBJECT.CHANNEL as JSON.",
 )
 @click.option(
+    "--protocol",
+    type=click.Choice(PROTOCOLS),
+    show_default="frames, see --framing",
+    help="edgelink: a board that loses nothing; SUBJECT.> has to be in a stream. docs/edgelink.md.",
+)
+@click.option(
     "--max-frame-bytes",
     type=int,
     default=_DEFAULTS["max_frame_bytes"],
@@ -131,7 +137,7 @@ def bridge(servers: tuple[str, ...], idle_gap_ms: int, verbose: bool, **fields: 
       phloem bridge --device /tmp/sensor --subject tele.me
     """
     try:
-        fields["decode"] = fields["decode"] or ""
+        fields["decode"], fields["protocol"] = fields["decode"] or "", fields["protocol"] or ""
         settings = msgspec.convert({**fields, "idle_gap_ns": idle_gap_ms * 1_000_000}, SerialSettings)
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
@@ -153,7 +159,7 @@ async def _run(settings: SerialSettings, servers: tuple[str, ...]) -> None:
     commands = f" and {settings.command_subject} to it" if settings.command_subject else ""
     click.echo(f"{settings.device} to {settings.subject}{commands}; Ctrl-C ends", err=True)
     async with NatsPublisher(servers, rng, name=f"phloem bridge {settings.name}") as publisher:
-        async with Bridge([settings], publisher, SystemClock(), rng) as running:
+        async with Bridge([settings], publisher, SystemClock(), rng, requests=publisher) as running:
             await stop.wait()
         done = running.sessions[0].counters
     click.echo(

@@ -19,6 +19,7 @@ import serial
 
 from phloem.firmware_bridge.backoff import Backoff
 from phloem.firmware_bridge.diagnose import explain
+from phloem.firmware_bridge.edgelink.station import Link
 from phloem.firmware_bridge.framing.framer import Frame
 from phloem.firmware_bridge.pipeline import Pipeline
 from phloem.firmware_bridge.port import (
@@ -67,10 +68,12 @@ class Session:
         boot: str,
         *,
         call_later: CallLater = loop_call_later,
+        link: Link | None = None,
     ) -> None:
         self.settings = settings
         self._publisher, self._clock = publisher, clock
         self._call_later = call_later
+        self.link = link  # what makes of the bytes what frames would; None for a port of frames
         self._backoff = Backoff(settings.retry_min_ns, settings.retry_max_ns, rng)
         self._framer, self._pipeline = settings.framer(), settings.pipeline()
         self._boot = boot
@@ -109,7 +112,7 @@ class Session:
     async def run(self) -> None:
         """Serve the port until cancelled; closes it then and takes the subscription back."""
         unsubscribe = None
-        if self.settings.command_subject:
+        if self.settings.command_subject and self.link is None:
             unsubscribe = self._publisher.subscribe(self.settings.command_subject, self._command)
         try:
             while True:
@@ -162,8 +165,12 @@ class Session:
         self._opened.set()
         logger.info("serial port %s (%s): open", self.settings.name, self.settings.device)
         try:
+            if self.link is not None:
+                self.link.opened(port.write)
             return await gone
         finally:
+            if self.link is not None:
+                self.link.closed()
             port.close()
             self._port = None
             self._opened.clear()
@@ -184,6 +191,9 @@ class Session:
     def _received(self, data: bytes) -> None:
         self._works()
         self._counters.bytes_read += len(data)
+        if self.link is not None:
+            self.link.received(data)
+            return
         self._publish(self._framer.feed(data, self._clock.monotonic_ns()))
 
     def _gap(self) -> None:
