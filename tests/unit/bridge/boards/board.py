@@ -1,22 +1,27 @@
-"""The two boards with one face: the C one is a process under sanitizers, the MicroPython one is in this process."""
+"""The boards with one face, each a process: C under sanitizers, MicroPython's module under this and its own Python.
+
+Where a MicroPython is comes from the variable MICROPYTHON; without it that one is left out.
+"""
 
 import importlib.util
+import os
 import subprocess
-from collections.abc import Callable
+import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 from tests.unit.bridge.boards.building import ROOT, built
 
+PYTHON_BOARD = ROOT / "firmware_bridge" / "boards" / "micropython"
 Channel = tuple[int, int, int, str, str]
 Reading = tuple[int, str, Any]
 COUNT: tuple[Channel, ...] = ((0, 5, 0, "count", "1"),)
-ECHO_RESULT_MAX = 64
+MICROPYTHON = os.environ.get("MICROPYTHON")
 
 
 def _module(name: str) -> ModuleType:
-    path = ROOT / "firmware_bridge" / "boards" / "micropython" / f"{name}.py"
+    path = PYTHON_BOARD / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -26,34 +31,23 @@ def _module(name: str) -> ModuleType:
 
 
 edgelink = _module("edgelink")
-edgelink_images = _module("edgelink_images")
 
 
-class Board(Protocol):
-    """What the tests do with a board. Its clock stands still between calls of ``tick``."""
-
-    commands: list[tuple[str, bytes]]
-    events: list[str]
-
-    def tick(self, now_ms: int, data: bytes = b"") -> bytes:
-        """Bytes come in, what is due goes out."""
-        ...
-
-    def put(self, *readings: Reading) -> bool: ...
-    def log(self, level: int, text: str) -> bool: ...
-    def room(self, count: int) -> None: ...
-    def restart(self, random: int) -> None: ...
-    def finish(self, status: int, result: bytes) -> None: ...
-    def state(self) -> dict[str, int]: ...
-    def unix_ms(self) -> int | None: ...
-    def close(self) -> None: ...
+def command_of(language: str) -> list[str]:
+    """The program that is a board of this language."""
+    sim = [str(Path(__file__).with_name("sim.py")), str(PYTHON_BOARD)]
+    if language == "c":
+        return [str(built("el_sim"))]
+    return [MICROPYTHON or "", *sim] if language == "micropython" else [sys.executable, "-S", *sim]
 
 
-class CBoard:
-    """``el_sim``. Options are its own: ``ring=512, kept=True``."""
+class Board:
+    """A board whose clock stands still between calls of ``tick``. Options are ``el_sim``'s: ``ring=512, kept=True``."""
 
-    def __init__(self, channels: tuple[Channel, ...] = COUNT, **options: object) -> None:
-        words = [str(built("el_sim"))]
+    def __init__(
+        self, channels: tuple[Channel, ...] = COUNT, *, language: str = "c", **options: object
+    ) -> None:
+        words = command_of(language)
         for name, value in options.items():
             if value is not False:
                 words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
@@ -86,6 +80,7 @@ class CBoard:
         return answers
 
     def tick(self, now_ms: int, data: bytes = b"") -> bytes:
+        """Bytes come in, what is due goes out."""
         lines = [f"now {now_ms & 0xFFFFFFFF}"] + ([f"in {data.hex()}"] if data else []) + ["poll"]
         return bytes.fromhex(self.ask(*lines)[0])
 
@@ -128,122 +123,3 @@ class CBoard:
         self._process.stdin.close()
         self._process.stdout.close()
         assert self._process.wait(10) == 0
-
-
-class _Place:
-    """Where the MicroPython board's images go."""
-
-    def __init__(self, events: list[str]) -> None:
-        self._events, self._flash = events, bytearray()
-
-    def begin(self, image: int, size: int, version: str) -> tuple[int, int]:
-        self._events.append(f"image {version}")
-        if size > 100_000:
-            return edgelink_images.NO_ROOM, 0
-        self._flash = bytearray(size)
-        return edgelink_images.RECEIVING, 0
-
-    def write(self, offset: int, data: bytes) -> bool:
-        self._flash[offset : offset + len(data)] = data
-        return True
-
-    def read(self, offset: int, count: int) -> bytes:
-        return bytes(self._flash[offset : offset + count])
-
-    def restart(self, image: int) -> None:
-        self._events.append(f"restart {image}")
-
-
-class PyBoard:
-    """``edgelink.py``, with el_sim's defaults."""
-
-    def __init__(self, channels: tuple[Channel, ...] = COUNT, **options: Any) -> None:
-        self.commands: list[tuple[str, bytes]] = []
-        self.events: list[str] = []
-        self._kinds = {channel[0]: channel[1] for channel in channels}
-        self._now, self._room, self._out = 0, 1 << 60, bytearray()
-        self._boot = options.get("boot", 1)
-
-        def start(random: int) -> Any:
-            frame = max(options.get("frame_in", 64), options.get("frame_out", 64))
-            return edgelink.Board(
-                self._write,
-                bytes.fromhex(options.get("uid", "00")),
-                options.get("firmware", "el_sim"),
-                channels,
-                now_ms=lambda: self._now,
-                ring_bytes=options.get("ring", 1024),
-                max_frame=frame,
-                window=options.get("window", 4),
-                retry_ms=options.get("retry", 200),
-                boot=self._boot,
-                epoch=0x10000 * random + 7,
-                command=self._command,
-                images=edgelink_images.Images(_Place(self.events)),
-            )
-
-        self._start: Callable[[int], Any] = start
-        self.board = start(options.get("random", 1))
-
-    def _write(self, data: bytes) -> int:
-        taken = data[: self._room]
-        self._room -= len(taken)
-        self._out += taken
-        return len(taken)
-
-    def _command(self, name: str, argument: bytes) -> tuple[int, bytes]:
-        self.commands.append((name, argument))
-        if name == "echo":
-            return (0, argument) if len(argument) <= ECHO_RESULT_MAX else (4, b"")
-        return {"later": (3, b""), "fail": (2, b"why")}.get(name, (1, b""))
-
-    def tick(self, now_ms: int, data: bytes = b"") -> bytes:
-        self._now = now_ms & 0xFFFFFFFF
-        if data:
-            self.board.receive(data)
-        self.board.poll()
-        out, self._out = bytes(self._out), bytearray()
-        return out
-
-    def put(self, *readings: Reading) -> bool:
-        values = {
-            channel: value.decode() if self._kinds.get(channel) == 12 else value
-            for channel, _, value in readings
-        }
-        return bool(self.board.put(values))
-
-    def log(self, level: int, text: str) -> bool:
-        return bool(self.board.log(level, text))
-
-    def room(self, count: int) -> None:
-        self._room = count
-
-    def restart(self, random: int) -> None:
-        self._boot += 1
-        self._out = bytearray()
-        self.board = self._start(random)
-
-    def finish(self, status: int, result: bytes) -> None:
-        self.board.finish(status, result)
-
-    def state(self) -> dict[str, int]:
-        board = self.board
-        return {
-            "waiting": board.waiting(),
-            "welcomed": int(board.welcomed),
-            "idle": int(board.idle()),
-            "silence": board.silence_ms(),
-            **vars(board.counts),
-        }
-
-    def unix_ms(self) -> int | None:
-        unix: int | None = self.board.unix_ms()
-        return unix
-
-    def close(self) -> None:
-        """Nothing to end."""
-
-
-def program() -> Path:
-    """``el_sim``, for what needs it as a process of its own."""
-    return built("el_sim")

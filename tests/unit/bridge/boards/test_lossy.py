@@ -4,7 +4,7 @@ import struct
 from random import Random
 
 import pytest
-from tests.unit.bridge.boards.board import Board, CBoard
+from tests.unit.bridge.boards.board import Board
 from tests.unit.bridge.boards.conftest import Make
 from tests.unit.bridge.boards.host import Host
 from tests.unit.bridge.boards.line import Line
@@ -72,9 +72,9 @@ def test_each_reading_once_and_in_order(make: Make, seed: int, errors: float) ->
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_kept_ring_survives_resets_and_torn_writes(seed: int) -> None:
+def test_a_kept_ring_survives_resets_and_torn_writes(make_c: Make, seed: int) -> None:
     """Power goes at any byte that is written into the ring: only the frame that was being written may be missing."""
-    board = CBoard(ring=400, kept=True, window=8)
+    board = make_c(ring=400, kept=True, window=8)
     world = World(board, seed, 0.003)
     r, torn = world.random, set[int]()
     for _ in range(500):
@@ -99,7 +99,6 @@ def test_a_kept_ring_survives_resets_and_torn_writes(seed: int) -> None:
     assert world.host.gaps == []
     assert got == [value for value in world.kept if value not in torn or value in got]
     assert board.state()["renewed"] == 0
-    board.close()
 
 
 def test_a_ring_in_ram_begins_a_new_epoch_with_each_reset(make: Make) -> None:
@@ -115,9 +114,9 @@ def test_a_ring_in_ram_begins_a_new_epoch_with_each_reset(make: Make) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_damaged_ring_costs_readings_and_nothing_else(seed: int) -> None:
+def test_a_damaged_ring_costs_readings_and_nothing_else(make_c: Make, seed: int) -> None:
     """The board goes on; what it says after the damage is no worse than lost."""
-    board = CBoard(ring=300, kept=True)
+    board = make_c(ring=300, kept=True)
     world = World(board, seed, 0.0)
     for _ in range(6):
         for _ in range(20):
@@ -135,4 +134,3 @@ def test_a_damaged_ring_costs_readings_and_nothing_else(seed: int) -> None:
     world.drain()
     assert len(world.kept) > already
     assert values(world.host)[already - len(world.kept) :] == world.kept[already:]
-    board.close()
