@@ -37,6 +37,9 @@ try:
 except ImportError:  # MicroPython, which reads over annotations
     pass
 
+_STRUCT_ERROR = getattr(
+    struct, "error", ValueError
+)  # MicroPython has none of its own, and cuts what is too large
 BOOL, U8, I8, U16, I16, U32, I32, F32, U64, I64, F64, BYTES, TEXT = range(13)
 DONE, NO_SUCH_COMMAND, FAILED, STILL_AT_IT, ARGUMENT_REFUSED = range(5)
 CAP_COMMANDS, CAP_IMAGES, CAP_KEPT, CAP_WALL_TIME = 1, 2, 4, 8
@@ -128,6 +131,8 @@ class Board:
             raise ValueError("max_frame 64 to 1024, window 1 to 8, ring_bytes from 64 on")
         if not 1 <= len(uid) <= 16 or len(uid) + len(firmware.encode()) > FRAME_MIN - 31:
             raise ValueError("a uid has 1 to 16 bytes, with the firmware 33")
+        if not all([0 <= c[0] <= 255 and 0 <= c[1] <= TEXT and -128 <= c[2] <= 127 for c in channels]):
+            raise ValueError("a channel is 0 to 255, its kind 0 to 12, its exponent -128 to 127")
         self.counts = Counts()
         self.welcomed = False
         self._write, self._uid, self._firmware, self._clock = write, bytes(uid), firmware.encode(), now_ms
@@ -143,7 +148,7 @@ class Board:
             struct.pack("<BBb", *channel[:3]) + _str(channel[3].encode()) + _str(channel[4].encode())
             for channel in channels
         ]
-        if len(self._entries) > 255 or any(len(e) > FRAME_MIN - 11 or e[1] > TEXT for e in self._entries):
+        if len(self._entries) > 255 or any([len(e) > FRAME_MIN - 11 for e in self._entries]):
             raise ValueError("at most 255 channels; name and unit have 48 bytes together")
         self._schema = _crc32(b"".join(self._entries))
         self._ticks = self._ms = 0
@@ -164,7 +169,7 @@ class Board:
         """Keep one frame of readings by channel. False, and nothing kept, if the ring is full or one does not fit."""
         try:
             payload = struct.pack("<I", self._now()) + b"".join(self._value(c, v) for c, v in values.items())
-        except (KeyError, ValueError, OverflowError, TypeError, struct.error):
+        except (KeyError, ValueError, OverflowError, TypeError, AttributeError, _STRUCT_ERROR):
             payload = b""
         room = min(self._max_frame, self._host_frame) - _DATA_FRAME
         if not 4 < len(payload) <= room or self._used + len(payload) > self._ring_bytes:
@@ -284,13 +289,15 @@ class Board:
         kind = self._kinds[channel]
         if kind >= BYTES:
             data = value.encode() if kind == TEXT else bytes(value)
+            if len(data) > 255:
+                raise ValueError
             return struct.pack("<BB", channel, len(data)) + data
         if kind in (F32, F64):
             return struct.pack("<B" + _FORMATS[kind], channel, value)
         low, bits = 0, 8 * struct.calcsize("<" + _FORMATS[kind])
         if kind in (I8, I16, I32, I64):
             low, bits = -(1 << (bits - 1)), bits - 1
-        if not low <= value <= (1 if kind == BOOL else (1 << bits) - 1):  # MicroPython's pack cuts
+        if not low <= value <= (1 if kind == BOOL else (1 << bits) - 1):
             raise ValueError
         return struct.pack("<B" + _FORMATS[kind], channel, value)
 

@@ -21,7 +21,7 @@ static struct {
     el_config config;
     el_images images;
     uint8_t *ring, image[512];
-    uint32_t now, room, image_size;
+    uint32_t now, room, image_size, said; /* said: checksum of all that went out, the same on every machine */
     unsigned long frames, commands, readings, chunks, restarts, acks;
 } fuzz;
 
@@ -37,11 +37,10 @@ static uint32_t now_ms(void *user) {
 }
 
 static uint16_t write_line(void *user, const uint8_t *bytes, uint16_t count) {
-    volatile uint8_t seen = 0;
     (void)user;
     check(count != 0, "nothing was written");
     if (count > fuzz.room) count = (uint16_t)fuzz.room;
-    for (uint16_t i = 0; i < count; i++) seen ^= bytes[i];
+    fuzz.said = el_crc32(fuzz.said, bytes, count);
     fuzz.room -= count;
     return count;
 }
@@ -159,7 +158,7 @@ static size_t payload(uint8_t type, uint8_t *p) {
 
 static void feed(const uint8_t *bytes, size_t size) {
     while (size != 0) { /* pieces on the heap, so that a step too far is seen */
-        size_t part = 1 + random_below((uint32_t)size);
+        size_t part = 1u + (size_t)random_below((uint32_t)size);
         uint8_t *exact = malloc(part);
         memcpy(exact, bytes, part);
         el_receive(&fuzz.board, exact, part);
@@ -167,6 +166,11 @@ static void feed(const uint8_t *bytes, size_t size) {
         bytes += part;
         size -= part;
     }
+}
+
+static void flip(uint8_t *bytes, uint32_t size) {
+    uint32_t at = random_below(size);
+    bytes[at] ^= (uint8_t)(1u << random_below(8));
 }
 
 static void say(void) {
@@ -178,7 +182,7 @@ static void say(void) {
     number(body + size, el_crc32(0, body, (uint16_t)size), 4);
     size = stuffed(body, size + 4, wire + 1) + 1;
     wire[0] = wire[size++] = 0;
-    if (random_below(10) == 0) wire[random_below((uint32_t)size)] ^= (uint8_t)(1u << random_below(8));
+    if (random_below(10) == 0) flip(wire, (uint32_t)size);
     if (random_below(20) == 0) size = random_below((uint32_t)size);
     feed(wire, size);
 }
@@ -196,7 +200,7 @@ static void put(void) {
     for (uint32_t i = random_below(4); i != 0; i--) {
         uint8_t channel = (uint8_t)random_below(5);
         if (channel == 3) el_put_bytes(&fuzz.board, 3, blob, (uint8_t)random_below(sizeof blob));
-        else if (channel == 1) el_put_int(&fuzz.board, 1, (int32_t)random_below(300) - 150);
+        else if (channel == 1) el_put_int(&fuzz.board, 1, (int32_t)random_below(300) - 150L);
         else if (channel == 2) el_put_float(&fuzz.board, 2, 1.5f);
         else el_put_u64(&fuzz.board, channel, random_below(10));
         if (random_below(30) == 0) say();
@@ -214,7 +218,7 @@ static void one(uint32_t seed) {
     static const el_channel channels[] = {{0, EL_U64, 0, "a", ""}, {1, EL_I8, -1, "b", "Cel"}, {2, EL_F32, 0, "c", ""}, {3, EL_BYTES, 0, "d", ""}};
     static const uint8_t uid[8] = {1, 2, 3, 4, 5, 6, 7, 8};
     el_config *c = &fuzz.config;
-    state = seed * 2654435761u + 1u;
+    state = seed * 2654435761UL + 1u;
     random_below(1);
     memset(c, 0, sizeof *c);
     memset(&fuzz.images, 0, sizeof fuzz.images);
@@ -256,7 +260,7 @@ static void one(uint32_t seed) {
         if (what < 50) say();
         else if (what < 75) put();
         else if (what < 80) noise();
-        else if (what < 82) fuzz.ring[random_below(c->ring_size)] ^= (uint8_t)(1u << random_below(8));
+        else if (what < 82) flip(fuzz.ring, c->ring_size);
         else if (what < 83) start();
         else if (what < 85) el_finish(&fuzz.board, 0, "done", 4);
         else if (what < 87) el_log(&fuzz.board, 1, "some text \xC3\xA4\xC3\xA4\xC3\xA4\xC3\xA4 and more of it than there may be room for on the line");
@@ -276,7 +280,7 @@ int main(int argc, char **argv) {
     if (argc != 3) return 2;
     uint32_t seed = (uint32_t)strtoul(argv[1], NULL, 0), count = (uint32_t)strtoul(argv[2], NULL, 0);
     for (uint32_t i = 0; i < count; i++) one(seed + i);
-    printf("frames=%lu commands=%lu readings=%lu chunks=%lu restarts=%lu acks=%lu\n", fuzz.frames, fuzz.commands,
-           fuzz.readings, fuzz.chunks, fuzz.restarts, fuzz.acks);
+    printf("frames=%lu commands=%lu readings=%lu chunks=%lu restarts=%lu acks=%lu said=%lu\n", fuzz.frames, fuzz.commands,
+           fuzz.readings, fuzz.chunks, fuzz.restarts, fuzz.acks, (unsigned long)fuzz.said);
     return 0;
 }

@@ -1,6 +1,7 @@
 """The boards with one face, each a process: C under sanitizers, MicroPython's module under this and its own Python.
 
-Where a MicroPython is comes from the variable MICROPYTHON; without it that one is left out.
+Where a MicroPython is comes from the variable MICROPYTHON; without it that one is left out. EL_SIM is another el_sim,
+such as one for another kind of processor.
 """
 
 import importlib.util
@@ -37,7 +38,7 @@ def command_of(language: str) -> list[str]:
     """The program that is a board of this language."""
     sim = [str(Path(__file__).with_name("sim.py")), str(PYTHON_BOARD)]
     if language == "c":
-        return [str(built("el_sim"))]
+        return [os.environ.get("EL_SIM") or str(built("el_sim"))]
     return [MICROPYTHON or "", *sim] if language == "micropython" else [sys.executable, "-S", *sim]
 
 
