@@ -215,7 +215,9 @@ class Edge(Server):
     async def _serve_ports(self) -> None:
         if not self._settings:
             await asyncio.Event().wait()
-        publisher, requests = KernelPublisher(self), KernelRequests(self, call_later=self._call_later)
+        publisher, requests = KernelPublisher(self), None
+        if any(port.protocol for port in self._settings):
+            requests = KernelRequests(self, call_later=self._call_later)
         try:
             async with Bridge(
                 self._settings,
@@ -227,7 +229,8 @@ class Edge(Server):
             ) as self.bridge:
                 await asyncio.Event().wait()
         finally:
-            requests.stop()
+            if requests is not None:
+                requests.stop()
 
     async def _keep_twin(self) -> None:
         from phloem.edge.twin.line import Line  # noqa: PLC0415  (only who keeps a twin pays for it)

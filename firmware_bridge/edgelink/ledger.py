@@ -7,7 +7,7 @@ Each group says which message of its board it expects to be the last one: what a
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NamedTuple, TypeAlias
 
 from phloem.firmware_bridge.backlog import Message
@@ -85,6 +85,7 @@ class _Lane:
         self._top: tuple[int, int] | None = None  # the ring and frame that was handed up last
         self._patience = Repeating(limits.STORE_MIN_NS, limits.STORE_MAX_NS, 0)
         self._resting = False
+        self._overtaken = False  # so said the stream when it was last asked to store something
         self._after: int | None = None  # the board's last message in the stream
 
     @property
@@ -103,7 +104,11 @@ class _Lane:
 
     def ask(self, epoch: int) -> None:
         if epoch not in self._asked:
-            self._asked.append(epoch)
+            self._asked = [*self._asked[1 - limits.ASKED_MAX :], epoch]
+
+    @property
+    def idle(self) -> bool:
+        return not (self.busy or self._queue or self._under_way or self._asked)
 
     def pump(self, now_ns: int) -> list[Task]:
         """The next thing to do, unless something is being done."""
@@ -124,10 +129,12 @@ class _Lane:
             return [*self._durable(group), *self.pump(now_ns)]
         return self._find() if self._asked else []
 
-    def stored(self, stream_seq: int | None, now_ns: int) -> list[Task]:
+    def stored(self, stream_seq: int | None, overtaken: bool, now_ns: int) -> list[Task]:
         self.busy = False
         if stream_seq is None:
-            return self._rest(now_ns)
+            again, self._overtaken = overtaken and not self._overtaken, overtaken
+            return self.pump(now_ns) if again else self._rest(now_ns)
+        self._overtaken = False
         self._after = stream_seq
         self._patience.again(now_ns)
         group, self._under_way = self._under_way, []
@@ -141,16 +148,21 @@ class _Lane:
         if not self._queue:
             self._patience.again(now_ns)
             asked, self._asked = self._asked, []
-            if asked:
-                self._top = None  # what follows is of this answer, even if the stream went back
-            for epoch in asked:
-                ours = last is not None and last.epoch == epoch
-                tasks.append(Located(self.uid, epoch, last.next if last is not None and ours else None))
+            tasks += [Located(self.uid, epoch, self._next_of(epoch)) for epoch in asked]
         return tasks + self.pump(now_ns)
 
     def not_found(self, now_ns: int) -> list[Task]:
         self.busy = False
         return self._rest(now_ns)
+
+    def _next_of(self, epoch: int) -> int | None:
+        """Where a ring begins when all that was handed up is durable. The stream may have less than that, as it gives
+        back what was forwarded, or more, of another process."""
+        stored = self._last.next if self._last is not None and self._last.epoch == epoch else None
+        handed = (self._top[1] + 1) % WRAP if self._top is not None and self._top[0] == epoch else None
+        if stored is None or handed is None:
+            return handed if stored is None else stored
+        return handed if ahead(handed, stored) > 0 else stored
 
     def _find(self) -> list[Task]:
         self.busy = True
@@ -191,6 +203,11 @@ class Ledger:
         self._lanes: dict[bytes, _Lane] = {}
 
     @property
+    def boards(self) -> Set[bytes]:
+        """Those that have a lane."""
+        return self._lanes.keys()
+
+    @property
     def due_ns(self) -> int | None:
         """When ``expire`` wants to be called."""
         return min((due for lane in self._lanes.values() if (due := lane.due_ns) is not None), default=None)
@@ -207,9 +224,12 @@ class Ledger:
         lane.ask(epoch)
         return lane.pump(now_ns)
 
-    def stored(self, uid: bytes, stream_seq: int | None, now_ns: int) -> list[Task]:
-        """A group is durable and its last message is ``stream_seq``, or (None) nobody knows."""
-        return self._lane(uid).stored(stream_seq, now_ns)
+    def stored(
+        self, uid: bytes, stream_seq: int | None, now_ns: int, *, overtaken: bool = False
+    ) -> list[Task]:
+        """A group is durable and its last message is ``stream_seq``, or (None) nobody knows. ``overtaken``: nothing of
+        it is stored, as the board's last message is another one: that is asked for at once, unless it was just now."""
+        return self._lane(uid).stored(stream_seq, overtaken, now_ns)
 
     def found(self, uid: bytes, last: Position | None, now_ns: int) -> list[Task]:
         """The last message of the board; None if there is none."""
@@ -226,7 +246,10 @@ class Ledger:
         ]
 
     def _lane(self, uid: bytes) -> _Lane:
-        lane = self._lanes.get(uid)
-        if lane is None:
-            lane = self._lanes[uid] = _Lane(uid)
+        lane = self._lanes.pop(uid, None) or _Lane(uid)
+        self._lanes[uid] = lane  # the one that was used last is last
+        if len(self._lanes) > limits.BOARDS_MAX:
+            idle = next((old for old, other in self._lanes.items() if other.idle and old != uid), None)
+            if idle is not None:
+                del self._lanes[idle]
         return lane

@@ -265,12 +265,15 @@ class Session:
         try:
             whole = gathering.whole()
         except Malformed as error:
-            self._unusable.add(gathering.number)
+            if len(self._unusable) < limits.SCHEMAS_MAX:
+                self._unusable.add(gathering.number)
             self._gathering = None
             return self._notice(f"its schema cannot be used: {error}")
         if whole is None:
             self._schema_asking.again(now_ns)
             return self._get_schema(now_ns)
+        while len(self._schemas) >= limits.SCHEMAS_MAX:
+            del self._schemas[next(iter(self._schemas))]
         self._schemas[whole.number] = self._dictionary = whole
         self._gathering = None
         return self._welcome_if_ready(now_ns)

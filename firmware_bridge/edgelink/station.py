@@ -20,7 +20,7 @@ from phloem.firmware_bridge.edgelink.records import (
 )
 from phloem.firmware_bridge.edgelink.schema import Dictionary
 from phloem.firmware_bridge.edgelink.session import Session
-from phloem.firmware_bridge.edgelink.stream import Found, JetStream
+from phloem.firmware_bridge.edgelink.stream import Found, JetStream, Kept
 from phloem.firmware_bridge.publisher import Publisher
 from phloem.firmware_bridge.requests import Requests, Respond
 from phloem.firmware_bridge.timers import CallLater, Timer
@@ -91,6 +91,11 @@ class Station:
     def locate(self, uid: bytes, epoch: int, subject: str) -> None:
         """As ``Locate`` says; ``subject`` is the port's."""
         self._subjects[uid] = subject
+        if len(self._subjects) > 2 * limits.BOARDS_MAX:
+            for forgotten in self._subjects.keys() - self._ledger.boards - {uid}:
+                del self._subjects[forgotten]
+                self._stuck.pop(forgotten, None)
+            self._stream.forget()
         self._do(self._ledger.locate(uid, epoch, self._now()))
 
     def put(self, frame: up.Taken, port: str) -> None:
@@ -120,7 +125,7 @@ class Station:
                         pattern_of(self._subjects[uid], uid),
                         after,
                         messages,
-                        lambda seq, why, uid=uid: self._stored(uid, seq, why),  # type: ignore[misc]
+                        lambda kept, uid=uid: self._stored(uid, kept),  # type: ignore[misc]
                     )
                 case ledger.Find(uid):
                     self._stream.last(
@@ -134,9 +139,10 @@ class Station:
                     assert_never(task)
         self._alarm.set(self._ledger.due_ns)
 
-    def _stored(self, uid: bytes, stream_seq: int | None, why: str) -> None:
-        self._judge(uid, why if stream_seq is None else "")
-        self._do(self._ledger.stored(uid, stream_seq, self._now()))
+    def _stored(self, uid: bytes, kept: Kept) -> None:
+        if not kept.overtaken:  # that is no trouble
+            self._judge(uid, kept.why)
+        self._do(self._ledger.stored(uid, kept.stream_seq, self._now(), overtaken=kept.overtaken))
 
     def _found(self, uid: bytes, found: Found) -> None:
         self._judge(uid, found.why)

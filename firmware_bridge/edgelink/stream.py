@@ -19,6 +19,7 @@ from phloem.firmware_bridge.requests import Requests
 
 _BATCH_OFF = 10174
 _NO_MESSAGE = 10037
+_WRONG_LAST = (10071, 10164)  # with the number, and without
 _NO_SUCH_STREAM = 10059
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 
@@ -46,6 +47,18 @@ class Found(NamedTuple):
 
     position: Position | None
     why: str = ""
+
+
+class Kept(NamedTuple):
+    """The stream's number of the last message of a group; or None and ``why`` nobody knows what became of the group.
+
+    ``overtaken``: nothing of it was stored, as another message than expected is the board's last: something of an
+    earlier process, or none any more, because the stream gave back what was forwarded.
+    """
+
+    stream_seq: int | None
+    why: str = ""
+    overtaken: bool = False
 
 
 class JetStream:
@@ -76,11 +89,15 @@ class JetStream:
         question = msgspec.json.encode({"subject": pattern})
         self._requests.ask([Message("$JS.API.STREAM.NAMES", question, {})], named)
 
+    def forget(self) -> None:
+        """Which stream has what is asked again."""
+        self._streams.clear()
+        self._atomic.clear()
+
     def store(
-        self, pattern: str, after: int, messages: Sequence[Message], done: Callable[[int | None, str], None]
+        self, pattern: str, after: int, messages: Sequence[Message], done: Callable[[Kept], None]
     ) -> None:
-        """Store ``messages`` if the last one of ``pattern`` is ``after``. ``done`` gets the stream's number of the last
-        of them, or None and why nobody knows what became of them."""
+        """Store ``messages`` if the last one of ``pattern`` is ``after`` (0: there is none)."""
         if len(messages) > 1 and self._atomic.get(pattern, True):
             self._store_batch(pattern, after, messages, done)
         else:
@@ -107,7 +124,7 @@ class JetStream:
         self._requests.ask([Message(f"$JS.API.STREAM.MSG.GET.{stream}", question, {})], got)
 
     def _store_batch(
-        self, pattern: str, after: int, messages: Sequence[Message], done: Callable[[int | None, str], None]
+        self, pattern: str, after: int, messages: Sequence[Message], done: Callable[[Kept], None]
     ) -> None:
         ident = self._batch_id()
         batch: list[Message] = []
@@ -130,7 +147,7 @@ class JetStream:
         self._requests.ask(batch, answered)
 
     def _store_next(
-        self, pattern: str, after: int, messages: list[Message], done: Callable[[int | None, str], None]
+        self, pattern: str, after: int, messages: list[Message], done: Callable[[Kept], None]
     ) -> None:
         first = messages.pop(0)
 
@@ -149,11 +166,12 @@ def _expecting(pattern: str, after: int) -> dict[str, str]:
     return {_EXPECTED: str(after), f"{_EXPECTED}-Subject": pattern}
 
 
-def _settle(answer: _Answer | None, done: Callable[[int | None, str], None]) -> None:
+def _settle(answer: _Answer | None, done: Callable[[Kept], None]) -> None:
     if answer is not None and answer.error is None and answer.seq:
-        done(answer.seq, "")
+        done(Kept(answer.seq))
     else:
-        done(None, _why(answer))
+        overtaken = answer is not None and answer.error is not None and answer.error.err_code in _WRONG_LAST
+        done(Kept(None, _why(answer), overtaken))
 
 
 def _parsed(payload: bytes | None) -> _Answer | None:

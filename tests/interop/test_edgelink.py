@@ -15,7 +15,7 @@ from phloem.firmware_bridge.bridge import Bridge
 from phloem.firmware_bridge.edgelink import effects, records
 from phloem.firmware_bridge.edgelink.ledger import Position
 from phloem.firmware_bridge.edgelink.schema import Sample
-from phloem.firmware_bridge.edgelink.stream import Found, JetStream
+from phloem.firmware_bridge.edgelink.stream import Found, JetStream, Kept
 from phloem.firmware_bridge.nats_publisher import NatsPublisher
 from phloem.firmware_bridge.settings import SerialSettings
 from phloem.shared.clock import SystemClock
@@ -67,9 +67,9 @@ class Asked:
         self._stream.last(PATTERN, answer.set_result)
         return await answer
 
-    async def store(self, after: int, messages: list[Message]) -> tuple[int | None, str]:
-        answer: asyncio.Future[tuple[int | None, str]] = asyncio.get_running_loop().create_future()
-        self._stream.store(PATTERN, after, messages, lambda seq, why: answer.set_result((seq, why)))
+    async def store(self, after: int, messages: list[Message]) -> Kept:
+        answer: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
+        self._stream.store(PATTERN, after, messages, answer.set_result)
         return await answer
 
 
@@ -81,15 +81,18 @@ async def test_what_a_ledger_asks(server: ServerProcess, client: Client, atomic:
         assert (await asked.last()).why == f"no stream has {PATTERN}"
         await make_stream(client, atomic=atomic)
         assert await asked.last() == Found(None)
-        assert await asked.store(0, frame(0) + frame(1)) == (4, "")
+        assert await asked.store(0, frame(0) + frame(1)) == Kept(4)
         assert await asked.last() == Found(Position(7, 1, 1, 2, 4))
         await client.jetstream().publish("tele.s.other", b"of somebody else")
-        assert await asked.store(4, frame(2)[:1]) == (6, "")
+        assert await asked.store(4, frame(2)[:1]) == Kept(6)
         assert await asked.last() == Found(Position(7, 2, 0, 2, 6))
-        late, why = await asked.store(4, frame(2) + frame(3))  # a group that was overtaken
-        assert late is None
-        assert "wrong last sequence" in why
+        late = await asked.store(4, frame(2) + frame(3))
+        assert (late.stream_seq, late.overtaken) == (None, True)
         assert await asked.last() == Found(Position(7, 2, 0, 2, 6))
+        await client.jetstream().purge_stream("TELE", subject=PATTERN)
+        assert (await asked.store(6, frame(3))).overtaken
+        assert await asked.last() == Found(None)
+        assert await asked.store(0, frame(3)) == Kept(8)
         await client.jetstream().publish(f"tele.s.{UID.hex()}.x", b"not ours")
         assert "is not the bridge's" in (await asked.last()).why
 

@@ -218,7 +218,7 @@ static void one(uint32_t seed) {
     static const el_channel channels[] = {{0, EL_U64, 0, "a", ""}, {1, EL_I8, -1, "b", "Cel"}, {2, EL_F32, 0, "c", ""}, {3, EL_BYTES, 0, "d", ""}};
     static const uint8_t uid[8] = {1, 2, 3, 4, 5, 6, 7, 8};
     el_config *c = &fuzz.config;
-    state = seed * 2654435761UL + 1u;
+    state = (uint32_t)(seed * 2654435761UL + 1u);
     random_below(1);
     memset(c, 0, sizeof *c);
     memset(&fuzz.images, 0, sizeof fuzz.images);

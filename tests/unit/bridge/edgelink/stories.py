@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
+from math import log
 from random import Random
 
 from phloem.firmware_bridge.backlog import Message
@@ -43,6 +44,7 @@ class Faults:
     swap: float = 0.0
     thief: float = 0.0
     chatter: float = 0.0
+    forwards: float = 0.0
 
 
 @dataclass
@@ -90,6 +92,7 @@ class World:
         self.board_due = [-1] * boards
         self.lines = [Line(at) for at in range(boards)]
         self.stream: list[Stored] = []
+        self.given_back = 0  # messages of the stream that it has not any more
         self.generation = 0  # of the host
         self.asked_before = 0  # commands that died with the host
         self.ledger = ledger.Ledger()
@@ -124,8 +127,15 @@ class World:
             self.at(second * SECOND + self.rng.randrange(SECOND), self._happen)
         self.until(seconds * SECOND)
         self.calm = True
-        self.until((seconds + 120) * SECOND)
+        while self.now < (seconds + 120) * SECOND and not self._arrived():
+            self.until(self.now + 5 * SECOND)
         self.check()
+
+    def _arrived(self) -> bool:
+        """Nothing is left to wait for."""
+        return not any(board.ring.frames for board in self.boards) and set(self.outcomes) >= set(
+            self.asked[self.asked_before :]
+        )
 
     # --- what happens ----------------------------------------------------------------------------------
 
@@ -144,6 +154,8 @@ class World:
         if chance() < faults.chatter:
             board = self.rng.randrange(len(self.boards))
             self._carry(board, False, b"hello, 21.5 degrees\n")
+        if chance() < faults.forwards:
+            self.given_back = len(self.stream)
         if chance() < 0.5:
             self._command()
 
@@ -206,16 +218,19 @@ class World:
 
     def _damage(self, data: bytes) -> bytes:
         faults, rng = self.faults, self.rng
-        out = bytearray()
-        for byte in data:
-            if rng.random() < faults.lost:
-                continue
-            if faults.bit and rng.random() < 8 * faults.bit:
-                byte ^= 1 << rng.randrange(8)
-            out.append(byte)
-            if rng.random() < faults.twice:
-                out.append(byte)
-        return bytes(out)
+        each = 8 * faults.bit + faults.lost + faults.twice
+        if not each:
+            return data
+        out, at = bytearray(), 0
+        while (good := at + int(log(1 - rng.random()) / log(1 - each))) < len(data):
+            out += data[at:good]
+            byte, what = data[good], rng.random() * each
+            if what < 8 * faults.bit:
+                out.append(byte ^ 1 << rng.randrange(8))
+            elif what < 8 * faults.bit + faults.twice:
+                out += bytes((byte, byte))
+            at = good + 1
+        return bytes(out + data[at:])
 
     def _board_hears(self, line: Line, data: bytes) -> None:
         self._carry(line.board, False, self.boards[line.board].receive(data, self.now))
@@ -326,7 +341,8 @@ class World:
             how = how if seq is not None else "not"
         if generation == self.generation:
             after = len(self.stream) if how == "all" else None
-            self._tasks(self.ledger.stored(task.uid, after, self.now))
+            overtaken = not bad and after is None
+            self._tasks(self.ledger.stored(task.uid, after, self.now, overtaken=overtaken))
 
     def _append(self, task: ledger.Store, size: int) -> int | None:
         if self._last(task.uid) != task.after:
@@ -341,7 +357,10 @@ class World:
         return Stored(uid, where, message)
 
     def _last(self, uid: bytes) -> int:
-        return max((at for at, stored in enumerate(self.stream, 1) if stored.uid == uid), default=0)
+        for at in range(len(self.stream), self.given_back, -1):
+            if self.stream[at - 1].uid == uid:
+                return at
+        return 0
 
     def _find(self, uid: bytes, generation: int) -> None:
         if generation != self.generation:
