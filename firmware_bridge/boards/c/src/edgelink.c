@@ -161,7 +161,8 @@ static uint16_t entry_size(const el_board *board, EL_OFFSET at) {
     uint8_t bytes[2];
     ring_read(board, at, bytes, 2);
     uint16_t size = load16(bytes);
-    return size > STAMP_SIZE && size <= board->config->frame_out_size - DATA_FRAME ? size : 0u;
+    if (size <= STAMP_SIZE || size > board->config->frame_out_size - DATA_FRAME) return 0;
+    return size <= (EL_OFFSET)(board->capacity - entry_head(board)) ? size : 0u;
 }
 
 static uint32_t entry_crc(const el_board *board, uint32_t seq) {
