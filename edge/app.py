@@ -1,4 +1,4 @@
-"""The leaf node of a device: a server, and beside it the serial ports of its configuration, and its twin.
+"""The leaf node of a device: a server, and beside it the serial ports and brokers of its configuration, and its twin.
 
 Neither delays or disturbs the server: they start when it is ready, live in tasks of their own, and are closed before it
 stops. A bug in there is logged and it starts again; clients and links do not notice.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from phloem.edge.device.words import device_words
 from phloem.edge.forward.settings import check
 from phloem.edge.kernel_publisher import KernelPublisher
+from phloem.edge.mqtt.settings import broker_settings
 from phloem.edge.ports import port_settings
 from phloem.edge.profile import PLAN_BYTES, for_device
 from phloem.edge.storage.settings import check as check_disk
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from phloem.edge.forward.publisher import Publisher
     from phloem.edge.forward.start import Forwarding
     from phloem.edge.forward.timekeeper import TimeKeeper
+    from phloem.edge.mqtt.bridges import Bridges
     from phloem.edge.storage.storage import Storage
 
 log = logging.getLogger("phloem.edge")
@@ -79,6 +81,8 @@ class Edge(Server):
         )
         self.storage: Storage | None = None  # what becomes of the disk; without JetStream or a budget nothing
         self._settings = port_settings(self.options)
+        broker_settings(self.options)
+        self.mqtt: Bridges | None = None
         self._call_later = call_later
         self._ports: asyncio.Task[None] | None = None
         self._twin: asyncio.Task[None] | None = None
@@ -93,6 +97,7 @@ class Edge(Server):
             await self.stop()
             raise
         self._open_ports()
+        self._use_brokers()
         if self.options.twin is not None:
             self._twin = asyncio.create_task(self._keep("twin", self._keep_twin), name="twin")
         gc.collect()
@@ -105,15 +110,21 @@ class Edge(Server):
             self.timekeeper = TimeKeeper(self, self.asks_system)
         if self.options.forward:
             self._forwarding = self._forward()
-            self._forwarding.prepare(self.options)
-            self._forwarding.use(self.options)
+            self._forwarding.begin(self.options)
         if self.timekeeper is not None:
             self.timekeeper.begin(list(self.forwarders))
 
     def _forward(self) -> "Forwarding":
         from phloem.edge.forward.start import Forwarding  # noqa: PLC0415  (only who forwards pays for it)
 
-        return Forwarding(self)
+        return Forwarding(self, self._renewed)
+
+    def _renewed(self) -> None:
+        """Other streams are forwarded than a moment ago."""
+        if self._forwarding is not None and self.timekeeper is not None:
+            self.timekeeper.use(self._forwarding.forwarders)
+        if self.storage is not None:
+            self._use_storage()
 
     @property
     def forwarders(self) -> "Sequence[Forwarder]":
@@ -131,10 +142,14 @@ class Edge(Server):
         return list(device_words(lanes, self.device_figures()))
 
     def device_figures(self) -> Mapping[str, Any]:
-        """Disk, wear, clock and serial ports, for monitoring and for the hub's ledger."""
+        """Disk, wear, clock, what is forwarded, bridges and serial ports, for monitoring and for the hub's ledger."""
         shown = self.storage.figures() if self.storage is not None else {}
         if self.timekeeper is not None:
             shown["clock"] = self.timekeeper.figures()
+        if self._forwarding is not None:
+            shown["forward"] = self._forwarding.figures()
+        if self.mqtt is not None:
+            shown["mqtt"] = self.mqtt.figures()
         if self.bridge is not None:
             shown["ports"] = self.bridge.figures()
         return shown
@@ -152,6 +167,9 @@ class Edge(Server):
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task})
+        if self.mqtt is not None:
+            await self.mqtt.stop()
+            self.mqtt = None
         if self.storage is not None:
             self.storage.stop()
             self.storage = None
@@ -166,6 +184,7 @@ class Edge(Server):
     def prepare(self, new: Options) -> Callable[[], None]:
         """As ``Server`` has it: whether ports, disk and what is forwarded can be as these options say."""
         port_settings(new)
+        broker_settings(new)
         check(new)
         check_disk(new, self.generation_bytes)
         if new.forward == self.options.forward:
@@ -181,6 +200,8 @@ class Edge(Server):
             if self._ports is not None:
                 self._ports.cancel()
             self._open_ports(after=self._ports)
+        if old.bridge_mqtt != new.bridge_mqtt:
+            self._use_brokers()
         if old.forward != new.forward:
             self._forwarding = self._forwarding or self._forward()
             self._forwarding.use(new)
@@ -208,6 +229,14 @@ class Edge(Server):
 
         self._ports = asyncio.create_task(serve(), name="serial ports") if self._settings or after else None
 
+    def _use_brokers(self) -> None:
+        if self.mqtt is None and self.options.bridge_mqtt:
+            from phloem.edge.mqtt.bridges import Bridges  # noqa: PLC0415  (only who has a broker pays for it)
+
+            self.mqtt = Bridges(self, self._call_later)
+        if self.mqtt is not None:
+            self.mqtt.use(broker_settings(self.options))
+
     async def _keep(self, what: str, serve: Callable[[], Awaitable[None]]) -> None:
         """Serve until cancelled."""
         while True:
@@ -223,11 +252,24 @@ class Edge(Server):
     async def _serve_ports(self) -> None:
         if not self._settings:
             await asyncio.Event().wait()
-        publisher = KernelPublisher(self)
-        async with Bridge(
-            self._settings, publisher, self.clock, self.rng, call_later=self._call_later
-        ) as self.bridge:
-            await asyncio.Event().wait()
+        publisher, requests = KernelPublisher(self), None
+        if any(port.protocol for port in self._settings):
+            from phloem.edge.kernel_requests import KernelRequests  # noqa: PLC0415  (only who has such ports)
+
+            requests = KernelRequests(self, call_later=self._call_later)
+        try:
+            async with Bridge(
+                self._settings,
+                publisher,
+                self.clock,
+                self.rng,
+                call_later=self._call_later,
+                requests=requests,
+            ) as self.bridge:
+                await asyncio.Event().wait()
+        finally:
+            if requests is not None:
+                requests.stop()
 
     async def _keep_twin(self) -> None:
         from phloem.edge.twin.line import Line  # noqa: PLC0415  (only who keeps a twin pays for it)
@@ -251,4 +293,5 @@ def _finish(options: Options) -> Options:
     """Options as this product runs with them. Raises ConfigError."""
     made = for_device(options)
     port_settings(made)
+    broker_settings(made)
     return made

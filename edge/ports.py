@@ -41,6 +41,7 @@ def _settings(block: Serial) -> SerialSettings:
             port_subject=block.port_subject,
             framing=block.framing,
             idle_gap_ns=block.idle_gap_ns,
+            protocol=block.protocol,
             decode=block.decode,
             shape=block.shape,
             max_frame_bytes=block.max_frame_bytes,

@@ -4,15 +4,20 @@ import asyncio
 from collections.abc import Sequence
 from random import Random
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from phloem.firmware_bridge.handover import Handover
 from phloem.firmware_bridge.hotplug import Hotplug
 from phloem.firmware_bridge.publisher import Publisher
+from phloem.firmware_bridge.requests import Requests
 from phloem.firmware_bridge.session import Session
 from phloem.firmware_bridge.settings import SerialSettings, check_distinct
 from phloem.firmware_bridge.timers import CallLater, loop_call_later
 from phloem.shared.clock import Clock
+from phloem.shared.errors import ConfigError
+
+if TYPE_CHECKING:
+    from phloem.firmware_bridge.edgelink.station import Link, Station
 
 
 class Bridge:
@@ -21,7 +26,7 @@ class Bridge:
     Entering starts a session for each port and does not wait for devices. Leaving closes all ports and
     ends all tasks. One port in trouble leaves the others alone; a session that crashes is a bug and
     ends the block with its error, as in ``asyncio.TaskGroup``. Without ``hotplug`` devices that are absent are
-    looked for at intervals.
+    looked for at intervals. ``requests`` is for ports with a protocol that may lose nothing.
     """
 
     def __init__(
@@ -34,8 +39,14 @@ class Bridge:
         call_later: CallLater = loop_call_later,
         hotplug: bool = True,
         handover: Handover | None = None,
+        requests: Requests | None = None,
     ) -> None:
         check_distinct(settings)
+        self._station = (
+            _station(publisher, requests, clock, rng, call_later)
+            if any(port.protocol for port in settings)
+            else None
+        )
         self.boot = f"{rng.getrandbits(64):016x}"
         self._hotplug = Hotplug() if hotplug else None
         self.sessions = [
@@ -48,11 +59,17 @@ class Bridge:
                 call_later=call_later,
                 hotplug=self._hotplug,
                 handover=handover,
+                link=self._link(port),
             )
             for port in settings
         ]
         self._group = asyncio.TaskGroup()
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _link(self, port: SerialSettings) -> "Link | None":
+        if self._station is None or not port.protocol:
+            return None
+        return self._station.link(port.name, port.subject, port.command_subject)
 
     async def __aenter__(self) -> "Bridge":
         if self._hotplug is not None:
@@ -72,9 +89,21 @@ class Bridge:
         try:
             await self._group.__aexit__(kind, error, trace)
         finally:
+            if self._station is not None:
+                self._station.stop()
             if self._hotplug is not None:
                 self._hotplug.__exit__()
 
     def figures(self) -> list[dict[str, Any]]:
         """State and counters of each port, for monitoring."""
         return [session.figures() for session in self.sessions]
+
+
+def _station(
+    publisher: Publisher, requests: Requests | None, clock: Clock, rng: Random, call_later: CallLater
+) -> "Station":
+    from phloem.firmware_bridge.edgelink.station import Station  # noqa: PLC0415  (only who has such ports)
+
+    if requests is None:
+        raise ConfigError("protocol edgelink needs JetStream, so that it loses nothing")
+    return Station(publisher, requests, clock, rng, call_later)

@@ -20,6 +20,7 @@ from phloem.firmware_bridge.settings import (
     FLOW_CONTROLS,
     LINES,
     PARITIES,
+    PROTOCOLS,
     STOPBITS,
     SerialSettings,
 )
@@ -141,6 +142,12 @@ def _duration(_ctx: click.Context, _param: click.Parameter, text: str) -> int:
     help="Publish the values that frames say, each channel to SUBJECT.CHANNEL as JSON.",
 )
 @click.option(
+    "--protocol",
+    type=click.Choice(PROTOCOLS),
+    show_default="frames, see --framing",
+    help="edgelink: a board that loses nothing; SUBJECT.> has to be in a stream. docs/edgelink.md.",
+)
+@click.option(
     "--max-frame-bytes",
     type=int,
     default=_DEFAULTS["max_frame_bytes"],
@@ -204,7 +211,7 @@ def bridge(servers: tuple[str, ...], idle_gap_ms: int, verbose: bool, **fields: 
       phloem bridge -c /etc/phloem/bridge.conf
     """
     try:
-        fields["decode"] = fields["decode"] or ""
+        fields["decode"], fields["protocol"] = fields["decode"] or "", fields["protocol"] or ""
         settings = msgspec.convert({**fields, "idle_gap_ns": idle_gap_ms * 1_000_000}, SerialSettings)
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
@@ -226,7 +233,7 @@ async def _run(settings: SerialSettings, servers: tuple[str, ...]) -> None:
     commands = f" and {settings.command_subject} to it" if settings.command_subject else ""
     click.echo(f"{settings.device} to {settings.subject}{commands}; Ctrl-C ends", err=True)
     async with NatsPublisher(servers, rng, name=f"phloem bridge {settings.name}") as publisher:
-        async with Bridge([settings], publisher, SystemClock(), rng) as running:
+        async with Bridge([settings], publisher, SystemClock(), rng, requests=publisher) as running:
             await stop.wait()
         done = running.sessions[0].counters
     click.echo(

@@ -46,6 +46,25 @@ CONFIRM_TIMEOUT_S = 10  # a server that does not answer a PING for this long is 
 CANCEL_AGAIN_S = 0.05  # a cancellation that got lost is repeated after this
 CLOSE_TIMEOUT_S = 2  # what is still queued at the end gets this long
 
+# --- MQTT brokers ---------------------------------------------------------------------------------
+MQTT_WAITING_MAX = (
+    1024  # messages that are not on the disk, or not acknowledged; far above any broker's window
+)
+MQTT_WAITING_BYTES_MAX = 8 << 20  # the same in bytes, unless one message of max_payload is more
+MQTT_WINDOW = (
+    64  # MQTT 5: unacknowledged messages that the broker may send; one sync of the disk carries them
+)
+MQTT_COMMANDS = 16  # commands that wait for PUBACK; paho sends 20 at a time
+MQTT_TIMEOUT_S = 5.0  # for TCP, TLS, CONNACK and SUBACK each
+MQTT_STEADY_NS = (
+    10_000_000_000  # a connection that was up for less has not been well, and pauses go on growing
+)
+MQTT_SHORT_MAX = 3  # of these in a row: two clients of one id end each other's connections in turn
+MQTT_STORE_RETRY_MIN_NS = 200_000_000  # until a message is offered to its stream again
+MQTT_STORE_RETRY_MAX_NS = 5_000_000_000  # a disk that has room again is found by then
+MQTT_COMMAND_PAUSE_NS = 30_000_000_000  # until a command that the broker refused is tried again
+MQTT_ERRORS_LOGGED_NS = 60_000_000_000  # what fails for each message is said so often
+
 assert FRAME_BYTES <= FRAME_BYTES_MAX < MAX_PAYLOAD
 assert RETRY_MIN_NS < RETRY_MAX_NS
 assert PUBLISH_BATCH_BYTES_MAX < PUBLISH_QUEUE_BYTES_MAX

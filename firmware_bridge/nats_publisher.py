@@ -66,6 +66,8 @@ class NatsPublisher:
         self._backoff = Backoff(limits.RETRY_MIN_NS, limits.RETRY_MAX_NS, rng)
         self._in_flight: list[Message] = []
         self._interests: set[_Interest] = set()
+        self._client: Client | None = None  # while it is connected
+        self._asking: set[asyncio.Task[None]] = set()
         self._wake, self._idle, self._connected = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._warned_away = self._warned_full = self._leaving = False
         self._reason = self._violation = ""
@@ -89,6 +91,8 @@ class NatsPublisher:
         finally:
             self._leaving = True  # for a cancellation that gets lost while connecting, see _end
             self._task.cancel()
+            for asking in list(self._asking):
+                await _end(asking)
             await self._group.__aexit__(kind, error, trace)
             if self.backlog:
                 logger.warning("%d messages were not delivered", len(self.backlog))
@@ -128,6 +132,32 @@ class NatsPublisher:
                 callback(payload, lambda answer, headers: self.publish(reply, answer, headers))
 
         return self._listen(subject, on_request)
+
+    def ask(self, messages: Sequence[Message], done: Callable[[bytes | None], None]) -> None:
+        """As ``Requests`` has it. Nothing of this waits for a server: whoever asks knows what to ask again."""
+        if self._client is None:
+            self._call_later(0, lambda: done(None))
+            return
+        task = self._group.create_task(self._ask(self._client, messages, done), name="bridge request")
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _ask(
+        self, client: Client, messages: Sequence[Message], done: Callable[[bytes | None], None]
+    ) -> None:
+        answer: bytes | None = None
+        with suppress(*_LOST):
+            for message in messages[:-1]:
+                await client.publish(message.subject, message.payload, headers=dict(message.headers))
+            last = messages[-1]
+            reply = await client.request(
+                last.subject,
+                last.payload,
+                timeout=limits.CONFIRM_TIMEOUT_S,
+                headers=dict(last.headers) or None,
+            )
+            answer = reply.data
+        done(answer)
 
     def _listen(self, subject: str, callback: Callable[[bytes, str], None]) -> Callable[[], None]:
         interest = _Interest(subject, callback)
@@ -190,10 +220,12 @@ class NatsPublisher:
     async def _serve(self, client: Client, closed: asyncio.Event) -> None:
         """Send and subscribe until the connection ends, which raises."""
         # nats-py leaves those who wait for a PONG waiting when the connection closes, hence two tasks.
+        self._client = client
         sending, ended = asyncio.create_task(self._send(client)), asyncio.create_task(closed.wait())
         try:
             await asyncio.wait({sending, ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._client = None
             ended.cancel()
             await _end(sending)
             self.backlog.put_back(self._in_flight)

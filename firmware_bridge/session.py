@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from phloem.firmware_bridge.arrival import Arrival
 from phloem.firmware_bridge.backoff import Backoff
@@ -42,6 +42,9 @@ from phloem.firmware_bridge.timers import CallLater, Timer, loop_call_later, pau
 from phloem.shared.clock import Clock
 from phloem.shared.limits import SECOND_NS
 
+if TYPE_CHECKING:
+    from phloem.firmware_bridge.edgelink.station import Link
+
 logger = logging.getLogger("phloem.bridge")
 
 _STATES: Mapping[type[PortError], str] = {PortLost: "lost", PortSilent: "silent", PortRefused: "refused"}
@@ -62,6 +65,7 @@ class Session:
         call_later: CallLater = loop_call_later,
         hotplug: Hotplug | None = None,
         handover: Handover | None = None,
+        link: "Link | None" = None,
     ) -> None:
         self.settings = settings
         self._handover = handover
@@ -71,6 +75,7 @@ class Session:
         self._backoff = Backoff(settings.retry_min_ns, settings.retry_max_ns, rng)
         self._arrival = Arrival(settings, hotplug)
         self._intake = Intake(settings, publisher, clock, boot, self.counters, call_later)
+        self._link = link  # what takes the bytes instead, of a port with a protocol
         self._voice = Voice(settings, publisher, clock, boot, self.figures)
         self._port: Port | None = None
         self._state, self._reason = "absent", ""
@@ -110,14 +115,14 @@ class Session:
             "for_s": (now_ns - self._since_ns) / SECOND_NS,
             "garbled": self._garbled,
         }
-        frame_ns = self._intake.frame_mono_ns
+        frame_ns = (self._link or self._intake).frame_mono_ns
         return state | port_figures(self.counters, (now_ns - frame_ns) / SECOND_NS if frame_ns >= 0 else -1)
 
     async def run(self) -> None:
         """Serve the port until cancelled; closes it then and takes the subscriptions back."""
         ends = [self._voice.serve()]
         try:
-            if self.settings.command_subject:
+            if self.settings.command_subject and self._link is None:
                 ends.append(self._publisher.subscribe(self.settings.command_subject, self._command))
             while True:
                 line, fresh = await self._open()
@@ -196,6 +201,8 @@ class Session:
                 self._await_silence(end)
             if fresh:
                 await self._greet(port, gone)
+            if self._link is not None:
+                self._link.opened(lambda data: self._write(port, data))
             lost = await gone
             return lost
         finally:
@@ -234,6 +241,8 @@ class Session:
         self._opened.clear()
         self._closed.set()
         self._intake.interrupt()
+        if self._link is not None:
+            self._link.closed()
         if self._silence_timer is not None:
             self._silence_timer.cancel()
             self._silence_timer = None
@@ -248,8 +257,8 @@ class Session:
                 return
             if isinstance(entry, int):
                 await pause(entry, self._call_later)
-            elif port.write(entry):
-                self._wrote(entry)
+            else:
+                self._write(port, entry)
 
     def _await_silence(self, end: Callable[[PortError], None]) -> None:
         """One timer that looks when it fires for how long it has been silent, instead of one for every chunk."""
@@ -286,7 +295,11 @@ class Session:
         now_ns = self._heard_ns = self._clock.monotonic_ns()
         self.counters.bytes_read += len(data)
         self._voice.capture.note("<", data, now_ns)
-        self._intake.take(data)
+        if self._link is not None:
+            self._link.received(data)
+            self._link.count(self.counters)
+        else:
+            self._intake.take(data)
         if now_ns - self._counted_ns >= _COUNT_NS:
             self._count_errors()
         if self._intake.garbled != self._garbled:
@@ -311,6 +324,12 @@ class Session:
         if any(new):
             self.counters.line_errors = self.counters.line_errors.plus(new)
             self._intake.blame(new.frame + new.parity)
+
+    def _write(self, port: Port, data: bytes) -> bool:
+        if not port.write(data):
+            return False
+        self._wrote(data)
+        return True
 
     def _wrote(self, data: bytes) -> None:
         self.counters.bytes_written += len(data)

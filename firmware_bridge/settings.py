@@ -23,6 +23,7 @@ from phloem.shared.errors import ConfigError
 from phloem.shared.server.durations import parse_duration
 
 BYTESIZES = (5, 6, 7, 8)
+PROTOCOLS = ("edgelink",)
 PARITIES = ("none", "even", "odd", "mark", "space")
 STOPBITS = (1, 2)  # 2 means 1.5 with 5 bits, as the hardware does it
 FLOW_CONTROLS = ("none", "xonxoff", "rtscts")
@@ -70,6 +71,8 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """A decoder's name, or its settings; ``decoding/catalogue.py`` has them. Empty: frames go out as they came."""
     shape: dict[str, object] = {}
     """Which readings go on; ``shaping/settings.py``. Needs ``decode``."""
+    protocol: str = ""
+    """``edgelink``: a board that loses nothing (docs/edgelink.md), instead of ``framing``, ``decode`` and ``shape``."""
     max_frame_bytes: int = limits.FRAME_BYTES
     idle_gap_ns: int = 0
     """Silence that ends a ``raw`` frame, or breaks an unfinished ``line``; 0: silence says nothing."""
@@ -86,6 +89,7 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         self._check_lines()
         self._check_subjects()
         self._check_framing()
+        self._check_protocol()
 
     @property
     def selector(self) -> Selector:
@@ -210,6 +214,28 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if self.decode and not self.subject:
             raise ConfigError("decode needs a subject for the readings")
         self.pipeline()
+
+    def _check_protocol(self) -> None:
+        """A protocol says itself where frames end and what they mean; a setting for that is refused, not ignored."""
+        if not self.protocol:
+            return
+        _check_choice("protocol", self.protocol, PROTOCOLS)
+        if not self.subject:
+            raise ConfigError(f"protocol {self.protocol} needs a subject for the readings")
+        if any(token in ("*", ">") for token in self.command_subject.split(".")):
+            raise ConfigError(
+                f"command_subject {self.command_subject!r} has a wildcard; the board is behind it"
+            )
+        if f"{self.command_subject}.".startswith(f"{self.subject}."):
+            raise ConfigError(
+                f"command_subject {self.command_subject!r} is below subject {self.subject!r}: the stream that takes "
+                "the readings would answer the commands"
+            )
+        for field in msgspec.structs.fields(type(self)):
+            mine = ("framing", "decode", "shape", "raw_subject", "max_frame_bytes", "idle_gap_ns")
+            default = {} if field.name == "shape" else field.default
+            if field.name in mine and getattr(self, field.name) != default:
+                raise ConfigError(f"{field.name} means nothing with protocol {self.protocol}")
 
 
 def check_distinct(ports: Sequence[SerialSettings]) -> None:

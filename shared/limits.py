@@ -174,6 +174,13 @@ SERIAL_RETRY_MAX_NS = 5 * SECOND_NS  # how long somebody who plugs a device in h
 SERIAL_CAPTURE = 16 << 10  # 1.4 s of a busy 115,200 baud line, some minutes of a sensor's
 SERIAL_CAPTURE_MAX = 192 << 10  # as text, four times as much, it is still one message
 
+# --- MQTT brokers ---------------------------------------------------------------------------------
+MQTT_KEEPALIVE_NS = 60 * SECOND_NS
+MQTT_SESSION_EXPIRY_NS = 7 * 86_400 * SECOND_NS  # a device that is repaired within a week has lost nothing
+MQTT_RETRY_MIN_NS = SECOND_NS // 2  # a broker on the same device is restarted in about this time
+MQTT_RETRY_MAX_NS = 30 * SECOND_NS
+MQTT_BROKERS = 16  # of one device: each costs a connection and its windows
+
 # --- check and repair of a store ----------------------------------------------------------------
 SEQUENCE_MAX = 1 << 61  # of what is asked for; the store itself goes to 2^62 - 1 (store/types.pxd)
 STORE_FINDINGS_MAX = 10_000  # listed one by one; more are counted: nobody reads that many

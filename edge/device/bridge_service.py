@@ -36,7 +36,7 @@ log = logging.getLogger("phloem.bridge")
 SOCKET = "/run/phloem/nats.sock"
 LOGIN = "bridge-login"  # a credential of systemd
 UNDERSTOOD = {"serial", "phloem", "debug", "trace", "logtime", "logtime_utc", "config_file", "config_digest"}
-LOOK_S = 10.0
+LOOK_S, SOON_S = 10.0, 1.0
 
 
 def main(words: Sequence[str], environ: MutableMapping[str, str] = os.environ) -> int:
@@ -211,8 +211,9 @@ class Service:
 
     async def _look_now_and_then(self) -> None:
         every_s = self._notifier.watchdog_ns / 4e9 or LOOK_S
+        await asyncio.sleep(SOON_S)  # by then the broker has answered, or it has not
         while True:
-            await asyncio.sleep(every_s)
             status = self.status()
             self._notifier.alive("" if status == self._status else status)
             self._status = status
+            await asyncio.sleep(every_s)

@@ -130,7 +130,7 @@ def uninstall_steps(target: Target, *, purge: bool) -> list[Step]:
             steps.append(Step(f"remove {path}", _remover(path)))
     for link in _link_paths(target, units):
         if link.is_symlink():
-            steps.append(Step(f"remove {link}", link.unlink))
+            steps.append(Step(f"remove {link}", partial(link.unlink, missing_ok=True)))
     if purge:
         for folder in (target.at(CONFIG_FOLDER), target.at("var/lib/phloem")):
             if folder.exists():
@@ -217,12 +217,13 @@ def _commands(run: Run, *commands: Sequence[str]) -> list[Step]:
 def _enabling(target: Target, role: Role, *, changed: bool, start: bool) -> list[Step]:
     units, run = UNITS[role], target.run
     steps = []
-    if any(run(["systemctl", "--quiet", "is-enabled", unit]) for unit in units):
+    there = all(target.at(f"{target.place.units}/{unit}").exists() for unit in units)
+    if not there or any(run(["systemctl", "--quiet", "is-enabled", unit]) for unit in units):
         steps += _commands(run, ["systemctl", "enable", *units])
     if not start:
         return steps
     services = [unit for unit in units if unit.endswith(".service")]
-    if any(run(["systemctl", "--quiet", "is-active", unit]) for unit in units):
+    if not there or any(run(["systemctl", "--quiet", "is-active", unit]) for unit in units):
         steps += _commands(run, ["systemctl", "start", *units])
     elif changed:
         steps += _commands(run, ["systemctl", "restart", *services])

@@ -2,19 +2,20 @@
 ``$PHL.UP.<device>``.
 
 Whether there is a hub is seen from interest in that subject: it comes over the link with the hub's other interest and
-goes with the link, whatever stands in between. Work is done when something was stored, when something came, and when
-the sender has said it is due.
+goes with the link, whatever stands in between. Each tick may bring it, so it is looked after each. Work is done when
+something was stored, when something came, and when the sender has said it is due.
 """
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from phloem.edge.forward.log_stream import SAMPLES, LogStream
 from phloem.edge.forward.squeeze import SAMPLES_MIN, Dictionaries
 from phloem.edge.forward.status import Reporter
 from phloem.edge.forward.wake import Wake
+from phloem.shared.forward.effects import Alarm, Bounce, Confirmed, Effect, HubTime, Noticed, Send
 from phloem.shared.forward.entries import Allowance, Entry
 from phloem.shared.forward.figures import plain
 from phloem.shared.forward.messages import (
@@ -27,7 +28,7 @@ from phloem.shared.forward.messages import (
     down_subject,
     up_subject,
 )
-from phloem.shared.forward.sender import Bounce, Confirmed, Effect, HubTime, Noticed, Send, Sender
+from phloem.shared.forward.sender import Sender
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.link_meter import CONTROL
 
@@ -37,10 +38,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("phloem.forward")
 
-LOOK_NS = SECOND_NS // 5  # how often it is looked whether there is a hub, while there is none
-LOOK_SOON_NS = SECOND_NS // 50  # the same when a link has just come up: the hub's interest follows
-SOON_FOR_NS = 2 * SECOND_NS
-WATCH_NS = SECOND_NS  # and whether the link is still the same one, while an answer is waited for
+ITSELF = b"="  # how a message to itself begins; no kind of the protocol's
+WATCH_NS = (
+    SECOND_NS  # how often it is looked whether the link is still the same one, while an answer is waited for
+)
 
 
 class Forwarder:
@@ -55,18 +56,17 @@ class Forwarder:
         *,
         boot: int,
         allowance: Allowance,
-        reopen: Callable[[Entry], LogStream | None],
+        renew: Callable[[], None],
     ) -> None:
-        """``streams`` is kept as it is from here on: ``reopen`` gives what is there now of an entry whose stream was
-        deleted, or deleted and made again."""
+        """``streams`` is kept as it is from here on; ``renew`` looks whether they are still what is there, and calls
+        ``renewed``."""
         self._server = server
         self._js = server.jetstream
         assert self._js is not None
         self._account = server.account(account)
-        self._home = self._js.accounts[account]
         self.streams = streams
         self.dictionaries = Dictionaries(self._js.store)
-        self._entries, self._boot, self._allowance, self._reopen = list(entries), boot, allowance, reopen
+        self._entries, self._boot, self._allowance, self._renew = list(entries), boot, allowance, renew
         self.sender = self._sender()
         self._up, self._down = up_subject(server.name), down_subject(server.name)
         self._links: tuple[Link, ...] = ()  # that were up when the session began
@@ -75,15 +75,22 @@ class Forwarder:
         self.reporter = Reporter(server, self.streams, allowance, space=space)
         self._wake = Wake(server, self.work)
         self._is_up = False
+        self.stuck = ""  # why nothing moves, if all that can be done about it was in vain
         self.hears_time: Callable[[int, int, int], None] | None = None  # told what the hub's clock says
         self._seen: tuple[int, ...] = ()  # what was stored when it was looked last
         self._sub = server.kernel.subscribe(self._account, self._down, None, self._heard)
-        self._js.watchers.append(self._stored)
-        self._wake.within(LOOK_NS)
+        self._js.watchers.append(self._ticked)
+        self._wake.within(0)
+
+    def _there(self) -> list[Entry]:
+        """Those whose streams are, which the hub is offered."""
+        there = [entry for entry in self._entries if entry.name in self.streams]
+        self._offered = {entry.name for entry in there}
+        return there
 
     def _sender(self) -> Sender:
         """For the entries whose streams are there."""
-        there = [entry for entry in self._entries if entry.name in self.streams]
+        there = self._there()
         return Sender(
             self._server.name,
             there,
@@ -96,7 +103,7 @@ class Forwarder:
     def use(self, entries: Sequence[Entry], streams: dict[str, LogStream]) -> None:
         """Forward these from now on (reload). Streams that stay are the same objects; new ones are on the disk before
         the hub hears of them."""
-        new = any(entry.name not in {one.name for one in self._entries} for entry in entries)
+        new = any(entry.name in streams and entry.name not in self._offered for entry in entries)
         self._entries, self.streams = list(entries), streams
         self.reporter.use(streams)
         if new:
@@ -106,7 +113,7 @@ class Forwarder:
             self._use()
 
     def _use(self) -> None:
-        there = [entry for entry in self._entries if entry.name in self.streams]
+        there = self._there()
         now, wall = self._now(), self._server.clock.wall_ns()
         self._do(self.sender.use(there, self.streams, self._session(), now, wall))
         self._wake.within(0)
@@ -115,51 +122,35 @@ class Forwarder:
         """No more is sent; what was confirmed is written down."""
         self._wake.cancel()
         assert self._js is not None
-        self._js.watchers.remove(self._stored)
+        self._js.watchers.remove(self._ticked)
         self._server.kernel.unsubscribe(self._sub)
         for stream in self.streams.values():
             stream.settle(self._now(), at_once=True)
 
     # --- what happens ----------------------------------------------------------------------------------
 
-    def _stored(self) -> None:
-        """After each tick: something may have become visible."""
-        self._renew()
+    def _ticked(self) -> None:
+        """Something may have become visible, and a hub may have come or gone."""
         seen = tuple(stream.last_seq for stream in self.streams.values())
-        if seen != self._seen:
-            self._seen = seen
-            if self._is_up:
-                self.work()
-                self._server.kernel.settle()
+        heard = self._server.kernel.interested(self._account, self._up)
+        stored, self._seen = seen != self._seen, seen
+        if (stored and self._is_up) or heard != self._is_up:
+            self.work()
+            self._server.kernel.settle()
 
-    def _renew(self) -> None:
-        """Streams that were deleted are left alone, and those that were made again are other stores."""
-        home = self._home
-        stale = [
-            entry
-            for entry in self._entries
-            if home.streams.get(entry.stream)
-            is not (self.streams[entry.name].stream if entry.name in self.streams else None)
-        ]
-        if not stale:
-            return
-        for entry in stale:
-            self.streams.pop(entry.name, None)
-            if (opened := self._reopen(entry)) is not None:
-                self.streams[entry.name] = opened
-            state = (
-                "is another one now" if opened is not None else "was deleted, and is not forwarded any more"
-            )
-            log.warning('forward "%s": stream "%s" %s', entry.name, entry.stream, state)
+    def renewed(self) -> None:
+        """Streams are others than before: another session, when their epochs are on the disk."""
         self.sender = self._sender()
+        self.reporter.use(self.streams)
         self._is_up, self._begun, self._token = False, False, b""
         self._wake.within(0)
 
     def _heard(self, _subject: bytes, _reply: bytes, _header: bytes, payload: bytes) -> None:
-        if payload == self._token:
-            self._begun = True
-            self._use()
-            self.work()
+        if payload.startswith(ITSELF):
+            if payload == self._token:  # not one of before other streams were there
+                self._begun = True
+                self._use()
+                self.work()
             return
         try:
             message = decode(payload)
@@ -174,7 +165,7 @@ class Forwarder:
 
     def work(self) -> None:
         """Whatever is due."""
-        self._renew()
+        self._renew()  # a timer may be before the tick's
         self._look()
         if self._is_up:
             self._do(
@@ -183,17 +174,11 @@ class Forwarder:
                 )
             )
             self._report()
-        wake = [self.sender.due_ns, self.reporter.next_ns] if self._is_up else [self._now() + self._look_ns]
+        wake = [self.sender.due_ns, self.reporter.next_ns] if self._is_up else [self._wake.look_ns]
         if self._is_up and not self.sender.is_idle:
             wake.append(self._now() + WATCH_NS)
         wake += [stream.settle(self._now()) for stream in self.streams.values()]
         self._wake.at(min(filter(None, wake), default=0))
-
-    @property
-    def _look_ns(self) -> int:
-        now = self._now()
-        young = any(uplink.up and now - uplink.since_ns < SOON_FOR_NS for uplink in self._server.uplinks)
-        return LOOK_SOON_NS if young else LOOK_NS
 
     def _report(self) -> None:
         """Tell the hub how things are, now and then."""
@@ -208,8 +193,8 @@ class Forwarder:
         links = self._server.leafs.up
         if self._is_up and not (heard and all(link in links for link in self._links)):
             self._is_up = False
-            self.sender.link_down()
             log.info("the hub is away; messages are kept")
+            self._do(self.sender.link_down(self._now()))
         if heard and not self._is_up:
             if not self._begun:  # the epochs have to be on the disk first
                 self._ask_the_disk()
@@ -222,7 +207,7 @@ class Forwarder:
         """By a message to itself that comes when everything written so far is durable, however much is under way."""
         assert self._js is not None
         if not self._token:
-            self._token = b"=" + self._server.rng.randbytes(16)
+            self._token = ITSELF + self._server.rng.randbytes(16)
             self._js.engine.answer(self._account, self._down, b"", self._token, durable=True)
             self._js.engine.wake()
 
@@ -251,6 +236,8 @@ class Forwarder:
                     log.warning("the link is up and nothing moves (%s); connecting anew", why)
                     for uplink in self._server.uplinks:
                         uplink.bounce(why)
+                case Alarm(why):
+                    self.stuck = alarm(why, self.streams.values())
                 case HubTime(wall_ns, at_ns, error_ns):
                     if self.hears_time is not None:
                         self.hears_time(wall_ns, at_ns, error_ns)
@@ -281,3 +268,14 @@ def space(folder: str) -> tuple[int, int]:
     """Bytes that are free for this process, and all, where the folder is. Raises OSError."""
     found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+
+def alarm(why: str, streams: Iterable[LogStream]) -> str:
+    """For people, of whoever sends: messages wait, and nothing that was tried moves them; without a reason it is over.
+    The reason."""
+    if why:
+        waiting = sum(stream.waiting for stream in streams)
+        log.error("%d messages wait, and nothing that was tried moves them to the hub: %s", waiting, why)
+    else:
+        log.warning("messages move to the hub again")
+    return why

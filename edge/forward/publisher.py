@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from phloem.edge.forward.forwarder import LOOK_NS
+from phloem.edge.forward.forwarder import alarm
 from phloem.edge.forward.log_stream import LogStream
 from phloem.edge.forward.wake import Wake
+from phloem.shared.forward.effects import Alarm, Bounce, Confirmed, Noticed
 from phloem.shared.forward.entries import Allowance, Entry
 from phloem.shared.forward.hub_stream import Note
 from phloem.shared.forward.lanes import Ask, Effect, Post, Remember
 from phloem.shared.forward.messages import up_subject
 from phloem.shared.forward.publisher import Publisher as Machine
-from phloem.shared.forward.sender import Bounce, Confirmed, Noticed
 from phloem.shared.jetstream.identity import text_of
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.link_meter import CONTROL
@@ -64,7 +64,8 @@ class Publisher:
         self._keys = self._keys_of(streams)
         self._noted: dict[str, Note] = {}  # not written yet
         self._written_ns = 0
-        self.machine = Machine(device, entries, streams, self._notes(), allowance=allowance)
+        there = [entry for entry in entries if entry.name in streams]
+        self.machine = Machine(device, there, streams, self._notes(), allowance=allowance)
         inbox = f"_INBOX_{device}.{text_of(server.rng.randbytes(12), 12)}."
         self._inbox = inbox.encode()
         self._sub = server.kernel.subscribe(self._account, self._inbox + b">", None, self._heard)
@@ -72,13 +73,13 @@ class Publisher:
         self._link: tuple[int, ...] = ()  # what the session goes over
         self._since_ns = 0  # the hub is heard of since
         self._is_up = False
+        self.stuck = ""  # as in ``Forwarder``
         self._said = ""
-        self._others = False  # a hub of phloem's is there
         self._auto_ns = AUTO_NS
         self._wishes: list[Entry] = []  # of a reload, that wait for the disk
         self._seen: tuple[int, ...] = ()
-        js.watchers.append(self._stored)
-        self._wake.within(LOOK_NS)
+        js.watchers.append(self._ticked)
+        self._wake.within(0)
 
     def _any(self, entries: Sequence[Entry]) -> bytes:
         return f"fleet.{entries[0].name}.{self._device}.any".encode()
@@ -87,13 +88,14 @@ class Publisher:
         return {name: KEY + f"{self._account.name}/{name}".encode() for name in streams}
 
     def use(self, entries: Sequence[Entry], streams: Mapping[str, LogStream]) -> None:
-        """Publish these from now on (reload). Streams that stay are the same objects, and new ones are on the disk
-        before anything of them is sent."""
+        """Publish these from now on. Streams that stay are the same objects, and new ones are on the disk before
+        anything of them is sent. Of those that are gone, or are others now, nothing is asked any more."""
         self._write_notes(at_once=True)
+        stay = {name: stream for name, stream in streams.items() if self.streams.get(name) is stream}
+        self.machine.use([e for e in entries if e.name in stay], stay, self._notes(), self._now())
         self.streams = dict(streams)
         self._anything, self._keys = self._any(entries), self._keys_of(streams)
-        there = [entry for entry in entries if entry.name in streams]
-        self._wishes = there
+        self._wishes = [entry for entry in entries if entry.name in streams]
         self._settle_first()
 
     def _settle_first(self) -> None:
@@ -113,7 +115,7 @@ class Publisher:
     def stop(self) -> None:
         """No more is sent; what was confirmed is written down."""
         self._wake.cancel()
-        self._js.watchers.remove(self._stored)
+        self._js.watchers.remove(self._ticked)
         self._server.kernel.unsubscribe(self._sub)
         self._write_notes(at_once=True)
         for stream in self.streams.values():
@@ -121,18 +123,19 @@ class Publisher:
 
     # --- what happens ----------------------------------------------------------------------------------
 
-    def _stored(self) -> None:
+    def _ticked(self) -> None:
+        """Something may have become visible, and a hub may have come or gone."""
         seen = tuple(stream.last_seq for stream in self.streams.values())
-        if seen != self._seen:
-            self._seen = seen
-            if self._is_up:
-                self.work()
-                self._server.kernel.settle()
+        stored, self._seen = seen != self._seen, seen
+        if (stored and self._is_up) or self._heard_over() != self._link:
+            self.work()
+            self._server.kernel.settle()
 
     def _heard(self, subject: bytes, _reply: bytes, header: bytes, payload: bytes) -> None:
         if self._is_up:
             self._do(self.machine.received(subject[len(self._inbox) :], header, payload, self._now()))
-            self.work()
+            if not self.machine.is_partial:
+                self.work()
 
     def work(self) -> None:
         """Whatever is due."""
@@ -140,13 +143,17 @@ class Publisher:
             self._settle_first()
         self._look()
         now = self._now()
-        wake = [now + (SECOND_NS if self._is_up or self._others else LOOK_NS)]
+        wake = [self._wake.look_ns]
+        if self._link and not self._is_up:  # phloem's own hub may yet be heard of
+            wake.append(max(self._since_ns + (self._auto_ns if self._auto else 0), now + DISK_NS))
         if self._is_up:
             wall_ns = self._server.clock.wall_ns()
             when = self._server.leafs.meter.when()
             self._do(self.machine.work(now, wall_ns, when.second if when.trusted else None))
             wake.append(self.machine.due_ns)
         self._write_notes()
+        if self._noted:
+            wake.append(self._written_ns + NOTE_NS)
         wake += [stream.settle(now) for stream in self.streams.values()]
         self._wake.at(min(filter(None, wake), default=0))
 
@@ -163,7 +170,6 @@ class Publisher:
         if self._auto and self._now() - self._since_ns < self._auto_ns:
             return
         if not self._js.store.settled:  # the epochs have to be on the disk first
-            self._wake.within(DISK_NS)
             return
         self._is_up = True
         self._auto_ns = AUTO_AGAIN_NS
@@ -189,8 +195,7 @@ class Publisher:
             return ()
         if not interested(self._account, f"{self._api}INFO".encode() if domain else self._anything):
             return ()
-        self._others = self._auto and interested(self._account, self._up_subject)
-        if self._others:
+        if self._auto and interested(self._account, self._up_subject):  # a hub of phloem's
             return ()
         return tuple(up.conn.cid for up in links)
 
@@ -227,6 +232,8 @@ class Publisher:
                     log.warning("the link is up and nothing moves (%s); connecting anew", why)
                     for uplink in self._server.uplinks:
                         uplink.bounce(why)
+                case Alarm(why):
+                    self.stuck = alarm(why, self.streams.values())
 
     def _write_notes(self, *, at_once: bool = False) -> None:
         now = self._now()

@@ -2,7 +2,7 @@
 
 It must not cost what it tells about. Streams are told within seconds of a change that matters, and each minute while
 something moves; link and health when they change, and every ten minutes. What the hub can work out from the messages it
-gets is no change. On a metered link all of it goes every 15 minutes if anything else does, and else once an hour.
+gets is no change. On a metered link all of it goes once an hour, and after a change that matters every 15 minutes.
 """
 
 import contextlib
@@ -71,10 +71,11 @@ class Reporter:
             return None
         self._looked_ns = now_ns
         status = self._status(now_ns, second_of_day)
-        told = _what_matters(status)
+        told = self._what_matters(status)
         waited = now_ns - self._told_ns
         if self._metered:
-            send = not self._told_ns or waited >= self._pause_ns()
+            news = waited >= METERED_NS and told != self._told
+            send = not self._told_ns or news or waited >= self._pause_ns()
         else:
             send = self._fresh or told != self._told or waited >= self._pause_ns()
         if send:
@@ -93,10 +94,24 @@ class Reporter:
         return self._server.options.phloem.link.metered
 
     def _pause_ns(self) -> int:
-        moves = self._sent != self._sent_before
         if self._metered:
-            return METERED_NS if moves else METERED_IDLE_NS
-        return MOVING_NS if moves else IDLE_NS
+            return METERED_IDLE_NS
+        return MOVING_NS if self._sent != self._sent_before else IDLE_NS
+
+    def _what_matters(self, status: DeviceStatus) -> object:
+        """What is worth a message if it changes: orders of magnitude, and whether something is wrong."""
+        streams = {
+            name: (one.backlog.bit_length() if one.age_s >= self._young_s(name) else 0, one.waits)
+            for name, one in status.streams.items()
+        }
+        free = status.health.get("disk_free_bytes", 0)
+        health = (status.health["disk_full"], status.health["clock_synced"], int(free).bit_length())
+        link = (status.link.get("to"), status.link.get("used_up"))
+        return streams, link, health
+
+    def _young_s(self, name: str) -> int:
+        """What waits for company does so on purpose."""
+        return YOUNG_S + self._streams[name].entry.linger_ns // SECOND_NS
 
     # --- figures -----------------------------------------------------------------------------------------
 
@@ -176,15 +191,3 @@ class Reporter:
         if clock.get("steps"):
             found["clock_steps"] = clock["steps"]
         return found
-
-
-def _what_matters(status: DeviceStatus) -> object:
-    """What is worth a message if it changes: orders of magnitude, and whether something is wrong."""
-    streams = {
-        name: (one.backlog.bit_length() if one.age_s >= YOUNG_S else 0, one.waits)
-        for name, one in status.streams.items()
-    }
-    free = status.health.get("disk_free_bytes", 0)
-    health = (status.health["disk_full"], status.health["clock_synced"], int(free).bit_length())
-    link = (status.link.get("to"), status.link.get("used_up"))
-    return streams, link, health

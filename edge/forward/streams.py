@@ -24,7 +24,20 @@ if TYPE_CHECKING:
 log = logging.getLogger("phloem.forward")
 
 SYNC = "phloem.sync"  # in a stream's metadata
+NO_SPACE, NO_ROOM = 10023, 10047  # the disk takes nothing new; more is reserved than it has
 UNBOUND = {"max_bytes": -1, "max_age": 0}
+
+
+class NoRoom(ConfigError):
+    """Right, and the disk has no space for it now."""
+
+
+def _refused(home: "AccountJetStream", error: ApiError, text: str) -> ConfigError:
+    """What to raise. A bound that follows the disk is one of the disk, one from the configuration is not."""
+    follows = home.system.options.max_file_store < 0
+    if error.err_code == NO_SPACE or (error.err_code == NO_ROOM and follows):
+        return NoRoom(text)
+    return ConfigError(text)
 
 
 def make(home: "AccountJetStream", block: "Forward") -> "Stream":
@@ -40,7 +53,7 @@ def make(home: "AccountJetStream", block: "Forward") -> "Stream":
         create(_request(home, "CREATE", name, msgspec.json.encode(body)))
     except ApiError as error:
         text = f'forward "{block.name}": stream "{name}" cannot be made: {error}'
-        raise ConfigError(text + _who_has(home, block)) from error
+        raise _refused(home, error, text + _who_has(home, block)) from error
     log.info("Stream '%s > %s' was made for forward \"%s\"", home.name, name, block.name)
     return home.streams[name]
 
@@ -77,7 +90,7 @@ def following(block: "Forward", before: "Forward | None", stream: "Stream") -> "
         _, judged = judge(_request(stream.account, "UPDATE", stream.name, body))
     except ApiError as error:
         text = f'forward "{block.name}": stream "{stream.name}" cannot be changed: {error}'
-        raise ConfigError(text + _who_has(stream.account, block)) from error
+        raise _refused(stream.account, error, text + _who_has(stream.account, block)) from error
     return judged if judged != config else None
 
 

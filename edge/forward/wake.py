@@ -4,11 +4,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from phloem.shared.limits import SECOND_NS
+from phloem.shared.server.alarms import whole_second
 
 if TYPE_CHECKING:
     import asyncio
 
     from phloem.shared.server.server import Server
+
+
+LOOK_NS = 10 * SECOND_NS  # how often it is looked whether there is a hub, if no tick has told
 
 
 class Wake:
@@ -31,6 +35,12 @@ class Wake:
     def within(self, wait_ns: int) -> None:
         """As ``at``, counted from now."""
         self.at(self._server.clock.monotonic_ns() + wait_ns)
+
+    @property
+    def look_ns(self) -> int:
+        """When to look whether all is as it was, which every tick tells as well: with all others who look now and then,
+        because each time an idle device wakes up costs it something."""
+        return whole_second(self._server.clock.monotonic_ns() + LOOK_NS)
 
     def _due(self) -> None:
         self._timer = None

@@ -31,6 +31,7 @@ SECRETS = frozenset(
         "password",
         "pass",
         "passwd",
+        "password_file",
         "token",
         "nkey",
         "jwt",

@@ -32,6 +32,12 @@ class Bounce(NamedTuple):
     why: str
 
 
+class Alarm(NamedTuple):
+    """Messages wait, the link is up or comes and goes, and nothing helps; empty: it moves again."""
+
+    why: str
+
+
 class HubTime(NamedTuple):
     """The hub's wall time when the device's monotonic clock was at ``monotonic_ns``, give or take ``error_ns``."""
 
@@ -40,4 +46,4 @@ class HubTime(NamedTuple):
     error_ns: int
 
 
-Effect = Send | Confirmed | Noticed | Bounce | HubTime
+Effect = Send | Confirmed | Noticed | Bounce | Alarm | HubTime

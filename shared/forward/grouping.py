@@ -19,6 +19,7 @@ from phloem.shared.forward.wrap import (
     origin_line,
     time_of,
 )
+from phloem.shared.limits import SEQUENCE_MAX
 
 LINES_MAX = 256  # bytes that a group's lines may have in a message, beside subjects
 UNUSED = 190  # of it, in most messages
@@ -166,8 +167,16 @@ class Grouping:
     def with_ids(self, made: Made, token: bytes) -> list[Out]:
         """Each by itself, told apart by an id."""
         epochs, outs = self._stream.epochs, []
+        line, first, until = (
+            b"",
+            0,
+            0,
+        )  # of the epoch with these sequences: almost always one for the whole group
         for i, (seq, subject, header, payload) in enumerate(made.parts, 1):
-            origin = self._origin(epochs[epoch_of(epochs, seq)])
-            line = b"%b\r\nNats-Msg-Id: %b.%d\r\n\r\n" % (header, origin, seq)
-            outs.append((subject, b"%b.%d" % (token, i), line, payload))
+            if not first <= seq < until:
+                at = epoch_of(epochs, seq)
+                first = epochs[at].first_seq if at else 0
+                until = epochs[at + 1].first_seq if at + 1 < len(epochs) else SEQUENCE_MAX + 1
+                line = b"%b\r\nNats-Msg-Id: " + self._origin(epochs[at]) + b".%d\r\n\r\n"
+            outs.append((subject, b"%b.%d" % (token, i), line % (header, seq), payload))
         return outs

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from phloem.shared.forward.entries import Entry, Turn
-from phloem.shared.forward.messages import Epoch
+from phloem.shared.forward.messages import Epoch, Offer
 from phloem.shared.forward.pace import Ticket
 from phloem.shared.forward.source import Stream
 
@@ -32,6 +32,23 @@ class Lane:
         if entry != self.entry:
             self.entry = self.turn.entry = entry
             self.nothing_to = 0  # another selection may have something
+
+    def offered(self, number: int, dictionary: int) -> Offer:
+        """What a session that begins says of it; ``dictionary``: the one that there is for it."""
+        stream, entry = self.stream, self.entry
+        self.number, self.epochs, self.dictionary = number, tuple(stream.epochs), dictionary
+        return Offer(
+            number,
+            entry.name,
+            entry.to,
+            stream.store,
+            self.epochs,
+            stream.first_seq,
+            stream.last_seq,
+            stream.confirmed,
+            dictionary,
+            stream.began,
+        )
 
     @property
     def waiting(self) -> bool:

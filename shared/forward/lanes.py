@@ -4,11 +4,11 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from phloem.shared.forward import grouping
+from phloem.shared.forward.effects import Alarm, Bounce, Confirmed, Noticed
 from phloem.shared.forward.entries import Class, Entry, Turn
 from phloem.shared.forward.grouping import Grouping, Made
 from phloem.shared.forward.hub_standing import Standing
 from phloem.shared.forward.hub_stream import Info, Note
-from phloem.shared.forward.sender import Bounce, Confirmed, Noticed
 from phloem.shared.forward.wrap import Out
 
 BATCH_MAX = 1000  # messages; nats-server's limit unless it is told otherwise
@@ -52,7 +52,7 @@ class Remember(NamedTuple):
     note: Note
 
 
-Effect = Ask | Post | Remember | Confirmed | Noticed | Bounce
+Effect = Ask | Post | Remember | Confirmed | Noticed | Bounce | Alarm
 
 
 class Step(Enum):

@@ -16,6 +16,7 @@ all of the one before, so it is always known that everything before a group is t
 import json
 from collections.abc import Iterable, Mapping
 
+from phloem.shared.forward.effects import Alarm, Bounce, Confirmed, Noticed
 from phloem.shared.forward.entries import Allowance, Class, Entry, in_order
 from phloem.shared.forward.grouping import Bounds, Made
 from phloem.shared.forward.hub_standing import Standing, Verdict
@@ -52,7 +53,9 @@ from phloem.shared.forward.lanes import (
     Stream,
 )
 from phloem.shared.forward.rounds import Rounds
-from phloem.shared.forward.sender import ANSWER_NS, Bounce, Confirmed, Noticed
+from phloem.shared.forward.sender import ANSWER_NS
+from phloem.shared.forward.watchdog import Step as Due
+from phloem.shared.forward.watchdog import Watchdog
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.wire.subjects import matches
 
@@ -93,7 +96,11 @@ class Publisher:
         self._live_ns = 0
         self._payload_max = 1 << 20
         self._heard_ns = 0
+        self.is_partial = (
+            False  # nothing is to be done about the last answer: with ids there is one for each message
+        )
         self._bounced_ns = 0
+        self._watchdog = Watchdog()
         self._wake_ns = 0
         self.sent_bytes = 0
         self.sent_groups = 0
@@ -157,12 +164,13 @@ class Publisher:
         lane.serial += 1
 
     def received(self, token: bytes, header: bytes, payload: bytes, now_ns: int) -> list[Effect]:
-        """An answer of the hub."""
+        """An answer of the hub. ``is_partial`` says that it was one of many, of which others have yet to come."""
+        self.is_partial = False
         words = token.split(b".")
-        if not self._up or len(words) != 3 or not all(word.isdigit() for word in words):
+        if not self._up or len(words) != 3 or not token.replace(b".", b"0").isdigit() or b"" in words:
             return []
-        number, serial, index = map(int, words)
-        lane = next((one for one in self._lanes if one.number == number), None)
+        number, serial, index = int(words[0]), int(words[1]), int(words[2])
+        lane = self._numbered(number)
         if lane is None or lane.serial != serial:
             return []
         self._heard_ns = now_ns
@@ -180,6 +188,12 @@ class Publisher:
         except NotUnderstood as problem:
             return self._put_off(lane, f"the hub's answer is not understood: {problem}", now_ns, PAUSE_NS)
         return []
+
+    def _numbered(self, number: int) -> Lane | None:
+        for lane in self._lanes:
+            if lane.number == number:
+                return lane
+        return None
 
     # --- from nothing to an open lane --------------------------------------------------------------------
 
@@ -294,13 +308,15 @@ class Publisher:
         if index == group.ends:
             lane.hub_seq = ack.seq
         if group.missing:
+            self.is_partial = True
             return []
         self.rounds.done(group.size, now_ns - group.sent_ns)
         lane.step, lane.group, lane.deadline_ns = Step.OPEN, None, 0
         lane.acked_seq, lane.conflicts, lane.lates = group.upto, 0, 0
         lane.count_max = min(lane.count_max * 2, lane.batch_max)
         lane.first_ns = LONG_AGO if lane.have and max(lane.have) > group.upto else 0
-        return self._confirmed(lane)
+        over: list[Effect] = [Alarm("")] if self._watchdog.moved() else []
+        return over + self._confirmed(lane)
 
     def _failed(self, lane: Lane, group: Group, error: ApiError, now_ns: int) -> list[Effect]:
         """What was sent may be there or not: it is asked about, at once or in a while."""
@@ -366,6 +382,8 @@ class Publisher:
         silent = now_ns - self._heard_ns >= ANSWER_NS and lane.silences >= SILENCES_MAX
         if silent and now_ns - self._bounced_ns >= BOUNCE_NS:
             self._bounced_ns = now_ns
+            waits = any(one.stream.confirmed < one.stream.last_seq for one in self._lanes)
+            effects += [Alarm(why)] if Due.ALARM in self._watchdog.silent(now_ns, waits=waits) else []
             effects.append(Bounce(why))
         return effects
 

@@ -8,13 +8,13 @@ Rules that hold here:
 * A stream is in order: its next parcel begins where the last one ended. Among streams the class decides; the window
   (``pace.py``) keeps what is in front of an alarm small, and an alarm may go beyond it.
 * Nothing relies on an event to go on: while there is something to do, ``due_ns`` says when to look again. Data without
-  progress ends in a new session, and then in a new connection (``Bounce``).
+  progress ends in a new session, in a new connection (``Bounce``), and in an ``Alarm`` (``watchdog.py``).
 """
 
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-from phloem.shared.forward.effects import Bounce, Confirmed, Effect, HubTime, Noticed, Send
+from phloem.shared.forward.effects import Alarm, Bounce, Confirmed, Effect, HubTime, Noticed, Send
 from phloem.shared.forward.entries import Allowance, Class, Entry, in_order
 from phloem.shared.forward.identity import epoch_of
 from phloem.shared.forward.lane import Flight, Lane
@@ -30,7 +30,6 @@ from phloem.shared.forward.messages import (
     Epoch,
     Gap,
     Hello,
-    Offer,
     Parcel,
     Pause,
     Place,
@@ -41,7 +40,8 @@ from phloem.shared.forward.messages import (
 )
 from phloem.shared.forward.pace import Pace, Ticket
 from phloem.shared.forward.press import Press, columns_for
-from phloem.shared.forward.source import Packed, Squeeze, Stream
+from phloem.shared.forward.source import Squeeze, Stream
+from phloem.shared.forward.watchdog import Step, Watchdog
 from phloem.shared.limits import SECOND_NS
 
 ANSWER_NS = 10 * SECOND_NS  # HELLO and parcels are answered within this, or something is wrong
@@ -51,7 +51,6 @@ WAIT_NS = 60 * SECOND_NS  # the longest sleep before hours and allowances are lo
 # From the third on a random pause follows, of up to so many powers of two less two, in seconds.
 AGAINS_MAX = 7
 AGAIN_NS = SECOND_NS  # between two sessions that the hub ends at once
-SILENCES_MAX = 2  # sessions in a row without an answer; then the connection is given up
 PARCEL_MAX = 128 << 10  # bytes as sent
 PARCEL_MIN = 2 << 10
 PARCELS_IN_WINDOW = 4
@@ -89,7 +88,7 @@ class Sender:
         self._helloed_ns = 0
         self._hello_due_ns = 0  # 0: none is put off
         self._moved_ns = 0  # the last progress
-        self._silences = 0
+        self._watchdog = Watchdog()
         self._patience = 1  # outlives connections: a link does not become faster by being dialled again
         self._agains = 0  # in a row
         self._took_ns = 0  # from HELLO to WELCOME
@@ -106,15 +105,18 @@ class Sender:
     def link_up(self, session: int, now_ns: int, wall_ns: int) -> list[Effect]:
         """There is a way to the hub. ``session`` is random."""
         self._up = True
-        self._silences = 0
+        self._watchdog.connected()
         return self._hello(session, now_ns, wall_ns)
 
-    def link_down(self) -> None:
+    def link_down(self, now_ns: int) -> list[Effect]:
         """There is none; whatever was on its way is asked about later."""
+        waits = self._waits and (not self._open or bool(self._flights))  # not only for its hour
+        effects = self._steps(self._watchdog.disconnected(now_ns, waits=waits), "connections end too soon")
         self._up = self._open = False
         self._asked_ns = self._wake_ns = self._hello_due_ns = 0
         self._forget_flights()
         self.pace.forgotten()
+        return effects
 
     def use(
         self, entries: Iterable[Entry], streams: Mapping[str, Stream], session: int, now_ns: int, wall_ns: int
@@ -152,26 +154,9 @@ class Sender:
         self._helloed_ns, self._hello_due_ns = now_ns, 0
         offers = []
         for number, lane in enumerate(self._lanes):
-            lane.number, lane.epochs = number, tuple(lane.stream.epochs)
-            offers.append(self._offer(lane))
+            offers.append(lane.offered(number, self._press.squeeze.ident(lane.entry.name)))
         hello = Hello(VERSION, self.device, session, self.boot, wall_ns, tuple(offers))
         return [Send(encode(hello), None)]
-
-    def _offer(self, lane: Lane) -> Offer:
-        stream, entry = lane.stream, lane.entry
-        lane.dictionary = self._press.squeeze.ident(entry.name)
-        return Offer(
-            lane.number,
-            entry.name,
-            entry.to,
-            stream.store,
-            lane.epochs,
-            stream.first_seq,
-            stream.last_seq,
-            stream.confirmed,
-            lane.dictionary,
-            stream.began,
-        )
 
     def received(
         self, message: Welcome | Ack | Again | Pause, now_ns: int, wall_ns: int, session: int
@@ -185,7 +170,8 @@ class Sender:
             case Ack():
                 return self._acknowledged(message, now_ns)
             case Again(why=why):
-                return [Noticed("", why), *self._again(session, now_ns, wall_ns)]
+                step = self._watchdog.sent_away(now_ns, waits=self._waits)
+                return [Noticed("", why), *self._steps(step, why), *self._again(session, now_ns, wall_ns)]
             case Pause():
                 return self._paused(message, now_ns)
 
@@ -210,7 +196,7 @@ class Sender:
     def _welcome(self, welcome: Welcome, now_ns: int, wall_ns: int) -> list[Effect]:
         if self._open:
             return []
-        self._open, self._silences, self._version = True, 0, min(welcome.version, VERSION)
+        self._open, self._version = True, min(welcome.version, VERSION)
         self._took_ns = took = now_ns - self._asked_ns
         self._asked_ns, self._moved_ns = 0, now_ns
         self.pace.began(took, now_ns)
@@ -219,7 +205,9 @@ class Sender:
         for place in welcome.places:
             if (lane := self._numbered(place.number)) is not None:
                 effects += self._placed(lane, place)
-        return effects
+        confirms = any(isinstance(effect, Confirmed) for effect in effects)
+        waits = any(lane.waiting for lane in self._lanes)
+        return [*effects, *self._moves()] if confirms or not waits else effects
 
     def _placed(self, lane: Lane, place: Place) -> list[Effect]:
         effects: list[Effect] = [Noticed(lane.entry.name, text) for text in place.noticed]
@@ -251,6 +239,7 @@ class Sender:
             flight.lane.acked_seq = upto[flight.lane.entry.name] = flight.upto
             self._moved_ns = self.acked_ns = now_ns
             self._patience, self._agains = 1, 0
+        effects += self._moves() if upto else ()
         return [*effects, *(Confirmed(name, seq) for name, seq in upto.items())]
 
     def _paused(self, pause: Pause, now_ns: int) -> list[Effect]:
@@ -272,7 +261,7 @@ class Sender:
         lane.history, lane.nothing_to = b"", 0
         lane.resume_ns = now_ns + min(max(pause.retry_s, 1), PAUSE_S_MAX) * SECOND_NS
         self._moved_ns = now_ns
-        return [Noticed(lane.entry.name, f"the hub cannot take it: {pause.why}")]
+        return [Noticed(lane.entry.name, f"the hub cannot take it: {pause.why}"), *self._moves()]
 
     # --- what is done ----------------------------------------------------------------------------------
 
@@ -323,13 +312,23 @@ class Sender:
         return ""
 
     def _start_over(self, why: str, session: int, now_ns: int, wall_ns: int) -> list[Effect]:
-        self._silences += 1
         self._patience = min(self._patience * 2, PATIENCE_MAX)
         self.pace.shrunk()
-        if self._silences >= SILENCES_MAX:
-            self._silences = 0
-            return [Bounce(why), *self._hello(session, now_ns, wall_ns)]
-        return self._hello(session, now_ns, wall_ns)
+        step = self._watchdog.silent(now_ns, waits=self._waits)
+        return [*self._steps(step, why), *self._hello(session, now_ns, wall_ns)]
+
+    def _steps(self, step: Step, why: str) -> list[Effect]:
+        """The session that each of them needs is begun by others."""
+        effects: list[Effect] = [Bounce(why)] if Step.CONNECTION in step else []
+        return [Alarm(why), *effects] if Step.ALARM in step else effects
+
+    def _moves(self) -> list[Effect]:
+        return [Alarm("")] if self._watchdog.moved() else []
+
+    @property
+    def _waits(self) -> bool:
+        """Whether there is something that the hub has not confirmed."""
+        return any(lane.stream.confirmed < lane.stream.last_seq for lane in self._lanes)
 
     def _next_lane(self, now_ns: int, second_of_day: int | None) -> Lane | None:
         """The first by class that has something and may; what has to wait says until when."""
@@ -485,6 +484,11 @@ class Sender:
         return self._session
 
     @property
+    def on_its_way(self) -> int:
+        """Parcels and gaps that the hub has not acknowledged."""
+        return len(self._flights)
+
+    @property
     def is_idle(self) -> bool:
         """Whether the hub has said where all streams stand, and has everything."""
         waits = any(lane.waiting or lane.refused or not lane.next_seq for lane in self._lanes)
@@ -494,7 +498,3 @@ class Sender:
     def is_open(self) -> bool:
         """Whether a session is."""
         return self._open
-
-
-__all__ = ["Bounce", "Confirmed", "Effect", "HubTime", "Noticed", "Packed"]
-__all__ += ["Send", "Sender", "Squeeze", "Stream"]

@@ -20,6 +20,7 @@ from phloem.shared.server.options_fleet import Fleet
 from phloem.shared.server.options_forward import Forward
 from phloem.shared.server.options_jetstream import JetStream
 from phloem.shared.server.options_leafnodes import LeafNodes
+from phloem.shared.server.options_mqtt import MqttBroker
 from phloem.shared.server.options_phloem import PhloemOptions, Serial, Twin
 from phloem.shared.server.options_tls import REMOTE_TLS_EXAMPLE, TLS, TLS_EXAMPLE, auth_timeout_ns
 from phloem.shared.server.options_trust import Operator, Proxies, Resolver
@@ -309,6 +310,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = None
     leafnodes: Annotated[LeafNodes, Opt("Links to and from other servers.", aliases="leaf")] = LeafNodes()
     serial: Annotated[tuple[Serial, ...], Kind.NAMED_BLOCKS, Opt("Serial devices by name.", reload=True)] = ()
+    bridge_mqtt: Annotated[
+        tuple[MqttBroker, ...],
+        Kind.NAMED_BLOCKS,
+        Opt("MQTT brokers by name. phloem's own; for phloem edge.", reload=True),
+    ] = ()
     twin: Annotated[Twin | None, Kind.SWITCHED, Opt("phloem's own: what is shared with the hub.")] = None
     forward: Annotated[
         tuple[Forward, ...],

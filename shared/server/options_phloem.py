@@ -66,6 +66,15 @@ class Serial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     idle_gap_ns: Annotated[
         Duration, Opt("Silence that ends a raw frame, or breaks an unfinished one; 0: it says nothing.")
     ] = 0
+    protocol: Annotated[
+        str,
+        Kind.CHOICE,
+        Opt(
+            "A board that loses nothing, instead of framing, decode and shape; docs/edgelink.md.",
+            choices="edgelink",
+            example="edgelink",
+        ),
+    ] = ""
     decode: Annotated[
         str | dict[str, Any],
         Kind.TYPED,

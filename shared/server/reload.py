@@ -45,6 +45,7 @@ TOLD = {  # as nats-server calls them; no values where they may be secrets
     "disk": "disk",
     "phloem": "phloem",
     "serial": "serial",
+    "bridge_mqtt": "bridge_mqtt",
 }
 
 

@@ -34,6 +34,11 @@ def keys_of_command(key_file: str) -> Keys | None:
 
 def key_in(name: str) -> str:
     """The text in a file, or in a credential of systemd, without the line's end. Raises ConfigError."""
+    return secret_in(name, "the key of the store")
+
+
+def secret_in(name: str, what: str) -> str:
+    """The same for any secret of one line. Raises ConfigError, whose text says ``what`` it is."""
     path = Path(name)
     if "/" not in name:
         folder = os.environ.get(CREDENTIALS)
@@ -43,16 +48,16 @@ def key_in(name: str) -> str:
     try:
         content = read_secret(path)
     except OSError as error:
-        raise ConfigError(f"the key of the store cannot be read: {path}: {error.strerror}") from error
+        raise ConfigError(f"{what} cannot be read: {path}: {error.strerror}") from error
     try:
-        key = content.decode().rstrip("\r\n")
+        secret = content.decode().rstrip("\r\n")
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: a key is text") from None
     finally:
         wipe(content)
-    if not key:
+    if not secret:
         raise ConfigError(f"{path}: there is no key in it")
-    return key
+    return secret
 
 
 def _one(text: str, name: str, file: str, file_name: str) -> str:

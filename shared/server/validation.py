@@ -67,6 +67,8 @@ def validate_product(server: "Server", options: Options) -> None:
     """Raises ConfigError for what another product does."""
     if options.serial and not server.serves_serial_ports:
         raise ConfigError('serial devices are served by "phloem edge" and "phloem bridge" only')
+    if options.bridge_mqtt and not server.forwards:  # what has streams of a device
+        raise ConfigError('bridge_mqtt is for "phloem edge" only')
     if options.forward and not server.forwards:
         raise ConfigError('forward is for "phloem edge" only')
     if options.fleet != Fleet() and not server.collects:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from phloem.shared.forward.effects import Bounce, Confirmed, Effect, Noticed, Send
+from phloem.shared.forward.effects import Alarm, Bounce, Confirmed, Effect, Noticed, Send
 from phloem.shared.forward.entries import Class, Entry
 from phloem.shared.forward.messages import Ack, Again, Epoch, Pause, Welcome, decode
 from phloem.shared.forward.sender import Sender
@@ -220,6 +220,7 @@ class SimulatedDevice:
         self.packed_as = 0  # the version of the last parcel's columns
         self.on_synced: Callable[[], None] = lambda: None
         self.told: list[str] = []
+        self.alarms: list[str] = []  # why, and nothing when it is over
         self._schedule = schedule
         self._life = 0
         self._syncing = False
@@ -329,7 +330,7 @@ class SimulatedDevice:
     def _look(self) -> None:
         if self._is_up and self.out is None:
             self._is_up = False
-            self.sender.link_down()
+            self._do(self.sender.link_down(self._now))
         elif self.out is not None and not self._is_up and all(s.durable for s in self.streams.values()):
             if not self._begun and self.disk.pending:
                 return  # the epochs have to be on the disk first
@@ -359,6 +360,8 @@ class SimulatedDevice:
                     self.told.append(f"{name}: {text}")
                 case Bounce():
                     self.on_bounce()
+                case Alarm(why):
+                    self.alarms.append(why)
 
     def _wake(self, ns: int) -> None:
         if ns == 0 or (self._timer_ns and self._now < self._timer_ns <= ns):

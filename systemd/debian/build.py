@@ -102,6 +102,11 @@ def lay_out(stage: Path) -> None:
     command.chmod(0o755)
     start = stage / LIBRARY / "start.py"
     start.write_text((HERE / "start.py").read_text())
+    source = {**os.environ, "PYTHONPATH": str(ROOT / ".src")}
+    for role in ("edge", "hub"):
+        run(sys.executable, "-m", "phloem", "install", role, "--root", stage, "--packaged", "--program", "/usr/bin/phloem",
+            env=source)  # fmt: skip
+    shutil.rmtree(stage / "etc")  # postinst writes what is the operator's, and enables what is to run
     documents = stage / "usr/share/doc/phloem"
     documents.mkdir(parents=True)
     shutil.copy2(ROOT / "LICENSE", documents / "copyright")

@@ -13,7 +13,7 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -88,10 +88,18 @@ class RealStory:
     """One story. ``say`` gets what happens."""
 
     def __init__(
-        self, seed: int, number: int, folder: Path, say: Callable[[str], None], faults: int = 0
+        self,
+        seed: int,
+        number: int,
+        folder: Path,
+        say: Callable[[str], None],
+        faults: int = 0,
+        *,
+        of: "Sequence[Fault] | None" = None,
     ) -> None:
+        """``faults``: so many, by default some; ``of`` these, by default all."""
         self.rng = random.Random(f"real/{seed}/{number}")
-        self.folder, self.say = folder, say
+        self.folder, self.say, self.of = folder, say, of or FAULTS
         self.steps = faults or self.rng.randrange(5, 15)
         self.acked: dict[str, dict[int, int]] = {name: {} for name in ENTRIES}  # number: sequence
         self.excused: set[int] = set()
@@ -114,7 +122,7 @@ class RealStory:
     async def _told(self) -> None:
         for _ in range(self.steps):
             await self._publish(self.rng.choice((3, 30, 300)))
-            await self.rng.choice(FAULTS)(self)
+            await self.rng.choice(self.of)(self)
         await self._publish(5)
         self.say("everything is mended")
         self._way(0.0, 0)
@@ -280,7 +288,8 @@ async def _read(client: Client, entry: str) -> list[int]:
     return found
 
 
-FAULTS = [
+Fault = Callable[[RealStory], Awaitable[None]]
+FAULTS: Sequence[Fault] = [
     RealStory.cut,
     RealStory.black_hole,
     RealStory.slow,

@@ -26,7 +26,6 @@ RestartSec=1
 WantedBy=multi-user.target
 """
 NATS_CONF = 'port: 4222\nserver_name: device\njetstream {{ store_dir: "/var/lib/nats"{more} }}\n'
-EDGE_CONF = 'host: "0.0.0.0"\nserver_name: device\njetstream { store_dir: "/var/lib/phloem" }\n'
 
 
 class ImageError(Exception):
@@ -81,10 +80,16 @@ def make(cache: Path, product: Product, disk: Path) -> None:
     shutil.rmtree(root, ignore_errors=True)
     run("cp", "-a", "--reflink=auto", base(cache), root)
     if product.package is not None:
+        # As it comes, but for an address that the emulator's network reaches.
         shutil.copy(product.package, root / "tmp/phloem.deb")
-        run("chroot", root, "dpkg", "-i", "/tmp/phloem.deb")
-        (root / "etc/phloem/edge.conf").write_text(EDGE_CONF)
-        run("chroot", root, "systemctl", "enable", "phloem-edge")
+        run("mount", "-t", "proc", "proc", root / "proc")  # systemd-tmpfiles looks there
+        try:
+            run("chroot", root, "dpkg", "-i", "/tmp/phloem.deb")
+        finally:
+            run("umount", root / "proc")
+        for name in ("etc/phloem/edge.conf", "usr/lib/systemd/system/phloem-edge.socket"):
+            path = root / name
+            path.write_text(path.read_text().replace("127.0.0.1:4222", "0.0.0.0:4222"))
     if product.binary is not None:
         shutil.copy(product.binary, root / "usr/bin/nats-server")
         (root / "etc/systemd/system/nats-server.service").write_text(NATS_UNIT)

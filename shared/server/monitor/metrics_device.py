@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from phloem.shared.server.monitor.metrics_mqtt import mqtt_families
 from phloem.shared.server.monitor.prometheus import Labels, Samples, family, one
 
 _DISK = (
@@ -36,10 +37,19 @@ _PORT_COUNTERS = (
 
 def device_families(figures: Mapping[str, Any]) -> Iterator[str]:
     """All of it; nothing for a server that is no device."""
+    yield from mqtt_families(figures.get("mqtt", {}))
     if disk := figures.get("disk"):
         yield from _disk(disk)
     if wear := figures.get("wear"):
         yield from _wear(wear)
+    if forward := figures.get("forward"):
+        yield one("forward_waiting_messages", "gauge", "That the hub does not have.", forward["waiting"])
+        yield one(
+            "forward_stuck",
+            "gauge",
+            "1 while nothing moves to the hub, tried in vain.",
+            bool(forward["stuck"]),
+        )
     if clock := figures.get("clock"):
         yield one("clock_known", "gauge", "1 if the true time is known.", clock["known"])
         yield one("clock_error_seconds", "gauge", "How far it may be off; -1: unknown.", clock["error_s"])

@@ -107,3 +107,12 @@ def test_every_option_is_explained() -> None:
     page = (ROOT / "docs/configuration.md").read_text()
     rows = page[page.index("## forward.NAME") :].split("\n## ")[0]
     assert explained == set(re.findall(r"(?m)^\| `(\w+)`", rows))
+
+
+def test_the_tests_that_are_named_are_there() -> None:
+    text = (ROOT / "docs" / "forward.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py|)::(test_\w+)`", text)
+    assert len(named) > 30
+    for path, name in named:
+        source = (ROOT / (path or "tests/chaos/test_faults.py")).read_text()
+        assert re.search(rf"^(async )?def {name}\(", source, re.M), f"{path}::{name}"

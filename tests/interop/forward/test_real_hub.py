@@ -159,3 +159,50 @@ async def test_shed_readings_and_large_ones_are_named_at_the_hub(world: World) -
     missing = [n for gap in gaps for n in range(gap["first"], gap["last"] + 1)]
     assert sorted(missing + [seq for seq in sequences(found) if seq not in missing]) == [1, 2, 3, 4, 5]
     assert {msg.subject for msg in found} == {"fleet.tele.dev1._gap", "fleet.tele.dev1.tele.t"}
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+async def test_a_stream_that_is_deleted_and_made_again_is_another_store(
+    world: World, atomic: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While the edge runs: what the hub has of the old one stays, and the new one's comes, with the same sequences."""
+    hub = await real_hub(world)
+    js = (await world.client(hub)).jetstream()
+    if not atomic:
+        await js.add_stream(name="FLEET_tele", subjects=["fleet.tele.>"])
+    config = edge_config(
+        world, hub.port("leafnodes"), {"tele": {"stream": "READINGS"}, "log": {"subjects": ["log.>"]}}
+    )
+    async with Edge({**config, "forward": {}}) as server:
+        client = await server.connect()
+        await client.jetstream().add_stream(name="READINGS", subjects=["r.>"])
+        await client.close()
+    async with Edge(config) as device:
+        client = await device.connect()
+        below = client.jetstream()
+        for i in range(30):
+            await below.publish("r.x", b"%d" % i)
+        await everything(js, "FLEET_tele", 30)
+        (publisher,) = device.publishers
+        before = publisher.streams["tele"]
+        await below.delete_stream("READINGS")
+        await below.publish("log.a", b"goes on")
+        assert "tele" not in publisher.streams
+        await everything(js, "FLEET_log", 1)
+        await below.add_stream(name="READINGS", subjects=["r.>"])
+        for i in range(30, 60):
+            await below.publish("r.x", b"%d" % i)
+        async with asyncio.timeout(TIMEOUT_S):
+            while (await js.stream_info("FLEET_tele")).state.messages < 60:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        found = await everything(js, "FLEET_tele", 30)
+        after = publisher.streams["tele"]
+        assert [int(msg.data) for msg in found] == list(range(60))
+        assert sequences(found) == [*range(1, 31), *range(1, 31)]
+        stores = [(msg.headers or {})["Phloem-Origin"].split()[0] for msg in found]
+        assert len(set(stores[:30])) == len(set(stores[30:])) == 1
+        assert stores[0] != stores[30]
+        assert (before.store, before.epochs[-1].ident) != (after.store, after.epochs[-1].ident)
+        assert 'stream "READINGS" was deleted, and is not forwarded' in caplog.text
+        assert "re-imaged" in caplog.text
+        await client.close()

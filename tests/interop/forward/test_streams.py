@@ -7,6 +7,7 @@ from nats.js.api import RetentionPolicy
 
 from phloem.shared.errors import ConfigError
 from tests.interop.forward.test_forward import edge, hub, stored
+from tests.interop.links import Cable
 
 
 async def test_a_stream_that_is_deleted_and_made_again_is_another_store(tmp_path: Path) -> None:
@@ -36,17 +37,24 @@ async def test_a_stream_that_is_deleted_and_made_again_is_another_store(tmp_path
         await at_hub.close()
 
 
-async def test_purged_messages_are_announced(tmp_path: Path) -> None:
+async def test_purged_messages_are_announced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     forward = {"tele": {"stream": "READINGS"}}
-    async with hub(tmp_path) as top, edge(tmp_path, top.leaf_port, forward, ["READINGS"]) as device:
+    async with (
+        hub(tmp_path) as top,
+        Cable(top.leaf_port) as cable,
+        edge(tmp_path, cable.port, forward, ["READINGS"]) as device,
+    ):
         at_edge, at_hub = await device.connect(), await top.connect()
         below = at_edge.jetstream()
+        await cable.cut()
         for i in range(4):
             await below.publish("r.x", b"%d" % i)
         await below.purge_stream("READINGS")
         await below.publish("r.x", b"behind")
+        cable.restore()
         found = await stored(at_hub.jetstream(), "FLEET_tele", 1)
-        assert found[-1] == ("fleet.tele.dev1.r.x", b"behind")
+        assert found == [("fleet.tele.dev1.r.x", b"behind")]
+        assert "dev1 > tele: 4 messages will not come, 1 to 4" in caplog.text
         await at_edge.close()
         await at_hub.close()
 

@@ -210,7 +210,11 @@ def test_on_a_machine(tmp_path: Path) -> None:
     machine.ran.clear()
     carry_out(target)
     assert machine.ran[-1] == "systemctl restart phloem-edge.service phloem-bridge.service"
+    link = tmp_path / ETC / "multi-user.target.wants/phloem-edge.service"
+    link.parent.mkdir()
+    link.symlink_to(f"/{ETC}/phloem-edge.service")
     steps = uninstall_steps(target, purge=False)
+    link.unlink()  # as systemctl disable does
     machine.ran.clear()
     for step in steps:
         step.act()

@@ -46,6 +46,7 @@ def test_every_field_arrives() -> None:
     expected = {
         **block,
         "name": "scale",
+        "protocol": "",  # has a case of its own: it excludes most of these
         "retry_min_ns": 10**9,
         "retry_max_ns": 2 * 10**9,
         "idle_gap_ns": 20_000_000,

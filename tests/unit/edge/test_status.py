@@ -216,9 +216,23 @@ def test_an_idle_day_of_a_metered_link() -> None:
 def test_a_busy_metered_link() -> None:
     bench = Bench(metered=True)
     assert bench.due() is not None
-    bench.js.out_of_space = True  # even then
-    assert len(bench.run(METERED_NS * 4, traffic=True)) == 4
+    assert len(bench.run(METERED_IDLE_NS * 4, traffic=True)) == 4  # traffic is no news
+    bench.js.out_of_space = True
+    assert bench.run(METERED_NS - 2 * SECOND_NS, traffic=True) == []
+    told = bench.run(METERED_IDLE_NS, traffic=True)
+    assert [one.health["disk_full"] for one in told] == [True]
     bench.sender.is_open = False
     bench.due()
     bench.sender.is_open = True
     assert bench.due() is None  # a link that flaps does not make it talk
+
+
+def test_what_waits_for_company_is_no_backlog() -> None:
+    bench = Bench()
+    bench.stream.entry = msgspec.structs.replace(bench.stream.entry, linger_ns=1000 * SECOND_NS)
+    assert bench.due() is not None
+    bench.store(100)
+    bench.clock.advance(500 * SECOND_NS)
+    assert bench.due() is None
+    bench.clock.advance(100 * SECOND_NS)
+    assert bench.due() is not None  # by the clock

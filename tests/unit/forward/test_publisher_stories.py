@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from tests.unit.forward.jetstream_model import SECOND_NS, HubModel, StreamModel
 
+from phloem.shared.forward.effects import Alarm, Bounce, Confirmed, Noticed
 from phloem.shared.forward.entries import Class, Entry
 from phloem.shared.forward.hub_stream import Note
 from phloem.shared.forward.lanes import Ask, Effect, Post, Remember
 from phloem.shared.forward.publisher import Publisher
-from phloem.shared.forward.sender import Bounce, Confirmed, Noticed
 
 BY_HAND: dict[str, Any] = {"subjects": ["fleet.t.>"], "duplicate_window": 120 * SECOND_NS, "max_msg_size": -1}
 
@@ -40,6 +40,8 @@ class Story:
         self.stream = StreamModel(self.number(), self.number())
         self.note: Note | None = None
         self.noticed: list[str] = []
+        self.bounces = 0
+        self.alarms: list[str] = []
         self.up: deque[Ask | Any] = deque()
         self.down: deque[tuple[bytes, bytes]] = deque()
         self.late: list[tuple[int, deque[Ask | Any]]] = []  # of dead connections: until when they may arrive
@@ -70,7 +72,10 @@ class Story:
                 case Noticed(_, text):
                     self.noticed.append(text)
                 case Bounce():
+                    self.bounces += 1
                     self.cut()
+                case Alarm(why):
+                    self.alarms.append(why)
 
     def link(self) -> None:
         if not self.linked:
@@ -329,3 +334,21 @@ def test_a_stream_that_will_not_do_is_named(change: dict[str, Any], said: str) -
     story.now_ns += 30 * SECOND_NS
     story.settle()
     assert story.stored() == [(1, b"1")]
+
+
+def test_a_hub_that_answers_nothing_is_given_up_and_then_people_are_told() -> None:
+    story = _settled()
+    story.stream.add(b"51", story.now_ns)
+    steps = []
+    for _ in range(300):
+        story.link()
+        story.now_ns += SECOND_NS
+        story.do(story.machine.work(story.now_ns, story.now_ns, None))
+        story.up.clear()
+        if not steps or steps[-1] != (story.bounces, len(story.alarms)):
+            steps.append((story.bounces, len(story.alarms)))
+    assert steps[:4] == [(0, 0), (1, 0), (2, 0), (3, 1)]
+    assert story.alarms == ["the hub acknowledges nothing"] or story.alarms == ["the hub does not answer"]
+    story.settle()
+    assert story.stored() == all_of(story)
+    assert story.alarms[1:] == [""]

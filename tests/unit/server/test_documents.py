@@ -36,9 +36,9 @@ def test_example_switched_on(tmp_path: Path) -> None:
     plain = {path[0] for path, option in walk(Options) if len(path) == 1 and option.kind not in BLOCKS}
     shown = {path[0] for path, option in walk(Options) if len(path) == 1 and option.opt.example}
     defaults = Options()
-    for field in plain - shown - {"serial", "accounts", "forward"}:
+    for field in plain - shown - {"serial", "accounts", "forward", "bridge_mqtt"}:
         assert getattr(options, field) == getattr(defaults, field), field
-    assert options.serial[0].name == options.forward[0].name == "bench"
+    assert options.serial[0].name == options.forward[0].name == options.bridge_mqtt[0].name == "bench"
     assert options.accounts[0].users[0].account == "PLANT"
     assert options.leafnodes.remotes[0].urls
     assert options.jetstream is not None

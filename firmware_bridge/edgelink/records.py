@@ -1,0 +1,68 @@
+"""What of a board lies in a stream: messages, and what the last of them says of where its ring goes on. Pure.
+
+One message for each reading, on ``<subject>.<uid>.<channel>``, so that a board that is plugged in elsewhere keeps its
+subjects. Headers name the ring, the frame and the part of the frame.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from phloem.firmware_bridge.backlog import Message
+from phloem.firmware_bridge.edgelink.effects import Gap, Taken
+from phloem.firmware_bridge.edgelink.ledger import Position
+from phloem.firmware_bridge.edgelink.sequence import WRAP
+from phloem.firmware_bridge.reading import Reading, as_json
+
+GAP_TOKEN = "$gap"  # no channel is called so
+_RING, _SEQ, _PART = "Phloem-Ring", "Phloem-Seq", "Phloem-Part"
+
+
+def pattern_of(subject: str, uid: bytes) -> str:
+    """The subjects of one board."""
+    return f"{subject}.{uid.hex()}.>"
+
+
+def messages_of(frame: Taken, subject: str, port: str, wall_ahead_ns: int) -> list[Message]:
+    """A message for each reading of a frame."""
+    parts = len(frame.samples)
+    messages: list[Message] = []
+    for part, sample in enumerate(frame.samples):
+        channel = sample.channel
+        reading = Reading(channel.name, sample.value, channel.unit, mono_ns=frame.mono_ns)
+        headers = _headers(port, frame.epoch, frame.seq, part, parts, frame.mono_ns + wall_ahead_ns)
+        if frame.error_ns is not None:
+            headers["Phloem-Time-Error"] = str(frame.error_ns)
+        name = f"{subject}.{frame.uid.hex()}.{channel.name}"
+        messages.append(Message(name, as_json(reading), headers))
+    return messages
+
+
+def message_of_gap(gap: Gap, subject: str, port: str, wall_ns: int) -> Message:
+    """What stands in a stream for frames that are gone."""
+    headers = _headers(port, gap.epoch, (gap.next - 1) % WRAP, 0, 1, wall_ns)
+    payload = msgspec.json.encode({"first": gap.first, "next": gap.next})
+    return Message(f"{subject}.{gap.uid.hex()}.{GAP_TOKEN}", payload, headers)
+
+
+def position_of(headers: Mapping[str, str], stream_seq: int) -> Position | None:
+    """What a stored message says; None if it is not one of these."""
+    part, slash, parts = headers.get(_PART, "").partition("/")
+    try:
+        position = Position(
+            int(headers.get(_RING, ""), 16), int(headers.get(_SEQ, "")), int(part) - 1, int(parts), stream_seq
+        )
+    except ValueError:
+        return None
+    good = slash and 0 <= position.part < position.parts and 0 <= position.seq < WRAP > position.epoch >= 0
+    return position if good else None
+
+
+def _headers(port: str, epoch: int, seq: int, part: int, parts: int, wall_ns: int) -> dict[str, str]:
+    return {
+        "Phloem-Port": port,
+        _RING: f"{epoch:08x}",
+        _SEQ: str(seq),
+        _PART: f"{part + 1}/{parts}",
+        "Phloem-Time": str(wall_ns),
+    }

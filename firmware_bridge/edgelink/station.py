@@ -1,0 +1,323 @@
+"""Drives EdgeLink: sessions of ports, and the ledger that all of them share.
+
+A port's session ends when its device is lost, and with it nothing: frames that were handed up go on to the stream, and
+the next session asks where the ring begins.
+"""
+
+import logging
+from collections.abc import Callable
+from random import Random
+from typing import assert_never
+
+import msgspec
+
+from phloem.firmware_bridge.counters import Counters
+from phloem.firmware_bridge.edgelink import effects as up
+from phloem.firmware_bridge.edgelink import ledger, limits
+from phloem.firmware_bridge.edgelink.records import (
+    message_of_gap,
+    messages_of,
+    pattern_of,
+)
+from phloem.firmware_bridge.edgelink.schema import Dictionary
+from phloem.firmware_bridge.edgelink.session import Session
+from phloem.firmware_bridge.edgelink.stream import Found, JetStream, Kept
+from phloem.firmware_bridge.publisher import Publisher, Respond
+from phloem.firmware_bridge.requests import Requests
+from phloem.firmware_bridge.timers import CallLater, Timer
+from phloem.shared.clock import Clock
+
+logger = logging.getLogger("phloem.bridge")
+
+_BELIEVED_NS = (
+    1_735_689_600 * limits.SECOND_NS
+)  # 2025: an edge whose clock is before that tells no board the time
+_COMMAND_NS = 30 * limits.SECOND_NS  # how long a command is tried
+_STATUS = {0: "done", 1: "unknown_command", 2: "failed", 4: "refused"}
+
+
+class _Alarm:
+    """One timer that is set to the earliest time that anybody wants."""
+
+    def __init__(self, clock: Clock, call_later: CallLater, ring: Callable[[], None]) -> None:
+        self._clock, self._call_later, self._ring = clock, call_later, ring
+        self._timer: Timer | None = None
+        self._at_ns = 0
+
+    def set(self, at_ns: int | None) -> None:
+        if at_ns is None or (self._timer is not None and self._at_ns <= at_ns):
+            return
+        self.cancel()
+        self._at_ns = at_ns
+        self._timer = self._call_later(at_ns - self._clock.monotonic_ns(), self._rang)
+
+    def cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _rang(self) -> None:
+        self._timer = None
+        self._ring()
+
+
+class Station:
+    """What the ports of a bridge share."""
+
+    def __init__(
+        self, publisher: Publisher, requests: Requests, clock: Clock, rng: Random, call_later: CallLater
+    ) -> None:
+        self.publisher, self.clock, self.rng = publisher, clock, rng
+        self.call_later = call_later
+        self.schemas: dict[int, Dictionary] = {}
+        self._ledger = ledger.Ledger()
+        self._stream = JetStream(requests, lambda: f"{rng.getrandbits(96):024x}")
+        self._subjects: dict[bytes, str] = {}  # of a board: its port's
+        self._links: list[Link] = []
+        self._alarm = _Alarm(clock, call_later, self._expire)
+        self._stuck: dict[bytes, str] = {}  # of a board: why it cannot be stored, said once
+
+    def link(self, name: str, subject: str, command_subject: str) -> "Link":
+        """One port's."""
+        link = Link(self, name, subject, command_subject)
+        self._links.append(link)
+        return link
+
+    def stop(self) -> None:
+        """No timer fires any more."""
+        self._alarm.cancel()
+        for link in self._links:
+            link.closed()
+
+    def locate(self, uid: bytes, epoch: int, subject: str) -> None:
+        """As ``Locate`` says; ``subject`` is the port's."""
+        self._subjects[uid] = subject
+        if len(self._subjects) > 2 * limits.BOARDS_MAX:
+            for forgotten in self._subjects.keys() - self._ledger.boards - {uid}:
+                del self._subjects[forgotten]
+                self._stuck.pop(forgotten, None)
+            self._stream.forget()
+        self._do(self._ledger.locate(uid, epoch, self._now()))
+
+    def put(self, frame: up.Taken, port: str) -> None:
+        """A frame on its way to the stream."""
+        subject = self._subjects[frame.uid]
+        ahead_ns = self.clock.wall_ns() - self.clock.monotonic_ns()
+        messages = messages_of(frame, subject, port, ahead_ns)
+        self._do(self._ledger.put(frame.uid, frame.epoch, frame.seq, messages, self._now()))
+
+    def put_gap(self, gap: up.Gap, port: str) -> None:
+        """Frames that are gone, on their way to the stream."""
+        message = message_of_gap(gap, self._subjects[gap.uid], port, self.clock.wall_ns())
+        last = (gap.next - 1) % (1 << 32)
+        self._do(self._ledger.put(gap.uid, gap.epoch, last, [message], self._now()))
+
+    def _now(self) -> int:
+        return self.clock.monotonic_ns()
+
+    def _expire(self) -> None:
+        self._do(self._ledger.expire(self._now()))
+
+    def _do(self, tasks: list[ledger.Task]) -> None:
+        for task in tasks:
+            match task:
+                case ledger.Store(uid, after, messages):
+                    self._stream.store(
+                        pattern_of(self._subjects[uid], uid),
+                        after,
+                        messages,
+                        lambda kept, uid=uid: self._stored(uid, kept),  # type: ignore[misc]
+                    )
+                case ledger.Find(uid):
+                    self._stream.last(
+                        pattern_of(self._subjects[uid], uid),
+                        lambda found, uid=uid: self._found(uid, found),  # type: ignore[misc]
+                    )
+                case ledger.Located() | ledger.Durable():
+                    for link in self._links:
+                        link.told(task)
+                case _:
+                    assert_never(task)
+        self._alarm.set(self._ledger.due_ns)
+
+    def _stored(self, uid: bytes, kept: Kept) -> None:
+        if not kept.overtaken:  # that is no trouble
+            self._judge(uid, kept.why)
+        self._do(self._ledger.stored(uid, kept.stream_seq, self._now(), overtaken=kept.overtaken))
+
+    def _found(self, uid: bytes, found: Found) -> None:
+        self._judge(uid, found.why)
+        if found.why:
+            self._do(self._ledger.not_found(uid, self._now()))
+        else:
+            self._do(self._ledger.found(uid, found.position, self._now()))
+
+    def _judge(self, uid: bytes, why: str) -> None:
+        """One warning for a trouble; the board keeps its readings meanwhile."""
+        if why and self._stuck.get(uid) != why:
+            logger.warning("board %s: its readings cannot be stored: %s; trying again", uid.hex(), why)
+        if why:
+            self._stuck[uid] = why
+        else:
+            self._stuck.pop(uid, None)
+
+
+class Link:
+    """One port: bytes in, bytes out. ``session`` is there while the device is open."""
+
+    def __init__(self, station: Station, name: str, subject: str, command_subject: str) -> None:
+        self.name, self.subject, self.command_subject = name, subject, command_subject
+        self.session: Session | None = None
+        self._station = station
+        self._write: Callable[[bytes], bool] = lambda data: False
+        self._alarm = _Alarm(station.clock, station.call_later, self._expire)
+        self._unserve: Callable[[], None] | None = None
+        self._served = b""  # the board whose commands are taken
+        self._waiting: dict[int, Respond] = {}
+        self._tickets = 0
+        self._before = Counters()  # of sessions that have ended
+        self._readings = 0
+        self.frame_mono_ns = -1  # when the last frame came
+
+    def opened(self, write: Callable[[bytes], bool]) -> None:
+        """The device is open; ``write`` takes bytes, or says that it has no room, and then they are repeated."""
+        self._write = write
+        self.session = Session(
+            self._station.rng.getrandbits(32), self._station.schemas, self._station.clock.monotonic_ns()
+        )
+        self._expire()
+
+    def closed(self) -> None:
+        """The device is lost. What was handed up goes on."""
+        self._alarm.cancel()
+        self.count(self._before)
+        self.session = None
+        self._stop_serving("the port was closed")
+
+    def received(self, data: bytes) -> None:
+        """Bytes from the device."""
+        if self.session is not None:
+            now_ns, frames = self._station.clock.monotonic_ns(), self.session.reader.frames
+            self._do(self.session.receive(data, now_ns))
+            if self.session is not None and self.session.reader.frames > frames:
+                self.frame_mono_ns = now_ns
+
+    def count(self, counters: Counters) -> None:
+        """Set what a port of frames counts of its frames."""
+        before, session = self._before, self.session
+        counters.readings = self._readings
+        if session is not None:
+            reader = session.reader
+            counters.frames = before.frames + reader.frames
+            counters.resyncs = counters.damaged = before.damaged + reader.noises
+            counters.dropped_bytes = before.dropped_bytes + reader.noise_bytes
+            counters.undecodable = (
+                before.undecodable + session.counters.malformed + session.counters.unreadable
+            )
+
+    def told(self, task: ledger.Located | ledger.Durable) -> None:
+        """What the ledger says of a board, perhaps of another port's."""
+        if self.session is None:
+            return
+        now_ns = self._station.clock.monotonic_ns()
+        if isinstance(task, ledger.Located):
+            self._do(self.session.located(task.uid, task.epoch, task.next, now_ns))
+        else:
+            self._do(self.session.durable(task.uid, task.epoch, task.next, now_ns))
+
+    def _expire(self) -> None:
+        if self.session is not None:
+            clock = self._station.clock
+            wall_ns, now_ns = clock.wall_ns(), clock.monotonic_ns()
+            self.session.wall_ahead_ns = wall_ns - now_ns if wall_ns > _BELIEVED_NS else None
+            self._do(self.session.expire(now_ns))
+
+    def _do(self, effects: list[up.Effect]) -> None:
+        for effect in effects:
+            self._carry_out(effect)
+        if self.session is not None:
+            self._alarm.set(self.session.due_ns)
+
+    def _carry_out(self, effect: up.Effect) -> None:
+        station = self._station
+        match effect:
+            case up.Send(data):
+                self._write(data)
+            case up.Locate(uid, epoch):
+                station.locate(uid, epoch, self.subject)
+            case up.Taken():
+                self._readings += len(effect.samples)
+                station.put(effect, self.name)
+            case up.Gap(uid, epoch, first, next_):
+                logger.warning("board %s: frames %d to %d of its ring are gone", uid.hex(), first, next_ - 1)
+                station.put_gap(effect, self.name)
+            case up.Joined(hello):
+                logger.info("serial port %s: board %s, %s", self.name, hello.uid.hex(), hello.firmware)
+                self._serve(hello.uid)
+                self._tell(hello.uid, "board", {"event": "joined", "firmware": hello.firmware,
+                                                "boot": hello.boot, "reason": hello.reason})  # fmt: skip
+            case up.Left(uid, why):
+                logger.warning("serial port %s: board %s is gone: %s", self.name, uid.hex(), why)
+                self._stop_serving(why)
+                self._tell(uid, "board", {"event": "left", "why": why})
+            case up.Said(text, level):
+                there = self.session.hello if self.session is not None else None
+                self._tell(there.uid if there is not None else b"", "log", {"text": text, "level": level})
+            case up.Outcome():
+                self._answer(effect)
+            case up.ImageProgress(offset, size):
+                logger.info("serial port %s: %d of %d bytes of an image", self.name, offset, size)
+            case up.ImageEnded(version, why):
+                logger.warning("serial port %s: image %s %s", self.name, version, why or "runs")
+            case up.Noticed(text):
+                logger.warning("serial port %s: %s", self.name, text)
+            case _:
+                assert_never(effect)
+
+    def _tell(self, uid: bytes, what: str, content: dict[str, object]) -> None:
+        """Beside the readings, below subjects that are no board's: the last message of a board is always a reading."""
+        headers = {"Phloem-Port": self.name, "Phloem-Time": str(self._station.clock.wall_ns())}
+        subject = f"{self.subject}.${what}" + (f".{uid.hex()}" if uid else "")
+        self._station.publisher.publish(subject, msgspec.json.encode(content), headers)
+
+    def _serve(self, uid: bytes) -> None:
+        if self._served == uid:
+            return
+        self._stop_serving("another board is here")
+        if self.command_subject:
+            self._served = uid
+            subject = f"{self.command_subject}.{uid.hex()}"
+            self._unserve = self._station.publisher.serve(subject, self._command)
+
+    def _stop_serving(self, why: str) -> None:
+        if self._unserve is not None:
+            self._unserve()
+            self._unserve, self._served = None, b""
+        for ticket in list(self._waiting):
+            self._answer(up.Outcome(ticket, None, why=why))
+
+    def _command(self, payload: bytes, respond: Respond) -> None:
+        name, _, argument = payload.partition(b" ")
+        self._tickets += 1
+        ticket = self._tickets
+        self._waiting[ticket] = respond
+        try:
+            text = name.decode()
+        except UnicodeDecodeError:
+            text = ""
+        if not text or self.session is None:
+            why = "a command is a name, and behind a blank its argument" if self.session else "no board"
+            self._answer(up.Outcome(ticket, None, why=why))
+            return
+        now_ns = self._station.clock.monotonic_ns()
+        self._do(self.session.command(ticket, text, argument, _COMMAND_NS, now_ns))
+
+    def _answer(self, outcome: up.Outcome) -> None:
+        respond = self._waiting.pop(outcome.ticket, None)
+        if respond is None:
+            return
+        if outcome.status is None:
+            respond(outcome.why.encode(), {"Phloem-Status": "unknown"})
+        else:
+            status = _STATUS.get(outcome.status, str(outcome.status))
+            respond(outcome.result, {"Phloem-Status": status})

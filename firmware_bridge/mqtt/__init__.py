@@ -1,0 +1,1 @@
+"""MQTT brokers that are there already: their topics become subjects, and subjects topics."""

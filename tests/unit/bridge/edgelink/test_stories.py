@@ -1,0 +1,37 @@
+"""Thousands of seconds of both ends over bad lines; ``stories.py`` says what has to hold."""
+
+import pytest
+from tests.unit.bridge.edgelink.stories import Faults, World
+
+KINDS = {
+    "good lines": Faults(),
+    "bits": Faults(bit=1e-3),
+    "bytes lost and doubled": Faults(lost=3e-3, twice=3e-3),
+    "boards reset": Faults(bit=2e-4, reset_board=0.3, chatter=0.3),
+    "the host restarts": Faults(bit=2e-4, restart_host=0.3),
+    "the stream fails": Faults(stream_fails=0.3, restart_host=0.1),
+    "frames are gone": Faults(thief=0.2, restart_host=0.05),
+    "what is forwarded is given back": Faults(bit=5e-4, reset_board=0.2, forwards=0.5),
+    "all at once": Faults(5e-4, 1e-3, 1e-3, 0.1, 0.1, 0.2, 0.0, 0.1, 0.2),
+}
+
+
+@pytest.mark.parametrize("survives", [False, True], ids=["RAM", "FRAM"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_stories(kind: str, survives: bool) -> None:
+    for seed in range(3):
+        World(seed, KINDS[kind], survives=survives).run()
+
+
+@pytest.mark.parametrize("survives", [False, True], ids=["RAM", "FRAM"])
+def test_two_boards_swap_their_lines(survives: bool) -> None:
+    for seed in range(3):
+        faults = Faults(5e-4, 1e-3, 0.0, 0.05, 0.05, 0.1, 0.3)
+        World(seed, faults, survives=survives, boards=2).run()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_stories(kind: str) -> None:
+    for seed in range(1000, 1100):
+        World(seed, KINDS[kind], survives=bool(seed % 2), boards=1 + seed // 2 % 2).run()
