@@ -22,6 +22,7 @@ from phloem.firmware_bridge.edgelink.records import (
 from phloem.firmware_bridge.edgelink.schema import Dictionary
 from phloem.firmware_bridge.edgelink.session import Session
 from phloem.firmware_bridge.edgelink.stream import Found, JetStream, Kept
+from phloem.firmware_bridge.edgelink.twins import Twins
 from phloem.firmware_bridge.publisher import Publisher, Respond
 from phloem.firmware_bridge.requests import Requests
 from phloem.firmware_bridge.timers import CallLater, Timer
@@ -76,6 +77,7 @@ class Station:
         self._links: list[Link] = []
         self._alarm = _Alarm(clock, call_later, self._expire)
         self._stuck: dict[bytes, str] = {}  # of a board: why it cannot be stored, said once
+        self._twins = Twins()
 
     def link(self, name: str, subject: str, command_subject: str) -> "Link":
         """One port's."""
@@ -88,6 +90,12 @@ class Station:
         self._alarm.cancel()
         for link in self._links:
             link.closed()
+
+    def heard(self, uid: bytes, port: str) -> None:
+        """A frame that is certainly of this board came."""
+        if others := self._twins.heard(uid, port, self._now()):
+            ports = " and ".join(sorted(others))
+            logger.warning("two boards say that they are %s, on %s: one of them has to go", uid.hex(), ports)
 
     def locate(self, uid: bytes, epoch: int, subject: str) -> None:
         """As ``Locate`` says; ``subject`` is the port's."""
@@ -198,9 +206,12 @@ class Link:
         """Bytes from the device."""
         if self.session is not None:
             now_ns, frames = self._station.clock.monotonic_ns(), self.session.reader.frames
+            certain = self.session.certain
             self._do(self.session.receive(data, now_ns))
             if self.session is not None and self.session.reader.frames > frames:
                 self.frame_mono_ns = now_ns
+            if self.session is not None and self.session.certain > certain and self.session.hello is not None:
+                self._station.heard(self.session.hello.uid, self.name)
 
     def count(self, counters: Counters) -> None:
         """Set what a port of frames counts of its frames."""
