@@ -253,7 +253,7 @@ class Edge(Server):
         if not self._settings:
             await asyncio.Event().wait()
         publisher, requests = KernelPublisher(self), None
-        if any(port.protocol for port in self._settings):
+        if any(port.protocol or port.images for port in self._settings):
             from phloem.edge.kernel_requests import KernelRequests  # noqa: PLC0415  (only who has such ports)
 
             requests = KernelRequests(self, call_later=self._call_later)

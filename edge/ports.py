@@ -44,6 +44,7 @@ def _settings(block: Serial) -> SerialSettings:
             protocol=block.protocol,
             decode=block.decode,
             shape=block.shape,
+            images=block.images,
             max_frame_bytes=block.max_frame_bytes,
             retry_min_ns=block.retry_min_ns,
             retry_max_ns=block.retry_max_ns,

@@ -50,6 +50,10 @@ class PortSilent(PortError):
     """An open port said nothing for too long and was closed for that."""
 
 
+class PortLent(PortError):
+    """An open port was closed because a program of phloem's wants it for a while."""
+
+
 class LineErrors(NamedTuple):
     """What the hardware saw go wrong on the wire, in counts.
 

@@ -12,7 +12,8 @@ What the bytes become is ``intake.py``, what the port says of itself ``port_voic
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from phloem.firmware_bridge.port import (
     Port,
     PortAbsent,
     PortError,
+    PortLent,
     PortLost,
     PortRefused,
     PortSilent,
@@ -78,6 +80,7 @@ class Session:
         self._link = link  # what takes the bytes instead, of a port with a protocol
         self._voice = Voice(settings, publisher, clock, boot, self.figures)
         self._port: Port | None = None
+        self._path = settings.device  # where it was last
         self._state, self._reason = "absent", ""
         self._since_ns = self._heard_ns = self._counted_ns = clock.monotonic_ns()
         self._errors_then: LineErrors | None = None  # what the line's counters said last
@@ -86,6 +89,8 @@ class Session:
         self._warned: set[type[PortError]] = set()  # kinds of trouble of this outage
         self._doubtful = False  # it came and went, or said nothing: that it is open is said when bytes come
         self._commands_blocked = False  # warned; until the device has caught up
+        self._having = asyncio.Lock()  # whoever opens the device
+        self._give: Callable[[PortError], None] | None = None  # ends the pump
         self._opened, self._closed = asyncio.Event(), asyncio.Event()
         self._closed.set()
 
@@ -126,23 +131,50 @@ class Session:
                 ends.append(self._publisher.subscribe(self.settings.command_subject, self._command))
             while True:
                 line, fresh = await self._open()
-                lost = await self._pump(line, fresh)
-                await self._trouble(lost)
+                try:
+                    lost = await self._pump(line, fresh)
+                finally:
+                    self._having.release()
+                if not isinstance(lost, PortLent):
+                    await self._trouble(lost)
         finally:
             for end in ends:
                 end()
             self._intake.stop()
 
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[str]:
+        """Close the port and keep it closed for the block; the device's path, for a program that opens it.
+
+        A device that is not there is no error: its path is what is configured, or where it was last.
+        """
+        if self._port is not None:
+            self._path = self._port.line.device
+        if self._give is not None:
+            self._give(PortLent(self.settings.device, reason="a program has it"))
+        async with self._having:
+            self._is("lent", "a program has it")
+            self._voice.event("lent")
+            yield self._path
+
     async def _open(self) -> tuple[Line, bool]:
-        """What a bridge before this one has left open, else try until the device opens; whether it is fresh."""
+        """What a bridge before this one has left open, else try until the device opens; whether it is fresh. Returns
+        with ``_having`` held."""
         if self._handover is not None and (kept := self._handover.take(self.settings)):
+            await self._having.acquire()
             self._intake.resume(self._handover.take_rest(self.settings))
             return kept, False
         while True:
+            await self._having.acquire()
             try:
                 return await open_line(self.settings, self._call_later), True
             except PortError as error:
-                await self._trouble(error)
+                trouble = error
+                self._having.release()
+            except BaseException:
+                self._having.release()
+                raise
+            await self._trouble(trouble)
 
     async def _trouble(self, error: PortError) -> None:
         """Warn if this is news, then wait for the next attempt."""
@@ -194,6 +226,7 @@ class Session:
         since_ns = self._heard_ns = self._clock.monotonic_ns()
         self._errors_then = line.errors()
         self._port = port = Port(line, self._received, end)
+        self._path, self._give = line.device, end
         lost: PortError | None = None
         try:
             self._began(line)
@@ -235,7 +268,7 @@ class Session:
             self._voice.event("opened")
 
     def _ended(self, lost: PortError | None) -> None:
-        self._port = None
+        self._port = self._give = None
         self.counters.losses += isinstance(lost, PortLost)
         self.counters.silences += isinstance(lost, PortSilent)
         self._opened.clear()

@@ -73,6 +73,8 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Which readings go on; ``shaping/settings.py``. Needs ``decode``."""
     protocol: str = ""
     """``edgelink``: a board that loses nothing (docs/edgelink.md), instead of ``framing``, ``decode`` and ``shape``."""
+    images: dict[str, object] = {}
+    """Firmware for the board out of an object store; ``images/settings.py``, docs/firmware.md. Empty: none."""
     max_frame_bytes: int = limits.FRAME_BYTES
     idle_gap_ns: int = 0
     """Silence that ends a ``raw`` frame, or breaks an unfinished ``line``; 0: silence says nothing."""
@@ -90,6 +92,7 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         self._check_subjects()
         self._check_framing()
         self._check_protocol()
+        self._check_images()
 
     @property
     def selector(self) -> Selector:
@@ -236,6 +239,12 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             default = {} if field.name == "shape" else field.default
             if field.name in mine and getattr(self, field.name) != default:
                 raise ConfigError(f"{field.name} means nothing with protocol {self.protocol}")
+
+    def _check_images(self) -> None:
+        if self.images:
+            from phloem.firmware_bridge.images.settings import image_settings  # noqa: PLC0415  (only who has them)
+
+            image_settings(self.images, self.protocol)
 
 
 def check_distinct(ports: Sequence[SerialSettings]) -> None:

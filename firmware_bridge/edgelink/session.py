@@ -190,6 +190,10 @@ class Session:
         self._upload = Upload(image, version, self.hello.max_frame, now_ns)
         return self._upload.expire(now_ns)
 
+    def give_up_image(self) -> None:
+        """Nobody wants it any more. The board is told nothing: it goes on where it was if the image is wanted again."""
+        self._upload = None
+
     def _take(self, message: Message, now_ns: int) -> list[Effect]:
         match message:
             case Hello():
@@ -389,6 +393,9 @@ class Session:
         self.hello, self._window, self._gathering, self._dictionary = None, None, None, None
         self.welcomed, self._pings, self._starts = False, 0, []
         effects = self._commands.end(f"the board is gone: {why}")
+        if self._upload is not None:
+            effects += self._upload.gone(why)
+            self._upload = None
         return [*effects, left] if was_here else effects
 
     def _notice(self, text: str) -> list[Effect]:

@@ -88,6 +88,14 @@ class Serial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Kind.SETTINGS,
         Opt("Which readings are worth the disk and the link.", example="{ changes { deadband: 0.2 } }"),
     ] = {}
+    images: Annotated[
+        dict[str, Any],
+        Kind.SETTINGS,
+        Opt(
+            "Firmware for the board, out of an object store; docs/firmware.md.",
+            example='{ board: pump-v2, keys: ["/etc/phloem/firmware.pub"], state_dir: /var/lib/phloem/firmware }',
+        ),
+    ] = {}
     max_frame_bytes: Annotated[
         Size, Opt("A longer frame is dropped.", least=1, most=limits.SERIAL_FRAME_MAX)
     ] = limits.SERIAL_FRAME

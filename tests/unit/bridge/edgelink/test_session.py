@@ -356,7 +356,7 @@ def test_an_image_arrives_and_is_proven(lossy: bool) -> None:
     assert board.image == image
     board.boot_image(now)
     run(up.ImageEnded)
-    assert up.ImageEnded("simulated 2", "") in done
+    assert up.ImageEnded("simulated 2", up.ImageEnd.RUNS) in done
     assert board.firmware == "simulated 2"
 
 
