@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from phloem.firmware_bridge.backlog import Message
+from phloem.firmware_bridge.images import limits
 from phloem.firmware_bridge.images.manifest import ObjectMeta, parse
 from phloem.firmware_bridge.requests import Requests
 
@@ -104,7 +105,7 @@ class States:
         config = {
             "name": f"KV_{self._name}",
             "subjects": [f"$KV.{self._name}.>"],
-            "max_msgs_per_subject": 8,
+            "max_msgs_per_subject": limits.STATES_HISTORY,
             "discard": "new",
             "allow_rollup_hdrs": True,
             "deny_delete": True,

@@ -145,7 +145,7 @@ class Installer:
         proof = Proof.TOOL if self.settings.verify else Proof.HELLO if self._uploads else Proof.EXIT
         hears, tool = self._uploads is not None, bool(self.settings.tool)
         self._case = case = _Case(key, uid, shelf, Machine(record, proof=proof, tool=tool, hears=hears))
-        self._say(case)
+        self._say(case, record)
         self._look_now.set()
         await self._do(case, case.machine.start(self._clock.monotonic_ns()))
         return case
@@ -197,7 +197,7 @@ class Installer:
         level = logging.WARNING if record.state in (State.FAILED, State.ROLLED_BACK) else logging.INFO
         why = f": {record.why}" if record.why else ""
         logger.log(level, "firmware of %s: %s %s%s", self.name, version, record.state.value, why)
-        self._say(case)
+        self._say(case, record)
 
     def _post(self, case: _Case, told: Callable[[int], list[machine.Effect]]) -> None:
         async def step() -> None:
@@ -209,6 +209,7 @@ class Installer:
     # --- the bucket ------------------------------------------------------------------------------------
 
     async def _look_for_ever(self) -> None:
+        failed_ns = limits.RETRY_MIN_NS
         while True:
             self._look_now.clear()
             hinted, self._hinted = self._hinted, False
@@ -219,9 +220,10 @@ class Installer:
                     target = await self._look(case.uid)
                 except BucketError as error:
                     self._warn(f"the bucket {self.settings.bucket} cannot be read: {error}")
-                    again_ns = min(again_ns, limits.LOOK_AGAIN_NS)
+                    again_ns = min(again_ns, failed_ns)
+                    failed_ns = min(2 * failed_ns, limits.RETRY_MAX_NS)
                 else:
-                    self._warned = ""
+                    self._warned, failed_ns = "", limits.RETRY_MIN_NS
                     self._post(case, lambda now_ns, t=target, c=case: c.machine.wanted(t, now_ns))  # type: ignore[misc]
             timer = self._call_later(again_ns, self._look_now.set)
             await self._look_now.wait()
@@ -341,8 +343,8 @@ class Installer:
 
     # --- what is said ----------------------------------------------------------------------------------
 
-    def _say(self, case: _Case) -> None:
-        self._to_say.append((case.key, self._standing(case)))
+    def _say(self, case: _Case, record: Record) -> None:
+        self._to_say.append((case.key, self._standing(case, record)))
         self._say_now.set()
 
     async def _say_for_ever(self) -> None:
@@ -352,7 +354,7 @@ class Installer:
             self._say_now.clear()
             progress = not self._to_say
             if progress and self._case is not None:
-                self._to_say.append((self._case.key, self._standing(self._case)))
+                self._to_say.append((self._case.key, self._standing(self._case, self._case.machine.record)))
             while self._to_say:
                 await self._put(*self._to_say[0])
                 self._to_say.popleft()
@@ -370,8 +372,7 @@ class Installer:
             await pause(wait_ns, self._call_later)
             wait_ns = min(2 * wait_ns, limits.RETRY_MAX_NS)
 
-    def _standing(self, case: _Case) -> bytes:
-        record = case.machine.record
+    def _standing(self, case: _Case, record: Record) -> bytes:
         target, good = record.target, record.good
         told: dict[str, object] = {
             "state": record.state.value,
