@@ -17,7 +17,7 @@ from phloem.shared.store.contents import StoreError
 from phloem.shared.store.folder import sync_folder
 from phloem.shared.store.held import quiet
 from phloem.shared.store.repair import free_name, like_file, make, marks_of, room_for
-from phloem.shared.store.survey import Survey
+from phloem.shared.store.survey import MADE_ANEW, Survey
 from phloem.shared.store.vault import Vault
 
 WORK = "mending"  # a folder in the store's: on the same file system, whatever is mounted where
@@ -49,7 +49,7 @@ def mend_open(folder: Path, vault: Vault | None, place: tuple[int, int]) -> Mend
         raise StoreError(f"{folder / FILE} was not changed: {error.strerror or error}") from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    told = [finding for finding in kept.findings if finding.kind not in ("chain", "index", "mark")]
+    told = [finding for finding in kept.findings if finding.kind not in (*MADE_ANEW, "mark")]
     return Mended(
         lost=[str(finding) for finding in told],
         marks=marks_of(told),

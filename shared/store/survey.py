@@ -27,13 +27,14 @@ from phloem.shared.store.store import Store, mark_of
 from phloem.shared.store.vault import Vault
 
 MARK_KEY = b"bad:"
+MADE_ANEW = ("chain", "index", "key")  # findings that cost nothing: a repair makes it as it was
 
 
 @dataclass(frozen=True)
 class Finding:
     """One thing that is not as it should be.
 
-    ``kind``: page, block, message, chain, removed, index, state, journal or pair; mark: what an earlier repair could
+    ``kind``: page, block, message, chain, removed, index, key, state, journal or pair; mark: what an earlier repair could
     not keep, and nobody has looked at yet.
     """
 
@@ -114,6 +115,7 @@ class Survey:
         self._states: dict[int, State] = {}
         self._tallies: dict[int, Tally] = {}
         self._dead: dict[bytes, bytes | None] = {}
+        self._folds: dict[int, int] = {}
         self._unmoved = 0  # bytes in memory of the store that is being made
 
     def _find(self, kind: str, text: str, ident: int = 0, **more: int) -> None:
@@ -157,7 +159,7 @@ class Survey:
         self._meta([*inspector.walk("meta"), *extra.meta.items()])
         self._pairs(inspector.walk("pairs"), extra)
         for key, value in [*inspector.walk("dead"), *extra.dead.items()]:
-            self._dead[key] = self._reader.unsealed("dead", key, value)
+            key, self._dead[key] = self._unsealed("dead", key, value)
         for ident, mark in self._marks:
             first, last, text = mark_of(mark)
             self._find("mark", text, ident, first=first, last=last)
@@ -173,8 +175,8 @@ class Survey:
     # --- LMDB ----------------------------------------------------------------------------------------
 
     def _meta(self, entries: list[tuple[bytes, bytes]]) -> None:
-        for key, sealed in entries:
-            value = self._reader.unsealed("meta", key, sealed)
+        for found, sealed in entries:
+            key, value = self._unsealed("meta", found, sealed)
             place = inspect.place_of(value) if value is not None and key == b"generation" else None
             if place is not None:
                 self._generation, batch = place
@@ -189,6 +191,14 @@ class Survey:
             else:
                 self._states[int.from_bytes(key[4:], "little")] = state
 
+    def _unsealed(self, name: str, key: bytes, sealed: bytes) -> tuple[bytes, bytes | None]:
+        """The key that an entry was written under, and its value; None: it is damaged."""
+        value = self._reader.unsealed(name, key, sealed)
+        if value is None and (right := self._reader.rightful(name, key, sealed)) is not None:
+            self._find("key", f"what is kept under {key!r} was kept under {right!r}")
+            return right, self._reader.unsealed(name, right, sealed)
+        return key, value
+
     def _pairs(self, entries: Iterator[tuple[bytes, bytes]], extra: Orphans) -> None:
         for key, sealed in [*extra.pairs.items()]:
             self._pair(key, sealed)
@@ -197,6 +207,9 @@ class Survey:
 
     def _pair(self, key: bytes, sealed: bytes) -> None:
         pair = self._reader.pair(key, sealed)
+        if pair is None and (right := self._reader.rightful("pairs", key, sealed)) is not None:
+            pair = self._reader.pair(right, sealed)
+            self._find("key", f"what is kept under {key!r} was kept under {right!r}")
         if pair is None:
             self._find("pair", f"what is kept under {key!r} is damaged", bytes=len(sealed))
             return
@@ -223,6 +236,13 @@ class Survey:
             self._progress("blocks", done, size)
             if len(key) != 12:
                 self._find("block", f"its key {key!r} is none", bytes=len(value))
+                continue
+            ident = int.from_bytes(key[:4])
+            self._folds[ident] = self._folds.get(ident, 0) ^ inspect.fold_of(key)
+            home = self._reader.home(key, value)
+            if home is not None and home != key:
+                self._find("key", f"a block stands under {key.hex()}", int.from_bytes(home[:4]))
+                self.orphans.blocks.append((home, value))
                 continue
             self._block(key, value)
         for key in self._dead:
@@ -318,6 +338,8 @@ class Survey:
                     ident,
                 )
         for ident, state in self._states.items():
+            if state.blocks is not None and state.blocks != self._folds.get(ident, 0):
+                self._find("key", "its blocks are not under the keys that they were written under", ident)
             tally = self._tally(ident)
             self._gap(ident, tally.last + 1, state.last_seq)
             gaps = self._gaps.get(ident, []) if tally.messages < state.messages else []
@@ -343,25 +365,23 @@ class Survey:
                 )
             inspect.move(self.into)
 
-    def _adopt(self, entries: Iterator[tuple[bytes, bytes]]) -> None:
+    def _adopt(self, entries: Iterator[tuple[bytes, bytes, bool]]) -> None:
         """What damaged pages led to and is sound itself."""
-        for key, value in entries:
+        for key, value, placed in entries:
+            home = self._reader.home(key, value)
+            if home is not None and (placed or self._vault is not None or value[2:4] != b"\0\0"):
+                self.orphans.blocks.append((home, value))
+                continue
             for name, kept in (
                 ("dead", self.orphans.dead),
                 ("pairs", self.orphans.pairs),
                 ("meta", self.orphans.meta),
             ):
-                if self._reader.unsealed(name, key, value) is not None:
-                    kept[key] = value
-            if self._could_be_block(key, value):
-                self.orphans.blocks.append((key, value))
-
-    def _could_be_block(self, key: bytes, value: bytes) -> bool:
-        if self._vault is not None:
-            return self._reader.is_block(key, value) is not None
-        return (
-            len(key) == 12 and len(value) > 48 and value[16:24] == key[:3:-1]
-        )  # its last sequence is its key
+                right = key
+                if self._reader.unsealed(name, key, value) is None:
+                    right = self._reader.rightful(name, key, value) or b""
+                if right:
+                    kept[right] = value
 
     # --- the journal ---------------------------------------------------------------------------------
 
