@@ -64,7 +64,8 @@ cdef class Contents:
             self.disk.damaged += 1
             if page == 0:
                 self.bad_pages.discard(page)
-                self._problem(f"{self.folder}: a head of data.mdb was damaged while it is in use, and was written again")
+                self._problem(f"{self.folder}: a head of data.mdb was damaged while it is in use, and was written again: "
+                              "nothing is lost, and nothing has to be done; if it happens again, replace the disk")
                 return
             self._problem(f"{self.folder}: page {page} of data.mdb is damaged where a large value begins; what of it proves "
                           f"itself is used, and its space is not used again; try: phloem store repair {self.folder}")

@@ -84,10 +84,15 @@ cdef int disk_state(Disk* d, uint32_t ident, LogState* s) noexcept nogil:
     cdef char key[META_KEY]
     cdef MDB_val k, v
     cdef bint folded
+    cdef int error
     meta_key(key, b"log:", ident)
     k.mv_data, k.mv_size = key, META_KEY
-    if lmdb.get(d.reader, d.meta, &k, &v) != 0:
-        return MISSING
+    error = lmdb.get(d.reader, d.meta, &k, &v)
+    if error:
+        if error == MDB_NOTFOUND and disk_absent(d, d.meta, SEAL_META, &k):
+            return MISSING
+        d.error = error if error != MDB_NOTFOUND else MDB_CORRUPTED
+        return DAMAGED
     if not unseal(&d.opener, SEAL_META, &k, &v) or not state_read(&v, s, &folded):
         return DAMAGED
     return FOUND if s.last_seq <= SEQ_MAX and s.first_seq <= s.last_seq + 1 else DAMAGED

@@ -301,11 +301,12 @@ cdef class Generations(Contents):
         self.refused, self.mending, self.told = 0, "", ""
         for text in mended.lost:
             self._problem(text)
-        self._problem(f"{self.folder}/data.mdb was made anew; the damaged one is in {mended.damaged}")
+        self._problem(f"{self.folder}/data.mdb was made anew{'' if mended.lost else ': nothing is lost'}; the damaged one is "
+                      f"in {mended.damaged}")
         self._begin_moving(self._mover)
         if self.on_mended is not None:
             try:
-                self.on_mended(mended.lost)
+                self.on_mended(mended.loose)
             except Exception as error:
                 self._problem(f"{self.folder}: after data.mdb was mended: {error!r}")
 

@@ -43,8 +43,10 @@ class Inspector:
         """Whether there is a head to begin with."""
     @property
     def pages(self) -> int: ...
+    def entries(self, name: str) -> int | None:
+        """How many entries a database is said to have; None: it cannot be found."""
     def missing(self) -> list[str]:
-        """Databases whose tree cannot be found."""
+        """Databases whose tree cannot be found by its name."""
     def walk(self, name: str) -> Iterator[tuple[bytes, bytes]]:
         """Everything of a database that can be read, in order; each database can be walked once."""
     def finish(self) -> None:

@@ -113,13 +113,34 @@ cdef class Inspector:
     def pages(self):
         return self.p.last_page + 1
 
+    def entries(self, name):
+        """How many entries a database is said to have; None: it cannot be found."""
+        cdef Tree tree
+        cdef bytes text = name.encode()
+        return tree.entries if self._find(text, &tree) else None
+
+    cdef bint _find(self, bytes name, Tree* tree):
+        """The tree of a database, also under a name of which one bit has flipped."""
+        cdef bytes tried
+        cdef char* at
+        cdef size_t i
+        if tree_find(&self.p, name, len(name), tree):
+            return True
+        for i in range(8 * <size_t>PyBytes_GET_SIZE(name)):
+            tried = PyBytes_FromStringAndSize(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+            at = PyBytes_AS_STRING(tried)
+            at[i >> 3] ^= <char>(1 << (i & 7))
+            if tree_find(&self.p, tried, len(tried), tree):
+                return True
+        return False
+
     def missing(self):
         cdef Tree tree
         cdef bytes text
         result = []
         for name in DATABASES:
             text = name.encode()
-            if not tree_find(&self.p, text, len(text), &tree):
+            if not tree_find(&self.p, text, len(text), &tree):  # whatever ``walk`` finds
                 result.append(name)
         return result
 
@@ -129,7 +150,7 @@ cdef class Inspector:
         cdef bytes text = name.encode()
         walker.inspector = self
         walker.w.level = -1
-        if tree_find(&self.p, text, len(text), &tree):
+        if self._find(text, &tree):
             walk_begin(&walker.w, &self.p, &tree, False)
         return walker
 

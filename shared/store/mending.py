@@ -26,10 +26,11 @@ FILE = "data.mdb"
 
 @dataclass(frozen=True)
 class Mended:
-    """What could not be kept, in words; for each log of which something was lost first and last sequence (0: unknown)
-    and what it was; logs that have other counters or another index now; where the damaged file is."""
+    """What could not be kept, in words, and what of that is of no log; for each log of which something was lost
+    first and last sequence (0: unknown) and what it was; logs that have other counters or another index now; where the damaged file is."""
 
     lost: list[str]
+    loose: list[str]
     marks: dict[int, tuple[int, int, str]]
     changed: set[int]
     damaged: Path
@@ -52,6 +53,7 @@ def mend_open(folder: Path, vault: Vault | None, place: tuple[int, int]) -> Mend
     told = [finding for finding in kept.findings if finding.kind not in (*MADE_ANEW, "mark")]
     return Mended(
         lost=[str(finding) for finding in told],
+        loose=[str(finding) for finding in told if not finding.ident],
         marks=marks_of(told),
         changed={finding.ident for finding in kept.findings if finding.ident},
         damaged=damaged,

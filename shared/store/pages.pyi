@@ -10,5 +10,5 @@ class Stop:
     def stopped(self) -> bool: ...
 
 def file_sound(path: bytes | str, vault: Vault | None = None, stop: Stop | None = None) -> bool:
-    """Whether LMDB may be let at a file, which is encrypted with ``vault`` if there is one; a look that was stopped says
-    no. Raises OSError."""
+    """Whether LMDB may be let at a file, which is encrypted with ``vault`` if there is one; a look that was stopped
+    says no. Raises OSError."""

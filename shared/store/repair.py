@@ -41,9 +41,7 @@ class Repaired:
     @property
     def lost(self) -> list[Finding]:
         """What could not be kept."""
-        return (
-            [] if self.kept is None else [f for f in self.kept.findings if f.kind not in MADE_ANEW]
-        )
+        return [] if self.kept is None else [f for f in self.kept.findings if f.kind not in MADE_ANEW]
 
 
 def repair(folder: Path, progress: Progress = quiet, keys: Keys | None = None) -> Repaired:

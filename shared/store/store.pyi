@@ -82,8 +82,8 @@ class Store:
 
         ``now_ns`` is ``time.monotonic_ns``'s. What is wrong is told and mended as what is found before a move."""
     on_mended: Callable[[list[str]], None] | None
-    """Told when data.mdb was damaged while it was in use and has been made anew: what was lost, in words. Counters of
-    logs may be others than before."""
+    """Told when data.mdb was damaged while it was in use and has been made anew: what was lost of no log, in words; of
+    logs ``lost`` says it. Counters of logs may be others than before."""
     mending: str
     """Why data.mdb is being made anew; "": it is not."""
     @property

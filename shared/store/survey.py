@@ -27,15 +27,20 @@ from phloem.shared.store.store import Store, mark_of
 from phloem.shared.store.vault import Vault
 
 MARK_KEY = b"bad:"
-MADE_ANEW = ("chain", "index", "key")  # findings that cost nothing: a repair makes it as it was
+MADE_ANEW = (
+    "page",
+    "chain",
+    "index",
+    "key",
+)  # cost nothing: a repair makes it as it was, or says what it cannot
 
 
 @dataclass(frozen=True)
 class Finding:
     """One thing that is not as it should be.
 
-    ``kind``: page, block, message, chain, removed, index, key, state, journal or pair; mark: what an earlier repair could
-    not keep, and nobody has looked at yet.
+    ``kind``: file, page, block, message, chain, removed, index, key, state, journal or pair; mark: what an earlier
+    repair could not keep, and nobody has looked at yet.
     """
 
     kind: str
@@ -116,6 +121,7 @@ class Survey:
         self._tallies: dict[int, Tally] = {}
         self._dead: dict[bytes, bytes | None] = {}
         self._folds: dict[int, int] = {}
+        self._met: dict[str, set[bytes]] = {"meta": set(), "pairs": set()}  # keys
         self._unmoved = 0  # bytes in memory of the store that is being made
 
     def _find(self, kind: str, text: str, ident: int = 0, **more: int) -> None:
@@ -134,7 +140,7 @@ class Survey:
         path = self.folder / "data.mdb"
         extra = extra or Orphans()
         if path.exists() and path.stat().st_size == 0:
-            self._find("page", "data.mdb is empty; it never was when it was made")
+            self._find("file", "data.mdb is empty; it never was when it was made")
         elif path.exists():
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
                 inspector = Inspector(data)
@@ -151,7 +157,7 @@ class Survey:
     def _file(self, inspector: Inspector, size: int, extra: Orphans) -> None:
         self.totals.bytes = size
         if not inspector.readable:
-            self._find("page", "data.mdb has no head that can be read; nothing in it can be found")
+            self._find("file", "data.mdb has no head that can be read; nothing in it can be found")
             return
         missing = inspector.missing() if inspector.pages > 2 else []
         for name in missing:
@@ -171,12 +177,23 @@ class Survey:
             self._find("page", f"page {page} of data.mdb {text}")
         if inspector.problems() or missing:
             self._adopt(inspector.orphans())
+        for name, keys in self._met.items():
+            said = inspector.entries(name)
+            if said is None and inspector.pages > 2:
+                self._find(
+                    "pair" if name == "pairs" else "state", f"nobody knows what the database {name} had"
+                )
+            elif said is not None and said > len(keys):
+                self._find(
+                    "pair" if name == "pairs" else "state", f"{said - len(keys)} entries of {name} are gone"
+                )
 
     # --- LMDB ----------------------------------------------------------------------------------------
 
     def _meta(self, entries: list[tuple[bytes, bytes]]) -> None:
         for found, sealed in entries:
             key, value = self._unsealed("meta", found, sealed)
+            self._met["meta"].add(key)
             place = inspect.place_of(value) if value is not None and key == b"generation" else None
             if place is not None:
                 self._generation, batch = place
@@ -206,13 +223,15 @@ class Survey:
             self._pair(key, sealed)
 
     def _pair(self, key: bytes, sealed: bytes) -> None:
-        pair = self._reader.pair(key, sealed)
+        pair, right = self._reader.pair(key, sealed), None
         if pair is None and (right := self._reader.rightful("pairs", key, sealed)) is not None:
             pair = self._reader.pair(right, sealed)
             self._find("key", f"what is kept under {key!r} was kept under {right!r}")
         if pair is None:
+            self._met["pairs"].add(key)
             self._find("pair", f"what is kept under {key!r} is damaged", bytes=len(sealed))
             return
+        self._met["pairs"].add(right or key)
         key, value = pair
         self.totals.pairs += 1
         if key.startswith(b"s/") and value.startswith(b"{"):
@@ -388,7 +407,7 @@ class Survey:
     def _journals(self) -> None:
         numbers = generations_in(str(self.folder))
         if not self._generation and numbers and numbers[0] > 1:
-            self._find("page", "data.mdb does not have what the journal goes on from")
+            self._find("file", "data.mdb does not have what the journal goes on from")
         for number in numbers:
             if number > self._generation:
                 self._journal(self.folder / f"journal-{number:08d}", number)
