@@ -26,8 +26,9 @@ FILE = "data.mdb"
 
 @dataclass(frozen=True)
 class Mended:
-    """What could not be kept, in words, and what of that is of no log; for each log of which something was lost
-    first and last sequence (0: unknown) and what it was; logs that have other counters or another index now; where the damaged file is."""
+    """What could not be kept, in words, and what of that is of no log; for each log of which something was lost first
+    and last sequence (0: unknown) and what it was; logs that have other counters or another index now; where the
+    damaged file is."""
 
     lost: list[str]
     loose: list[str]

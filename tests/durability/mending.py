@@ -1,6 +1,8 @@
 """A store whose data.mdb is damaged while it is open and is mended, for power cuts.
 
-``python -m tests.durability.mending folder trace`` runs it. What it promises is judged as of any other life (``store_load``)."""
+``python -m tests.durability.mending folder trace`` runs it. What it promises is judged as of any other life
+(``store_load``).
+"""
 
 import os
 import sys
