@@ -21,7 +21,11 @@ from tests.unit.store.pages import flip, live_keys
 from tests.unit.store.test_heads import served
 
 TREES = ("free", "names", "meta", "pairs", "dead", "blocks", "subjects")
-SAMPLE = 6  # flips of each tree in make test
+SAMPLE, MORE, ALL = (
+    6,
+    60,
+    10_000,
+)  # flips of each tree in make test; in make test-long of a store in use, of a closed one
 LIMIT_S = 20.0
 IDENTS, OWNER = (1, 2, 3), 7
 Messages = dict[int, tuple[bytes, bytes]]
@@ -90,10 +94,11 @@ def asked(store: Store) -> Truth:
     return truth
 
 
-def bits_of(folder: Path, tree: str, whole: bool) -> list[int]:
+def bits_of(folder: Path, tree: str, count: int) -> list[int]:
+    """So many of them, at most."""
     bits = [8 * at + bit for at, size in live_keys(folder / "data.mdb")[tree] for bit in range(8 * size)]
     assert bits
-    return bits if whole else random.Random(tree).sample(bits, min(SAMPLE, len(bits)))
+    return random.Random(tree).sample(bits, min(count, len(bits)))
 
 
 def flipped(folder: Path, right: Path, bit: int) -> None:
@@ -118,15 +123,16 @@ def opened(folder: Path) -> Store:
 
 @pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["sample", "whole"])
 def whole(request: pytest.FixtureRequest) -> bool:
-    """Whether each bit is flipped."""
+    """Whether each bit is flipped, or of a store in use many."""
     return bool(request.param)
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("tree", TREES)
 def test_a_closed_store(tmp_path: Path, tree: str, whole: bool, encrypted: bool) -> None:
     right, folder = tmp_path / "right", tmp_path / "store"
     truth = filled(right, encrypted=encrypted)
-    for bit in bits_of(right, tree, whole):
+    for bit in bits_of(right, tree, ALL if whole else SAMPLE):
         flipped(folder, right, bit)
         store = opened(folder)
         what = f"{tree}: bit {bit % 8} of byte {bit // 8}"
@@ -162,11 +168,12 @@ def until_looked(store: Store, what: str) -> None:
     store.wait()
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("tree", TREES)
 def test_a_store_in_use(tmp_path: Path, tree: str, whole: bool, encrypted: bool) -> None:
     right, folder = tmp_path / "right", tmp_path / "store"
     truth = filled(right, encrypted=encrypted)
-    for bit in bits_of(right, tree, whole):
+    for bit in bits_of(right, tree, MORE if whole else SAMPLE):
         what = f"{tree}: bit {bit % 8} of byte {bit // 8}"
         flipped(folder, right, bit)
         flip(folder / "data.mdb", bit // 8, 1 << bit % 8)
