@@ -187,6 +187,9 @@ STORE_FINDINGS_MAX = 10_000  # listed one by one; more are counted: nobody reads
 STORE_JOURNAL_BYTES_MAX = 1 << 31  # a journal file that is larger is not one of ours
 STORE_REPAIR_MOVE_BYTES = 32 << 20  # of messages that a repair holds in memory
 STORE_COMPACT_MOVE_BYTES = 16 << 20  # of entries that are copied in one transaction
+STORE_GLANCE_S = (
+    150.0  # between questions whether the file of a store that nothing is written to is looked at
+)
 STORE_DAMAGED_MAX = 1000  # folders of damaged stores that are kept beside one
 
 # --- twins ---------------------------------------------------------------------------------------------
