@@ -159,7 +159,7 @@ class Publisher:
     def received(self, token: bytes, header: bytes, payload: bytes, now_ns: int) -> list[Effect]:
         """An answer of the hub."""
         words = token.split(b".")
-        if not self._up or len(words) != 3 or not all(word.isdigit() for word in words):
+        if not self._up or len(words) != 3 or not all(word.isdigit() and len(word) < 20 for word in words):
             return []
         number, serial, index = map(int, words)
         lane = next((one for one in self._lanes if one.number == number), None)
