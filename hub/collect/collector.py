@@ -25,6 +25,7 @@ from phloem.hub.collect.device import Device
 from phloem.hub.collect.expand import Dictionaries
 from phloem.hub.collect.fleet_streams import NAME, FleetStreams
 from phloem.hub.collect.ledger import Ledger
+from phloem.hub.collect.origins import record_in
 from phloem.shared import limits
 from phloem.shared.engine.parcel import Unpacker, Unreadable
 from phloem.shared.forward import figures
@@ -87,6 +88,14 @@ class _Sink:
         """As in ``Sink``."""
         data = self._collector.store.get(self._key(name))
         return msgspec.msgpack.decode(data, type=Record) if data else None
+
+    def found(self, offer: Offer) -> Record | None:
+        """As in ``Sink``."""
+        prefix = f"fleet.{offer.name}.{self._device}."
+        try:
+            return record_in(self._collector.streams.of(offer).log, prefix, offer)
+        except Damaged:
+            return None
 
     def keep(self, name: str, record: Record) -> None:
         """As in ``Sink``: the store has one batch for both, because nothing is handed over in between."""

@@ -37,6 +37,7 @@ from phloem.shared.forward.messages import (
 from phloem.shared.limits import SECOND_NS
 
 ACK_LATER_NS = 5 * SECOND_NS  # for parcels whose sender is not waiting
+FOUND = "what the hub knew of it was lost; it goes on behind its last message in the hub's stream"
 RETRY_S = 5  # for a stream that cannot take anything now
 
 
@@ -71,6 +72,9 @@ class Sink(Protocol):
 
     def load(self, name: str) -> Record | None:
         """What was kept of a stream of the device."""
+
+    def found(self, offer: Offer) -> Record | None:
+        """What the hub's stream itself has of a stream whose record is gone; None: nothing that says enough."""
 
     def keep(self, name: str, record: Record) -> None:
         """Goes to the disk together with what was stored before it in the same call from the driver."""
@@ -205,7 +209,9 @@ class Receiver:
         except Refused as problem:
             return Lane(offer, record, 0, problem.why), Place(offer.number, refused=problem.why)
         noticed: tuple[str, ...] = ()
-        if record is not None and record.store != offer.store:
+        if record is None and (record := self._sink.found(offer)) is not None:
+            noticed = (FOUND,)
+        elif record is not None and record.store != offer.store:
             record, noticed = self._exchanged(offer, record)
         going_on = resume(offer, record)
         noticed += going_on.noticed

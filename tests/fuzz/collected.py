@@ -47,7 +47,7 @@ class Collected(served.Served):
         at = step.who % len(DEVICES)
         if step.verb == "time":
             self.clock.advance(step.number % 100_000 * 1_000_000)
-            self.server._sweep()
+            self.server.sweep()
             for collector in self.server.collectors:
                 collector.tick()
         elif self.conns[at].closed:

@@ -7,7 +7,6 @@ whether the stream has limits, and the columns as data. A Step ``packed`` is a l
 
 import struct
 from collections.abc import Callable, Iterator
-from functools import cache
 from random import Random
 from typing import NamedTuple
 
@@ -266,13 +265,7 @@ class _Events:
         return lambda *_: None
 
 
-@cache
-def _engine() -> Engine:
-    return Engine(Kernel(_Events(), seed=1))
-
-
-def _stream(limited: bool) -> Stream:
-    engine = _engine()
+def _stream(engine: Engine, limited: bool) -> Stream:
     made = Stream(engine, engine.kernel.account("A"), Log(), b"FLEET", b"", b"", lambda *_: None)
     made.configure(
         slow=False,
@@ -298,7 +291,7 @@ def _contents(log: Log) -> list[tuple[bytes, bytes, bytes]]:
     return found
 
 
-def _columns(step: Step) -> None:
+def _columns(step: Step, engine: Engine) -> None:
     first, covered = (step.number & (1 << 63) - 1) or 1, step.number >> 63
     first, covered = min(first, SEQ_MAX >> 1), min(covered, SEQ_MAX >> 1)
     try:
@@ -306,7 +299,7 @@ def _columns(step: Step) -> None:
     except Wrong:
         wanted = []
     limited = bool(step.who & 1)
-    stream = _stream(limited)
+    stream = _stream(engine, limited)
     try:
         done = Unpacker(stream, b"f.").store(
             step.data, first, first + covered, first, ORIGIN, 0, b"?", False, 5
@@ -324,7 +317,7 @@ def _columns(step: Step) -> None:
         raise Nonsense(f"{done}, and {len(came)} are there")
 
 
-def _packed(step: Step) -> None:
+def _packed(step: Step, engine: Engine) -> None:
     """A log made of the data; both versions of its parcels hold what it has."""
     r, log = Random(step.data), Log()
     for _ in range(r.randrange(1, 40)):
@@ -335,15 +328,20 @@ def _packed(step: Step) -> None:
         packer, at = Packer(log), log.first_seq
         while (packed := packer.pack(at, log.last_seq, step.number % 5_000 + 1, 0, version)) is not None:
             step = Step("columns", 0, packed.next_seq - at << 63 | at, packed.columns)
-            _columns(step)
+            _columns(step, engine)
             if [one.seq for one in read(packed.columns, at, packed.next_seq)][-1] != packed.next_seq - 1:
                 raise Nonsense("a parcel that ends elsewhere")
             at = packed.next_seq
 
 
 def run(steps: Steps) -> None:
-    for step in steps:
-        (_packed if step.verb == "packed" else _columns)(step)
+    kernel = Kernel(_Events(), seed=1)
+    try:
+        engine = Engine(kernel)
+        for step in steps:
+            (_packed if step.verb == "packed" else _columns)(step, engine)
+    finally:
+        kernel.close()
 
 
 # --- making

@@ -85,7 +85,7 @@ class Forwarded(served.Served):
         match step.verb:
             case "time":
                 self.clock.advance(step.number % 100_000 * 1_000_000)
-                self.server._sweep()
+                self.server.sweep()
                 self._work()
             case "publish":
                 count = min(step.number, STORED_MAX - self.published)

@@ -74,7 +74,7 @@ class Served:
         conn = self.conns[step.who % len(self.conns)]
         if step.verb == "time":
             self.clock.advance(step.number % 100_000 * 1_000_000)
-            self.server._sweep()
+            self.server.sweep()
         elif not conn.closed:
             conn.feed(step.data)
 
