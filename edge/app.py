@@ -11,6 +11,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from phloem.edge.device.words import device_words
 from phloem.edge.forward.settings import check
 from phloem.edge.kernel_publisher import KernelPublisher
 from phloem.edge.ports import port_settings
@@ -69,6 +70,7 @@ class Edge(Server):
         check(options)
         check_disk(options, self.generation_bytes)
         super().__init__(for_device(options), clock=clock, seed=seed)
+        self.status_words = self._status_words
         self.bridge: Bridge | None = None
         self._forwarding: Forwarding | None = None
         self.timekeeper: TimeKeeper | None = None
@@ -122,6 +124,11 @@ class Edge(Server):
     def publishers(self) -> "Sequence[Publisher]":
         """What publishes to any other hub."""
         return self._forwarding.publishers if self._forwarding is not None else ()
+
+    def _status_words(self) -> "Sequence[str]":
+        """What waits, and how full the disk is."""
+        lanes = self._forwarding.lanes if self._forwarding is not None else []
+        return list(device_words(lanes, self.device_figures()))
 
     def device_figures(self) -> Mapping[str, Any]:
         """Disk, wear and clock, for monitoring and for the hub's ledger."""

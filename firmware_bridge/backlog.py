@@ -58,6 +58,13 @@ class Backlog:
         self.size -= size
         return batch
 
+    def take_all(self) -> list[Message]:
+        """Take out everything, oldest first."""
+        messages = list(self._messages)
+        self._messages.clear()
+        self.size = 0
+        return messages
+
     def put_back(self, batch: list[Message]) -> None:
         """A batch could not be delivered: it is the oldest again."""
         self._messages.extendleft(reversed(batch))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from random import Random
 from types import TracebackType
 
+from phloem.firmware_bridge.handover import Handover
 from phloem.firmware_bridge.publisher import Publisher
 from phloem.firmware_bridge.session import Session
 from phloem.firmware_bridge.settings import SerialSettings, check_distinct
@@ -28,11 +29,13 @@ class Bridge:
         rng: Random,
         *,
         call_later: CallLater = loop_call_later,
+        handover: Handover | None = None,
     ) -> None:
         check_distinct(settings)
         self.boot = f"{rng.getrandbits(64):016x}"
         self.sessions = [
-            Session(port, publisher, clock, rng, self.boot, call_later=call_later) for port in settings
+            Session(port, publisher, clock, rng, self.boot, call_later=call_later, handover=handover)
+            for port in settings
         ]
         self._group = asyncio.TaskGroup()
         self._tasks: list[asyncio.Task[None]] = []

@@ -129,6 +129,11 @@ def bridge(servers: tuple[str, ...], idle_gap_ms: int, verbose: bool, **fields: 
     \b
       socat pty,raw,echo=0,link=/tmp/sensor -
       phloem bridge --device /tmp/sensor --subject tele.me
+
+    All ports of a device as a service, with the serial blocks of a file, to the broker's Unix socket:
+
+    \b
+      phloem bridge -c /etc/phloem/bridge.conf
     """
     try:
         fields["decode"] = fields["decode"] or ""

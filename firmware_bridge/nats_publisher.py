@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import nats.errors
 from nats.aio.client import Client
@@ -29,6 +29,7 @@ from phloem.firmware_bridge import limits
 from phloem.firmware_bridge.backlog import Backlog, Message
 from phloem.firmware_bridge.backoff import Backoff
 from phloem.firmware_bridge.timers import CallLater, loop_call_later, pause
+from phloem.firmware_bridge.unix_socket import client_of
 
 logger = logging.getLogger("phloem.bridge")
 
@@ -94,6 +95,11 @@ class NatsPublisher:
         """Return when a server has confirmed everything: messages, subscriptions and their ends."""
         await self._idle.wait()
 
+    @property
+    def connected(self) -> bool:
+        """Whether a server is connected and has all subscriptions."""
+        return self._connected.is_set()
+
     async def wait_connected(self) -> None:
         """Return when a server is connected and has all subscriptions."""
         await self._connected.wait()
@@ -124,9 +130,9 @@ class NatsPublisher:
 
     async def _run(self) -> None:
         while not self._leaving:
-            client, closed = Client(), asyncio.Event()
+            (client, options), closed = client_of(self._servers), asyncio.Event()
             try:
-                await self._connect(client, closed)
+                await self._connect(client, options, closed)
                 if not self._leaving:
                     await self._serve(client, closed)
             except _LOST as error:
@@ -139,14 +145,14 @@ class NatsPublisher:
             if not self._leaving:
                 await pause(self._backoff.next_ns(), self._call_later)
 
-    async def _connect(self, client: Client, closed: asyncio.Event) -> None:
+    async def _connect(self, client: Client, options: dict[str, Any], closed: asyncio.Event) -> None:
         self._reason = ""
 
         async def on_closed() -> None:
             closed.set()
 
         await client.connect(
-            list(self._servers),
+            **options,
             name=self._name,
             error_cb=self._on_error,
             closed_cb=on_closed,

@@ -20,6 +20,7 @@ from contextlib import suppress
 import serial
 
 from phloem.firmware_bridge import limits
+from phloem.firmware_bridge.handover import KeptLine
 from phloem.firmware_bridge.settings import SerialSettings
 from phloem.shared.errors import PhloemError
 
@@ -85,7 +86,7 @@ class Port:
 
     def __init__(
         self,
-        opened: serial.Serial,
+        opened: serial.Serial | KeptLine,
         on_data: Callable[[bytes], None],
         on_gone: Callable[[PortLost], None],
     ) -> None:

@@ -20,6 +20,7 @@ import serial
 from phloem.firmware_bridge.backoff import Backoff
 from phloem.firmware_bridge.diagnose import explain
 from phloem.firmware_bridge.framing.framer import Frame
+from phloem.firmware_bridge.handover import Handover, KeptLine
 from phloem.firmware_bridge.pipeline import Pipeline
 from phloem.firmware_bridge.port import (
     Port,
@@ -67,7 +68,9 @@ class Session:
         boot: str,
         *,
         call_later: CallLater = loop_call_later,
+        handover: Handover | None = None,
     ) -> None:
+        self._handover = handover
         self.settings = settings
         self._publisher, self._clock = publisher, clock
         self._call_later = call_later
@@ -122,8 +125,11 @@ class Session:
             if self._shape_timer is not None:
                 self._shape_timer.cancel()
 
-    async def _open(self) -> serial.Serial:
-        """Try until the device opens."""
+    async def _open(self) -> serial.Serial | KeptLine:
+        """What a bridge before this one has left open; else try until the device opens."""
+        if self._handover is not None and (kept := self._handover.take(self.settings)):
+            self._framer.feed(self._handover.take_rest(self.settings), self._clock.monotonic_ns())
+            return kept
         while True:
             try:
                 return await _open_aside(self.settings)
@@ -149,7 +155,7 @@ class Session:
             logger.info("serial port %s (%s): gone again", self.settings.name, self.settings.device)
         await pause(self._backoff.next_ns(), self._call_later)
 
-    async def _pump(self, opened: serial.Serial) -> PortLost:
+    async def _pump(self, opened: serial.Serial | KeptLine) -> PortLost:
         """Pass on what the open device sends until it is gone."""
         gone: asyncio.Future[PortLost] = asyncio.get_running_loop().create_future()
         since_ns = self._clock.monotonic_ns()
@@ -158,12 +164,18 @@ class Session:
             opened, self._received, lambda lost: None if gone.done() else gone.set_result(lost)
         )
         self._counters.opens += 1
+        if self._handover is not None:
+            self._handover.opened(self.settings, opened.fileno())
         self._closed.clear()
         self._opened.set()
         logger.info("serial port %s (%s): open", self.settings.name, self.settings.device)
         try:
             return await gone
         finally:
+            if self._handover is not None and not gone.cancelled():
+                self._handover.lost(self.settings)
+            elif self._handover is not None:
+                self._handover.left(self.settings, opened.fileno(), self._framer.unfinished)
             port.close()
             self._port = None
             self._opened.clear()

@@ -123,6 +123,9 @@ LINK_TIMEOUT_MAX_NS = 10 * SECOND_NS  # dial, TLS and INFO: what a geostationary
 LINK_DEAD_AFTER_NS = 10 * SECOND_NS
 LINK_DEAD_AFTER_LEAST_NS = 2 * SECOND_NS  # the system probes once a second at most
 LINK_GUARD_NS = 60 * SECOND_NS  # an attempt that none of its own times has ended; a bug, then
+LINK_OVERDUE_NS = (
+    60 * SECOND_NS
+)  # behind its own time, a link does not move any more: the loop may be late, not so late
 LINK_IDLE_PING_NS = 15 * 60 * SECOND_NS  # metered: 16 KB a day in all, and within what NATs of carriers keep
 LINK_EDGE_RECONNECT_MAX_NS = 10 * SECOND_NS
 LINK_PING_MOST_NS = 24 * 3600 * SECOND_NS  # what a peer may ask for

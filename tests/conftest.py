@@ -15,7 +15,7 @@ from xdist.scheduler import LoadGroupScheduling
 
 from tests.support.examples import WHOLE
 
-PROFILES = {"phloem": 30, "long": WHOLE}  # examples; make test has a share of what make test-long looks at
+PROFILES = {"phloem": 24, "long": WHOLE}  # examples; make test has a share of what make test-long looks at
 for _name, _count in PROFILES.items():
     settings.register_profile(
         _name,

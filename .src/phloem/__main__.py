@@ -24,6 +24,10 @@ def main() -> None:
         sys.argv[1:1] = ["server"]
     if len(sys.argv) > 1 and sys.argv[1] in SERVERS:
         sys.exit(_serve(*SERVERS[sys.argv[1]], sys.argv[2:]))
+    if sys.argv[1:2] == ["bridge"] and {"-c", "--config"} & {word.partition("=")[0] for word in sys.argv[2:]}:
+        from phloem.edge.device.bridge_service import main as serve_ports  # noqa: PLC0415
+
+        sys.exit(serve_ports(sys.argv[2:]))
     from phloem.commands import phloem_command  # noqa: PLC0415
 
     phloem_command(prog_name="phloem")

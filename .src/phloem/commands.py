@@ -26,6 +26,17 @@ COMMANDS = {
         "Devices of a hub, live: what is to come, what is missing; and commands for them.",
     ),
     "bridge": ("phloem.firmware_bridge.command", "bridge", "Connect serial devices to any NATS server."),
+    "install": (
+        "phloem.edge.device.install_command",
+        "install",
+        "Set up phloem as services of systemd, on a device or a hub.",
+    ),
+    "uninstall": ("phloem.edge.device.install_command", "uninstall", "Remove what install has set up."),
+    "doctor": (
+        "phloem.edge.device.doctor_command",
+        "doctor",
+        "Look whether a device is well, and say what to do.",
+    ),
     "store": (
         "phloem.shared.server.store_command",
         "store",

@@ -1,13 +1,16 @@
 """Whatever a regular expression with named groups can take apart."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
-import regex
 
 from phloem.firmware_bridge.decoding.decoder import DecodeError, Decoder
 from phloem.firmware_bridge.decoding.fields import Field, Fields, as_text
 from phloem.firmware_bridge.reading import Reading
+
+if TYPE_CHECKING:
+    import regex
 
 TIMEOUT_S = 0.02  # a pattern that backtracks without end on some input must not stop the other ports
 
@@ -22,10 +25,7 @@ class Regex(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     fields: dict[str, str | Field] = {}
 
     def __post_init__(self) -> None:
-        try:
-            groups = regex.compile(self.pattern).groupindex
-        except regex.error as error:
-            raise ValueError(f"pattern {self.pattern!r}: {error}") from None
+        groups = _compiled(self.pattern).groupindex
         if not groups:
             raise ValueError(f"pattern {self.pattern!r} has no named group such as (?P<t>\\d+)")
         if unknown := next((name for name in self.fields if name not in groups), None):
@@ -33,7 +33,7 @@ class Regex(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def decoder(self) -> Decoder:
         """A decoder with these settings."""
-        return PatternDecoder(regex.compile(self.pattern), Fields(fields=self.fields))
+        return PatternDecoder(_compiled(self.pattern), Fields(fields=self.fields))
 
 
 class PatternDecoder:
@@ -56,3 +56,15 @@ class PatternDecoder:
             if text is not None and field is not None:
                 readings.append(field.read(text, mono_ns))
         return readings
+
+
+def _compiled(pattern: str) -> "regex.Pattern[str]":
+    """Raises:
+    ValueError: It is no regular expression.
+    """
+    import regex  # noqa: PLC0415  (1.7 MB that only who uses it should pay)
+
+    try:
+        return regex.compile(pattern)
+    except regex.error as error:
+        raise ValueError(f"pattern {pattern!r}: {error}") from None

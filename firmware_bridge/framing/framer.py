@@ -50,6 +50,12 @@ class Framer(ABC):
         due_ns = self.due_ns
         return self._gap() if due_ns is not None and now_ns >= due_ns else []
 
+    @property
+    def unfinished(self) -> bytes:
+        """What was taken of a frame that has not ended. Another framer of the same settings that is fed it goes on
+        there; that this one may be dropping a frame is forgotten."""
+        return bytes(self._buffer)
+
     def reset(self) -> None:
         """The line was interrupted: an unfinished frame will never be finished and is counted as lost."""
         if self._buffer:

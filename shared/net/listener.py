@@ -58,7 +58,8 @@ class Listener:
     def __init__(self, accept: Accept) -> None:
         self._accept = accept
         self._sockets: list[socket.socket] = []
-        self._path: Path | None = None
+        self._path: Path | None = None  # that is removed at the end
+        self._unix = False
         self._loop = asyncio.get_running_loop()
         self._timers: dict[socket.socket, asyncio.TimerHandle] = {}
         self._told = False
@@ -92,14 +93,20 @@ class Listener:
         except OSError as error:
             sock.close()
             raise PortInUse(f"listen on {path}: {_reason(error)}") from error
-        self._path = target
+        self._path, self._unix = target, True
+        self._sockets = [sock]
+        self._watch()
+
+    def adopt(self, sock: socket.socket) -> None:
+        """Accept on a socket that somebody else has made and listens on; its path stays when this one closes."""
+        self._unix = sock.family == socket.AF_UNIX
         self._sockets = [sock]
         self._watch()
 
     @property
     def port(self) -> int:
         """The TCP port that was bound; 0 for a Unix socket."""
-        return 0 if self._path or not self._sockets else int(self._sockets[0].getsockname()[1])
+        return 0 if self._unix or not self._sockets else int(self._sockets[0].getsockname()[1])
 
     def _watch(self) -> None:
         for sock in self._sockets:
@@ -115,7 +122,7 @@ class Listener:
                 self._pause(listening, error)
                 return
             sock.setblocking(False)
-            if self._path is not None:
+            if self._unix:
                 self._accept(sock, "unix", 0)
                 continue
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

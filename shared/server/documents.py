@@ -157,6 +157,13 @@ def _table(title: str, struct: type[msgspec.Struct]) -> str:
     lines = [f"## {title}\n", "| key | type | default | flags | |", "|---|---|---|---|---|"]
     for key, (_, port) in getattr(struct, "ADDRESSES", {}).items():
         lines.append(f"| `{key}` | port or host:port | | | Address and `{port}` in one. |")
+    moved: dict[tuple[str, str], list[str]] = {}
+    for key, path in getattr(struct, "INSIDE", {}).items():
+        moved.setdefault(path, []).append(f"`{key}`")
+    for path, keys in moved.items():
+        lines.append(
+            f"| {', '.join(keys)} | string | | | The same as `{'.'.join(path)}`; in one place only. |"
+        )
     for option in declared(struct):
         if option.keys:
             lines.append(_table_row(option))

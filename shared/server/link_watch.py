@@ -158,13 +158,18 @@ class Watch:
         if 8 * rtt_ns > dead_after_ns and not link.slow:
             link.slow = True
             self._settle(link, quiet=link.quiet, rtt_ns=rtt_ns)
-        part_ns = max(dead_after_ns * 4 // LOOKS, 4 * rtt_ns)
+        # Up to a look may pass before a message is noticed, and another before an answer is: 8 of 10, and 2 to spare.
+        ask_after_ns, patience_ns = (max(dead_after_ns * part // LOOKS, 4 * rtt_ns) for part in (4, 3))
         if link.quiet:
-            part_ns *= QUIET_TIMES
+            ask_after_ns, patience_ns = ask_after_ns * QUIET_TIMES, patience_ns * QUIET_TIMES
         if link.outgoing is None and rtt_ns:
             self._settled.add(link)
         verdict = pulse.look(
-            now_ns, self._sign(link, stats), ask_after_ns=part_ns, patience_ns=part_ns, strict=not link.quiet
+            now_ns,
+            self._sign(link, stats),
+            ask_after_ns=ask_after_ns,
+            patience_ns=patience_ns,
+            strict=not link.quiet,
         )
         if verdict is Verdict.ASK:
             link.conn.ping()

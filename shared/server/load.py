@@ -5,7 +5,7 @@ makes sense for a server that starts is ``validate``'s (nats-server's ``-t`` doe
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,6 +23,7 @@ from phloem.shared.server.load_values import (
     address,
     describe,
     go_type,
+    string,
     wrong_type,
 )
 from phloem.shared.server.no_effect import NO_EFFECT, notice
@@ -90,6 +91,7 @@ def read(top: dict[str, Value], path: str = "") -> Loaded:
     if not top and path:
         reading.warnings.append(f"{path}: config has no values or is empty")
     fields = _read_entries(reading, Options, top)
+    reading.errors += _said_twice(top, fields)
     reading.errors += load_accounts.mistakes(top, fields)
     if not reading.errors:  # else what is missing may be only a consequence
         reading.errors += load_accounts.mistakes_between(top, fields)
@@ -101,7 +103,11 @@ def read(top: dict[str, Value], path: str = "") -> Loaded:
 def merge(loaded: Loaded | None, flags: Mapping[tuple[str, ...], Any]) -> Options:
     """Options from a file, if there is one, and flags by path of field names, which win."""
     fields = dict(loaded.fields) if loaded else {}
-    for (name, *rest), value in sorted(flags.items(), key=lambda flag: len(flag[0])):
+    said: dict[tuple[str, ...], Any] = {}
+    for name, path in Options.INSIDE.items():
+        if text := fields.pop(name, ""):
+            said[path] = text
+    for (name, *rest), value in sorted((said | dict(flags)).items(), key=lambda flag: len(flag[0])):
         if rest:
             block = fields.get(name, getattr(Options(), name))
             if block is not None:  # else it is switched off
@@ -142,6 +148,7 @@ def _read_entries(reading: Reading, struct: type[msgspec.Struct], entries: Mappi
     idle = {row.key: row for row in NO_EFFECT.get(struct, ())}
     missing = {key: row for row in UNSUPPORTED.get(struct, ()) for key in row.keys.split()}
     addresses: Mapping[str, tuple[str, str]] = getattr(struct, "ADDRESSES", {})
+    inside: Mapping[str, tuple[str, str]] = getattr(struct, "INSIDE", {})
     fields: Fields = {}
     for key, value in entries.items():
         name = key.lower()
@@ -151,6 +158,8 @@ def _read_entries(reading: Reading, struct: type[msgspec.Struct], entries: Mappi
                 fields[addresses[name][1]] = port
                 if host is not None:
                     fields[addresses[name][0]] = host
+            elif name in inside:
+                _read_inside(reading, fields, key, value, inside)
             elif name in options:
                 _read_option(reading, struct, fields, key, value, options[name])
             elif name in idle:
@@ -177,6 +186,24 @@ def _read_option(
     _check(struct, key, value, option, result)
     if result or not option.opt.empty_is_default:
         fields[option.field] = result
+
+
+def _read_inside(
+    reading: Reading, fields: Fields, key: str, value: Value, inside: Mapping[str, tuple[str, str]]
+) -> None:
+    """An option of a block, said at the top."""
+    path = inside[key.lower()]
+    if any(inside[name] == path and fields[name] for name in inside if name in fields):
+        raise value.error(f"Duplicate '{path[1]}' configuration")
+    fields[key.lower()] = string(reading, key, value)
+
+
+def _said_twice(top: Mapping[str, Value], fields: Fields) -> Iterator[ConfigError]:
+    """What is said at the top and in its block as well."""
+    for key, value in top.items():
+        block, field = Options.INSIDE.get(key.lower(), ("", ""))
+        if field and fields.get(key.lower()) and getattr(fields.get(block), field, ""):
+            yield value.error(f"Duplicate '{field}' configuration")
 
 
 def _read_unsupported(reading: Reading, key: str, value: Value, row: Unsupported) -> None:

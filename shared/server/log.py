@@ -2,7 +2,8 @@
 
 * text: nats-server's line, ``[PID] 2026/11/23 16:43:32.895803 [INF] text``; coloured on a terminal
 * json: one object a line with what the call passed in ``extra``
-* journal: ``<6>text``, the priority for systemd, which adds time and process id itself
+* journal: with fields in the journal's own protocol (``journal.py``), which adds time and process id itself; where no
+  journal listens, ``<6>text`` on stderr, with the priority that systemd reads
 * auto: journal when systemd reads stderr, else text
 
 Levels are logging's, with ``TRACE`` below DEBUG for the protocol. Tracing without debug is possible, as in
@@ -19,10 +20,12 @@ from typing import IO, Any
 
 import msgspec
 
+from phloem.shared.server.journal import SOCKET, JournalHandler
 from phloem.shared.server.log_file import LogFile
 from phloem.shared.server.options import Options
 
 TRACE = 5
+JOURNAL = SOCKET  # tests have another one
 LOGGER = logging.getLogger("phloem")
 
 _LABELS = {
@@ -119,7 +122,7 @@ def configure(options: Options, stream: IO[str] | None = None) -> None:
     """
     stream = stream or sys.stderr
     file = _open_file(options)
-    handler: logging.Handler = logging.StreamHandler(stream) if file is None else file
+    handler: logging.Handler = file or _journal(options, stream) or logging.StreamHandler(stream)
     handler.setFormatter(_formatter(options, stream))
     if options.trace and not options.debug:
         handler.addFilter(lambda record: record.levelno != logging.DEBUG)
@@ -148,6 +151,16 @@ def _open_file(options: Options) -> LogFile | None:
     if not options.log_file:
         return None
     return LogFile(options.log_file, size_limit=options.log_size_limit, max_num=options.log_max_num)
+
+
+def _journal(options: Options, stream: IO[str]) -> logging.Handler | None:
+    """The journal itself, if it reads this stream as well: a copy of the log that goes elsewhere stays there."""
+    if options.phloem.log_format not in ("journal", "auto") or not is_journal(stream):
+        return None
+    try:
+        return JournalHandler(lambda level: _PRIORITIES[label(level)], JOURNAL, stream)
+    except OSError:  # none listens
+        return None
 
 
 def _formatter(options: Options, stream: IO[str]) -> logging.Formatter:

@@ -38,6 +38,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         "http": ("http_host", "http_port"),
         "https": ("http_host", "https_port"),
     }
+    INSIDE: ClassVar[dict[str, tuple[str, str]]] = {  # said at the top, meant for a block
+        "store_dir": ("jetstream", "store_dir"),
+        "storedir": ("jetstream", "store_dir"),
+    }
 
     # listening
     host: Annotated[

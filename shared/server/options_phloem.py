@@ -93,7 +93,7 @@ class PhloemOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         str,
         Kind.CHOICE,
         Opt(
-            "journal: priorities for systemd, no time; auto: journal when systemd reads the log, else text.",
+            "journal: systemd's, with fields; auto: journal when systemd reads the log, else text.",
             choices="auto text json journal",
             flags="log_format",
             reload=True,

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import resource
 import signal
 import sys
@@ -12,14 +13,17 @@ from pathlib import Path
 
 from phloem import __version__
 from phloem.shared import limits
-from phloem.shared.errors import PhloemError
+from phloem.shared.errors import ConfigError, PhloemError
+from phloem.shared.net import inherited
+from phloem.shared.net.notify import Extending, Notifier
 from phloem.shared.server import log as logs
 from phloem.shared.server.feature_flags import told
 from phloem.shared.server.files import ports_file, remove_file, write_pid_file, write_ports_file
 from phloem.shared.server.options import Options
-from phloem.shared.server.reload import reload, use
+from phloem.shared.server.reload import use
 from phloem.shared.server.server import Server
 from phloem.shared.server.validation import start_warnings
+from phloem.shared.server.vitals import Vitals
 from phloem.shared.wire.info import PROTOCOL_VERSION
 
 log = logging.getLogger("phloem.server")
@@ -36,16 +40,38 @@ SIGNAL_NAMES = {  # as nats-server's log names them
 class Process:
     """What the signal handlers act on."""
 
-    def __init__(self, server: Server, reload_source: Callable[[], Options]) -> None:
+    def __init__(self, server: Server, reload_source: Callable[[], Options], notifier: Notifier) -> None:
         self.server = server
+        self.vitals = Vitals(server, notifier)
         self._source = reload_source
         self._ports_file: Path | None = None
+        self._closing: Extending | None = None
         server.reload = self.reload
 
     def reload(self) -> None:
         """The file is read again. Raises ConfigError and OSError, and then nothing has changed."""
-        use(self.server, self._source)
+        self._use()
         self.write_ports()
+
+    def _use(self) -> None:
+        good = False
+        self.vitals.reloading()
+        try:
+            use(self.server, self._source)
+            good = True
+        finally:
+            self.vitals.reloaded(good=good)
+
+    def closing(self) -> None:
+        """The end begins; systemd is told once, and asked for time until ``closed``."""
+        if self._closing is None:
+            self.vitals.end()
+            self._closing = Extending(self.vitals.notifier, "closing the store").__enter__()
+
+    def closed(self) -> None:
+        """It is over."""
+        if self._closing is not None:
+            self._closing.__exit__(None, None, None)
 
     def write_ports(self) -> None:
         """Write the ports file where the options want it, and only there."""
@@ -68,8 +94,11 @@ class Process:
         log.info('Trapped "%s" signal', SIGNAL_NAMES[number])
         try:
             if number == signal.SIGHUP and self.server.ready:
-                if reload(self.server, self._source):
-                    self.write_ports()
+                try:
+                    self._use()
+                except (ConfigError, OSError):
+                    return  # the log has it
+                self.write_ports()
             elif number == signal.SIGUSR2 and self.server.ready:
                 self.server.lame_duck()
             elif number == signal.SIGUSR1 and logs.reopen():
@@ -77,6 +106,7 @@ class Process:
         except OSError as error:
             log.error("%s", error)
         if number in (signal.SIGINT, signal.SIGTERM):
+            self.closing()  # now: closing may not come back to the loop before it is done
             self.server.spawn(self.server.stop(), "stop")
 
 
@@ -108,21 +138,27 @@ def allow_open_files() -> None:
 async def _run(server: Server, reload_source: Callable[[], Options]) -> int:
     _greet(server)
     server.linger_ns = limits.LINGER_NS
-    process = Process(server, reload_source)
+    process = Process(server, reload_source, Notifier.of(os.environ, os.getpid()))
+    notifier = process.vitals.notifier
+    server.inherited = list(inherited.listening(inherited.take(os.environ, os.getpid())))
     loop = asyncio.get_running_loop()
     for number in SIGNAL_NAMES:
         loop.add_signal_handler(number, process.on_signal, number)
     try:
         if server.options.pid_file:
             write_pid_file(server.options.pid_file)
-        await server.start()
+        with Extending(notifier, "opening the store"):
+            await server.start()
         process.write_ports()
+        process.vitals.begin()
         await server.wait_stopped()
+        process.closing()
         await server.stop()
     except (PhloemError, OSError) as error:
         log.critical("%s", error)
         return 1
     finally:
+        process.closed()
         process.remove_ports()
         for number in SIGNAL_NAMES:
             loop.remove_signal_handler(number)

@@ -2,8 +2,7 @@
 
 ``async with Server(options) as server`` starts everything or nothing: when a port is taken or a rule is broken,
 what was already opened is closed again and the error raised. Leaving the block closes every connection and
-leaves no task or descriptor behind. (The loop's own executor, used for bcrypt and for looking up names, stays with
-the loop.)
+leaves no task or descriptor behind. (The loop's own executor, for bcrypt and names, stays with the loop.)
 
 The loop watches the kernel's descriptor; ``schedule`` keeps one timer for whatever the kernel has to do next.
 """
@@ -102,6 +101,10 @@ class Server:
         self.jetstream: JetStream | None = None
         self.system: System | None = None
         self.events = NoEvents()
+        self.inherited: list[
+            socket.socket
+        ] = []  # listened on by systemd already; a process sets it before ``start``
+        self.status_words: Callable[[], Sequence[str]] = tuple  # what a product adds for ``systemctl status``
         self.reload: Callable[[], None] | None = None  # set by a process that has a configuration file
         self.auth = authenticator(self.options)
         self.login = Login(self)

@@ -123,7 +123,6 @@ UNSUPPORTED: dict[type[msgspec.Struct], tuple[Unsupported, ...]] = {
         Unsupported("prof_port"),
         Unsupported("proxy_protocol"),
         Unsupported("remote_syslog"),
-        Unsupported("store_dir storedir"),
         Unsupported("syslog"),
         Unsupported("websocket ws", _no_listener, WEBSOCKET),
         Unsupported("write_timeout", _word("default", "close")),  # what clients get anyway

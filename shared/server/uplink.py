@@ -87,6 +87,11 @@ class Uplink:
         return self._life.since_ns
 
     @property
+    def due_ns(self) -> int | None:
+        """When its next step is due by the server's monotonic clock; None while it is up."""
+        return self._life.due_ns
+
+    @property
     def rtt_ns(self) -> int:
         """The last measured round trip; 0: none yet, or no link."""
         return self.link.conn.stats["rtt_ns"] if self.up and self.link is not None else 0

@@ -15,6 +15,9 @@ from tests.support.forking import nursery
 from tests.support.jetstream import JsClient, JsWorld, js_world
 
 IMPLEMENTATIONS = ("nats-server", "phloem")
+# nats-server may lose what it sends while it deletes a stream (the loop that sends is ended at the same time), and has
+# more such races. Its cases check the expectation; one that fails is run again and shown with an R. Ours never are.
+REAL_SERVER_AGAIN = 2
 NOT_YET: dict[
     str, str
 ] = {}  # case, as shell patterns know it, but brackets stand for themselves: what is missing
@@ -28,6 +31,8 @@ def missing_feature(case: str) -> str | None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if item.name.partition("[")[2].startswith("nats-server"):
+            item.add_marker(pytest.mark.flaky(reruns=REAL_SERVER_AGAIN))
         if feature := missing_feature(item.name):
             item.add_marker(pytest.mark.xfail(strict=True, reason=f"not in phloem yet: {feature}"))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 TIMEOUT_S = 60.0
+OLDER = re.compile(r"the alarm is at the hub, .* before ([\d,]+) older readings")
 
 
 def demo(*words: str) -> list[str]:
@@ -60,9 +61,10 @@ def test_ends_by_itself_with_nothing_lost() -> None:
     kinds = ("the cable is cut", "the cable is mended", "the alarm is at the hub", "caught up")
     places = [next(i for i, line in enumerate(told) if line.startswith(kind)) for kind in kinds]
     assert places == sorted(places)
-    overtook = re.search(r"before (\d+) older readings", told[places[2]])
-    assert overtook is not None
-    assert int(overtook[1]) > 0
+    # How many it overtook depends on the machine: a slow one may have the whole backlog of this short run in one piece.
+    passed = [int(found[1].replace(",", "")) for found in map(OLDER.search, told) if found]
+    assert len(passed) == found["alarms"]
+    assert sum(passed) == found["overtaken"]
 
 
 def test_ctrl_c_while_the_cable_is_cut_gives_the_same_summary(running: "subprocess.Popen[str]") -> None:

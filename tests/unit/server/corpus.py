@@ -237,8 +237,16 @@ OPTIONS = [
     "accounts { A { users: [{user: a}] } }\nauthorization { users: [{user: b}] }",
     "authorization { user: x, password: y }\naccounts { A {} }",
     "accounts { A { users: [] } }\nauthorization { token: y }",
+    *('store_dir: "/x"\njetstream { store_dir: "/y" }', 'store_dir: "/x"\nstoredir: "/x"'),
     *("jetstream: true", "jetstream: enabled", "jetstream {}", "jetstream { max_mem: 1GB, max_file: 2GB }"),
     'jetstream { store_dir: "/x", domain: d, sync_interval: always }',
+    *(
+        'store_dir: "/x"',
+        'StoreDir: "/x"\njetstream: true',
+        'jetstream {}\nstore_dir: "/x"',
+        'store_dir: ""',
+        "store_dir: x",
+    ),
     'jetstream { sync_interval: "2s", strict: false, limits { max_ack_pending: 10 } }',
     *("accounts { A { jetstream: enabled } }", "accounts { A { jetstream { max_mem: 1, max_streams: 2 } } }"),
     *(
@@ -293,7 +301,7 @@ NO_EFFECT_TEXT = [
     for value in values
 ]
 FEATURES = [
-    *("jetstream { tpm { keys_file: x } }", 'store_dir: "/x"', "cluster { port: 6222 }"),
+    *("jetstream { tpm { keys_file: x } }", "cluster { port: 6222 }"),
     *("accounts { A { msg_trace: x } }", "mqtt { port: 1883 }", "gateway { name: A, port: 7222 }"),
     *(
         "syslog: true",

@@ -106,6 +106,33 @@ def test_fields(options: Any, text: str, fields: dict[str, Any]) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "flags", "folder"),
+    [
+        ('store_dir: "/x"\njetstream: true', {}, "/x"),
+        ('jetstream { domain: d }\nStoreDir: "/x"', {}, "/x"),
+        ('store_dir: "/x"\njetstream: true', {("jetstream", "store_dir"): "/y"}, "/y"),
+        ('store_dir: "/x"', {("jetstream",): JetStream()}, "/x"),
+        ('store_dir: ""\njetstream { store_dir: "/y" }', {}, "/y"),
+    ],
+)
+def test_the_store_at_the_top(write: Any, text: str, flags: dict[tuple[str, ...], Any], folder: str) -> None:
+    assert merge(write(text), flags).jetstream.store_dir == folder
+
+
+def test_the_store_at_the_top_alone_starts_no_jetstream(options: Any) -> None:
+    assert options('store_dir: "/x"').jetstream is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['store_dir: "/x"\njetstream { store_dir: "/x" }', 'storedir: "/x"\nstore_dir: "/y"'],
+)
+def test_the_store_in_two_places(write: Any, text: str) -> None:
+    with pytest.raises(ConfigError, match="Duplicate 'store_dir' configuration"):
+        write(text)
+
+
 def test_explicit_names_what_was_set(write: Any) -> None:
     assert merge(write("port: 1\nmax_payload: 0"), {("debug",): False}).explicit == {"port", "debug"}
 

@@ -1,0 +1,189 @@
+"""A Debian package of phloem with every library that it needs: installs without a network on Debian 12 and what
+follows it (Raspberry Pi OS 12), where Python is 3.11.
+
+    python systemd/debian/build.py                                  for this machine, into dist/
+    python systemd/debian/build.py --arch arm64 --wheel FILE.whl    for another, with a wheel that was built for it
+
+The libraries come as wheels, which are what their makers tested. They lie beside phloem in ``/usr/lib/phloem`` and are
+nobody else's business: the system's Python packages are not touched, and none of them is asked.
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+LIBRARY = Path("usr/lib/phloem")
+PYTHON = "3.11"  # Debian 12's; compiled modules are for one version
+SCRIPTS = ("postinst", "prerm", "postrm")
+EXTRAS = "nmea"
+
+
+class Machine(NamedTuple):
+    """What Debian's name of a machine is for others: Python's, and the oldest to newest C library of wheels."""
+
+    python: str
+    glibc: tuple[int, ...] = (5, 12, 17, 24, 26, 27, 28, 31, 34, 35, 36)
+
+    @property
+    def platforms(self) -> list[str]:
+        """Tags of wheels that run there, in pip's words."""
+        old = {5: "manylinux1", 12: "manylinux2010", 17: "manylinux2014"}
+        names = [f"manylinux_2_{minor}" for minor in self.glibc] + list(old.values()) + ["linux"]
+        return [f"{name}_{self.python}" for name in names]
+
+
+MACHINES = {"amd64": Machine("x86_64"), "arm64": Machine("aarch64"), "armhf": Machine("armv7l")}
+
+
+class BuildError(Exception):
+    """It cannot be built; the text says what to do."""
+
+
+def run(*words: str | Path, **more: object) -> str:
+    """What a program prints.
+
+    Raises:
+        BuildError: It failed; with the end of what it said.
+    """
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False, **more)  # type: ignore[call-overload]
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip().splitlines()[-8:]
+        raise BuildError(f"{words[0]} failed:\n" + "\n".join(said))
+    return str(done.stdout)
+
+
+def own_wheel(folder: Path) -> Path:
+    """phloem compiled for this machine.
+
+    Raises:
+        BuildError: This Python is not the one that the package is for.
+    """
+    have = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if have != PYTHON:
+        raise BuildError(
+            f"this is Python {have}, and the package is for {PYTHON}: run it with python{PYTHON}, or give --wheel"
+        )
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT)
+    return next(folder.glob("phloem-*.whl"))
+
+
+def install(wheel: Path, extra: Iterable[Path], to: Path, machine: Machine) -> None:
+    """phloem and its libraries as files.
+
+    Raises:
+        BuildError: A library has no wheel for that machine, and ``extra`` has none either.
+    """
+    words = ["--quiet", "--target", to, "--only-binary", ":all:", "--python-version", PYTHON]
+    words += ["--implementation", "cp", "--no-compile", "--no-warn-conflicts"]
+    for platform in machine.platforms:
+        words += ["--platform", platform]
+    for folder in sorted({path.parent for path in extra}):
+        words += ["--find-links", folder]
+    run(sys.executable, "-m", "pip", "install", *words, f"phloem[{EXTRAS}] @ {wheel.resolve().as_uri()}")
+    shutil.rmtree(to / "bin", ignore_errors=True)
+    run(sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", to, "-p",
+        f"/{LIBRARY / 'python'}", to)  # fmt: skip
+
+
+def lay_out(stage: Path) -> None:
+    """Everything that is not Python: the command, units, users, rules of udev, an example."""
+    command = stage / "usr/bin/phloem"
+    command.parent.mkdir(parents=True)
+    command.write_text(f'#!/bin/sh\nexec /usr/bin/python{PYTHON} -I /{LIBRARY}/start.py "$@"\n')
+    command.chmod(0o755)
+    start = stage / LIBRARY / "start.py"
+    start.write_text((HERE / "start.py").read_text())
+    documents = stage / "usr/share/doc/phloem"
+    documents.mkdir(parents=True)
+    shutil.copy2(ROOT / "LICENSE", documents / "copyright")
+    shutil.copy2(ROOT / "CHANGELOG.md", documents / "NEWS")
+
+
+def control(version: str, arch: str, stage: Path) -> str:
+    """The package's description."""
+    size = sum(path.stat().st_size for path in stage.rglob("*") if path.is_file() and not path.is_symlink())
+    text = (HERE / "control").read_text()
+    return text.format(version=version, arch=arch, kilobytes=-(-size // 1024), python=PYTHON)
+
+
+def sums(stage: Path) -> str:
+    """What ``dpkg --verify`` compares."""
+    lines = [
+        f"{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}  {path.relative_to(stage)}"
+        for path in sorted(stage.rglob("*"))
+        if path.is_file() and not path.is_symlink() and path.relative_to(stage).parts[0] != "DEBIAN"
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def build(arch: str, wheel: Path | None, extra: list[Path], out: Path) -> Path:
+    """The package.
+
+    Raises:
+        BuildError: It cannot be built.
+    """
+    here = run("dpkg", "--print-architecture").strip()
+    if wheel is None and arch != here:
+        raise BuildError(f"this machine is {here}: give --wheel with a wheel of phloem for {arch}")
+    with tempfile.TemporaryDirectory() as folder:
+        stage = Path(folder) / "stage"
+        stage.mkdir(mode=0o755)
+        if wheel is None:
+            print("compiling phloem", flush=True)
+            wheel = own_wheel(Path(folder))
+        print("taking its libraries", flush=True)
+        install(wheel, extra, stage / LIBRARY / "python", MACHINES[arch])
+        lay_out(stage)
+        version = wheel.name.split("-")[1]
+        debian = stage / "DEBIAN"
+        debian.mkdir(mode=0o755)
+        (debian / "control").write_text(control(version, arch, stage))
+        (debian / "md5sums").write_text(sums(stage))
+        for name in SCRIPTS:
+            shutil.copyfile(HERE / name, debian / name)
+            (debian / name).chmod(0o755)
+        out.mkdir(parents=True, exist_ok=True)
+        package = out / f"phloem_{version}_{arch}.deb"
+        print("packing", flush=True)
+        run(
+            "dpkg-deb",
+            "--root-owner-group",
+            "-Zxz",
+            "--build",
+            stage,
+            package,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    return package
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description="Build a Debian package of phloem with all its libraries.")
+    parser.add_argument("--arch", choices=sorted(MACHINES), help="this machine's, if not given")
+    parser.add_argument("--wheel", type=Path, help="phloem compiled for that machine")
+    parser.add_argument("--library", type=Path, action="append", default=[], metavar="FILE.whl",
+                        help="a library that has no public wheel for that machine; may be given again")  # fmt: skip
+    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder for the package")
+    wish = parser.parse_args()
+    try:
+        arch = wish.arch or run("dpkg", "--print-architecture").strip()
+        package = build(arch, wish.wheel, wish.library, wish.out)
+    except (BuildError, OSError) as error:
+        print(f"no package: {error}", file=sys.stderr)
+        return 1
+    print(f"{package} ({package.stat().st_size / 1e6:.1f} MB)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

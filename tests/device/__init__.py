@@ -1,0 +1,1 @@
+"""A device under emulation: Debian boots, services run under systemd, and the plug is pulled. Not in make test."""

@@ -1,0 +1,95 @@
+"""Disk images: Debian 12 with one messaging server as a service, made without booting anything.
+
+Needs root, ``debootstrap`` and ``mke2fs``. The base system is kept in a cache and shared by all images.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+MIRROR = "http://deb.debian.org/debian"
+PACKAGES = "systemd,systemd-sysv,linux-image-cloud-amd64,python3,udev,iproute2,dbus"
+SIZE = "1600M"
+PORT = 4222
+NETWORK = "[Match]\nName=en*\n[Network]\nDHCP=yes\n"
+FSTAB = "/dev/vda / ext4 defaults 0 1\n"
+NATS_UNIT = """\
+[Unit]
+Description=nats-server
+[Service]
+ExecStart=/usr/bin/nats-server -c /etc/nats-server.conf
+Restart=always
+RestartSec=1
+[Install]
+WantedBy=multi-user.target
+"""
+NATS_CONF = 'port: 4222\nserver_name: device\njetstream {{ store_dir: "/var/lib/nats"{more} }}\n'
+EDGE_CONF = 'host: "0.0.0.0"\nserver_name: device\njetstream { store_dir: "/var/lib/phloem" }\n'
+
+
+class ImageError(Exception):
+    """No image; the text says what is missing."""
+
+
+class Product(NamedTuple):
+    """What is measured: its name in tables, and how it gets into a system."""
+
+    name: str
+    package: Path | None = None
+    binary: Path | None = None
+    more: str = ""
+
+
+def run(*words: str | Path) -> None:
+    """Raises:
+    ImageError: The program failed or is not there.
+    """
+    try:
+        done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise ImageError(
+            f"{words[0]} is missing: apt-get install qemu-system-x86 debootstrap e2fsprogs"
+        ) from None
+    if done.returncode:
+        raise ImageError(f"{words[0]}: {(done.stdout + done.stderr).strip()[-600:]}")
+
+
+def base(cache: Path) -> Path:
+    """Debian as files; made once, some minutes."""
+    root = cache / "base"
+    if not (root / "done").exists():
+        if os.geteuid():
+            raise ImageError("a Debian system can only be put together by root")
+        shutil.rmtree(root, ignore_errors=True)
+        run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", root, MIRROR)
+        (root / "etc/systemd/network/80-all.network").write_text(NETWORK)
+        (root / "etc/fstab").write_text(FSTAB)
+        (root / "etc/hostname").write_text("device\n")
+        run("chroot", root, "systemctl", "enable", "systemd-networkd")
+        run("chroot", root, "passwd", "-d", "root")
+        for archive in (root / "var/cache/apt/archives").glob("*.deb"):
+            archive.unlink()
+        (root / "done").touch()
+    return root
+
+
+def make(cache: Path, product: Product, disk: Path) -> None:
+    """A disk with ``product`` installed as its documentation says."""
+    root = cache / "root"
+    shutil.rmtree(root, ignore_errors=True)
+    run("cp", "-a", "--reflink=auto", base(cache), root)
+    if product.package is not None:
+        shutil.copy(product.package, root / "tmp/phloem.deb")
+        run("chroot", root, "dpkg", "-i", "/tmp/phloem.deb")
+        (root / "etc/phloem/edge.conf").write_text(EDGE_CONF)
+        run("chroot", root, "systemctl", "enable", "phloem-edge")
+    if product.binary is not None:
+        shutil.copy(product.binary, root / "usr/bin/nats-server")
+        (root / "etc/systemd/system/nats-server.service").write_text(NATS_UNIT)
+        (root / "etc/nats-server.conf").write_text(NATS_CONF.format(more=product.more))
+        run("chroot", root, "systemctl", "enable", "nats-server")
+    disk.unlink(missing_ok=True)
+    run("mke2fs", "-q", "-t", "ext4", "-d", root, disk, SIZE)
+    shutil.rmtree(root)
