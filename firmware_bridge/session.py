@@ -24,10 +24,8 @@ from phloem.firmware_bridge.diagnose import explain
 from phloem.firmware_bridge.handover import Handover
 from phloem.firmware_bridge.hotplug import Hotplug
 from phloem.firmware_bridge.intake import Intake
-from phloem.firmware_bridge.port import (
-    Line,
-    LineErrors,
-    Port,
+from phloem.firmware_bridge.port import Line, LineErrors, Port
+from phloem.firmware_bridge.port_errors import (
     PortAbsent,
     PortError,
     PortLent,

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import hashlib
 import json
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,9 @@ from phloem.firmware_bridge.images import limits
 from phloem.firmware_bridge.images.manifest import BOARD_TYPE, SIGNATURE, VERSION, object_name
 from phloem.firmware_bridge.images.signature import private_key, statement
 from phloem.firmware_bridge.unix_socket import client_of
+from phloem.shared.clock import SystemClock
 from phloem.shared.errors import ConfigError
+from phloem.shared.limits import SECOND_NS
 
 _server = click.option(
     "--server",
@@ -98,7 +99,7 @@ def status(states: str, as_json: bool, domain: str, server: str, creds: str | No
         table = Table("port", "board", "uid", "version", "state", "for", "why", box=None)
         for row in rows:
             done = f" {100 * row['offset'] // row['size']} %" if row.get("offset") and row.get("size") else ""
-            age = _age(int(time.time()) - row["at"])
+            age = _age(SystemClock().wall_ns() // SECOND_NS - row["at"])
             names = ("port", "board", "uid", "version")
             table.add_row(
                 *(str(row.get(name, "")) for name in names), row["state"] + done, age, row.get("why", "")

@@ -28,9 +28,13 @@ ENDS = ("done", "failed", "rolled_back")
 class Bootable(Plugged):
     """A simulated board with a bootloader: an image whose version begins with ``bad`` is not kept."""
 
+    image_sizes: list[int] | None = None  # what it had of the image at each turn, if somebody wants to know
+
     def turn(self) -> None:
         super().turn()
         board = self.board
+        if self.image_sizes is not None:
+            self.image_sizes.append(len(board.image))
         if board._image_state.state == ImageStatus.COMPLETE and board._image_begun is not None:
             before = board.firmware
             board.boot_image(self.now())
@@ -39,12 +43,12 @@ class Bootable(Plugged):
 
 
 @asynccontextmanager
-async def python_board(path: Path) -> AsyncIterator[None]:
+async def python_board(path: Path) -> AsyncIterator[Bootable]:
     board = Bootable(path)
     async with board.sensor:
         board.turn()
         try:
-            yield
+            yield board
         finally:
             board.stop()
 

@@ -17,7 +17,7 @@ from phloem.edge.app import Edge
 WAY = ["queued", "downloading", "verifying", "flashing", "rebooting", "done"]
 
 
-def board_of(language: str, path: Path) -> AbstractAsyncContextManager[None]:
+def board_of(language: str, path: Path) -> AbstractAsyncContextManager[object]:
     return c_board(path) if language == "c" else python_board(path)
 
 
@@ -100,3 +100,22 @@ async def test_a_download_that_was_cut_goes_on(tmp_path: Path) -> None:
     assert 0 < before[0] <= len(big)
     (image,) = part.glob("*.bin")
     assert image.read_bytes() == big
+
+
+async def test_the_bridge_is_restarted_while_the_board_receives(tmp_path: Path) -> None:
+    edge_config = config(tmp_path, str(tmp_path / "tty"), {}, protocol="edgelink")
+    async with python_board(tmp_path / "tty") as plugged:
+        async with Edge(edge_config) as edge, listen(edge.client_url, "unused") as heard:
+            await make_stream(heard.client, atomic=True)
+            await push(heard.client, "fw 2", IMAGE * 40)
+            while len(plugged.board.image) < 5 * len(IMAGE):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        record = json.loads((tmp_path / "firmware" / UID.hex() / "record.json").read_bytes())
+        reached = len(plugged.board.image)
+        assert (record["state"], reached < 40 * len(IMAGE)) == ("flashing", True)
+        least: list[int] = []
+        plugged.image_sizes = least
+        async with Edge(edge_config) as edge, listen(edge.client_url, "unused") as heard:
+            (*_, last) = await states(heard.client, "fw 2")
+    assert (last["state"], last["runs"]) == ("done", "fw 2")
+    assert min(least) >= reached, "the board went on where it was"
