@@ -18,6 +18,7 @@ from phloem.shared.errors import ConfigError
 
 if TYPE_CHECKING:
     from phloem.firmware_bridge.edgelink.station import Link, Station
+    from phloem.firmware_bridge.images.installer import Installer
     from phloem.firmware_bridge.images.port_side import PortSide
 
 
@@ -65,8 +66,9 @@ class Bridge:
             )
             for port, link in zip(settings, links, strict=True)
         ]
+        owners: dict[str, Installer] = {}
         self._firmware = [
-            _port_side(session, link, publisher, requests, clock, call_later)
+            _port_side(session, link, publisher, requests, clock, call_later, owners)
             for session, link in zip(self.sessions, links, strict=True)
             if session.settings.images
         ]
@@ -126,9 +128,10 @@ def _port_side(
     requests: Requests | None,
     clock: Clock,
     call_later: CallLater,
+    owners: "dict[str, Installer]",
 ) -> "PortSide":
     from phloem.firmware_bridge.images.port_side import PortSide  # noqa: PLC0415  (only who has such ports)
 
     if requests is None:
         raise ConfigError("images need JetStream, which has the bucket")
-    return PortSide(session, link, publisher, requests, clock, call_later)
+    return PortSide(session, link, publisher, requests, clock, call_later, owners)

@@ -64,7 +64,10 @@ class _Case:
 
 
 class Installer:
-    """``run`` until cancelled. ``present`` and ``absent`` are told by the port."""
+    """``run`` until cancelled. ``present`` and ``absent`` are told by the port.
+
+    ``owners`` is shared by the ports of a bridge: who has a board's folder. A board that moves takes it along.
+    """
 
     def __init__(
         self,
@@ -76,8 +79,11 @@ class Installer:
         requests: Requests,
         clock: Clock,
         call_later: CallLater,
+        owners: "dict[str, Installer]",
     ) -> None:
         self.name, self.settings = name, settings
+        self._owners = owners
+        self._here: tuple[str, str] | None = None  # the board's uid and version
         self._port, self._uploads, self._publisher = port, uploads, publisher
         self._clock, self._call_later = clock, call_later
         self._keys = settings.public_keys()
@@ -97,10 +103,13 @@ class Installer:
 
     def present(self, uid: str, version: str) -> None:
         """A board is there. ``uid`` in hexadecimal and ``version`` are empty for one that does not say."""
+        self._here = uid, version
         self._inbox.put_nowait(lambda: self._is_present(uid, version))
 
     def absent(self) -> None:
         """It is not any more."""
+
+        self._here = None
 
         async def gone() -> None:
             if self._case is not None:
@@ -127,15 +136,44 @@ class Installer:
                 self._timer.cancel()
 
     async def _is_present(self, uid: str, version: str) -> None:
+        if self._here != (uid, version):
+            return  # it has gone meanwhile
         case = self._case
         if case is None or (uid != case.uid and not self.settings.tool):
-            await self._end_work()
+            await self._drop_case()
+            owner = self._owners.get(uid)
+            if owner is not None:
+                self._inherit(owner, uid, version)
+                return
             case = await self._open_case(uid, uid)
         case.uid, case.runs = uid, version
         await self._do(case, case.machine.present(version, self._clock.monotonic_ns()))
         self._look_now.set()
 
+    def _inherit(self, owner: "Installer", uid: str, version: str) -> None:
+        """Have the other port let go of a board that is here now. Nobody waits for anybody, as boards may change
+        places."""
+
+        async def let_go() -> None:
+            if owner._case is not None and owner._case.key == uid:
+                await owner._drop_case()
+            if self._owners.get(uid) is owner:
+                del self._owners[uid]
+            self._inbox.put_nowait(lambda: self._is_present(uid, version))
+
+        owner._inbox.put_nowait(let_go)
+
+    async def _drop_case(self) -> None:
+        await self._end_work()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._case is not None:
+            self._owners.pop(self._case.key, None)
+            self._case = None
+
     async def _open_case(self, key: str, uid: str) -> _Case:
+        self._owners[key] = self
         shelf = Shelf(Path(self.settings.state_dir) / key)
         record = Record()
         try:

@@ -171,6 +171,8 @@ class Machine:
                 return [*self._set(state=State.REBOOTING), *self._await_proof(now_ns)]
             case Flashed.RETURNED:
                 return self._back_again(why)
+            case Flashed.UNHARMED if self._tool and self.record.tries > 1:  # an attempt before was cut off
+                return self._broken(why, now_ns)
             case Flashed.UNHARMED:
                 return self._fail(f"{self.record.why}; {why}" if self.record.back else why)
             case Flashed.BROKEN:

@@ -84,13 +84,14 @@ class PortSide:
         requests: Requests,
         clock: Clock,
         call_later: CallLater,
+        owners: dict[str, Installer],
     ) -> None:
         settings = image_settings(session.settings.images, session.settings.protocol)
         self._session = session
         self._plain = link is None
         board = BoardSide(link) if link is not None else None
         self.installer = Installer(
-            session.settings.name, settings, self, board, publisher, requests, clock, call_later
+            session.settings.name, settings, self, board, publisher, requests, clock, call_later, owners
         )
         if link is not None and board is not None:
             board.installer = self.installer

@@ -119,3 +119,20 @@ async def test_the_bridge_is_restarted_while_the_board_receives(tmp_path: Path) 
             (*_, last) = await states(heard.client, "fw 2")
     assert (last["state"], last["runs"]) == ("done", "fw 2")
     assert min(least) >= reached, "the board went on where it was"
+
+
+async def test_a_board_takes_its_state_to_another_port(tmp_path: Path) -> None:
+    edge_config = config(tmp_path, str(tmp_path / "tty"), {}, protocol="edgelink")
+    other = edge_config["serial"]["s"] | {"device": str(tmp_path / "tty2")}
+    edge_config["serial"]["t"] = other
+    async with Edge(edge_config) as edge, listen(edge.client_url, "unused") as heard:
+        await make_stream(heard.client, atomic=True)
+        async with python_board(tmp_path / "tty"):
+            await push(heard.client, "fw 2")
+            (*_, last) = await states(heard.client, "fw 2")
+            assert (last["state"], last["port"]) == ("done", "s")
+        async with python_board(tmp_path / "tty2"):
+            await push(heard.client, "fw 3", IMAGE + b"3")
+            told = await states(heard.client, "fw 3")
+    assert (told[-1]["state"], told[-1]["runs"], told[-1]["port"]) == ("done", "fw 3", "t")
+    assert [path.name for path in (tmp_path / "firmware").iterdir()] == [UID.hex()]
