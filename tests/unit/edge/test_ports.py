@@ -47,6 +47,7 @@ def test_every_field_arrives() -> None:
         **block,
         "name": "scale",
         "protocol": "",  # has a case of its own: it excludes most of these
+        "images": {},  # so do these, in tests/unit/bridge/images
         "retry_min_ns": 10**9,
         "retry_max_ns": 2 * 10**9,
         "idle_gap_ns": 20_000_000,
