@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from phloem.firmware_bridge.images.record import Record, Target
+from phloem.firmware_bridge.images.record import ENDED, Record, Target
 
 _PIECE = 1 << 18
 
@@ -41,9 +41,10 @@ class Shelf:
         """
         self._path.mkdir(mode=0o750, parents=True, exist_ok=True)
         try:
-            return msgspec.json.decode((self._path / "record.json").read_bytes(), type=Record)
+            record = msgspec.json.decode((self._path / "record.json").read_bytes(), type=Record)
         except (FileNotFoundError, msgspec.DecodeError):
             return Record()
+        return record if record.state in ENDED or record.flashed is not None else Record()
 
     def save(self, record: Record) -> None:
         """Remember, then delete images that nobody needs. Raises OSError."""

@@ -117,8 +117,9 @@ def test_the_record_names_what_stays(tmp_path: Path) -> None:
     shelf.save(record)
     assert shelf.load() == record
     assert {path.stem for path in tmp_path.glob("*.part")} == {TARGET.sha256}
-    (tmp_path / "record.json").write_text("{")
-    assert shelf.load() == Record(), "the bucket says it all again"
+    for bad in ("{", '{"state":"flashing"}', '{"state":"gone"}', "[]"):
+        (tmp_path / "record.json").write_text(bad)
+        assert shelf.load() == Record(), "the bucket says it all again"
 
 
 class Store:
