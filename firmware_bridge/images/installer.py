@@ -8,10 +8,10 @@ import asyncio
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
@@ -61,6 +61,9 @@ class _Case:
         self.key, self.uid, self.shelf, self.machine = key, uid, shelf, machine_
         self.offset = 0
         self.runs = ""
+
+
+Work: TypeAlias = Callable[[_Case, Target], Coroutine[Any, Any, None]]
 
 
 class Installer:
@@ -196,13 +199,13 @@ class Installer:
                 case machine.Stop():
                     await self._end_work()
                 case machine.Fetch(target):
-                    await self._begin(self._fetch(case, target))
+                    await self._begin(self._fetch, case, target)
                 case machine.Check(target):
-                    await self._begin(self._check(case, target))
+                    await self._begin(self._check, case, target)
                 case machine.Flash(target):
-                    await self._begin(self._flash(case, target))
+                    await self._begin(self._flash, case, target)
                 case machine.Prove(target):
-                    await self._begin(self._prove(case, target))
+                    await self._begin(self._prove, case, target)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -210,9 +213,9 @@ class Installer:
             wait_ns = due_ns - self._clock.monotonic_ns()
             self._timer = self._call_later(wait_ns, lambda: self._post(case, case.machine.expire))
 
-    async def _begin(self, work: "Awaitable[None]") -> None:
+    async def _begin(self, work: Work, case: _Case, target: Target) -> None:
         await self._end_work()
-        self._work = self._group.create_task(_of(work), name=f"firmware of {self.name}")
+        self._work = self._group.create_task(work(case, target), name=f"firmware of {self.name}")
 
     async def _end_work(self) -> None:
         if self._work is not None:
@@ -434,10 +437,6 @@ class Installer:
         if text != self._warned:
             self._warned = text
             logger.warning("firmware of %s: %s", self.name, text)
-
-
-async def _of(work: Awaitable[None]) -> None:
-    await work
 
 
 def _as_key(name: str) -> str:
