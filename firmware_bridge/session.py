@@ -16,7 +16,9 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from phloem.firmware_bridge import limits
 from phloem.firmware_bridge.arrival import Arrival
+from phloem.firmware_bridge.asking import Asking
 from phloem.firmware_bridge.backoff import Backoff
 from phloem.firmware_bridge.counters import Counters
 from phloem.firmware_bridge.diagnose import explain
@@ -39,6 +41,7 @@ from phloem.firmware_bridge.port_voice import Voice
 from phloem.firmware_bridge.publisher import Publisher
 from phloem.firmware_bridge.settings import SerialSettings
 from phloem.firmware_bridge.timers import CallLater, Timer, loop_call_later, pause
+from phloem.firmware_bridge.turns import Turn, Turns
 from phloem.shared.clock import Clock
 from phloem.shared.limits import SECOND_NS
 
@@ -74,9 +77,11 @@ class Session:
         self._call_later = call_later
         self._backoff = Backoff(settings.retry_min_ns, settings.retry_max_ns, rng)
         self._arrival = Arrival(settings, hotplug)
-        self._intake = Intake(settings, publisher, clock, boot, self.counters, call_later)
-        self._link = link  # what takes the bytes instead, of a port with a protocol
         self._voice = Voice(settings, publisher, clock, boot, self.figures)
+        self._intake = Intake(settings, publisher, clock, boot, self.counters, call_later, rng, self._tell)
+        self._link = link  # what takes the bytes instead, of a port with a protocol
+        self._turns = Turns(call_later)
+        self._asking = self._make_asking() if settings.request_subject else None
         self._port: Port | None = None
         self._state, self._reason = "absent", ""
         self._since_ns = self._heard_ns = self._counted_ns = clock.monotonic_ns()
@@ -114,6 +119,7 @@ class Session:
             "reason": self._reason,
             "for_s": (now_ns - self._since_ns) / SECOND_NS,
             "garbled": self._garbled,
+            "process_waiting": self._intake.waiting,
         }
         frame_ns = (self._link or self._intake).frame_mono_ns
         return state | port_figures(self.counters, (now_ns - frame_ns) / SECOND_NS if frame_ns >= 0 else -1)
@@ -124,6 +130,8 @@ class Session:
         try:
             if self.settings.command_subject and self._link is None:
                 ends.append(self._publisher.subscribe(self.settings.command_subject, self._command))
+            if self._asking is not None:
+                ends.append(self._asking.serve(self._publisher))
             while True:
                 line, fresh = await self._open()
                 lost = await self._pump(line, fresh)
@@ -131,7 +139,7 @@ class Session:
         finally:
             for end in ends:
                 end()
-            self._intake.stop()
+            await self._intake.stop()
 
     async def _open(self) -> tuple[Line, bool]:
         """What a bridge before this one has left open, else try until the device opens; whether it is fresh."""
@@ -203,6 +211,8 @@ class Session:
                 await self._greet(port, gone)
             if self._link is not None:
                 self._link.opened(lambda data: self._write(port, data))
+            if self._asking is not None:
+                self._asking.opened(lambda data: self._write(port, data))
             lost = await gone
             return lost
         finally:
@@ -243,6 +253,9 @@ class Session:
         self._intake.interrupt()
         if self._link is not None:
             self._link.closed()
+        self._turns.clear("the device is gone")
+        if self._asking is not None:
+            self._asking.closed()
         if self._silence_timer is not None:
             self._silence_timer.cancel()
             self._silence_timer = None
@@ -335,16 +348,41 @@ class Session:
         self.counters.bytes_written += len(data)
         self._voice.capture.note(">", data, self._clock.monotonic_ns())
 
+    def _make_asking(self) -> Asking:
+        asking = Asking(
+            self.settings,
+            self._turns,
+            self.counters,
+            self._call_later,
+            lambda: self._voice.headers(self._clock.wall_ns()),
+        )
+        self._intake.on_frame = asking.heard
+        return asking
+
     def _command(self, payload: bytes) -> None:
+        def begin(turn: Turn) -> None:
+            self._carry_out(payload)
+            turn.end()
+
+        self._turns.take(begin, lambda _reason: self._drop_command(), limits.COMMAND_WAIT_NS)
+
+    def _carry_out(self, payload: bytes) -> None:
         if self._port is not None and self._port.write(payload):
             self.counters.commands += 1
             self._wrote(payload)
             if self._port is not None and not self._port.write_queue_bytes:
                 self._commands_blocked = False
             return
-        self.counters.commands_dropped += 1
+        self._drop_command()
         if self._port is not None and not self._commands_blocked:
             self._commands_blocked = True
-            text = "the device takes no more bytes; commands are dropped"
+            self._tell("blocked", "the device takes no more bytes; commands are dropped")
+
+    def _drop_command(self) -> None:
+        self.counters.commands_dropped += 1
+
+    def _tell(self, kind: str, text: str) -> None:
+        """An event that is not of the device's coming and going; a warning, if there is something to say."""
+        if text:
             logger.warning("serial port %s: %s", self.settings.name, text)
-            self._voice.event("blocked", text)
+        self._voice.event(kind, text)
