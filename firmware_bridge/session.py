@@ -40,6 +40,8 @@ from phloem.firmware_bridge.port_open import open_line
 from phloem.firmware_bridge.port_voice import Voice
 from phloem.firmware_bridge.publisher import Publisher
 from phloem.firmware_bridge.settings import SerialSettings
+from phloem.firmware_bridge.sharing.exports import Exports
+from phloem.firmware_bridge.sharing.host import Host
 from phloem.firmware_bridge.timers import CallLater, Timer, loop_call_later, pause
 from phloem.firmware_bridge.turns import Turn, Turns
 from phloem.shared.clock import Clock
@@ -82,6 +84,8 @@ class Session:
         self._link = link  # what takes the bytes instead, of a port with a protocol
         self._turns = Turns(call_later)
         self._asking = self._make_asking() if settings.request_subject else None
+        host = Host(settings, self._turns, clock, call_later, self.counters) if settings.export else None
+        self.exports = Exports(settings.name, settings.places, host, self._tell) if host else None
         self._port: Port | None = None
         self._state, self._reason = "absent", ""
         self._since_ns = self._heard_ns = self._counted_ns = clock.monotonic_ns()
@@ -132,6 +136,9 @@ class Session:
                 ends.append(self._publisher.subscribe(self.settings.command_subject, self._command))
             if self._asking is not None:
                 ends.append(self._asking.serve(self._publisher))
+            if self.exports is not None:
+                ends.append(self.exports.stop)
+                self.exports.start()
             while True:
                 line, fresh = await self._open()
                 lost = await self._pump(line, fresh)
@@ -213,10 +220,14 @@ class Session:
                 self._link.opened(lambda data: self._write(port, data))
             if self._asking is not None:
                 self._asking.opened(lambda data: self._write(port, data))
+            if self.exports is not None:
+                self.exports.opened(line, lambda data: self._write(port, data))
             lost = await gone
             return lost
         finally:
             self._count_errors()
+            if self.exports is not None:
+                self.exports.closing()
             if self._handover is not None:
                 self._leave(self._handover, line, well=not gone.done() or gone.cancelled())
             port.close()
@@ -256,6 +267,8 @@ class Session:
         self._turns.clear("the device is gone")
         if self._asking is not None:
             self._asking.closed()
+        if self.exports is not None:
+            self.exports.closed()
         if self._silence_timer is not None:
             self._silence_timer.cancel()
             self._silence_timer = None
@@ -308,6 +321,8 @@ class Session:
         now_ns = self._heard_ns = self._clock.monotonic_ns()
         self.counters.bytes_read += len(data)
         self._voice.capture.note("<", data, now_ns)
+        if self.exports is not None:
+            self.exports.received(data)
         if self._link is not None:
             self._link.received(data)
             self._link.count(self.counters)

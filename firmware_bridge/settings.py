@@ -21,6 +21,7 @@ from phloem.firmware_bridge.pipeline import Pipeline
 from phloem.firmware_bridge.process.settings import Process, process_of
 from phloem.firmware_bridge.selector import Network, Pseudo, Selector, selector_of
 from phloem.firmware_bridge.shaping.settings import shape_of
+from phloem.firmware_bridge.sharing.places import Place, place_of
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.durations import parse_duration
 
@@ -33,7 +34,7 @@ LINES = ("on", "off", "keep")
 PORT_TOKEN = "$port"  # behind a port's subject: what it says of itself, and what it can be asked
 
 _LINE_FIELDS = ("flow_control", "dtr", "rts")
-_AROUND = ("process", "request_subject")  # what a protocol has no room for
+_AROUND = ("process", "request_subject", "export")  # what a protocol has no room for
 _BAD_IN_SUBJECT = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -56,6 +57,8 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """A regular expression that finds something in the frame that is the answer; ``next``: any frame."""
     request_timeout_ns: int = limits.REQUEST_TIMEOUT_NS
     """How long an answer may take, and how long a request waits for its turn."""
+    export: tuple[str, ...] = ()
+    """Where other programs can use the port meanwhile: ``pty://NAME``, ``rfc2217://:PORT``."""
     raw_subject: str = ""
     """With ``decode``: frames as they came are published here as well; empty: nowhere."""
     command_subject: str = ""
@@ -147,6 +150,11 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ConfigError(str(error)) from None
 
     @property
+    def places(self) -> tuple[Place, ...]:
+        """Where the port is shared. Raises ConfigError."""
+        return tuple(map(place_of, self.export))
+
+    @property
     def worker(self) -> Process | None:
         """The function of ``process``.
 
@@ -232,6 +240,8 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def _check_requests(self) -> None:
         if not limits.REQUEST_TIMEOUT_MIN_NS <= self.request_timeout_ns <= limits.REQUEST_TIMEOUT_MAX_NS:
             raise ConfigError("request_timeout is not between 1ms and 60s")
+        if len(self.places) > limits.EXPORTS_MAX or len(set(self.places)) < len(self.places):
+            raise ConfigError(f"export has the same place twice, or more than {limits.EXPORTS_MAX}")
         try:
             pattern_of(self.request_match)
         except ValueError as error:
