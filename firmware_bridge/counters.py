@@ -33,6 +33,9 @@ class Counters:
     """Those that it did not take: it raised, hung, died, or was not there."""
     process_ends: int = 0
     """Times that its process died, or was ended for hanging."""
+    polls: int = 0
+    """Questions to Modbus devices."""
+    polls_failed: int = 0
     guest_dropped_bytes: int = 0
     """Of programs that share the port: what the device did not take of them, and what they did not read of it."""
     silences: int = 0

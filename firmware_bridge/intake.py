@@ -133,6 +133,16 @@ class Intake:
         if self._pipeline is not None and self._settings.decode:
             self.read(self._pipeline.decode(frames, now_ns))
 
+    def note(self, frame: Frame) -> None:
+        """A frame that somebody else has found, and makes readings of."""
+        self._counters.frames += 1
+        self.frame_mono_ns = self._clock.monotonic_ns()
+        headers = self._headers(self._counters.frames, self._clock.wall_ns())
+        if self._settings.raw_subject:
+            self._publisher.publish(self._settings.raw_subject, frame, headers)
+        if self.on_frame is not None:
+            self.on_frame(frame, headers)
+
     def read(self, readings: Sequence[Reading]) -> None:
         """What a frame, or a device that was asked, has just said."""
         assert self._pipeline is not None
@@ -211,6 +221,8 @@ class Intake:
 
     def _count(self) -> None:
         counters = self._counters
+        if self._settings.poll:  # who asks counts
+            return
         counters.resyncs, counters.dropped_bytes = self._framer.resyncs, self._framer.dropped_bytes
         counters.damaged = self._framer.damaged
         if self._pipeline is not None:

@@ -49,6 +49,7 @@ from phloem.shared.limits import SECOND_NS
 
 if TYPE_CHECKING:
     from phloem.firmware_bridge.edgelink.station import Link
+    from phloem.firmware_bridge.modbus.master import Master
 
 logger = logging.getLogger("phloem.bridge")
 
@@ -84,6 +85,7 @@ class Session:
         self._link = link  # what takes the bytes instead, of a port with a protocol
         self._turns = Turns(call_later)
         self._asking = self._make_asking() if settings.request_subject else None
+        self._master = self._make_master() if settings.poll else None
         host = Host(settings, self._turns, clock, call_later, self.counters) if settings.export else None
         self.exports = Exports(settings.name, settings.places, host, self._tell) if host else None
         self._port: Port | None = None
@@ -218,8 +220,11 @@ class Session:
                 await self._greet(port, gone)
             if self._link is not None:
                 self._link.opened(lambda data: self._write(port, data))
+            if self._master is not None:
+                self._master.opened(lambda data: self._write(port, data))
             if self._asking is not None:
-                self._asking.opened(lambda data: self._write(port, data))
+                ask = self._master.write if self._master else lambda data: self._write(port, data)
+                self._asking.opened(ask)
             if self.exports is not None:
                 self.exports.opened(line, lambda data: self._write(port, data))
             lost = await gone
@@ -265,6 +270,8 @@ class Session:
         if self._link is not None:
             self._link.closed()
         self._turns.clear("the device is gone")
+        if self._master is not None:
+            self._master.closed()
         if self._asking is not None:
             self._asking.closed()
         if self.exports is not None:
@@ -326,6 +333,8 @@ class Session:
         if self._link is not None:
             self._link.received(data)
             self._link.count(self.counters)
+        elif self._master is not None:
+            self._master.received(data)
         else:
             self._intake.take(data)
         if now_ns - self._counted_ns >= _COUNT_NS:
@@ -373,6 +382,22 @@ class Session:
         )
         self._intake.on_frame = asking.heard
         return asking
+
+    def _make_master(self) -> "Master":
+        from phloem.firmware_bridge.modbus.master import Master  # noqa: PLC0415  (only who asks pays for it)
+
+        settings, intake = self.settings, self._intake
+        return Master(
+            settings,
+            settings.polls,
+            self._turns,
+            self._clock,
+            self.counters,
+            self._call_later,
+            intake.note,
+            intake.read,
+            self._tell,
+        )
 
     def _command(self, payload: bytes) -> None:
         def begin(turn: Turn) -> None:

@@ -17,6 +17,7 @@ from phloem.firmware_bridge.decoding.catalogue import decoding_of
 from phloem.firmware_bridge.framing.catalogue import framing_of
 from phloem.firmware_bridge.framing.escapes import unescape
 from phloem.firmware_bridge.framing.framer import Framer
+from phloem.firmware_bridge.modbus.settings import Poll, polls_of
 from phloem.firmware_bridge.pipeline import Pipeline
 from phloem.firmware_bridge.process.settings import Process, process_of
 from phloem.firmware_bridge.selector import Network, Pseudo, Selector, selector_of
@@ -34,7 +35,7 @@ LINES = ("on", "off", "keep")
 PORT_TOKEN = "$port"  # behind a port's subject: what it says of itself, and what it can be asked
 
 _LINE_FIELDS = ("flow_control", "dtr", "rts")
-_AROUND = ("process", "request_subject", "export")  # what a protocol has no room for
+_AROUND = ("process", "request_subject", "export", "poll", "modbus")  # what a protocol has no room for
 _BAD_IN_SUBJECT = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -57,6 +58,11 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """A regular expression that finds something in the frame that is the answer; ``next``: any frame."""
     request_timeout_ns: int = limits.REQUEST_TIMEOUT_NS
     """How long an answer may take, and how long a request waits for its turn."""
+    poll: tuple[dict[str, object], ...] = ()
+    """What Modbus devices at this port are asked, and how often; ``modbus/settings.py`` has it. Instead of ``framing``
+    and ``decode``."""
+    modbus: str = ""
+    """``rtu`` or ``tcp``; unless given it is ``tcp`` for ``socket://``."""
     export: tuple[str, ...] = ()
     """Where other programs can use the port meanwhile: ``pty://NAME``, ``rfc2217://:PORT``."""
     raw_subject: str = ""
@@ -104,6 +110,7 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         self._check_lines()
         self._check_subjects()
         self._check_requests()
+        self._check_polls()
         self._check_framing()
         self._check_protocol()
 
@@ -141,13 +148,24 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Raises:
             ConfigError: The settings of ``decode`` or ``shape`` cannot work.
         """
-        if not (self.decode or self.process):
+        if not (self.decode or self.process or self.poll):
             return None
         try:
             decoder = decoding_of(self.decode).decoder() if self.decode else None
             return Pipeline(decoder, shape_of(self.shape).stages())
         except ValueError as error:
             raise ConfigError(str(error)) from None
+
+    @property
+    def polls(self) -> tuple[Poll, ...]:
+        """What is asked. Raises ConfigError."""
+        return polls_of(self.poll)
+
+    @property
+    def modbus_kind(self) -> str:
+        """``rtu`` or ``tcp``."""
+        is_socket = isinstance(self.selector, Network) and not self.selector.rfc2217
+        return self.modbus or ("tcp" if is_socket else "rtu")
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -210,8 +228,8 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
                 _check_subject(field, subject)
             if any(token in ("*", ">") for token in subject.split(".")):
                 raise ConfigError(f"{field} {subject!r} has a wildcard; frames go to one subject")
-        if self.raw_subject and not (self.decode or self.process):
-            raise ConfigError("raw_subject needs decode or process: frames go out as they came already")
+        if self.raw_subject and not (self.decode or self.process or self.poll):
+            raise ConfigError("raw_subject needs decode, process or poll: frames go out as they came already")
         for field in ("command_subject", "request_subject"):
             if getattr(self, field):
                 _check_subject(field, getattr(self, field))
@@ -225,7 +243,7 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         """What the port publishes must not come back to it as commands or requests."""
         own = (
             ("subject", self.subject),
-            ("subject", f"{self.subject}.*" if self.decode or self.process else ""),
+            ("subject", f"{self.subject}.*" if self.decode or self.process or self.poll else ""),
             ("raw_subject", self.raw_subject),
             ("port_subject", self.port_subject),
             ("port_subject", f"{self.port_subject}.>" if self.port_subject else ""),
@@ -249,6 +267,26 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if not self.request_subject and self.request_match != NEXT:
             raise ConfigError("request_match needs a request_subject")
 
+    def _check_polls(self) -> None:
+        """Who asks knows where answers end and what they mean."""
+        if self.modbus:
+            _check_choice("modbus", self.modbus, ("rtu", "tcp"))
+        if not self.polls:
+            if self.modbus:
+                raise ConfigError("modbus needs poll")
+            return
+        for field in msgspec.structs.fields(type(self)):
+            without = (
+                "framing",
+                "decode",
+                "command_subject",
+                "max_frame_bytes",
+                "idle_gap_ns",
+                "request_match",
+            )
+            if field.name in without and getattr(self, field.name) != field.default:
+                raise ConfigError(f"{field.name} means nothing with poll")
+
     def _check_framing(self) -> None:
         if not 0 < self.max_frame_bytes <= limits.FRAME_BYTES_MAX:
             raise ConfigError(
@@ -257,9 +295,9 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if self.idle_gap_ns < 0:
             raise ConfigError("idle_gap must not be below 0")
         self.framer()
-        if self.shape and not (self.decode or self.process):
+        if self.shape and not (self.decode or self.process or self.poll):
             raise ConfigError("shape needs decode: it works on readings, and frames as they came have none")
-        for field in ("decode", "process"):
+        for field in ("decode", "process", "poll"):
             if getattr(self, field) and not self.subject:
                 raise ConfigError(f"{field} needs a subject for the readings")
         self.pipeline()

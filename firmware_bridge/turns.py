@@ -23,6 +23,11 @@ class Turn:
         self._turns, self.begin, self.refuse = turns, begin, refuse
         self.timer: Timer | None = None
 
+    @property
+    def waits(self) -> bool:
+        """Whether it has neither begun nor been refused."""
+        return self._turns.is_waiting(self)
+
     def end(self) -> None:
         """Harmless when it is over already."""
         self._turns.end(self)
@@ -41,6 +46,10 @@ class Turns:
     def waited_for(self) -> bool:
         """Whether somebody waits."""
         return bool(self._waiting)
+
+    def is_waiting(self, turn: Turn) -> bool:
+        """As in ``Turn``."""
+        return turn in self._waiting
 
     def take(self, begin: Begin, refuse: Refuse, wait_ns: int) -> Turn:
         """Call ``begin`` with the turn when it comes, at once if nobody has it; else, after ``wait_ns`` or if too many
