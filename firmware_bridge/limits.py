@@ -10,6 +10,7 @@ from phloem.shared.limits import (
     SERIAL_CAPTURE_MAX,
     SERIAL_FRAME,
     SERIAL_FRAME_MAX,
+    SERIAL_REQUEST_TIMEOUT_NS,
     SERIAL_RETRY_MAX_NS,
     SERIAL_RETRY_MIN_NS,
 )
@@ -39,7 +40,7 @@ TURNS_WAITING_MAX = (
     32  # commands, requests and polls that wait for the port; each is a second of a slow device
 )
 COMMAND_WAIT_NS = 2 * SECOND_NS  # a command that could not be written by then is for another moment
-REQUEST_TIMEOUT_NS = SECOND_NS  # nats request waits for 5 s, most clients for 2 s
+REQUEST_TIMEOUT_NS = SERIAL_REQUEST_TIMEOUT_NS
 REQUEST_TIMEOUT_MIN_NS, REQUEST_TIMEOUT_MAX_NS = SECOND_NS // 1000, 60 * SECOND_NS
 GUEST_HOLD_NS = SECOND_NS  # a program that shares a port is silent that long between two of its commands
 GUEST_WAIT_NS = 60 * SECOND_NS  # it waits for its turn that long; what it wrote is then worth nothing

@@ -327,9 +327,11 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 def check_distinct(ports: Sequence[SerialSettings]) -> None:
-    """Raise ConfigError if two of ``ports`` have the same name or device."""
-    for field in ("name", "device"):
+    """Raise ConfigError if two of ``ports`` have the same name or device, or are shared at the same place."""
+    for field in ("name", "device", "export"):
         values = [getattr(port, field) for port in ports]
+        if field == "export":
+            values = [place for places in values for place in places]
         for value in values:
             if values.count(value) > 1:
                 raise ConfigError(f"two serial ports have the {field} {value!r}")
