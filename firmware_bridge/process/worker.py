@@ -130,8 +130,12 @@ class Worker:
             return
         if self.waiting and not self._pausing:
             timer = self._call_later(limits.PROCESS_CLOSE_NS, self._empty.set)
-            await self._empty.wait()
-            timer.cancel()
+            try:
+                await self._empty.wait()
+            finally:
+                timer.cancel()
+                self._wake.set()
+                self._end("", "")
         self._wake.set()
         self._end("", "")
         await asyncio.wait({self._life})

@@ -8,7 +8,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from phloem.firmware_bridge.port import Line, PortRefused
+from phloem.firmware_bridge.port import Line
+from phloem.firmware_bridge.port_errors import PortRefused
 from phloem.firmware_bridge.selector import Pseudo
 from phloem.firmware_bridge.sharing.host import Host
 from phloem.firmware_bridge.sharing.places import Place

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from phloem.firmware_bridge import limits
-from phloem.firmware_bridge.port import PortRefused
+from phloem.firmware_bridge.port_errors import PortRefused
 from phloem.firmware_bridge.sharing.guest import Guest
 from phloem.firmware_bridge.sharing.host import Host
 from phloem.firmware_bridge.sharing.places import Served

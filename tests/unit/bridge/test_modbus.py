@@ -198,6 +198,43 @@ async def test_over_tcp_with_numbers(tmp_path: Path) -> None:
     assert [(m.subject, json.loads(m.payload)) for m in messages] == READINGS
 
 
+async def test_pymodbus_own_server() -> None:
+    """Somebody else's idea of the protocol."""
+    from pymodbus.server import ModbusTcpServer
+    from pymodbus.simulator import DataType, SimData, SimDevice
+
+    device = SimDevice(id=3, simdata=[SimData(16, values=[460, 7, 0x4148, 0], datatype=DataType.REGISTERS)])
+    server = ModbusTcpServer(device, address=("127.0.0.1", 0))
+    await server.serve_forever(background=True)
+    clock, publisher = StandingClock(), MemoryPublisher()
+    try:
+        port = server.transport.sockets[0].getsockname()[1]
+        beyond = METER | {"address": 500, "names": ["nothing", "_", "at_all"]}
+        settings = SerialSettings(
+            device=f"socket://127.0.0.1:{port}",
+            subject="tele.temp",
+            poll=(METER, beyond),
+            request_subject="ask.temp",
+        )
+        async with Bridge([settings], publisher, clock, Random(1), call_later=ManualTimers(clock)) as bridge:
+            messages = [await publisher.next() for _ in range(2)]
+            await publisher.happened("poll_failed")
+            answers: asyncio.Queue[bytes] = asyncio.Queue()
+            publisher.requests["ask.temp"](
+                bytes.fromhex("03 06 0010 002a"), lambda data, _headers: answers.put_nowait(data)
+            )
+            assert await asyncio.wait_for(answers.get(), WAIT_S) == bytes.fromhex("03 06 0010 002a")
+            publisher.requests["ask.temp"](
+                bytes.fromhex("03 03 0010 0001"), lambda data, _headers: answers.put_nowait(data)
+            )
+            assert await asyncio.wait_for(answers.get(), WAIT_S) == bytes.fromhex("03 03 02 002a")
+            assert bridge.sessions[0].counters.polls == 2
+    finally:
+        await server.shutdown()
+    assert [(m.subject, json.loads(m.payload)) for m in messages] == READINGS
+    assert json.loads(publisher.events[1].payload)["reason"] == "unit 3, input_registers 500: no such address"
+
+
 def test_types_orders_and_bits() -> None:
     wide = {"every": "1s", "names": ["a", "b", "c"], "types": ["i16", "u32", "i64"], "word_order": "little"}
     (poll,) = polls_of([wide])
