@@ -117,10 +117,11 @@ class Session:
             "reason": self._reason,
             "for_s": (now_ns - self._since_ns) / SECOND_NS,
             "garbled": self._garbled,
-            "process_waiting": self._intake.waiting,
+            "shared_at": self.exports.places if self.exports is not None else [],
         }
         frame_ns = (self._link or self._intake).frame_mono_ns
-        return state | port_figures(self.counters, (now_ns - frame_ns) / SECOND_NS if frame_ns >= 0 else -1)
+        age_s = (now_ns - frame_ns) / SECOND_NS if frame_ns >= 0 else -1
+        return state | port_figures(self.counters, age_s, self._intake.waiting)
 
     async def run(self) -> None:
         """Serve the port until cancelled; closes it then and takes the subscriptions back."""

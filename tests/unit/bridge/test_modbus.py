@@ -10,15 +10,20 @@ from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.bridge.rig import WAIT_S, ManualTimers, MemoryPublisher, StandingClock
 from tests.unit.bridge.test_asking import Asked
 from tests.unit.bridge.test_session import Rig, closed, opened
 
 from phloem.firmware_bridge import limits
 from phloem.firmware_bridge.bridge import Bridge
+from phloem.firmware_bridge.counters import Counters
 from phloem.firmware_bridge.framing.checks import CHECKS
+from phloem.firmware_bridge.modbus.master import Master
 from phloem.firmware_bridge.modbus.settings import polls_of
 from phloem.firmware_bridge.settings import SerialSettings
+from phloem.firmware_bridge.turns import Turns
 from phloem.shared.errors import ConfigError
 
 METER: dict[str, object] = {
@@ -182,10 +187,10 @@ async def test_over_tcp_with_numbers(tmp_path: Path) -> None:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         listening.setblocking(False)
-        settings = SerialSettings(
+        port = SerialSettings(
             device=f"socket://127.0.0.1:{listening.getsockname()[1]}", subject="tele.temp", poll=(METER,)
         )
-        async with Bridge([settings], publisher, clock, Random(1), call_later=timers):
+        async with Bridge([port], publisher, clock, Random(1), call_later=timers):
             connection, _ = await asyncio.wait_for(loop.sock_accept(listening), WAIT_S)
             with connection:
                 head = struct.pack(">HHH", 1, 0, 6)
@@ -208,15 +213,15 @@ async def test_pymodbus_own_server() -> None:
     await server.serve_forever(background=True)
     clock, publisher = StandingClock(), MemoryPublisher()
     try:
-        port = server.transport.sockets[0].getsockname()[1]
+        number = server.transport.sockets[0].getsockname()[1]
         beyond = METER | {"address": 500, "names": ["nothing", "_", "at_all"]}
-        settings = SerialSettings(
-            device=f"socket://127.0.0.1:{port}",
+        port = SerialSettings(
+            device=f"socket://127.0.0.1:{number}",
             subject="tele.temp",
             poll=(METER, beyond),
             request_subject="ask.temp",
         )
-        async with Bridge([settings], publisher, clock, Random(1), call_later=ManualTimers(clock)) as bridge:
+        async with Bridge([port], publisher, clock, Random(1), call_later=ManualTimers(clock)) as bridge:
             messages = [await publisher.next() for _ in range(2)]
             await publisher.happened("poll_failed")
             answers: asyncio.Queue[bytes] = asyncio.Queue()
@@ -233,6 +238,32 @@ async def test_pymodbus_own_server() -> None:
         await server.shutdown()
     assert [(m.subject, json.loads(m.payload)) for m in messages] == READINGS
     assert json.loads(publisher.events[1].payload)["reason"] == "unit 3, input_registers 500: no such address"
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(["rtu", "tcp"]), st.lists(st.binary(max_size=40) | st.just(rtu(ANSWER)), max_size=12))
+def test_any_bytes_are_borne_and_none_are_kept(kind: str, pieces: list[bytes]) -> None:
+    clock, counters, timers = StandingClock(), Counters(), ManualTimers()
+    port = SerialSettings(device="/dev/x", subject="tele.a", poll=(METER,), modbus=kind)
+    heard = list[bytes]()
+    master = Master(
+        port,
+        port.polls,
+        Turns(timers),
+        clock,
+        counters,
+        timers,
+        heard.append,
+        lambda _readings: None,
+        lambda _kind, _reason: None,
+    )
+    master.opened(lambda _data: True)
+    for piece in pieces:
+        master.received(piece)
+    assert len(master._buffer) <= 600
+    assert len(heard) <= 1
+    assert counters.polls == 1
+    master.closed()
 
 
 def test_types_orders_and_bits() -> None:
