@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.bridge.rig import WAIT_S, ManualTimers, MemoryPublisher, StandingClock
+from tests.unit.bridge.rig import WAIT_S, ManualTimers, MemoryPublisher, StandingClock, until
 from tests.unit.bridge.test_asking import Asked
 from tests.unit.bridge.test_session import Rig, closed, opened
 
@@ -119,11 +119,11 @@ async def test_what_is_no_answer_is_said_once(rig: PollRig, answer: bytes, reaso
             await rig.asked(ASKED)
             if answer:
                 rig.sensor.write(answer)
-            while session.counters.polls_failed < failures:
-                if "within" in reason:
-                    while (await rig.timers.fire(0)).delay_ns != SECOND_NS:
-                        pass
-                await asyncio.wait_for(asyncio.sleep(0), WAIT_S)
+            if "within" in reason:
+                await until(lambda times=failures: session.counters.dropped_bytes >= times * len(answer))
+                while (await rig.timers.fire(0)).delay_ns != SECOND_NS:
+                    pass
+            await until(lambda failed=failures: session.counters.polls_failed == failed)
             rig.clock.now_ns += 60 * SECOND_NS
             while session.counters.polls == failures:
                 await rig.timers.fire(0)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from serial import serial_for_url
-from tests.unit.bridge.rig import WAIT_S, open_files
+from tests.unit.bridge.rig import WAIT_S, open_files, until
 from tests.unit.bridge.test_session import Rig, closed, opened
 
 from phloem.firmware_bridge import limits
@@ -132,8 +132,7 @@ async def test_without_a_device_nothing_is_kept_for_it(rig: Rig, tmp_path: Path)
         rig.sensor.unplug()
         await closed(session)
         tool.write(b"lost")
-        while session.counters.guest_dropped_bytes < 4:
-            await asyncio.wait_for(asyncio.sleep(0), WAIT_S)
+        await until(lambda: session.counters.guest_dropped_bytes == 4)
         rig.sensor.plug()
         await fire_until_open(rig, session)
         tool.write(b"x")
@@ -221,8 +220,7 @@ async def test_a_program_over_rfc2217_changes_settings_until_it_is_gone(rig: Rig
             rig.sensor.write(b"\xff one\n")
             assert await client.read(6) == b"\xff one\n"
             assert (await rig.publisher.next()).payload == b"\xff one"
-        while session.exports._host.controls.baudrate != 115_200:
-            await asyncio.wait_for(asyncio.sleep(0), WAIT_S)
+        await until(lambda: session.exports._host.controls.baudrate == 115_200)
         if tty_fd >= 0:
             assert termios.tcgetattr(tty_fd)[tty.OSPEED] == termios.B115200
             os.close(tty_fd)
