@@ -162,7 +162,7 @@ def _plain(value: Mapping[str, object]) -> dict[str, Any]:
     fields = dict(value)
     every = fields.pop("every", None)
     if not isinstance(every, str):
-        raise ValueError("every must be a duration, as 5s")
+        raise ValueError('every must be a duration in quotes, as "5s"')
     for field in ("names", "types", "scale", "units"):
         if field in fields and not isinstance(fields[field], list | tuple):
             fields[field] = [fields[field]]

@@ -50,7 +50,7 @@ def process_of(value: str | Mapping[str, object]) -> Process:
         if isinstance(timeout := fields.pop("timeout", None), str):
             fields["timeout_ns"] = parse_duration(timeout)
         elif timeout is not None:
-            raise ValueError("timeout must be a duration, as 1s")
+            raise ValueError('timeout must be a duration in quotes, as "1s"')
         return msgspec.convert(fields, Process)
     except ValueError as error:  # msgspec's ValidationError is one
         raise ConfigError(f"process: {error}") from None

@@ -1,5 +1,6 @@
 """From ``serial`` blocks to the bridge's settings."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,21 @@ def test_polls_in_a_file(poll: str, tmp_path: Path) -> None:
     assert [entry.unit for entry in settings.polls] == [3, 4][: len(settings.poll)]
     assert settings.polls[0].channels[0] == "voltage"
     assert settings.polls[0].every_ns == 5 * 10**9
+
+
+def test_examples_of_the_documentation(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "serial.md").read_text()
+    file = tmp_path / "edge.conf"
+    blocks = re.findall(r"(?m)^    serial \{(?: .*\}\n|\n(?:     .*\n)+    \}\n)", text)
+    assert len(blocks) == 4
+    for block in blocks:
+        file.write_text(block)
+        assert port_settings(merge(load(str(file)), {}))
+    for start in ("    decode { type: csv", "    process { function"):
+        entry = text[text.index(start) :].partition("\n\n")[0]
+        decode = "" if "decode" in entry else "decode: number"
+        file.write_text(f"serial {{ a {{ device: /dev/x, subject: a\n{decode}\n{entry}\n}} }}")
+        assert port_settings(merge(load(str(file)), {}))
 
 
 def test_no_field_of_a_block_is_forgotten() -> None:
