@@ -23,7 +23,11 @@ from phloem.shared.twin.trial import Kept
 
 FILE, FROM = "remote_config.json", "the hub's configuration"
 FILE_BYTES = 2 << 20
-LOCAL_OF_PORTS = ("process", "export")  # of a serial block; each has to be in twin.config_keys by itself
+LOCAL_OF_PORTS = (
+    "process",
+    "export",
+    "images",
+)  # of a serial block; each has to be in twin.config_keys by itself
 # what may be a secret, or says where one is
 SECRETS = frozenset(
     [

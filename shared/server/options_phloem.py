@@ -170,8 +170,8 @@ class Twin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     config_keys: Annotated[
         tuple[str, ...],
         Opt(
-            "Top-level options that the hub may set, also serial.process and serial.export. What is not taken over on "
-            "reload is refused in any case.",
+            "Top-level options that the hub may set, also serial.process, serial.images and serial.export. What is "
+            "not taken over on reload is refused in any case.",
             example='["serial", "debug", "trace", "leafnodes"]',
         ),
     ] = ("serial", "debug", "trace", "logtime", "logtime_utc", "max_connections")

@@ -20,11 +20,19 @@ def test_a_hub_may_set_ports() -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", ['process: "os:system"', 'Process { function: "os:system" }', 'export: "pty:///x"']
+    "entry",
+    [
+        'process: "os:system"',
+        'Process { function: "os:system" }',
+        'export: "pty:///x"',
+        'images { board: b, keys: ["/k"], state_dir: "/s" }',
+    ],
 )
 def test_it_may_not_run_functions_or_share_ports(entry: str) -> None:
     text = f"serial {{ a {{ {PORT} }}, b {{ device: /dev/b, subject: b, {entry} }} }}"
-    with pytest.raises(ConfigError, match=r'serial.(process|Process|export)" may not be set by the hub'):
+    with pytest.raises(
+        ConfigError, match=r'serial.(process|Process|export|images)" may not be set by the hub'
+    ):
         lay_over(device(), text)
-    keys = ["serial", "serial.process", "serial.export"]
+    keys = ["serial", "serial.process", "serial.export", "serial.images"]
     assert len(lay_over(device(config_keys=keys), text).serial) == 2
