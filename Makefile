@@ -5,7 +5,7 @@ KERNEL := $(wildcard shared/*/*.pyx shared/*/*.pxd shared/*/*.pxi)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test check unit test-long fuzz soak links test-durability chaos bench bench-link boards wheel clean
+.PHONY: help dev demo test check unit test-long fuzz soak links test-durability chaos bench bench-link boards wheel deb clean
 
 help:                 ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -67,6 +67,9 @@ boards:               ## EdgeLink's C on microcontrollers: flash and RAM, the sa
 
 wheel: dev            ## build a wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+deb: dev              ## build a Debian package for this machine into dist/; ARGS="--arch arm64 --wheel FILE.whl"
+	$(BIN)/python systemd/debian/build.py $(ARGS)
 
 clean:                ## remove everything that can be built again
 	rm -rf .venv build dist *.egg-info .src/*.egg-info shared/*/*.c shared/*/*.so

@@ -14,6 +14,7 @@ from phloem.edge.upgrade import copying, package
 from phloem.edge.upgrade.files import Work
 from phloem.edge.upgrade.machine import Health, Record
 from phloem.edge.upgrade.package import QUIET, Run, must
+from phloem.shared.clock import SystemClock
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.jetstream.system import DEFAULT_STORE_DIR
 
@@ -45,6 +46,7 @@ class Device:
         """``interrupted`` is asked between steps and raises what ends them: what has begun is not cut."""
         self._deb, self._run, self._root, self._copied = deb, run, root, copied
         self._tell, self._interrupted = tell, interrupted
+        self._clock = SystemClock()
         self.work = Work(root)
         self._copy = (copy_to / "phloem-upgrade-store") if copy_to else self.work.store
         self._patient = patient or Patient(root)
@@ -206,7 +208,7 @@ class Device:
 
     def monotonic_ns(self) -> int:
         """See ``Effects``."""
-        return time.monotonic_ns()
+        return self._clock.monotonic_ns()
 
     def pause(self, duration_ns: int) -> None:
         """See ``Effects``."""
@@ -279,14 +281,12 @@ def environment_of(run: Run, proc: Path = Path("/proc")) -> dict[str, str]:
 def _ping(path: str, host: str, port: int) -> str:
     """Greeting and PONG over the Unix socket, or over TCP where there is none; "" or what is wrong. Raises OSError and
     ValueError."""
-    if path:
-        connection = socket.socket(socket.AF_UNIX)
+    host = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
+    internet = socket.AF_INET6 if ":" in host else socket.AF_INET
+    family, address = (socket.AF_UNIX, path) if path else (internet, (host, port))
+    with socket.socket(family) as connection, connection.makefile("rb") as lines:
         connection.settimeout(ASK_S)
-        connection.connect(path)
-    else:
-        host = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
-        connection = socket.create_connection((host, port), ASK_S)
-    with connection, connection.makefile("rb") as lines:
+        connection.connect(address)
         verb, _, rest = lines.readline(INFO_BYTES).partition(b" ")
         if verb != b"INFO":
             return "it does not greet"

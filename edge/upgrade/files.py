@@ -57,6 +57,7 @@ case "$phase" in
 esac
 rm -f "$folder/state"
 sync
+rm -rf "$folder/new" "$folder/store" "$folder/old"
 """
 
 

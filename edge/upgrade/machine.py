@@ -172,19 +172,21 @@ def upgrade(device: Effects) -> Outcome:
         device.restart()
         device.tell("waiting for it to be healthy")
         why = _wait(device, before)
+        why = why and _with_complaint(device, why)
     except (Exception, KeyboardInterrupt) as problem:
         why = _words(problem)
     if why:
-        return _return(device, record, _with_complaint(device, why))
+        return _return(device, record, why)
     device.clear()
     _tidy(device)
     return Outcome(End.DONE)
 
 
 def resume(device: Effects) -> Outcome | None:
-    """End what was cut short. None: there was nothing."""
+    """End what was cut short. None: there was nothing but perhaps what a boot that ended it has left."""
     record = device.load()
     if record is None:
+        _tidy(device)
         return None
     if record.phase not in MIXED:
         return _unchanged(

@@ -175,6 +175,7 @@ def test_all_goes_well() -> None:
     device = Played(Disk())
     assert upgrade(device) == (End.DONE, "")
     assert device.done == [
+        "tidy",
         "save preparing",
         "unpack",
         "look",
