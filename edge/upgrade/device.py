@@ -12,7 +12,7 @@ from phloem.edge.device.layout import UNITS, Role
 from phloem.edge.device.patient import Patient
 from phloem.edge.upgrade import copying, package
 from phloem.edge.upgrade.files import Work
-from phloem.edge.upgrade.machine import Health, Record
+from phloem.edge.upgrade.machine import Health, Record, UpgradeError
 from phloem.edge.upgrade.package import QUIET, Run, must
 from phloem.shared.clock import SystemClock
 from phloem.shared.limits import SECOND_NS
@@ -105,6 +105,10 @@ class Device:
     def look(self) -> None:
         """See ``Effects``."""
         assert self._deb is not None
+        if missing := package.missing(self._run, self._deb):
+            raise UpgradeError(
+                f"it needs what is not installed: {', '.join(missing)}; apt-get install it first"
+            )
         must(self._run(["dpkg", "--no-act", "--force-downgrade", "--install", str(self._deb)], QUIET), "dpkg")
         new = package.program_in(self.work.new)
         must(self._run([*new, "--version"], {}), "starting the new version")

@@ -1,6 +1,7 @@
 """Debian packages: what one says of itself, its files beside the installed ones, and the installed one as a file."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -18,6 +19,9 @@ DATABASE_ONLY = (
     "Config-Version",
     "Conffiles",
 )  # what dpkg adds to a control file
+_ALTERNATIVE = re.compile(
+    r"(?P<name>[a-z0-9][a-z0-9+.-]+)(:\w+)?(\s*\(\s*(?P<relation>[<>=]+)\s*(?P<version>[^\s)]+)\s*\))?"
+)
 SAID = 8  # lines of a program that failed
 
 
@@ -80,6 +84,37 @@ def fields(run: Run, package: Path) -> Fields:
     if architecture not in (here, "all"):
         raise UpgradeError(f"{package} is for {architecture}, and this machine is {here}")
     return Fields(name, version, architecture, int(kilobytes or 0))
+
+
+def missing(run: Run, package: Path) -> list[str]:
+    """What it depends on and what is not installed, which dpkg would say after it has replaced the files."""
+    words = ["dpkg-deb", "--field", str(package), "Depends"]
+    wanted = [
+        part.strip() for part in must(run(words, QUIET), f"reading {package}").split(",") if part.strip()
+    ]
+    form = "--showformat=${db:Status-Status}\t${Package}\t${Version}\t${Provides}\n"
+    have: dict[str, list[str]] = {}  # versions by name; "" where it is only provided
+    for line in must(run(["dpkg-query", "--show", form], QUIET), "listing packages").splitlines():
+        status, name, version, provides = (line.split("\t") + [""] * 4)[:4]
+        if status == "installed":
+            have.setdefault(name, []).append(version)
+            for provided in _ALTERNATIVE.finditer(provides):
+                have.setdefault(provided["name"], []).append(provided["version"] or "")
+    return [group for group in wanted if not any(_has(run, have, each.strip()) for each in group.split("|"))]
+
+
+def _has(run: Run, have: Mapping[str, Sequence[str]], alternative: str) -> bool:
+    found = _ALTERNATIVE.fullmatch(alternative)
+    if found is None:
+        return True  # a form that is not known: dpkg will say
+    versions = have.get(found["name"], ())
+    if not found["version"]:
+        return bool(versions)
+    compare = ["dpkg", "--compare-versions"]
+    return any(
+        version and not run([*compare, version, found["relation"], found["version"]], QUIET).code
+        for version in versions
+    )
 
 
 def installed(run: Run) -> str:

@@ -157,5 +157,33 @@ def test_postinst_starts_nothing_while_a_package_is_installed() -> None:
     assert more["PHLOEM_INSTALL"] == "no-start"
 
 
+@pytest.mark.parametrize(
+    ("depends", "missing"),
+    [
+        ("python3.11, adduser | systemd", []),
+        ("libc6 (>= 2.30), mail-agent", []),
+        ("nothing (>= 2) | other", ["nothing (>= 2) | other"]),
+        ("libc6 (>= 3), python3.11", ["libc6 (>= 3)"]),
+        ("gone", ["gone"]),
+        ("mail-agent (>= 1)", ["mail-agent (>= 1)"]),
+        ("python3.11:any", []),
+        ("", []),
+    ],
+)
+def test_what_it_depends_on(depends: str, missing: list[str]) -> None:
+    have = (
+        "installed\tpython3.11\t3.11.2-6\t\ninstalled\tsystemd\t252\t\n"
+        "installed\tlibc6\t2.36-9\tlibc\ninstalled\texim\t4\tmail-agent\nconfig-files\tgone\t1\t\n"
+    )
+
+    def run(words: Sequence[str], more: Mapping[str, str]) -> Said:
+        if words[1] == "--compare-versions":
+            assert words[3] == ">="
+            return Said(int(float(words[2].split("-")[0]) < float(words[4])), "")
+        return Said(0, depends if words[0] == "dpkg-deb" else have)
+
+    assert package.missing(run, Path("x.deb")) == missing
+
+
 def test_a_program_that_is_not_there() -> None:
     assert package.run_program(["/nowhere/dpkg"], {}) == Said(127, "there is no /nowhere/dpkg")
