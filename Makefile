@@ -5,7 +5,7 @@ KERNEL := $(wildcard shared/*/*.pyx shared/*/*.pxd shared/*/*.pxi)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test check unit test-long fuzz soak links test-durability chaos bench bench-link boards wheel deb clean
+.PHONY: help dev demo test check unit test-long fuzz soak links test-durability chaos bench bench-link boards deb device wheel clean
 
 help:                 ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -65,11 +65,14 @@ boards:               ## EdgeLink's C on microcontrollers: flash and RAM, the sa
 	@firmware_bridge/boards/c/elsewhere
 	@firmware_bridge/boards/c/sizes
 
+deb: dev              ## a Debian package with all libraries into dist/; ARGS="--out /tmp"
+	@$(BIN)/python systemd/debian/build.py $(ARGS)
+
+device: deb           ## an emulated device whose plug is pulled, nats-server beside it; root; ARGS="--cuts 6"
+	@$(BIN)/python -m tests.device --package $$(ls -t dist/phloem_*.deb | head -1) $(ARGS)
+
 wheel: dev            ## build a wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
-
-deb: dev              ## build a Debian package for this machine into dist/; ARGS="--arch arm64 --wheel FILE.whl"
-	$(BIN)/python systemd/debian/build.py $(ARGS)
 
 clean:                ## remove everything that can be built again
 	rm -rf .venv build dist *.egg-info .src/*.egg-info shared/*/*.c shared/*/*.so

@@ -43,6 +43,7 @@ CLOCK_HOLD_NS = 600 * SECOND_NS  # how long a clock has to stay there before mes
 CLOCK_AWAY_NS = 90 * 86_400 * SECOND_NS  # a clock that has gone further since the last run may be wrong
 CLOCK_AWAY_HOLD_NS = 86_400 * SECOND_NS  # how long it then has to stay there
 CLOCK_ERA_NS = SECOND_NS // 20  # a clock that is set by less is one that was read slowly
+CLOCK_LATEST_NS = 1 << 62  # 2116: a device, or its hub, that says otherwise is not believed
 CLOCK_EARLIEST_NS = (
     1_577_836_800 * SECOND_NS
 )  # 2020: nothing of this was running before, so the clock is wrong
@@ -187,6 +188,9 @@ STORE_FINDINGS_MAX = 10_000  # listed one by one; more are counted: nobody reads
 STORE_JOURNAL_BYTES_MAX = 1 << 31  # a journal file that is larger is not one of ours
 STORE_REPAIR_MOVE_BYTES = 32 << 20  # of messages that a repair holds in memory
 STORE_COMPACT_MOVE_BYTES = 16 << 20  # of entries that are copied in one transaction
+STORE_GLANCE_S = (
+    150.0  # between questions whether the file of a store that nothing is written to is looked at
+)
 STORE_DAMAGED_MAX = 1000  # folders of damaged stores that are kept beside one
 
 # --- twins ---------------------------------------------------------------------------------------------
@@ -204,6 +208,10 @@ FORWARD_CONTROL_BYTES = 256 << 10  # of a message that is no parcel: 64 streams 
 FORWARD_STREAMS = 64  # entries of one device
 FORWARD_COLUMNS_BYTES = 32 << 20  # of a parcel, not compressed: the largest message there can be, and company
 FORWARD_DICTIONARY_BYTES = 64 << 10  # zstandard's advice is 100 KB for large samples; readings are small
+FORWARD_DICTIONARIES = (
+    128  # that the hub keeps of one device; the oldest is forgotten, and sent again if it is used
+)
+FORWARD_RECORDS = 256  # streams of one device that a hub knows, former ones among them
 FORWARD_GAPS = 100  # of a stream, kept at the hub; older ones are counted
 FORWARD_REASON = 200  # characters of the reason for a gap
 FORWARD_FORMER = 16  # stores that a stream had before, at the hub
@@ -213,6 +221,7 @@ FLEET_DEVICES = 100_000  # that one hub remembers at a time
 FLEET_STREAMS = 256  # that devices may have made in an account; more are made by whoever administers it
 FLEET_FIGURES = 32  # of a device's link, and of its health
 FLEET_TEXT = 100  # characters of a name or text among them
+FLEET_SAID = 400  # characters of an event
 FLEET_FORGET_NS = 600 * SECOND_NS  # a device that is away so long is read from the store again when it comes
 FLEET_RECHECK_NS = 5 * SECOND_NS  # whether a stream that was refused can be taken now
 FLEET_GATHER_NS = (

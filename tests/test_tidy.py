@@ -45,3 +45,14 @@ def test_kernel_file(path: Path) -> None:
 def test_repository_speaks_of_phloem_alone() -> None:
     for path in PRODUCT + KERNEL:
         assert "/work/" not in path.read_text(), _name(path)
+
+
+def test_tests_that_the_documents_name_are_there() -> None:
+    """As ``docs/pain_points.md`` does: ``file::name``."""
+    defined: dict[str, set[str]] = {}
+    for document in (ROOT / "docs").glob("*.md"):
+        for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", document.read_text()):
+            if file not in defined:
+                defined[file] = set(re.findall(r"^ *(?:async )?def (\w+)", (ROOT / file).read_text(), re.M))
+            assert name in defined[file], f"{document.name}: {file}::{name}"
+    assert len(defined) > 20

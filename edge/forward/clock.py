@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from phloem.shared.limits import CLOCK_EARLIEST_NS, SECOND_NS
+from phloem.shared.limits import CLOCK_EARLIEST_NS, CLOCK_LATEST_NS, SECOND_NS
 
 BOOTS_KEPT = 16
 DRIFT_PPM = 100  # of a quartz, between two words of the hub
@@ -110,7 +110,9 @@ class Clockwork:
         return self._boot.fix
 
     def hub_says(self, wall_ns: int, at_ns: int, error_ns: int) -> None:
-        """The hub's time, at a monotonic time of ours."""
+        """The hub's time, at a monotonic time of ours. A hub may say anything; what cannot be is not heard."""
+        if not CLOCK_EARLIEST_NS <= wall_ns <= CLOCK_LATEST_NS:
+            return
         self._hub, self._hub_ns = Fix(wall_ns - at_ns, error_ns), at_ns
 
     def judge(self, now_ns: int, wall_ns: int, system: SystemSays) -> dict[int, Fix]:

@@ -59,7 +59,7 @@ class Publisher:
         device = self._device = server.name
         self._api = ""  # what the hub's API begins with; without it the hub cannot be asked
         self._own = js.options.domain
-        self._anything = self._any(entries)
+        self._anything, self._asks = self._any(entries), self._asked(entries)
         self._up_subject = up_subject(device)
         self._keys = self._keys_of(streams)
         self._noted: dict[str, Note] = {}  # not written yet
@@ -84,6 +84,10 @@ class Publisher:
     def _any(self, entries: Sequence[Entry]) -> bytes:
         return f"fleet.{entries[0].name}.{self._device}.any".encode()
 
+    def _asked(self, entries: Sequence[Entry]) -> list[str]:
+        """What is asked for first: it may be all of the hub's API that this device's permissions allow."""
+        return [f"STREAM.INFO.{entry.to}" for entry in entries]
+
     def _keys_of(self, streams: Mapping[str, LogStream]) -> dict[str, bytes]:
         return {name: KEY + f"{self._account.name}/{name}".encode() for name in streams}
 
@@ -94,7 +98,8 @@ class Publisher:
         stay = {name: stream for name, stream in streams.items() if self.streams.get(name) is stream}
         self.machine.use([e for e in entries if e.name in stay], stay, self._notes(), self._now())
         self.streams = dict(streams)
-        self._anything, self._keys = self._any(entries), self._keys_of(streams)
+        self._anything, self._asks = self._any(entries), self._asked(entries)
+        self._keys = self._keys_of(streams)
         self._wishes = [entry for entry in entries if entry.name in streams]
         self._settle_first()
 
@@ -193,7 +198,8 @@ class Publisher:
         self._api = f"$JS.{domain}.API." if domain else ""
         if not domain and self._auto:  # any subscriber would look like a hub
             return ()
-        if not interested(self._account, f"{self._api}INFO".encode() if domain else self._anything):
+        heard = [f"{self._api}{what}".encode() for what in self._asks] if domain else [self._anything]
+        if not any(interested(self._account, subject) for subject in heard):
             return ()
         if self._auto and interested(self._account, self._up_subject):  # a hub of phloem's
             return ()

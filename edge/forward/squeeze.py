@@ -4,12 +4,11 @@ A dictionary is trained once there are enough messages to learn from, kept in th
 not have it. It serves the first parcel of a session; behind it the stream's own history serves better.
 """
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import zstandard
 
-from phloem.shared.forward.messages import WITH_DICTIONARY, WITH_HISTORY
+from phloem.shared.forward.messages import WITH_DICTIONARY, WITH_HISTORY, ident_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,11 +63,6 @@ class Dictionaries:
         self._store.put(KEY + stream.encode(), data)
         self._use(stream, data)
         return True
-
-
-def ident_of(dictionary: bytes) -> int:
-    """What names a dictionary on the wire; never 0."""
-    return int.from_bytes(hashlib.blake2b(dictionary, digest_size=8).digest()) >> 1 | 1
 
 
 def _compressor(level: int, past: zstandard.ZstdCompressionDict | None = None) -> zstandard.ZstdCompressor:

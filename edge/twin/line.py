@@ -146,7 +146,7 @@ class Line:
         found = await self.request(subject, body, header=header)
         try:
             answer = msgspec.json.decode(found.body, type=dict[str, Any])
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):
             raise NoAnswer(f"{subject}: the answer cannot be read") from None
         if (problem := answer.get("error")) is not None:
             raise Refused(int(problem.get("err_code", 0)), str(problem.get("description", problem)))

@@ -146,5 +146,5 @@ class RemoteConfig:
 def _verdict(body: bytes) -> Verdict | None:
     try:
         return msgspec.json.decode(body, type=Verdict)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return None

@@ -242,6 +242,6 @@ def _delivered_ns(body: bytes) -> int:
     """When a command was delivered that nothing has happened to since; 0 for any other value."""
     try:
         record = msgspec.json.decode(body, type=Record)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return 0
     return record.delivered_ns if record.state is State.DELIVERED else 0

@@ -34,7 +34,7 @@ class JsonDecoder:
         """As in ``Decoder``."""
         try:
             decoded = msgspec.json.decode(frame)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise DecodeError(f"not JSON: {error}") from None
         if not isinstance(decoded, dict | list):
             raise DecodeError("JSON, but neither an object nor an array")

@@ -25,6 +25,7 @@ from phloem.hub.collect.device import Device
 from phloem.hub.collect.expand import Dictionaries
 from phloem.hub.collect.fleet_streams import NAME, FleetStreams
 from phloem.hub.collect.ledger import Ledger
+from phloem.hub.collect.origins import record_in
 from phloem.shared import limits
 from phloem.shared.engine.parcel import Unpacker, Unreadable
 from phloem.shared.forward import figures
@@ -41,7 +42,7 @@ from phloem.shared.forward.messages import (
     Status,
     decode,
 )
-from phloem.shared.forward.receiver import Answer, Broken, Effect, Event, Receiver, Stored
+from phloem.shared.forward.receiver import Answer, Broken, Effect, Event, Receiver, Refused, Stored
 from phloem.shared.jetstream.identity import text_of
 from phloem.shared.server.monitor.records import FleetDevice, FleetFigures
 from phloem.shared.store.log import Damaged
@@ -72,8 +73,13 @@ class _Sink:
         self._newest: dict[str, tuple[Stream, int]] = {}  # the last message that was stored
 
     def check(self, offer: Offer) -> None:
-        """As in ``Sink``."""
+        """As in ``Sink``; a device that calls its streams otherwise each time does not fill the store with records."""
         self._collector.streams.check(offer)
+        store, key = self._collector.store, self._key(offer.name)
+        if store.get(key) is None:
+            known = sum(1 for _ in islice(store.scan(self._key("")), limits.FORWARD_RECORDS))
+            if known >= limits.FORWARD_RECORDS:
+                raise Refused(f"{known} streams of this device are known already", for_good=True)
 
     def _key(self, name: str) -> bytes:
         return KEY + f"{self._collector.account}/{self._device}/{name}".encode()
@@ -82,6 +88,14 @@ class _Sink:
         """As in ``Sink``."""
         data = self._collector.store.get(self._key(name))
         return msgspec.msgpack.decode(data, type=Record) if data else None
+
+    def found(self, offer: Offer) -> Record | None:
+        """As in ``Sink``."""
+        prefix = f"fleet.{offer.name}.{self._device}."
+        try:
+            return record_in(self._collector.streams.of(offer).log, prefix, offer)
+        except Damaged:
+            return None
 
     def keep(self, name: str, record: Record) -> None:
         """As in ``Sink``: the store has one batch for both, because nothing is handed over in between."""
@@ -118,7 +132,10 @@ class _Sink:
         except Unreadable as error:
             raise Broken(str(error)) from error
         if done.messages:
+            self._newest.pop(offer.name, None)
             self._newest[offer.name] = (stream, stream.log.last_seq)
+            if len(self._newest) > limits.FORWARD_STREAMS:  # one that is not offered any more
+                del self._newest[next(iter(self._newest))]
         why = self._collector.streams.why_not(stream) if done.next_seq < parcel.next_seq else ""
         return Stored(done.messages, done.duplicates, done.refused, done.next_seq, why)
 
@@ -129,7 +146,7 @@ class _Sink:
             message = stream.log.read(seq) if stream is not None else None
         except Damaged:
             message = None
-        at = message.header.find(ORIGIN) if message is not None else -1
+        at = message.header.rfind(ORIGIN) if message is not None else -1  # ours is the last one
         if message is None or at < 0:
             return 0, -1
         _, _, when, clock = message.header[at + len(ORIGIN) :].split(b"\r\n", 1)[0].split(b" ")
@@ -141,7 +158,7 @@ class _Sink:
 
     def add_dictionary(self, ident: int, data: bytes) -> None:
         """As in ``Sink``."""
-        self._collector.dictionaries.add(ident, data)
+        self._collector.dictionaries.add(ident, data, f"{self._collector.account}/{self._device}")
 
 
 @lru_cache(ORIGINS)
@@ -153,7 +170,10 @@ def _time_of(clock: Epoch | None) -> tuple[int, bytes]:
     """What to add to a device's time stamps, and how far to trust the sum."""
     if clock is None or clock.error_ns < 0:
         return 0, b"unsynced"
-    return clock.true_ahead_ns - clock.ahead_ns, b"%d" % clock.error_ns
+    ahead_ns = clock.true_ahead_ns - clock.ahead_ns
+    if max(abs(ahead_ns), clock.error_ns) > limits.CLOCK_LATEST_NS:
+        return 0, b"unsynced"
+    return ahead_ns, b"%d" % clock.error_ns
 
 
 class Collector:
@@ -298,7 +318,10 @@ class Collector:
                 case Answer(data, durable):
                     engine.answer(account, to, b"", data, durable=durable)
                 case Event(stream, said):
-                    stream, text = figures.printable(stream[: limits.FLEET_TEXT]), figures.printable(said)
+                    stream, text = (
+                        figures.printable(stream[: limits.FLEET_TEXT]),
+                        figures.printable(said[: limits.FLEET_SAID]),
+                    )
                     log.warning("%s%s: %s", device.name, f" > {stream}" if stream else "", text)
                     device.note(stream, text, self.server.clock.wall_ns())
         self.ledger.changed(device)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from phloem.shared import limits
 from phloem.shared.forward import ledger
-from phloem.shared.forward.figures import DeviceStatus, StreamStatus, printable
+from phloem.shared.forward.figures import LARGE, DeviceStatus, StreamStatus, printable
 from phloem.shared.forward.identity import Record
 from phloem.shared.forward.messages import Hello, down_subject
 from phloem.shared.forward.receiver import Lane, Receiver
@@ -67,12 +67,12 @@ class Flow:
             self.moved_ns = now_ns
         self.backlog, self.bytes = status.backlog, status.bytes
         self.told_ns, self.seen_seq = now_ns, status.last_seq
-        self.oldest_ns = wall_ns - status.age_s * SECOND_NS if status.backlog else 0
+        self.oldest_ns = max(wall_ns - status.age_s * SECOND_NS, 0) if status.backlog else 0
         self.cls, self.waits = status.cls, status.waits
 
     def left(self, stands: int) -> int:
         """What has still to come; a sequence that another stream's message has counts as well."""
-        return max(self.seen_seq - stands, 0)
+        return min(max(self.seen_seq - stands, 0), limits.SEQUENCE_MAX)
 
     def eta_s(self, left: int) -> int:
         """Until it is gone; -1: not known, or never."""
@@ -131,6 +131,8 @@ class Device:
         """A session begins; whether another device of the same name is at work as well: the opening of a store has a
         random number, and one that comes again after another is not a restart."""
         self.urgent, self.hello_ns = True, now_ns
+        offered = {lane.offer.name for lane in self.receiver.lanes.values()}
+        self.flows = {name: flow for name, flow in self.flows.items() if name in offered}
         for lane in self.receiver.lanes.values():
             if not lane.refused:
                 flow = self.flow(lane, now_ns)
@@ -222,7 +224,8 @@ class Device:
     def left(self) -> int:
         """The backlog of all streams."""
         lanes = self.receiver.lanes.values()
-        return sum(self.flows[n].left(stands(lane)) for lane in lanes if (n := lane.offer.name) in self.flows)
+        waiting = (self.flows[n].left(stands(lane)) for lane in lanes if (n := lane.offer.name) in self.flows)
+        return min(sum(waiting), LARGE)
 
     # --- the document --------------------------------------------------------------------------------------
 
@@ -250,8 +253,8 @@ class Device:
                 received=sum(one.received + sum(old.received for old in one.former) for one in entries),
                 duplicates=sum(one.duplicates for one in entries),
                 missing=sum(one.missing for one in entries),
-                backlog=sum(one.backlog for one in entries),
-                backlog_bytes=sum(one.backlog_bytes for one in entries),
+                backlog=min(sum(one.backlog for one in entries), LARGE),
+                backlog_bytes=min(sum(one.backlog_bytes for one in entries), LARGE),
                 rate=round(sum(one.rate for one in entries), 2),
                 eta_s=-1 if -1 in etas else max(etas, default=-1),
             ),
@@ -287,7 +290,7 @@ class Device:
                 ledger.FormerEntry(text_of(ident.to_bytes(8), 11), count) for ident, count in record.former
             ],
             backlog=left,
-            backlog_bytes=flow.bytes * left // flow.backlog if flow.backlog else 0,
+            backlog_bytes=min(flow.bytes * left // flow.backlog, limits.SEQUENCE_MAX) if flow.backlog else 0,
             oldest=rfc3339(flow.oldest_ns) if left and flow.oldest_ns else "",
             newest=rfc3339(when_ns) if when_ns else before.newest if before else "",
             newest_error_ns=error_ns if when_ns else before.newest_error_ns if before else -1,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("phloem.fleet")
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of a device, and of an entry
+STREAM_NAME_MAX = 255
 FITS = 1024  # entries and streams that are remembered to fit
 NO_SPACE = "the hub has no space on its disk"
 
@@ -51,6 +52,8 @@ class FleetStreams:
         if not NAME.fullmatch(offer.name):
             raise Refused(f"{offer.name[:80]!r} is not the name of an entry", for_good=True)
         name = offer.to or f"FLEET_{offer.name}"
+        if len(name) > STREAM_NAME_MAX or not name.isprintable():
+            raise Refused(f"{name[:80]!r} is not the name of a stream", for_good=True)
         stream = self._home.streams.get(name)
         if stream is None:
             return self._made(name, offer)

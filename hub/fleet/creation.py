@@ -39,7 +39,8 @@ class Wishes(NamedTuple):
     """What a deployment should be.
 
     ``hubs``: names and addresses under which devices and programs dial the hub, the first one first; ``at``: where
-    the folder ``hub`` will lie on the hub's machine; ``reply_inbox``: devices may answer below it, empty for none.
+    the folder ``hub`` will lie on the hub's machine; ``reply_inbox``: devices may answer below it, empty for none;
+    ``streams``: of a hub that is a nats-server, into which devices may forward.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Wishes(NamedTuple):
     leaf_port: int
     monitor_port: int
     reply_inbox: str = ""
+    streams: Sequence[str] = ()
 
 
 class _Keys(NamedTuple):
@@ -174,7 +176,10 @@ def _write_tokens(path: Path, wishes: Wishes, keys: _Keys, now_s: int) -> None:
     account = new_account(
         keys.account.public_key,
         ACCOUNT_NAME,
-        scopes=(_everything(keys.admin_signer), device_scope(keys.device_signer, wishes.reply_inbox)),
+        scopes=(
+            _everything(keys.admin_signer),
+            device_scope(keys.device_signer, wishes.reply_inbox, wishes.streams),
+        ),
         limits=_WITH_JETSTREAM,
     )
     system = new_account(keys.system.public_key, SYSTEM_NAME, scopes=(_everything(keys.system_signer),))
@@ -184,9 +189,11 @@ def _write_tokens(path: Path, wishes: Wishes, keys: _Keys, now_s: int) -> None:
         write_secret(path / files.HUB_TOKENS / f"{claims.sub}.jwt", token)
 
 
-def device_scope(signer: KeyPair, reply_inbox: str) -> UserScope:
+def device_scope(signer: KeyPair, reply_inbox: str, streams: Sequence[str] = ()) -> UserScope:
     """The signing key of devices: what it signs has a device's permissions, and logs in as a link or a client."""
-    scope = new_scope(signer.public_key, ROLE, device_permissions(reply_inbox), "devices: their own subjects")
+    scope = new_scope(
+        signer.public_key, ROLE, device_permissions(reply_inbox, streams), "devices: their own subjects"
+    )
     template = msgspec.structs.replace(scope.template, allowed_connection_types=(LINK, CLIENT))
     return msgspec.structs.replace(scope, template=template)
 

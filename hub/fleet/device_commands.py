@@ -25,7 +25,7 @@ from phloem.hub.fleet.enrolment import (
 from phloem.hub.fleet.enrolment import enroll as enroll_device
 from phloem.hub.fleet.enrolment import revoke as revoke_keys
 from phloem.hub.fleet.folder import Folder, locked
-from phloem.hub.fleet.init_command import DEFAULT_FOLDER
+from phloem.hub.fleet.init_command import DEFAULT_FOLDER, Streams
 from phloem.hub.fleet.register import Device, keys_of, shown
 from phloem.hub.fleet.tell import Server, tell_hub
 from phloem.hub.fleet.words import NOT_TOLD, SETTINGS, now_s, one_line_errors
@@ -103,6 +103,7 @@ def _length(_ctx: click.Context, _param: click.Parameter, text: str) -> int:
     is_flag=True,
     help="With --renew: the old key stays good until phloem revoke --old, so that the device is not cut off.",
 )
+@Streams
 @Server
 def enroll(
     names: tuple[str, ...],
@@ -114,6 +115,7 @@ def enroll(
     valid_s: int,
     renew: bool,
     keep_old: bool,
+    streams: tuple[str, ...],
     servers: tuple[str, ...],
 ) -> None:
     """Give devices their credentials and their configuration.
@@ -138,7 +140,12 @@ def enroll(
       phloem enroll greenhouse-1 --renew --keep-old   # carry the new device.creds there, restart
       phloem revoke greenhouse-1 --old
 
-    Exit status: 0 done, 1 failed, 2 wrong words, 3 done, but the hub was not told of what --renew revoked.
+    \b
+    To a hub that is a nats-server, into streams that are there (docs/hub_cluster.md):
+      phloem enroll greenhouse-1 --stream 'FLEET_tele_{name}'
+
+    Exit status: 0 done, 1 failed, 2 wrong words, 3 done, but the hub was not told of what --renew revoked, or of
+    --stream.
     """
     if keep_old and not renew:
         raise click.UsageError("--keep-old goes with --renew")
@@ -146,8 +153,10 @@ def enroll(
         raise click.UsageError("--keep-old writes credentials alone, no configuration that could say more")
     if here and (at or is_tar(out)):
         raise click.UsageError("--here goes with a folder, and without --at")
-    if servers and (not renew or keep_old):
-        raise click.UsageError("--server goes with --renew: without, the hub is not asked for anything")
+    if servers and not streams and (not renew or keep_old):
+        raise click.UsageError(
+            "--server goes with --renew or --stream: without, the hub is not asked for anything"
+        )
     show_config = not out and len(names) == 1 and not keep_old
     out = out or str(path / "devices" / (names[0] if len(names) == 1 else ""))
     with one_line_errors("enroll"), locked(path) as folder:
@@ -161,8 +170,11 @@ def enroll(
         bundles = enroll_device(folder, places, now + valid_s if valid_s else 0, now, encrypt=encrypt)
         _write(bundles, out, now, replace=renew, alone=keep_old)
         told = True
+        if streams:
+            sign_account(folder, (), now_s(), streams=streams)
         if old and not keep_old:
             revoke_keys(folder, old, now_s())
+        if streams or (old and not keep_old):
             told = tell_hub(folder, servers)
         if show_config:
             click.echo(bundles[0].config, nl=False)

@@ -121,16 +121,16 @@ def revoke(folder: Folder, keys: Sequence[Device], now_s: int) -> None:
     )
 
 
-def sign_account(folder: Folder, keys: Sequence[Device], now_s: int) -> None:
-    """Issue the account of devices anew, with ``keys`` taken back and all that the register says was, and with what
-    devices may do by now.
+def sign_account(folder: Folder, keys: Sequence[Device], now_s: int, *, streams: Sequence[str] = ()) -> None:
+    """Issue the account of devices anew, with ``keys`` taken back and all that the register says was, with what
+    devices may do by now, and with ``streams`` of a nats-server to forward into.
 
     A key is taken back from its own time of issue on, if that is later: the clock may have been set back.
 
     Raises:
         ConfigError: The key to sign with is missing.
     """
-    account = brought_up_to_date(folder.account())
+    account = brought_up_to_date(folder.account(), streams)
     for one in (*(device for device in folder.devices() if device.revoked_s), *keys):
         at_s = max(one.revoked_s or now_s, one.enrolled_s)
         if not is_revoked(account.nats.revocations, one.key, at_s):

@@ -14,7 +14,7 @@ from phloem.hub.fleet import folder as files
 from phloem.hub.fleet.administrators import renew_administrators
 from phloem.hub.fleet.creation import Wishes, create, renew_certificate
 from phloem.hub.fleet.folder import locked
-from phloem.hub.fleet.permissions import is_plain_subject
+from phloem.hub.fleet.permissions import is_plain_subject, is_stream
 from phloem.hub.fleet.register import shown
 from phloem.hub.fleet.tell import Server, tell_hub
 from phloem.hub.fleet.words import NOT_TOLD, SETTINGS, now_s, one_line_errors
@@ -27,6 +27,22 @@ RENEWALS = {  # what goes with each
     "renew_admin": {"servers"},
 }
 
+
+def _streams(_ctx: click.Context, _param: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    if wrong := [name for name in names if not is_stream(name)]:
+        raise click.BadParameter(f"{wrong[0]!r} is not a stream's name of letters, digits, - _ and {{name}}")
+    return names
+
+
+Streams = click.option(
+    "--stream",
+    "streams",
+    multiple=True,
+    metavar="STREAM",
+    callback=_streams,
+    help="For a hub that is a nats-server: all devices may forward into this stream, which is to be there. {name} in "
+    "it is the name of the device; from a stream that they share they can read what others have sent. Again for more.",
+)
 Port = click.IntRange(1, 65535)
 
 
@@ -70,6 +86,7 @@ def _inbox(_ctx: click.Context, _param: click.Parameter, text: str) -> str:
     help="Devices may also answer to inboxes below PREFIX, so that one program can ask all of them. A device that was "
     "stolen could then try to give others' answers there. [default: only below _INBOX_<device>]",
 )
+@Streams
 @click.option(
     "--renew-certificate",
     is_flag=True,
@@ -99,6 +116,7 @@ def init(
     leaf_port: int,
     monitor_port: int,
     reply_inbox: str,
+    streams: tuple[str, ...],
     renew_certificate: bool,
     ca_key: Path | None,
     renew_admin: bool,
@@ -146,6 +164,7 @@ def init(
             leaf_port=leaf_port,
             monitor_port=monitor_port,
             reply_inbox=reply_inbox,
+            streams=streams,
         )
         create(folder, wishes, now_s())
         _show(folder, wishes)

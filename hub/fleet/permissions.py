@@ -19,6 +19,12 @@ What a device may send to the hub:
 * ``$JS.R.*``, ``$JSC.R.*``: the answer to a hub's stream that wants to take from the device's (phloem's and
   nats-server's subject for it); the token is random, used once, and waited for some milliseconds.
 
+What it may send besides if the hub is a nats-server, for each stream that was named (``--stream``):
+
+* ``fleet.*.NAME.>``: its messages, with its name in their subjects.
+* ``$JS.hub.API.STREAM.INFO.STREAM``, ``$JS.hub.API.STREAM.MSG.GET.STREAM``: how the stream is, and what it has of the
+  device. Whoever may ask the second one can read the whole stream: ``{name}`` in its name gives each device its own.
+
 What may come to it from the hub:
 
 * ``NAME``, ``NAME.>``: commands.
@@ -31,6 +37,7 @@ What may come to it from the hub:
 """
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
@@ -51,6 +58,7 @@ LINK, CLIENT = "LEAFNODE", "STANDARD"  # how a device may connect
 _TEMPLATE = "{{name()}}"
 _HUB_API = "$JS.hub.API"  # of the domain that phloem init gives the hub
 _DEVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_STREAM = re.compile(r"([A-Za-z0-9_-]|\{name\}){1,128}")
 _SUBJECT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 RESERVED = frozenset({"api", "ack", "fc", "hub", "r"})  # they have a meaning behind ``$JS.``
 
@@ -75,8 +83,24 @@ def is_plain_subject(text: str) -> bool:
     return _SUBJECT.fullmatch(text) is not None
 
 
-def device_permissions(reply_inbox: str = "") -> Permissions:
-    """The template. With ``reply_inbox``, devices may also answer to subjects below it."""
+def is_stream(text: str) -> bool:
+    """Whether it can be a stream's name; ``{name}`` in it is that of the device."""
+    return _STREAM.fullmatch(text) is not None
+
+
+def _publishing(streams: Sequence[str]) -> tuple[str, ...]:
+    """What forwarding into these streams of a nats-server needs. They are to be there: who may make streams may make
+    one of any subjects."""
+    if not streams:
+        return ()
+    names = [stream.replace("{name}", _TEMPLATE) for stream in streams]
+    asks = [f"{_HUB_API}.STREAM.{what}.{name}" for name in names for what in ("INFO", "MSG.GET")]
+    return f"fleet.*.{_TEMPLATE}.>", *asks
+
+
+def device_permissions(reply_inbox: str = "", streams: Sequence[str] = ()) -> Permissions:
+    """The template. With ``reply_inbox``, devices may also answer to subjects below it; with ``streams`` forward into
+    these, at a hub that is a nats-server."""
     own = (_TEMPLATE, f"{_TEMPLATE}.>", f"{mailbox(_TEMPLATE)}.>")
     up, down = up_subject(_TEMPLATE).decode(), down_subject(_TEMPLATE).decode()
     twin = (
@@ -86,16 +110,16 @@ def device_permissions(reply_inbox: str = "") -> Permissions:
     answers = ("$JS.R.*", "$JSC.R.*", *([f"{reply_inbox}.>"] if reply_inbox else []))
     asked = (f"$JS.{_TEMPLATE}.API.>", f"$JS.ACK.{_TEMPLATE}.>", f"$JS.FC.{_TEMPLATE}.>")
     return Permissions(
-        pub=Permission(allow=(*own, up, *twin, *answers)),
+        pub=Permission(allow=(*own, up, *twin, *answers, *_publishing(streams))),
         sub=Permission(allow=(*own, down, *asked)),
         resp=ResponsePermission(max=ALLOW_RESPONSES_MAX, ttl=ALLOW_RESPONSES_TTL_NS),
     )
 
 
-def brought_up_to_date(account: AccountClaims) -> AccountClaims:
-    """The account with what devices may do by now: a deployment that an older phloem has made lacks some of it. What
-    its template allows beside, or denies, stays."""
-    wanted = device_permissions()
+def brought_up_to_date(account: AccountClaims, streams: Sequence[str] = ()) -> AccountClaims:
+    """The account with what devices may do by now, and with ``streams``: a deployment that an older phloem has made
+    lacks some of it. What its template allows beside, or denies, stays."""
+    wanted = device_permissions(streams=streams)
     keys = dict(account.nats.signing_keys)
     for key, scope in keys.items():
         if scope is not None and scope.role == ROLE:

@@ -228,7 +228,7 @@ def _order(body: bytes, stored_ns: int) -> Order | None:
 def _record(value: bytes | None) -> Record | None:
     try:
         return msgspec.json.decode(value or b"", type=Record)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return None
 
 

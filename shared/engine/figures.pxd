@@ -10,6 +10,7 @@ cdef struct Shape:
     uint32_t figures  # in one payload
     uint32_t payloads
     uint32_t begin  # of them in ``order``
+    size_t marks  # in Figures.marks, where it is read
 
 
 cdef class Figures:
@@ -20,6 +21,7 @@ cdef class Figures:
     cdef Buffer starts  # uint64: the first value of each payload
     cdef Buffer scratch
     cdef Buffer order  # uint32: payloads by shape
+    cdef Buffer marks  # a byte for each figure of the shapes that are read: what stands for it
     cdef Shape table[256]
     cdef uint32_t nshapes
     cdef uint32_t slots[512]
@@ -27,6 +29,7 @@ cdef class Figures:
     cdef bint useless
     cdef const int64_t* times
 
+    cdef void relax(self) noexcept nogil
     cdef void clear(self, const int64_t* times) noexcept nogil
     cdef bint add(self, const char* p, size_t n) noexcept nogil
     cdef void write(self, Buffer* to) noexcept nogil
@@ -34,7 +37,6 @@ cdef class Figures:
                    size_t most, const int64_t* times) noexcept nogil
     cdef uint32_t _take_apart(self, const char* p, size_t n) noexcept nogil
     cdef void _time(self, const char* p) noexcept nogil
-    cdef uint8_t _mark(self, Shape* shape, uint32_t place) noexcept nogil
     cdef void _value(self, const char* p, size_t digits, size_t decimals) noexcept nogil
     cdef int _shape(self, uint32_t figures) noexcept nogil
     cdef void _sort(self) noexcept nogil

@@ -17,13 +17,14 @@ payload's time: nanoseconds since 1970 are that, and what is new in them is how 
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy, memset
 
-from phloem.shared.kernel.sublist cimport must
 from phloem.shared.kernel.text cimport hash_bytes, put_number
 from phloem.shared.store.types cimport Buffer
-from phloem.shared.store.varint cimport get_varint, put_varint, unzigzag, zigzag
+from phloem.shared.store.varint cimport get_varint, unzigzag, zigzag
+
+from .buffers cimport add_byte, add_number, add_text, relax, room
 
 cdef enum:
     SHAPES = 255
@@ -38,27 +39,6 @@ POWER[0] = 1
 cdef int _i
 for _i in range(1, 19):
     POWER[_i] = POWER[_i - 1] * 10
-
-
-cdef inline char* _room(Buffer* b, size_t n) noexcept nogil:
-    if b.length + n > b.cap:
-        b.cap = (b.length + n) * 2
-        b.data = <char*>must(realloc(b.data, b.cap))
-    return b.data + b.length
-
-
-cdef inline void _number(Buffer* b, uint64_t value) noexcept nogil:
-    b.length = put_varint(_room(b, VARINT), value) - b.data
-
-
-cdef inline void _byte(Buffer* b, uint8_t value) noexcept nogil:
-    _room(b, 1)[0] = <char>value
-    b.length += 1
-
-
-cdef inline void _text(Buffer* b, const char* text, size_t n) noexcept nogil:
-    memcpy(_room(b, n), text, n)
-    b.length += n
 
 
 cdef inline bint _digit(char c) noexcept nogil:
@@ -81,6 +61,7 @@ cdef class Figures:
         memset(&self.starts, 0, sizeof(Buffer))
         memset(&self.scratch, 0, sizeof(Buffer))
         memset(&self.order, 0, sizeof(Buffer))
+        memset(&self.marks, 0, sizeof(Buffer))
 
     def __dealloc__(self):
         free(self.shapes.data)
@@ -90,16 +71,27 @@ cdef class Figures:
         free(self.starts.data)
         free(self.scratch.data)
         free(self.order.data)
+        free(self.marks.data)
 
     cdef void clear(self, const int64_t* times) noexcept nogil:
         """Begin with other payloads. ``times``: of each, or NULL."""
         self.times = times
         self.shapes.length = self.shape_of.length = self.values.length = self.scales.length = self.starts.length = 0
-        self.order.length = 0
+        self.order.length = self.marks.length = 0
         memset(&self.slots[0], 0, sizeof(self.slots))
         self.nshapes = 0
         self.payloads = 0
         self.useless = False
+
+    cdef void relax(self) noexcept nogil:
+        """Give back what an unusual parcel took."""
+        relax(&self.shapes)
+        relax(&self.shape_of)
+        relax(&self.values)
+        relax(&self.scales)
+        relax(&self.starts)
+        relax(&self.order)
+        relax(&self.marks)
 
     # --- writing ---------------------------------------------------------------------------------------
 
@@ -109,7 +101,7 @@ cdef class Figures:
         cdef int shape
         if self.useless:
             return False
-        memcpy(_room(&self.starts, 8), &self.scales.length, 8)
+        memcpy(room(&self.starts, 8), &self.scales.length, 8)
         self.starts.length += 8
         figures = self._take_apart(p, n)
         shape = self._shape(figures)
@@ -117,7 +109,7 @@ cdef class Figures:
             self.useless = True
             return False
         self.table[shape].payloads += 1
-        _byte(&self.shape_of, <uint8_t>shape)
+        add_byte(&self.shape_of, <uint8_t>shape)
         self.payloads += 1
         return True
 
@@ -137,9 +129,9 @@ cdef class Figures:
             while at + digits < n and _digit(p[at + digits]):
                 digits += 1
             if digits == TIME - 1 and self.times != NULL and c"1" <= p[at] <= c"8":
-                _number(&self.scratch, at - text)
-                _text(&self.scratch, p + text, at - text)
-                _byte(&self.scratch, TIME)
+                add_number(&self.scratch, at - text)
+                add_text(&self.scratch, p + text, at - text)
+                add_byte(&self.scratch, TIME)
                 self._time(p + at)
                 at += digits
                 text = at
@@ -157,16 +149,16 @@ cdef class Figures:
                     decimals += 1
                 if digits + decimals > DIGITS:
                     decimals = 0
-            _number(&self.scratch, at - text)
-            _text(&self.scratch, p + text, at - text)
-            _byte(&self.scratch, mark)
+            add_number(&self.scratch, at - text)
+            add_text(&self.scratch, p + text, at - text)
+            add_byte(&self.scratch, mark)
             self._value(p + at, digits, decimals)
             at += digits + (decimals + 1 if decimals else 0)
             text = at
             figures += 1
-        _number(&self.scratch, n - text)
-        _text(&self.scratch, p + text, n - text)
-        _byte(&self.scratch, 0)
+        add_number(&self.scratch, n - text)
+        add_text(&self.scratch, p + text, n - text)
+        add_byte(&self.scratch, 0)
         return figures
 
     cdef void _time(self, const char* p) noexcept nogil:
@@ -175,8 +167,8 @@ cdef class Figures:
         for i in range(TIME - 1):
             value = value * 10 + (p[i] - c"0")
         value = <int64_t>(<uint64_t>value - <uint64_t>self.times[self.payloads])
-        _text(&self.values, <const char*>&value, 8)
-        _byte(&self.scales, 0)
+        add_text(&self.values, <const char*>&value, 8)
+        add_byte(&self.scales, 0)
 
     cdef void _value(self, const char* p, size_t digits, size_t decimals) noexcept nogil:
         cdef int64_t value = 0
@@ -185,8 +177,8 @@ cdef class Figures:
             value = value * 10 + (p[i] - c"0")
         for i in range(decimals):
             value = value * 10 + (p[digits + 1 + i] - c"0")
-        _text(&self.values, <const char*>&value, 8)
-        _byte(&self.scales, <uint8_t>decimals)
+        add_text(&self.values, <const char*>&value, 8)
+        add_byte(&self.scales, <uint8_t>decimals)
 
     cdef int _shape(self, uint32_t figures) noexcept nogil:
         """The number of the shape in ``scratch``; -1: there are too many."""
@@ -203,7 +195,7 @@ cdef class Figures:
         shape = &self.table[self.nshapes]
         shape.at, shape.length, shape.figures = self.shapes.length, n, figures
         shape.payloads = shape.begin = 0
-        _text(&self.shapes, self.scratch.data, n)
+        add_text(&self.shapes, self.scratch.data, n)
         self.nshapes += 1
         self.slots[slot] = self.nshapes
         return <int>self.nshapes - 1
@@ -211,11 +203,11 @@ cdef class Figures:
     cdef void write(self, Buffer* to) noexcept nogil:
         """All of it."""
         cdef uint32_t i, place
-        _number(to, self.nshapes)
+        add_number(to, self.nshapes)
         for i in range(self.nshapes):
-            _number(to, self.table[i].length)
-            _text(to, self.shapes.data + self.table[i].at, self.table[i].length)
-        _text(to, self.shape_of.data, self.shape_of.length)
+            add_number(to, self.table[i].length)
+            add_text(to, self.shapes.data + self.table[i].at, self.table[i].length)
+        add_text(to, self.shape_of.data, self.shape_of.length)
         self._sort()
         for i in range(self.nshapes):
             for place in range(self.table[i].figures):
@@ -231,7 +223,7 @@ cdef class Figures:
         for i in range(self.nshapes):
             self.table[i].begin = at
             at += self.table[i].payloads
-        order = <uint32_t*>_room(&self.order, self.payloads * 4)
+        order = <uint32_t*>room(&self.order, self.payloads * 4)
         self.order.length = self.payloads * 4
         for i in range(<uint32_t>self.payloads):
             shape = &self.table[<uint8_t>self.shape_of.data[i]]
@@ -257,13 +249,13 @@ cdef class Figures:
             i = self._at(k)
             scale = <uint8_t>self.scales.data[self._index(i, place)]
             if times and scale != last:
-                _number(to, last)
-                _number(to, times)
+                add_number(to, last)
+                add_number(to, times)
                 times = 0
             last = scale
             times += 1
-        _number(to, last)
-        _number(to, times)
+        add_number(to, last)
+        add_number(to, times)
 
     cdef void _write_values(self, Buffer* to, uint32_t shape, uint32_t place) noexcept nogil:
         cdef uint64_t i, k, index
@@ -276,7 +268,7 @@ cdef class Figures:
             index = self._index(i, place)
             memcpy(&value, self.values.data + index * 8, 8)
             scale = <uint8_t>self.scales.data[index]
-            _number(to, zigzag(<int64_t>(<uint64_t>value - <uint64_t>_expected(before, had, scale))))
+            add_number(to, zigzag(<int64_t>(<uint64_t>value - <uint64_t>_expected(before, had, scale))))
             before, had = value, scale
 
     # --- reading ---------------------------------------------------------------------------------------
@@ -311,15 +303,16 @@ cdef class Figures:
             shape = &self.table[i]
             shape.at, shape.length = self.shapes.length, <uint32_t>n
             shape.figures = shape.payloads = shape.begin = 0
+            shape.marks = self.marks.length
             if not self._walk(p, p + n, shape):
                 return NULL
-            _text(&self.shapes, p, n)
+            add_text(&self.shapes, p, n)
             p += n
         self.nshapes = <uint32_t>shapes
         return p
 
     cdef bint _walk(self, const char* p, const char* end, Shape* shape) noexcept nogil:
-        """Counts the figures of a shape; False: it is none."""
+        """Counts the figures of a shape, and notes what stands for each; False: it is none, or there are too many."""
         cdef uint64_t n = 0
         cdef uint8_t mark = 1
         while mark:
@@ -331,7 +324,11 @@ cdef class Figures:
             p += 1
             if mark > DIGITS + 1 and (mark != TIME or self.times == NULL):
                 return False
-            shape.figures += mark != 0
+            if mark:
+                if self.marks.length == FIGURES_MAX:  # each shape is used, so there are no fewer figures
+                    return False
+                add_byte(&self.marks, mark)
+                shape.figures += 1
         return p == end
 
     cdef bint _choose(self, const char* p, uint64_t payloads, size_t most) noexcept nogil:
@@ -344,17 +341,17 @@ cdef class Figures:
             shape = <uint8_t>p[i]
             if shape >= self.nshapes:
                 return False
-            _text(&self.starts, <const char*>&figures, 8)
+            add_text(&self.starts, <const char*>&figures, 8)
             figures += self.table[shape].figures
             texts += self.table[shape].length
             self.table[shape].payloads += 1
             if figures > FIGURES_MAX or texts > most:
                 return False
-        _text(&self.shape_of, p, payloads)
+        add_text(&self.shape_of, p, payloads)
         self.payloads = payloads
-        _room(&self.values, figures * 8)
+        room(&self.values, figures * 8)
         self.values.length = figures * 8
-        _room(&self.scales, figures)
+        room(&self.scales, figures)
         self.scales.length = figures
         return True
 
@@ -393,7 +390,7 @@ cdef class Figures:
         cdef int64_t before = 0
         cdef uint8_t had = 0
         cdef uint8_t scale
-        cdef uint8_t mark = self._mark(&self.table[shape], place)
+        cdef uint8_t mark = <uint8_t>self.marks.data[self.table[shape].marks + place]
         for k in range(self.table[shape].begin, self.table[shape].begin + self.table[shape].payloads):
             i = self._at(k)
             p = get_varint(p, end, &distance)
@@ -411,19 +408,6 @@ cdef class Figures:
             memcpy(self.values.data + index * 8, &before, 8)
         return p
 
-    cdef uint8_t _mark(self, Shape* shape, uint32_t place) noexcept nogil:
-        """What stands for a figure in a shape that was walked through."""
-        cdef const char* p = self.shapes.data + shape.at
-        cdef const char* end = p + shape.length
-        cdef uint64_t n = 0
-        cdef uint32_t i
-        cdef uint8_t mark = 0
-        for i in range(place + 1):
-            p = get_varint(p, end, &n) + n
-            mark = <uint8_t>p[0]
-            p += 1
-        return mark
-
     cdef bint _put_together(self, Buffer* to, Buffer* sizes, size_t most) noexcept nogil:
         cdef uint64_t i
         cdef size_t begin
@@ -433,7 +417,7 @@ cdef class Figures:
             if not self._compose(to, &self.table[<uint8_t>self.shape_of.data[i]], self._index(i, 0), i) or to.length > most:
                 return False
             n = <uint32_t>(to.length - begin)
-            _text(sizes, <const char*>&n, 4)
+            add_text(sizes, <const char*>&n, 4)
         return True
 
     cdef bint _compose(self, Buffer* to, Shape* shape, uint64_t index, uint64_t payload) noexcept nogil:
@@ -444,7 +428,7 @@ cdef class Figures:
         cdef uint8_t mark
         while p < end:
             p = get_varint(p, end, &n)
-            _text(to, p, n)
+            add_text(to, p, n)
             p += n
             mark = <uint8_t>p[0]
             p += 1
@@ -461,7 +445,7 @@ cdef class Figures:
 
 
 cdef bint _put_time(Buffer* to, uint64_t value) noexcept nogil:
-    cdef char* at = _room(to, VARINT * 2)
+    cdef char* at = room(to, VARINT * 2)
     if not POWER[DIGITS] <= value < 9 * POWER[DIGITS]:
         return False
     to.length += put_number(at, value)
@@ -469,7 +453,7 @@ cdef bint _put_time(Buffer* to, uint64_t value) noexcept nogil:
 
 
 cdef bint _put_figure(Buffer* to, uint64_t value, uint8_t mark, uint8_t scale) noexcept nogil:
-    cdef char* at = _room(to, 2 * DIGITS + 8)
+    cdef char* at = room(to, 2 * DIGITS + 8)
     cdef uint64_t rest
     cdef uint32_t width = mark - 1
     cdef uint32_t i

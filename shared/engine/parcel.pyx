@@ -12,14 +12,15 @@
     payloads      a byte: 0, then the size of each (varints), and one behind the other; or 1, and as in figures.pyx
 
 A stream of readings has two or three bytes of its own per message beside its payload. What is read here comes from a
-peer: everything is walked through and compared with the end before anything is stored.
+peer: everything is walked through and compared with the end before anything is stored. A few bytes can say a lot (a
+subject that is named once has any number of messages, a figure any number of payloads), so it is counted beforehand.
 """
 
 from collections import namedtuple
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memmove, memset
 
 from phloem.shared.kernel.sublist cimport grow, must
@@ -29,6 +30,7 @@ from phloem.shared.store.log cimport Log_, filter_add, filter_clear, log_next, r
 from phloem.shared.store.types cimport DAMAGED, MISSING, SEQ_GIVEN_MAX, Buffer, Filter, Record
 from phloem.shared.store.varint cimport get_varint, put_varint, unzigzag, zigzag
 
+from .buffers cimport add_number, add_text, relax, room
 from .engine cimport Stream, wake
 from .figures cimport Figures
 from .stream cimport stream_fits, stream_store
@@ -46,7 +48,8 @@ cdef enum:
     PLAIN = 0
     IN_COLUMNS = 1
     FEW = 8  # so many messages have too little in common for columns
-    EXPANDED_MAX = 32 << 20  # payloads of a parcel; a larger one is in a parcel of its own, and plain
+    EXPANDED_MAX = 32 << 20  # of a parcel, every subject counted; what is larger is in a parcel of its own, and plain
+    STORED_MAX = 64 << 20  # what is unpacked at a time
 
 Packed = namedtuple("Packed", "columns next_seq messages newest_ts damaged size")
 Unpacked = namedtuple("Unpacked", "messages duplicates refused next_seq")
@@ -57,23 +60,6 @@ class Unreadable(Exception):
 
 
 # --- packing -----------------------------------------------------------------------------------------
-
-
-cdef inline char* _room(Buffer* b, size_t n) noexcept nogil:
-    """Space for ``n`` more bytes; the caller says how many it used."""
-    if b.length + n > b.cap:
-        b.cap = (b.length + n) * 2
-        b.data = <char*>must(realloc(b.data, b.cap))
-    return b.data + b.length
-
-
-cdef inline void _number(Buffer* b, uint64_t value) noexcept nogil:
-    b.length = put_varint(_room(b, VARINT), value) - b.data
-
-
-cdef inline void _text(Buffer* b, const char* text, size_t n) noexcept nogil:
-    memcpy(_room(b, n), text, n)
-    b.length += n
 
 
 cdef struct Run:  # equal values, written when another one comes
@@ -91,8 +77,8 @@ cdef inline void _again(Buffer* b, Run* run, uint64_t value) noexcept nogil:
 
 cdef inline void _end_run(Buffer* b, Run* run) noexcept nogil:
     if run.times:
-        _number(b, run.value)
-        _number(b, run.times)
+        add_number(b, run.value)
+        add_number(b, run.times)
     run.times = 0
 
 
@@ -164,9 +150,9 @@ cdef class Packer:
         i = self.nnames
         self.nnames += 1
         self.slots[slot] = i + 1
-        _number(names, n)
+        add_number(names, n)
         self.places[i], self.lengths[i] = names.length, n
-        _text(names, text, n)
+        add_text(names, text, n)
         return <int>i
 
     cdef void _clear(self) noexcept nogil:
@@ -189,23 +175,23 @@ cdef class Packer:
         if name < 0:
             return False
         if index == 0:
-            memcpy(_room(&self.columns[<int>TIMES], 8), &r.ts, 8)
+            memcpy(room(&self.columns[<int>TIMES], 8), &r.ts, 8)
             self.columns[<int>TIMES].length += 8
             step[0] = 0
         else:
             distance = <int64_t>(<uint64_t>r.ts - <uint64_t>last_ts[0])
-            _number(&self.columns[<int>TIMES], zigzag(<int64_t>(<uint64_t>distance - <uint64_t>step[0])))
+            add_number(&self.columns[<int>TIMES], zigzag(<int64_t>(<uint64_t>distance - <uint64_t>step[0])))
             step[0] = distance
         last_ts[0] = r.ts
         _again(&self.columns[<int>NAME_RUNS], &self.name_run, <uint64_t>name)
         _again(&self.columns[<int>HEADER_RUNS], &self.header_run, r.header_len)
         size = r.size - r.header_len
-        _text(&self.sizes, <const char*>&size, 4)
+        add_text(&self.sizes, <const char*>&size, 4)
         size = r.header_len
-        _text(&self.header_sizes, <const char*>&size, 4)
-        _text(&self.stamps, <const char*>&r.ts, 8)
-        _text(&self.columns[<int>HEADERS], r.body, r.header_len)
-        _text(&self.columns[<int>PAYLOADS], r.body + r.header_len, r.size - r.header_len)
+        add_text(&self.header_sizes, <const char*>&size, 4)
+        add_text(&self.stamps, <const char*>&r.ts, 8)
+        add_text(&self.columns[<int>HEADERS], r.body, r.header_len)
+        add_text(&self.columns[<int>PAYLOADS], r.body + r.header_len, r.size - r.header_len)
         return True
 
     cdef size_t _size(self) noexcept nogil:
@@ -222,6 +208,7 @@ cdef class Packer:
         cdef uint64_t due = start  # the sequence that needs no skip
         cdef uint64_t since = 0  # messages since the last skip
         cdef uint64_t at = start
+        cdef size_t expanded = 0
         cdef int64_t last_ts = 0
         cdef int64_t step = 0
         cdef int64_t newest = 0
@@ -243,6 +230,10 @@ cdef class Packer:
             elif (r.ts < live_ns) != early:
                 at = r.seq
                 break
+            expanded += r.subject_len + r.size
+            if index and expanded > EXPANDED_MAX:
+                at = r.seq
+                break
             if r.subject_len > SUBJECT_MAX or not self._add(&r, &last_ts, &step, index):
                 at = r.seq
                 if index == 0:  # a subject that no hub could take
@@ -251,8 +242,8 @@ cdef class Packer:
                     continue
                 break
             if r.seq != due:
-                _number(&self.columns[<int>SKIPS], since)
-                _number(&self.columns[<int>SKIPS], r.seq - due)
+                add_number(&self.columns[<int>SKIPS], since)
+                add_number(&self.columns[<int>SKIPS], r.seq - due)
                 self.nskips += 1
                 since = 0
             since += 1
@@ -279,12 +270,12 @@ cdef class Packer:
         if self.version == VERSION:
             if self._helps(headers, <uint32_t*>self.header_sizes.data, messages):
                 runs.length = headers.length = 0
-                _room(runs, 1)[0] = IN_COLUMNS
+                room(runs, 1)[0] = IN_COLUMNS
                 runs.length = 1
                 self.figures.write(headers)
-                _number(runs, headers.length)
+                add_number(runs, headers.length)
             else:  # a byte before what is there
-                _room(runs, 1)
+                room(runs, 1)
                 memmove(runs.data + 1, runs.data, runs.length)
                 runs.data[0] = PLAIN
                 runs.length += 1
@@ -293,14 +284,14 @@ cdef class Packer:
         payloads[0] = self.spare
         payloads.length = 0
         self.spare = plain
-        _room(payloads, 1)[0] = IN_COLUMNS if helps else PLAIN
+        room(payloads, 1)[0] = IN_COLUMNS if helps else PLAIN
         payloads.length = 1
         if helps:
             self.figures.write(payloads)
             return
         for i in range(messages):
-            _number(payloads, sizes[i])
-        _text(payloads, plain.data, plain.length)
+            add_number(payloads, sizes[i])
+        add_text(payloads, plain.data, plain.length)
 
     cdef bint _helps(self, Buffer* texts, uint32_t* sizes, uint64_t messages) noexcept nogil:
         """Whether these are better in columns, which ``figures`` has then."""
@@ -374,6 +365,15 @@ cdef struct Steps:  # what a column's next value depends on
     Run header
 
 
+cdef inline bint _parted(const char* p, size_t n) noexcept nogil:
+    """Whether a subscriber would see more than a subject in it."""
+    cdef size_t i
+    for i in range(n):
+        if p[i] == c" " or c"\t" <= p[i] <= c"\r":
+            return True
+    return False
+
+
 cdef inline const char* _numbers(const char* p, const char* end, uint64_t n) noexcept nogil:
     """Behind ``n`` numbers."""
     cdef uint64_t value = 0
@@ -419,13 +419,6 @@ cdef class Unpacker:
         self.stream, self.prefix = stream, prefix
         self.figures = Figures()
 
-    def __cinit__(self, *_):
-        memset(&self.sizes, 0, sizeof(Buffer))
-        memset(&self.payloads, 0, sizeof(Buffer))
-        memset(&self.headers, 0, sizeof(Buffer))
-        memset(&self.header_sizes, 0, sizeof(Buffer))
-        memset(&self.stamps, 0, sizeof(Buffer))
-
     def __dealloc__(self):
         free(self.headers.data)
         free(self.header_sizes.data)
@@ -445,7 +438,7 @@ cdef class Unpacker:
         self.lengths = <uint32_t*>grow(self.lengths, &self.lengths_cap, <uint32_t>names[0], sizeof(uint32_t))
         for i in range(names[0]):
             p = get_varint(p, self.end, &n)
-            if p == NULL or n > SUBJECT_MAX or n > <uint64_t>(self.end - p) or not valid_subject(p, n, True):
+            if p == NULL or n > SUBJECT_MAX or n > <uint64_t>(self.end - p) or not valid_subject(p, n, True) or _parted(p, n):
                 return NULL
             self.places[i], self.lengths[i] = p - base, <uint32_t>n
             p += n
@@ -516,7 +509,7 @@ cdef class Unpacker:
                 p = get_varint(p, self.end, &value)
                 step = <int64_t>(<uint64_t>step + <uint64_t>unzigzag(value))
                 ts = <int64_t>(<uint64_t>ts + <uint64_t>step)
-            _text(&self.stamps, <const char*>&ts, 8)
+            add_text(&self.stamps, <const char*>&ts, 8)
         return <const int64_t*>self.stamps.data
 
     cdef const char* _headers(self, const char* p, Cursor* c) noexcept nogil:
@@ -547,7 +540,7 @@ cdef class Unpacker:
                 return False
             total += size  # at most 2^16 times the size of the input
             n = <uint32_t>size
-            _text(&self.sizes, <const char*>&n, 4)
+            add_text(&self.sizes, <const char*>&n, 4)
         c.payload = p
         return total == <uint64_t>(self.end - p)
 
@@ -589,13 +582,17 @@ cdef class Unpacker:
         return True
 
     cdef bint _check(self, Cursor c, uint64_t from_seq, uint64_t next_seq) noexcept nogil:
-        """Whether all sequences rise and lie in the parcel's range."""
+        """Whether all sequences rise and lie in the parcel's range, and it is not too much."""
         cdef Steps s
         cdef Message m
         cdef uint64_t i
+        cdef uint64_t total = 0
         self._begin(&c, &s, from_seq)
         for i in range(c.messages):
             if not self._next(&c, &s, &m, i) or m.seq >= next_seq:
+                return False
+            total += self.lengths[m.name] + m.header_len + m.payload_len
+            if i and total > STORED_MAX:
                 return False
         return s.skips == 0
 
@@ -624,7 +621,11 @@ cdef class Unpacker:
         to.subject_len = <uint32_t>(at - to.subject)
         body = at
         if m.header_len > 4:  # a shorter one has no line
-            at = _put(at, c.header, m.header_len - 2)
+            at = _put(at, c.header, m.header_len)
+            if memcmp(at - 4, b"\r\n\r\n", 4) == 0:
+                at -= 2
+            elif memcmp(at - 2, b"\r\n", 2) != 0:  # no header, but what follows stands on a line of its own
+                at = _put(at, b"\r\n", 2)
         else:
             at = _put(at, b"NATS/1.0\r\n", 10)
         at = _put(_put(at, b"Phloem-Origin: ", 15), PyBytes_AS_STRING(origin), PyBytes_GET_SIZE(origin))
@@ -639,6 +640,15 @@ cdef class Unpacker:
         to.body, to.header_len, to.has_header = body, <uint32_t>(at - body), 1
         at = _put(at, c.payload, m.payload_len)
         to.size = <uint32_t>(at - body)
+
+    cdef void _relax(self) noexcept nogil:
+        """Give back what an unusual parcel took."""
+        self.figures.relax()
+        relax(&self.sizes)
+        relax(&self.payloads)
+        relax(&self.headers)
+        relax(&self.header_sizes)
+        relax(&self.stamps)
 
     cdef bint _never(self, Msg* m) noexcept nogil:
         """Whether the stream would refuse this message even if it were empty."""
@@ -659,6 +669,7 @@ cdef class Unpacker:
         cdef const char* base = PyBytes_AS_STRING(columns)
         refused = []
         if not self._lay_out(columns, &c) or not self._check(c, from_seq, next_seq):
+            self._relax()
             raise Unreadable("the columns of a parcel are not what they should be")
         self._begin(&c, &s, from_seq)
         for i in range(c.messages):
@@ -677,6 +688,7 @@ cdef class Unpacker:
                     stored += 1
             c.header += m.header_len
             c.payload += m.payload_len
+        self._relax()
         if stored:
             wake(&self.stream.engine.g)
         return Unpacked(stored, passed, tuple(refused), reached)

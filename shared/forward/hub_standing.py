@@ -11,6 +11,8 @@ from phloem.shared.forward.identity import REIMAGED, resume
 from phloem.shared.forward.messages import Offer
 from phloem.shared.forward.source import Kept
 
+STEPS_MAX = 4096  # messages that are looked at one by one; a hub that answers honestly has a group at most
+
 
 class Verdict(NamedTuple):
     """Goes on with ``seq``; ``hub_seq``: of the device's last message at the hub, 0: there is none; ``have``: sequences
@@ -51,6 +53,7 @@ class Standing:
         self._verdict = Verdict(1, 0)
         self._floor = 0
         self._walk = 0  # where the hub's stream is looked through
+        self._steps = 0
         self._have: set[int] = set()
 
     def question(self) -> tuple[str, dict[str, object]]:
@@ -156,7 +159,8 @@ class Standing:
         assert last is not None
         if at.epoch == last.epoch:
             self._have.add(at.seq)
-        if at.hub_seq < last.hub_seq:
-            self._walk = at.hub_seq + 1
+        self._steps += 1
+        if at.hub_seq < last.hub_seq and self._steps < STEPS_MAX:
+            self._walk = max(at.hub_seq, self._walk) + 1
             return None
         return self._verdict._replace(seq=self._floor, have=frozenset(self._have))

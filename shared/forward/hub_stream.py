@@ -6,19 +6,22 @@ well, on ``fleet.<entry>.<device>._gap``, whose SEQ is the last that is missing.
 """
 
 import base64
-import binascii
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from phloem.shared.errors import PhloemError
 from phloem.shared.forward.identity import Received, Record
 from phloem.shared.forward.messages import Epoch
+from phloem.shared.limits import SEQUENCE_MAX
 from phloem.shared.wire.names import text_of
 
 ORIGIN = b"Phloem-Origin: "
 GAP_TOKEN = "_gap"
+Seq = Annotated[int, msgspec.Meta(ge=0, le=SEQUENCE_MAX)]  # of the hub's; it goes into the device's notes
+Time = Annotated[str, msgspec.Meta(max_length=64)]
+DIGITS_MAX = 19
 
 # err_code of JetStream's answers
 STREAM_NOT_FOUND = 10059
@@ -59,8 +62,8 @@ class Config(msgspec.Struct, frozen=True):
 class State(msgspec.Struct, frozen=True):
     """The hub's own sequences."""
 
-    first_seq: int = 0
-    last_seq: int = 0
+    first_seq: Seq = 0
+    last_seq: Seq = 0
 
 
 class Info(msgspec.Struct, frozen=True):
@@ -69,13 +72,13 @@ class Info(msgspec.Struct, frozen=True):
     error: ApiError | None = None
     config: Config = Config()
     state: State = State()
-    created: str = ""
+    created: Time = ""
     ts: str = ""
 
 
 class _Stored(msgspec.Struct, frozen=True):
     subject: str = ""
-    seq: int = 0
+    seq: Seq = 0
     hdrs: str = ""
     time: str = ""
 
@@ -90,7 +93,7 @@ class PubAck(msgspec.Struct, frozen=True):
 
     error: ApiError | None = None
     stream: str = ""
-    seq: int = 0
+    seq: Seq = 0
     duplicate: bool = False
     count: int = 0
 
@@ -124,7 +127,7 @@ def info_of(data: bytes) -> Info:
     """Raises NotUnderstood."""
     try:
         return _INFO.decode(data)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise NotUnderstood(str(error)) from error
 
 
@@ -132,7 +135,7 @@ def ack_of(data: bytes) -> PubAck:
     """Raises NotUnderstood."""
     try:
         return _ACK.decode(data)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise NotUnderstood(str(error)) from error
 
 
@@ -145,7 +148,7 @@ def message_of(data: bytes) -> At | ApiError:
         if got.message is None:
             raise NotUnderstood("an answer without a message")
         header = base64.b64decode(got.message.hdrs)
-    except (msgspec.DecodeError, binascii.Error) as error:
+    except (ValueError, RecursionError) as error:
         raise NotUnderstood(str(error)) from error
     store, epoch, seq = origin_of(header)
     return At(got.message.seq, store, epoch, seq, got.message.time)
@@ -157,9 +160,10 @@ def origin_of(header: bytes) -> tuple[str, str, int]:
     at = header.rfind(b"\r\n" + ORIGIN)
     words = header[at + 2 + len(ORIGIN) :].split(b"\r\n", 1)[0].split(b" ") if at >= 0 else []
     store, _, epoch = words[0].decode(errors="replace").partition(".") if words else ("", "", "")
-    if len(words) < 2 or not epoch or not words[1].isdigit():
+    if len(words) < 2 or not epoch or not words[1].isdigit() or len(words[1]) > DIGITS_MAX:
         return "", "", 0
-    return store, epoch, int(words[1])
+    seq = int(words[1])
+    return (store, epoch, seq) if seq <= SEQUENCE_MAX else ("", "", 0)
 
 
 def identity_text(ident: int) -> str:
@@ -204,12 +208,12 @@ class Search:
         return (self._low + self._high) // 2 if self._low < self._high else 0
 
     def answered(self, at: At) -> None:
-        """What is there."""
+        """What is there. It should be at the place or behind it; whatever it is, the next question is another one."""
         if self._is_of_kind(at):
             self._high = self.question
             if at.hub_seq < self.found.hub_seq:
                 self.found = at
         else:
-            self._low = at.hub_seq + 1
+            self._low = max(at.hub_seq, self.question) + 1
             if self.before is None or at.hub_seq > self.before.hub_seq:
                 self.before = at

@@ -113,5 +113,5 @@ def decode(data: bytes) -> Document | None:
     """None: it is none."""
     try:
         return msgspec.json.decode(data, type=Document)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return None

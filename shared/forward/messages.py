@@ -9,6 +9,7 @@ exactly once has a number: parcels, gaps and dictionaries count up from 1, and t
 ACK names the last of them that is on the hub's disk with everything before it.
 """
 
+import hashlib
 from typing import NamedTuple
 
 import msgspec
@@ -30,6 +31,7 @@ WITH_DICTIONARY = 8  # with the dictionary of the stream
 WITH_HISTORY = 16  # with what came before on the stream (``history``)
 
 HISTORY_BYTES = 4096
+NUMBER_MAX = (1 << 64) - 1
 
 
 def history(before: bytes, columns: bytes, flags: int) -> bytes:
@@ -206,6 +208,12 @@ _DECODERS = {name: msgspec.msgpack.Decoder(kind) for name, kind in _KINDS.items(
 _ENCODER = msgspec.msgpack.Encoder()
 
 
+def ident_of(dictionary: bytes) -> int:
+    """What names a dictionary on the wire; never 0. The hub works it out as well: devices may share one, and none may
+    give another one's number to something else."""
+    return int.from_bytes(hashlib.blake2b(dictionary, digest_size=8).digest()) >> 1 | 1
+
+
 def up_subject(device: str) -> bytes:
     """From a device to its hub."""
     return f"$PHL.UP.{device}".encode()
@@ -222,7 +230,7 @@ def encode(message: Message) -> bytes:
 
 
 def decode(data: bytes) -> Message | Parcel:
-    """Raises Malformed."""
+    """Raises Malformed: also for what is no UTF-8, which msgspec has no error of its own for."""
     kind = data[:1]
     if kind == PARCEL:
         return _parcel(data)
@@ -233,7 +241,7 @@ def decode(data: bytes) -> Message | Parcel:
         raise Malformed(f"{len(data)} bytes are more than any message of kind {kind!r} has")
     try:
         return decoder.decode(memoryview(data)[1:])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise Malformed(str(error)) from error
 
 
@@ -278,6 +286,8 @@ def _get_varint(data: bytes, at: int) -> tuple[int, int]:
         at += 1
         number |= (byte & 0x7F) << shift
         if byte < 0x80:
+            if number > NUMBER_MAX:  # what goes back in an answer has to have room there
+                break
             return number, at
         shift += 7
-    raise Malformed("a number without an end")
+    raise Malformed("a number without an end, or too large")

@@ -60,6 +60,7 @@ from phloem.shared.limits import SECOND_NS
 from phloem.shared.wire.subjects import matches
 
 SLACK = 2 << 10  # bytes that a group may have more than there is room for, without its last message
+TOKEN_BYTES = 59  # of an answer: three numbers of up to 64 bits
 IDS_MAX = 256  # messages of a group without a batch
 AHEAD_MIN = 500  # messages that wait, so that making a group ahead is worth it
 PATIENCE_NS = 2 * SECOND_NS  # for an answer, at first; asking again costs little and breaks nothing
@@ -167,7 +168,8 @@ class Publisher:
         """An answer of the hub. ``is_partial`` says that it was one of many, of which others have yet to come."""
         self.is_partial = False
         words = token.split(b".")
-        if not self._up or len(words) != 3 or not token.replace(b".", b"0").isdigit() or b"" in words:
+        digits = token.replace(b".", b"0").isdigit() and b"" not in words and len(token) <= TOKEN_BYTES
+        if not self._up or len(words) != 3 or not digits:
             return []
         number, serial, index = int(words[0]), int(words[1]), int(words[2])
         lane = self._numbered(number)

@@ -6,6 +6,7 @@ acknowledgement is an effect that the driver sends when that batch is on the dis
 """
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from phloem.shared import limits
@@ -36,6 +37,7 @@ from phloem.shared.forward.messages import (
 from phloem.shared.limits import SECOND_NS
 
 ACK_LATER_NS = 5 * SECOND_NS  # for parcels whose sender is not waiting
+FOUND = "what the hub knew of it was lost; it goes on behind its last message in the hub's stream"
 RETRY_S = 5  # for a stream that cannot take anything now
 
 
@@ -70,6 +72,9 @@ class Sink(Protocol):
 
     def load(self, name: str) -> Record | None:
         """What was kept of a stream of the device."""
+
+    def found(self, offer: Offer) -> Record | None:
+        """What the hub's stream itself has of a stream whose record is gone; None: nothing that says enough."""
 
     def keep(self, name: str, record: Record) -> None:
         """Goes to the disk together with what was stored before it in the same call from the driver."""
@@ -123,9 +128,17 @@ class Lane:
         self.record = record or Record(offer.store, [])
         self.expected = expected
         self.refused = refused
+        self.for_good = False  # in this session: the offer makes no sense
+        self.clocks: tuple[Epoch, ...] = ()  # of all epochs that were offered
         self.paused: Pause | None = None  # said, and nothing was taken since
         self.dictionary = offer.dictionary
         self.history = b""
+
+    def use(self, clocks: Sequence[Epoch]) -> None:
+        """What the device knows of its clock. All of it holds in this session; the record, which is written with each
+        parcel, has the end of it."""
+        self.clocks = tuple(clocks)
+        self.record.clocks = list(clocks[-limits.FORWARD_CLOCKS :])
 
 
 class Receiver:
@@ -147,13 +160,13 @@ class Receiver:
     def received(self, message: Message | Parcel, now_ns: int, wall_ns: int) -> list[Effect]:
         """One message of the device."""
         self.heard_ns = now_ns
-        if isinstance(message, Parcel) and message.session == self.session:  # most are
+        if isinstance(message, Parcel) and message.session == self.session != 0:  # most are
             return self._numbered(message, now_ns, wall_ns)
         if isinstance(message, Hello):
             return self._welcome(message, wall_ns)
         if not isinstance(message, Parcel | Gap | Dictionary | Status | Clocks):
             return []
-        if message.session != self.session:
+        if not self.session or message.session != self.session:
             return [Answer(encode(Again(message.session, "the hub does not know this session")))]
         match message:
             case Parcel() | Gap() | Dictionary():
@@ -171,8 +184,12 @@ class Receiver:
         if hello.device != self.device:
             return [Event("", f"it calls itself {hello.device}, and may speak for {self.device} only")]
         places = []
+        names: set[str] = set()
         for offer in hello.streams[: limits.FORWARD_STREAMS]:
-            lane, place = self._place(offer)
+            if offer.number in self.lanes:
+                continue
+            lane, place = self._place(offer, twice=offer.name in names)
+            names.add(offer.name)
             self.lanes[offer.number] = lane
             places.append(place)
             effects += [Event(offer.name, text) for text in place.noticed]
@@ -181,21 +198,25 @@ class Receiver:
         confirms = any(not place.refused for place in places)
         return [*effects, Answer(encode(welcome), durable=confirms)]
 
-    def _place(self, offer: Offer) -> tuple[Lane, Place]:
-        if wrong := _wrong(offer):
-            return Lane(offer, None, 0, wrong), Place(offer.number, refused=wrong)
+    def _place(self, offer: Offer, *, twice: bool) -> tuple[Lane, Place]:
+        if wrong := "offered twice" if twice else _wrong(offer):
+            lane = Lane(offer, Record(0, []), 0, wrong)
+            lane.for_good = True
+            return lane, Place(offer.number, refused=wrong)
         record = self._sink.load(offer.name)
         try:
             self._sink.check(offer)
         except Refused as problem:
             return Lane(offer, record, 0, problem.why), Place(offer.number, refused=problem.why)
         noticed: tuple[str, ...] = ()
-        if record is not None and record.store != offer.store:
+        if record is None and (record := self._sink.found(offer)) is not None:
+            noticed = (FOUND,)
+        elif record is not None and record.store != offer.store:
             record, noticed = self._exchanged(offer, record)
         going_on = resume(offer, record)
         noticed += going_on.noticed
         lane = Lane(offer, record, going_on.seq, "")
-        lane.record.clocks = list(offer.epochs)
+        lane.use(offer.epochs)
         known = bool(offer.dictionary) and self._sink.has_dictionary(offer.dictionary)
         return lane, Place(offer.number, going_on.seq, "", noticed, known)
 
@@ -226,7 +247,7 @@ class Receiver:
     def look_again(self) -> list[Effect]:
         """A stream that was refused may be taken by now: the device is to offer it again."""
         for lane in self.lanes.values() if self.session else ():
-            if lane.refused:
+            if lane.refused and not lane.for_good:
                 try:
                     self._sink.check(lane.offer)
                 except Refused as problem:
@@ -282,7 +303,7 @@ class Receiver:
         epoch = offer.epochs[parcel.epoch]
         try:
             columns = self._sink.expand(parcel, lane.dictionary, lane.history)
-            clock = clock_of(record.clocks, epoch, parcel.from_seq)
+            clock = clock_of(lane.clocks, epoch, parcel.from_seq)
             stored = self._sink.store(offer, parcel, columns, lane.expected, epoch, clock)
         except Refused as problem:
             return self._pause(lane, parcel, problem)
@@ -292,7 +313,7 @@ class Receiver:
         lane.history = history(lane.history, columns, parcel.flags)
         record.received += stored.messages
         record.duplicates += stored.duplicates
-        effects = [self._refused(lane, seq, wall_ns) for seq in stored.refused]
+        effects = self._refused(lane, stored.refused, wall_ns)
         if stored.next_seq > lane.expected:
             lane.expected = stored.next_seq
             recorded(record, epoch, lane.expected - 1)
@@ -301,12 +322,23 @@ class Receiver:
             effects += self._pause(lane, parcel, Refused(stored.why))
         return effects
 
-    def _refused(self, lane: Lane, seq: int, wall_ns: int) -> Effect:
+    def _refused(self, lane: Lane, seqs: Sequence[int], wall_ns: int) -> list[Effect]:
+        """Those that follow one another are one gap."""
         record, why = lane.record, "larger than the hub's stream takes"
-        record.gaps.append((seq, seq, 1, why, wall_ns))
+        if not seqs:
+            return []
+        first = before = seqs[0]
+        for seq in (*seqs[1:], 0):
+            if seq != before + 1:
+                record.gaps.append((first, before, before - first + 1, why, wall_ns))
+                first = seq
+            before = seq
         del record.gaps[: -limits.FORWARD_GAPS]
-        record.missing += 1
-        return Event(lane.offer.name, f"message {seq} is lost: it is {why}")
+        record.missing += len(seqs)
+        if len(seqs) == 1:
+            return [Event(lane.offer.name, f"message {seqs[0]} is lost: it is {why}")]
+        text = f"{len(seqs)} messages are lost, {seqs[0]} to {seqs[-1]}: they are {why}"
+        return [Event(lane.offer.name, text)]
 
     def _pause(self, lane: Lane, parcel: Parcel, problem: Refused) -> list[Effect]:
         first = lane.paused is None
@@ -323,8 +355,9 @@ class Receiver:
         if lane.expected > gap.last or not offer.epochs:
             return []
         first = lane.expected
-        count = min(gap.count, gap.last - first + 1)  # a part of it may have come
-        record.gaps.append((first, gap.last, count, gap.reason[: limits.FORWARD_REASON], wall_ns))
+        count = max(min(gap.count, gap.last - first + 1), -1)  # a part of it may have come
+        reason = gap.reason[: limits.FORWARD_REASON]
+        record.gaps.append((first, gap.last, count, reason, wall_ns))
         del record.gaps[: -limits.FORWARD_GAPS]
         record.missing += max(count, 0)
         lane.paused = None
@@ -335,7 +368,7 @@ class Receiver:
         return [
             Event(
                 offer.name,
-                f"{count if count >= 0 else 'some'} messages will not come, {first} to {gap.last}: {gap.reason}",
+                f"{count if count >= 0 else 'some'} messages will not come, {first} to {gap.last}: {reason}",
             )
         ]
 
@@ -359,7 +392,7 @@ class Receiver:
     def _clocks(self, message: Clocks) -> None:
         lane = self.lanes.get(message.number)
         if lane is not None:
-            lane.record.clocks = list(message.epochs[-limits.FORWARD_CLOCKS :])
+            lane.use(message.epochs)
             self._sink.keep(lane.offer.name, lane.record)
 
 
@@ -385,7 +418,7 @@ def _aside(name: str, store: int) -> str:
     return f"{name}/{store:016x}"
 
 
-def clock_of(clocks: list[Epoch], epoch: Epoch, seq: int) -> Epoch | None:
+def clock_of(clocks: Sequence[Epoch], epoch: Epoch, seq: int) -> Epoch | None:
     """What is known of the clock that stamped a message: the last entry of its epoch that began by then."""
     mine = [one for one in clocks if one.ident == epoch.ident and one.first_seq <= seq]
     return mine[-1] if mine else None

@@ -36,7 +36,7 @@ def sources_of(header: bytes) -> Sources:
         if name == SOURCES:
             try:
                 return msgspec.json.decode(value, type=Sources)
-            except msgspec.DecodeError:
+            except (ValueError, RecursionError):  # no JSON, or no UTF-8
                 raise error(10172) from None
     return {}
 

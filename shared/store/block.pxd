@@ -23,6 +23,7 @@ cdef struct Block:  # one that is being read; points into the map of LMDB or int
     int64_t max_ts
     uint32_t count
     uint32_t flags
+    uint32_t owner  # of which log (``block_owner``); 0: an earlier version did not say
     bint disordered  # the list of sequences is damaged; what is good is found all the same
     Sealed* sealed  # it is encrypted, and ``data`` is what of it is opened; NULL: it is not
 
@@ -45,6 +46,8 @@ cdef bint block_open_sealed(Block* b, Sealed* sealed, Opener* o, const char* key
                             size_t size) noexcept nogil
 cdef size_t block_shut_size(const char* block, size_t size) noexcept nogil
 cdef void block_shut(Vault* v, const char* key, const char* block, size_t size, char* to) noexcept nogil
+cdef uint32_t block_owner(uint32_t ident) noexcept nogil
+cdef bint block_belongs(Block* b, const char* key) noexcept nogil
 cdef bint block_whole(Block* b) noexcept nogil
 cdef uint64_t block_seq(Block* b, uint32_t index) noexcept nogil
 cdef uint32_t block_find(Block* b, uint64_t seq) noexcept nogil
@@ -54,7 +57,7 @@ cdef int block_verified(Block* b, uint32_t index, Record* r) noexcept nogil
 
 cdef bint block_add(BlockWriter* w, uint64_t seq, int64_t ts, const char* subject, uint32_t n, const char* body,
                     uint32_t header_len, uint32_t size, uint32_t check, uint64_t previous) noexcept nogil
-cdef void block_finish(BlockWriter* w) noexcept nogil
+cdef void block_finish(BlockWriter* w, uint32_t ident) noexcept nogil
 cdef void block_restart(BlockWriter* w) noexcept nogil
 cdef bint block_resume(BlockWriter* w, Block* b) noexcept nogil
 cdef void block_free(BlockWriter* w) noexcept nogil

@@ -1,6 +1,6 @@
 """Blocks: messages packed for the disk, about 64 KiB in one value of LMDB, each found by its index without unpacking.
 
-A block is a head (format, flags, count, first and last sequence, time of its first message, latest time, checksum of the
+A block is a head (format, flags, owner, count, first and last sequence, time of its first message, latest time, checksum of the
 head), the records, and behind them an offset for each record and, if sequences are missing, a sequence for each. A
 record is its checksum, time, subject, the distance to the previous message on the subject, sizes, header and payload; a
 subject is written out once in a block, later records point back to it. All in all 12 to 16 bytes over the message.
@@ -18,6 +18,7 @@ from libc.string cimport memcmp, memcpy, memset
 from phloem.shared.kernel.sublist cimport must
 from phloem.shared.kernel.text cimport hash_bytes
 
+from .keys cimport key_ident, key_seq
 from .log cimport record_check
 from .types cimport *
 from .varint cimport get_varint, put_varint, unzigzag, zigzag
@@ -66,6 +67,16 @@ cdef void block_shut(Vault* v, const char* key, const char* block, size_t size, 
     sealed_put(v, key, block, BLOCK_HEAD, _tail_of(block), size, to)
 
 
+cdef uint32_t block_owner(uint32_t ident) noexcept nogil:
+    """What a head says of the log that the block is of: enough to tell logs apart whose numbers differ in one bit."""
+    return ident % 0xFFFF + 1
+
+
+cdef bint block_belongs(Block* b, const char* key) noexcept nogil:
+    """Whether a block's own head says that this is its key."""
+    return b.last == key_seq(key) and (b.owner == 0 or b.owner == block_owner(key_ident(key)))
+
+
 cdef bint block_whole(Block* b) noexcept nogil:
     """Opens all of an encrypted block; False: some of it is damaged."""
     return b.sealed == NULL or sealed_need(b.sealed, 0, b.size)
@@ -89,6 +100,7 @@ cdef bint _open(Block* b, const char* data, size_t size) noexcept nogil:
         return False
     b.data, b.size, b.disordered = data, size, False
     b.flags = <uint8_t>data[1]
+    b.owner = <uint8_t>data[2] | <uint32_t><uint8_t>data[3] << 8
     memcpy(&b.count, data + 4, 4)
     memcpy(&b.first, data + 8, 8)
     memcpy(&b.last, data + 16, 8)
@@ -302,8 +314,9 @@ cdef bint block_add(BlockWriter* w, uint64_t seq, int64_t ts, const char* subjec
     return True
 
 
-cdef void block_finish(BlockWriter* w) noexcept nogil:
-    """``whole`` is the value for the disk."""
+cdef void block_finish(BlockWriter* w, uint32_t ident) noexcept nogil:
+    """``whole`` is the value for the disk, of this log."""
+    cdef uint32_t owner = block_owner(ident)
     cdef size_t tail = <size_t>w.count * 2
     cdef char* head
     cdef uint32_t check
@@ -314,6 +327,7 @@ cdef void block_finish(BlockWriter* w) noexcept nogil:
     head = w.data.data
     memset(head, 0, BLOCK_HEAD)
     head[0] = FORMAT
+    memcpy(head + 2, &owner, 2)
     memcpy(head + 4, &w.count, 4)
     memcpy(head + 8, &w.first, 8)
     memcpy(head + 16, &w.last, 8)

@@ -21,11 +21,13 @@ import lmdb
 
 from phloem.shared.limits import STORE_COMPACT_MOVE_BYTES
 from phloem.shared.store import keyring
-from phloem.shared.store.encrypt import renewed
+from phloem.shared.store.encrypt import renewed, secret_of
 from phloem.shared.store.folder import sync_file, sync_folder
 from phloem.shared.store.held import Progress, held, quiet
 from phloem.shared.store.inspect import DATABASES, Inspector
+from phloem.shared.store.pages import file_sound
 from phloem.shared.store.store import StoreError
+from phloem.shared.store.vault import Vault
 
 SPARE = 64 << 20  # address space beside what the old file has
 
@@ -47,6 +49,7 @@ def compact(folder: Path, progress: Progress = quiet, keys: keyring.Keys | None 
         if not path.exists():
             raise StoreError(f"{folder} has no data.mdb")
         before = path.stat().st_size
+        _sound(folder, None)
         try:
             new.unlink(missing_ok=True)
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
@@ -62,6 +65,14 @@ def compact(folder: Path, progress: Progress = quiet, keys: keyring.Keys | None 
         return Compacted(before, path.stat().st_size)
 
 
+def _sound(folder: Path, vault: Vault | None) -> None:
+    """Raises StoreError: a copy of a damaged file would be damaged, and nobody would look for what is missing."""
+    if (folder / "data.mdb").exists() and not file_sound(str(folder / "data.mdb"), vault):
+        raise StoreError(
+            f"{folder}/data.mdb is damaged and was not changed; first keep what is good: phloem store repair {folder}"
+        )
+
+
 def _with_new_key(folder: Path, progress: Progress, keys: keyring.Keys | None) -> Compacted:
     path = folder / "data.mdb"
     with held(folder):
@@ -71,6 +82,7 @@ def _with_new_key(folder: Path, progress: Progress, keys: keyring.Keys | None) -
                 f"{folder} has been encrypted with prev_key: start the server with the new one first"
             )
         before = path.stat().st_size if path.exists() else 0
+        _sound(folder, secret_of(folder, keys).vault())
     assert keys is not None
     try:
         renewed(folder, keys, progress)

@@ -13,10 +13,10 @@ from libc.string cimport memcmp, memcpy
 from phloem.shared.kernel.sublist cimport grow
 
 from .disk cimport disk_log, disk_state
-from .environment cimport disk_find, disk_value
+from .environment cimport disk_absent, disk_begins, disk_find, disk_value
 from .journal cimport journal_dropped, journal_note, journal_pair, journal_sync
-from .keys cimport ANY_KEY, META_KEY, SEAL_META, LogState, pair_key, pair_prefix, unseal, unseal_pair
-from .lmdb cimport MDB_FIRST, MDB_NEXT, MDB_SET_RANGE, MDB_val, lmdb
+from .keys cimport ANY_KEY, META_KEY, SEAL_META, SEAL_PAIRS, LogState, pair_key, pair_prefix, unseal, unseal_pair
+from .lmdb cimport MDB_CORRUPTED, MDB_FIRST, MDB_NEXT, MDB_NOTFOUND, MDB_SET_RANGE, MDB_val, lmdb
 from .log cimport Log_, log_new, log_touch
 
 STATE, NOTES = b"\x01state", b"\x01notes"  # keys of an owner's state and of notes that are newer
@@ -64,7 +64,8 @@ cdef class Contents:
             self.disk.damaged += 1
             if page == 0:
                 self.bad_pages.discard(page)
-                self._problem(f"{self.folder}: a head of data.mdb was damaged while it is in use, and was written again")
+                self._problem(f"{self.folder}: a head of data.mdb was damaged while it is in use, and was written again: "
+                              "nothing is lost, and nothing has to be done; if it happens again, replace the disk")
                 return
             self._problem(f"{self.folder}: page {page} of data.mdb is damaged where a large value begins; what of it proves "
                           f"itself is used, and its space is not used again; try: phloem store repair {self.folder}")
@@ -180,6 +181,7 @@ cdef class Contents:
         cdef char stored[ANY_KEY]
         cdef MDB_val k, v, its
         cdef uint64_t bad
+        cdef int error
         for changed in (self.fresh, self.frozen_pairs):
             if key in changed:
                 return changed[key]
@@ -187,7 +189,10 @@ cdef class Contents:
             return None
         k.mv_size = pair_key(self.disk.vault, stored, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
         k.mv_data = stored
-        if disk_find(&self.disk, self.disk.reader, self.disk.pairs, self.disk.pages, &k, &v, &bad) != 0:
+        error = disk_find(&self.disk, self.disk.reader, self.disk.pairs, self.disk.pages, &k, &v, &bad)
+        if error:
+            if error != MDB_NOTFOUND or not disk_absent(&self.disk, self.disk.pairs, SEAL_PAIRS, &k):
+                self._doubtful_pair(key)
             return None
         if bad:
             self.tell_head(bad)
@@ -195,6 +200,11 @@ cdef class Contents:
             self._damaged_pair(key)
             return None
         return PyBytes_FromStringAndSize(<char*>v.mv_data, v.mv_size)
+
+    def _doubtful_pair(self, key):
+        """Nothing is found under a key, where what is beside it is not what was written: the file is looked at."""
+        self._damaged_pair(key)
+        self.disk.error = MDB_CORRUPTED
 
     def _damaged_pair(self, key):
         self.disk.damaged += 1
@@ -230,8 +240,14 @@ cdef class Contents:
         if lmdb.cursor_open(self.disk.reader, self.disk.pairs, &cursor) != 0:
             return
         k.mv_data, k.mv_size = beginning, n
-        while lmdb.cursor_get(cursor, &k, NULL, step) == 0 and k.mv_size >= n and memcmp(k.mv_data, beginning, n) == 0 \
+        if n and not disk_begins(&self.disk, self.disk.pairs, SEAL_PAIRS, &k):
+            self._doubtful_pair(prefix)
+        while lmdb.cursor_get(cursor, &k, NULL, step) == 0 \
                 and disk_value(&self.disk, cursor, self.disk.pages, &k, &v, &bad) == 0:
+            if k.mv_size < n or memcmp(k.mv_data, beginning, n) != 0:
+                if not unseal_pair(&self.disk.opener, &k, &v, &its):
+                    self._doubtful_pair(prefix)
+                break
             step = MDB_NEXT
             if bad:
                 self.tell_head(bad)

@@ -18,15 +18,15 @@ from phloem.shared.kernel.sublist cimport grow, must
 from phloem.shared.kernel.text cimport pattern_matches
 
 from .block cimport (
-    BLOCK_HEAD, BLOCK_ZSTD, Block, block_after, block_find, block_open, block_open_sealed, block_read, block_seq,
+    BLOCK_HEAD, BLOCK_ZSTD, Block, block_after, block_belongs, block_find, block_open, block_open_sealed, block_read, block_seq,
     block_verified,
 )
-from .environment cimport disk_find, disk_let_go, disk_value
+from .environment cimport disk_absent, disk_begins, disk_find, disk_let_go, disk_value
 from .keys cimport (
     ANY_KEY, HIDDEN_SUBJECT, KEY, META_KEY, SEAL_DEAD, SEAL_META, SEAL_SUBJECTS, SUBJECT_KEY, LogState, Place, key_seq,
-    meta_key, put_key, subject_key, subject_prefix, subject_value, unseal,
+    meta_key, put_key, state_read, subject_key, subject_prefix, subject_value, unseal,
 )
-from .lmdb cimport MDB_FIRST, MDB_NEXT, MDB_NOTFOUND, MDB_SET_RANGE, MDB_val, lmdb
+from .lmdb cimport MDB_CORRUPTED, MDB_LAST, MDB_NEXT, MDB_NOTFOUND, MDB_PREV, MDB_SET_RANGE, MDB_val, lmdb
 from .log cimport filter_matches
 from .packing cimport packed_size, unpack
 from .table cimport dead_has
@@ -83,13 +83,18 @@ cdef int disk_state(Disk* d, uint32_t ident, LogState* s) noexcept nogil:
     """Found."""
     cdef char key[META_KEY]
     cdef MDB_val k, v
+    cdef bint folded
+    cdef int error
     meta_key(key, b"log:", ident)
     k.mv_data, k.mv_size = key, META_KEY
-    if lmdb.get(d.reader, d.meta, &k, &v) != 0:
-        return MISSING
-    if not unseal(&d.opener, SEAL_META, &k, &v) or v.mv_size != sizeof(LogState):
+    error = lmdb.get(d.reader, d.meta, &k, &v)
+    if error:
+        if error == MDB_NOTFOUND and disk_absent(d, d.meta, SEAL_META, &k):
+            return MISSING
+        d.error = error if error != MDB_NOTFOUND else MDB_CORRUPTED
         return DAMAGED
-    memcpy(s, v.mv_data, sizeof(LogState))
+    if not unseal(&d.opener, SEAL_META, &k, &v) or not state_read(&v, s, &folded):
+        return DAMAGED
     return FOUND if s.last_seq <= SEQ_MAX and s.first_seq <= s.last_seq + 1 else DAMAGED
 
 
@@ -140,31 +145,35 @@ cdef int _enter(Log* l, uint64_t seq) noexcept nogil:
     at.mv_data, at.mv_size = key, KEY
     k.block.data = NULL
     error = lmdb.cursor_get(d.cursor, &at, NULL, MDB_SET_RANGE)
-    if error == MDB_NOTFOUND:
-        return MISSING
     if error == 0:
         error = disk_value(d, d.cursor, d.pages, &at, &v, &bad)
-    if error:
-        d.error = error
-        if l.journal != NULL:
-            l.journal.doubtful = 1
-        _damage(l, seq)
-        k.lost = 1
-        k.block.first, k.block.last = seq, l.disk_last if l.disk_last > seq else seq
-        return DAMAGED
-    if at.mv_size != KEY or memcmp(at.mv_data, key, 4) != 0:
-        return MISSING
+    if error and error != MDB_NOTFOUND:
+        return _refused(l, k, seq, l.disk_last, error)
+    if error == MDB_NOTFOUND or at.mv_size != KEY or memcmp(at.mv_data, key, 4) != 0:
+        if (error or _stands(d, &at, &v)) and _stands_before(d, key, error, 0):
+            return MISSING
+        return _refused(l, k, seq, l.disk_last, MDB_CORRUPTED)
     disk_note_head(d, bad)
     d.looked += v.mv_size
     if d.looked > LOOKED_MAX:
         disk_let_go(d)
     memcpy(key, at.mv_data, KEY)
-    if not _opened(k, key, &v) or k.block.last != key_seq(key):
+    if not _opened(k, key, &v):
         k.block.count = 1
         return _unreadable(l, k, seq, key_seq(key))
+    if not block_belongs(&k.block, key):
+        return _refused(l, k, seq, key_seq(key), MDB_CORRUPTED)
+    if seq < k.block.first and not _stands_before(d, key, 0, k.block.first):
+        return _refused(l, k, seq, k.block.first - 1, MDB_CORRUPTED)
     k.bits = NULL
     at.mv_data, at.mv_size = key, KEY
-    if lmdb.get(d.reader, d.dead, &at, &v) == 0:
+    error = lmdb.get(d.reader, d.dead, &at, &v)
+    if error == MDB_NOTFOUND:
+        error = 0 if disk_absent(d, d.dead, SEAL_DEAD, &at) else MDB_CORRUPTED
+        at.mv_size = 0
+    if error:  # what was removed would be there again
+        return _refused(l, k, seq, key_seq(key), error)
+    if at.mv_size:
         if not unseal(&k.opener, SEAL_DEAD, &at, &v) or v.mv_size != 4 + (k.block.count + 7) // 8:
             return _unreadable(l, k, seq, key_seq(key))
         k.bits = <const char*>v.mv_data + 4
@@ -172,6 +181,53 @@ cdef int _enter(Log* l, uint64_t seq) noexcept nogil:
         return _unreadable(l, k, seq, key_seq(key))
     k.serial = d.serial
     return FOUND
+
+
+cdef bint _stands(Disk* d, const MDB_val* at, const MDB_val* v) noexcept nogil:
+    """Whether a block that is beside what is looked for has the key that it was written under, as far as it says so."""
+    cdef DiskLog other
+    cdef MDB_val value = v[0]
+    cdef char key[KEY]
+    cdef bint stands
+    if at.mv_size != KEY:
+        return False
+    memcpy(key, at.mv_data, KEY)
+    memset(&other, 0, sizeof(DiskLog))
+    other.opener.vault = d.vault
+    if _opened(&other, key, &value):
+        stands = block_belongs(&other.block, key)
+    else:
+        stands = d.vault == NULL  # its head is damaged, as is told when it is read; encrypted it may be the key as well
+    opener_free(&other.opener)
+    sealed_free(&other.sealed)
+    return stands
+
+
+cdef bint _stands_before(Disk* d, const char* key, int error, uint64_t first) noexcept nogil:
+    """The same for the block before the reader's cursor, which has found nothing (``error``), or a block of the log of
+    ``key`` that begins with ``first``, or another log's (0)."""
+    cdef MDB_val at, v
+    cdef uint64_t bad
+    error = lmdb.cursor_get(d.cursor, &at, NULL, MDB_LAST if error else MDB_PREV)
+    if error == MDB_NOTFOUND:
+        return True
+    if error or disk_value(d, d.cursor, d.pages, &at, &v, &bad) != 0:
+        return False
+    if first and at.mv_size == KEY and memcmp(at.mv_data, key, 4) == 0 and key_seq(at.mv_data) >= first:
+        return False
+    return _stands(d, &at, &v)
+
+
+cdef int _refused(Log* l, DiskLog* k, uint64_t seq, uint64_t last, int error) noexcept nogil:
+    """LMDB cannot be read here, or what it says cannot be: the file is looked at, and consumers wait for it."""
+    k.disk.error = error
+    if l.journal != NULL:
+        l.journal.doubtful = 1
+    k.block.data = NULL
+    k.lost = 1
+    k.block.first, k.block.last = seq, last if last > seq else seq
+    _damage(l, seq)
+    return DAMAGED
 
 
 cdef int _unreadable(Log* l, DiskLog* k, uint64_t seq, uint64_t last) noexcept nogil:
@@ -337,6 +393,7 @@ cdef bint _gathered(Log* l, Filter* f, uint64_t start) noexcept nogil:
     """Whether the filter's list says all from ``start`` on; it is made when that is worth it."""
     cdef Chains c
     cdef DiskLog* k = <DiskLog*>l.disk
+    cdef uint64_t damaged
     if f.gathered_flush == k.disk.serial:
         if f.gathered_to == 0:  # looked into already: not worth it
             return False
@@ -350,11 +407,12 @@ cdef bint _gathered(Log* l, Filter* f, uint64_t start) noexcept nogil:
     f.gathered_flush, f.gathered_to, f.ngathered, f.gathered_at = k.disk.serial, 0, 0, 0
     free(f.gathered)
     f.gathered = NULL
+    damaged = k.disk.damaged
     disk_subjects(l, f, _add_total, &c)
     if c.total > c.most:
         return False
     disk_subjects(l, f, _follow, &c)
-    if c.broken or f.ngathered > GATHER_MAX:
+    if c.broken or damaged != k.disk.damaged or f.ngathered > GATHER_MAX:
         f.ngathered = 0
         return False
     if f.ngathered:
@@ -380,8 +438,11 @@ cdef bint disk_subject(Log* l, const char* subject, uint32_t n, SubjectState* s)
         error = lmdb.get(d.reader, d.subjects, &at, &v)
     else:
         error = disk_find(d, d.reader, d.subjects, d.pages, &at, &v, &bad)
-    if error:
+    if error == MDB_NOTFOUND and disk_absent(d, d.subjects, SEAL_SUBJECTS, &at):
         return False
+    if error:
+        d.error = error if error != MDB_NOTFOUND else MDB_CORRUPTED
+        return _recount(l, subject, n, s)
     disk_note_head(d, bad)
     if unseal(&d.opener, SEAL_SUBJECTS, &at, &v) and subject_value(<const char*>v.mv_data, v.mv_size, s, &text, &length):
         return True
@@ -480,16 +541,22 @@ cdef void _each_subject(Log* l, Filter* f, uint32_t which, subject_fn each, void
     if lmdb.cursor_open(d.reader, d.subjects, &cursor) != 0:
         return
     at.mv_data, at.mv_size = key, prefix
+    if not disk_begins(d, d.subjects, SEAL_SUBJECTS, &at):
+        _doubted(l)
     i = MDB_SET_RANGE
     while lmdb.cursor_get(cursor, &at, NULL, i) == 0:
         i = MDB_NEXT
-        if at.mv_size < prefix or memcmp(at.mv_data, key, prefix) != 0 \
-                or disk_value(d, cursor, d.pages, &at, &v, &bad) != 0:
+        if disk_value(d, cursor, d.pages, &at, &v, &bad) != 0:
+            break
+        if at.mv_size < prefix or memcmp(at.mv_data, key, prefix) != 0:
+            if not unseal(&opener, SEAL_SUBJECTS, &at, &v):
+                _doubted(l)
             break
         disk_note_head(d, bad)
         if not unseal(&opener, SEAL_SUBJECTS, &at, &v) \
                 or not subject_value(<const char*>v.mv_data, v.mv_size, &s, &text, &length):
             length = 0
+            d.error = MDB_CORRUPTED
             if d.vault != NULL:
                 free(found)
                 found = _whose(l, &at, &length)
@@ -512,6 +579,12 @@ cdef void _each_subject(Log* l, Filter* f, uint32_t which, subject_fn each, void
     free(found)
     opener_free(&opener)
     lmdb.cursor_close(cursor)
+
+
+cdef void _doubted(Log* l) noexcept nogil:
+    """The index may not have all that it should have here."""
+    _damage(l, 0)
+    (<DiskLog*>l.disk).disk.error = MDB_CORRUPTED
 
 
 cdef char* _whose(Log* l, const MDB_val* key, uint32_t* length) noexcept nogil:

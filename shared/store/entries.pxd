@@ -20,6 +20,7 @@ cdef struct Flush:  # one under way; belongs to the mover's thread
     uint64_t pages  # that the file had when it began
     char put_key[12]  # of the last block that it wrote
     uint64_t bad_page  # where a large value begins whose head is damaged, the last one that was met; 0: none
+    uint64_t fold  # of the keys of the log's blocks, as they are now
     uint64_t thinned  # bytes of blocks that were read to be made smaller
 
 cdef bint block_at(Flush* f, Sealed* s, const char* key, const MDB_val* v, Block* b) noexcept nogil

@@ -10,10 +10,10 @@ from libc.string cimport memcmp, memcpy, memset
 
 from phloem.shared.kernel.sublist cimport must
 
-from .block cimport Block, block_open, block_open_sealed, block_shut, block_shut_size
+from .block cimport Block, block_belongs, block_open, block_open_sealed, block_shut, block_shut_size
 from .environment cimport disk_find, disk_mend_head, disk_value
 from .keys cimport (
-    ANY_KEY, KEY, META_KEY, SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, key_seq, meta_key, pair_key, put_key, seal,
+    ANY_KEY, KEY, META_KEY, SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, key_fold, meta_key, pair_key, put_key, seal,
     seal_size, unseal, unseal_pair,
 )
 from .lmdb cimport MDB_NEXT, MDB_NOTFOUND, MDB_RESERVE, MDB_SET_RANGE, MDB_val, lmdb
@@ -105,7 +105,10 @@ cdef int delete_block(Flush* f, const char* key) noexcept nogil:
     if error == 0 and bad:
         f.bad_page = bad
         return DAMAGED_BLOCK
-    return error or lmdb.del_(f.txn, f.disk.blocks, &k, NULL)
+    error = error or lmdb.del_(f.txn, f.disk.blocks, &k, NULL)
+    if error == 0:
+        f.fold ^= key_fold(key)
+    return error
 
 
 cdef int flush_meta(Flush* f, const char* key, size_t kn, const char* value, size_t vn) noexcept nogil:
@@ -149,6 +152,7 @@ cdef int _drop_all(Flush* f, unsigned int db, uint32_t ident) noexcept nogil:
     while error == 0 and at.mv_size >= 4 and memcmp(at.mv_data, key, 4) == 0:
         error = disk_value(f.disk, cursor, f.pages, &at, &v, &bad)
         if error == 0 and (bad == 0 or (db == f.disk.subjects and may_go(f, db, SEAL_SUBJECTS, &at))):
+            f.fold ^= key_fold(at.mv_data) if db == f.disk.blocks and at.mv_size == KEY else 0
             error = lmdb.cursor_del(cursor, 0)
         elif error == 0:
             f.bad_page = bad
@@ -171,7 +175,7 @@ cdef int _none_live(Flush* f, const MDB_val* at, MDB_val* v) noexcept nogil:
         return 0
     memcpy(key, at.mv_data, KEY)
     memset(&s, 0, sizeof(Sealed))
-    if block_at(f, &s, key, v, &b) and b.last == key_seq(key):
+    if block_at(f, &s, key, v, &b) and block_belongs(&b, key):
         size = 4 + (<size_t>b.count + 7) // 8
         bits = <uint8_t*>must(malloc(size))
         memset(bits, 0, 4)

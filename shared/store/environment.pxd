@@ -22,4 +22,6 @@ cdef size_t disk_page_size(Disk* d) noexcept nogil
 cdef int disk_value(Disk* d, void* cursor, uint64_t pages, const MDB_val* key, MDB_val* v, uint64_t* bad) noexcept nogil
 cdef int disk_find(Disk* d, void* txn, unsigned int db, uint64_t pages, const MDB_val* key, MDB_val* v,
                    uint64_t* bad) noexcept nogil
+cdef bint disk_absent(Disk* d, unsigned int db, int which, const MDB_val* key) noexcept nogil
+cdef bint disk_begins(Disk* d, unsigned int db, int which, const MDB_val* key) noexcept nogil
 cdef bint disk_mend_head(Disk* d, uint64_t number, const MDB_val* v) noexcept nogil

@@ -10,12 +10,13 @@ head has been seen to be right.
 """
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from .disk cimport Disk
+from .keys cimport unseal
 from .lmdb cimport (
-    MDB_CREATE, MDB_GET_CURRENT, MDB_NEXT, MDB_NOMEMINIT, MDB_NORDAHEAD, MDB_NOSUBDIR, MDB_NOTLS, MDB_RDONLY, MDB_SET_KEY,
-    MDB_envinfo, MDB_stat, MDB_val, lmdb,
+    MDB_CREATE, MDB_GET_CURRENT, MDB_LAST, MDB_NEXT, MDB_NOMEMINIT, MDB_NORDAHEAD, MDB_NOSUBDIR, MDB_NOTFOUND, MDB_NOTLS,
+    MDB_PREV, MDB_RDONLY, MDB_SET_KEY, MDB_SET_RANGE, MDB_envinfo, MDB_stat, MDB_val, lmdb,
 )
 from .vault cimport Vault, opener_free
 
@@ -207,6 +208,49 @@ cdef int disk_find(Disk* d, void* txn, unsigned int db, uint64_t pages, const MD
         error = disk_value(d, cursor, pages, &at, v, bad)
     lmdb.cursor_close(cursor)
     return error
+
+
+cdef int _order(const MDB_val* a, const MDB_val* b) noexcept nogil:
+    """LMDB's order of keys."""
+    cdef size_t n = a.mv_size if a.mv_size < b.mv_size else b.mv_size
+    cdef int order = memcmp(a.mv_data, b.mv_data, n)
+    return order if order else (a.mv_size > b.mv_size) - (a.mv_size < b.mv_size)
+
+
+cdef bint _proves(Disk* d, void* cursor, int which, const MDB_val* at) noexcept nogil:
+    """Whether the entry that a cursor has gone to is what was written under its key."""
+    cdef MDB_val k = at[0]
+    cdef MDB_val v
+    cdef uint64_t bad
+    return disk_value(d, cursor, d.pages, at, &v, &bad) == 0 and unseal(&d.opener, which, &k, &v)
+
+
+cdef bint _beside(Disk* d, unsigned int db, int which, const MDB_val* key, bint after) noexcept nogil:
+    cdef void* cursor = NULL
+    cdef MDB_val at = key[0]
+    cdef int error = lmdb.cursor_open(d.reader, db, &cursor)
+    cdef bint sound
+    if error:
+        return False
+    error = lmdb.cursor_get(cursor, &at, NULL, MDB_SET_RANGE)
+    sound = error == MDB_NOTFOUND or (error == 0 and (not after or (_order(key, &at) < 0 and _proves(d, cursor, which, &at))))
+    if sound:
+        error = lmdb.cursor_get(cursor, &at, NULL, MDB_LAST if error else MDB_PREV)
+        sound = error == MDB_NOTFOUND or (error == 0 and _order(&at, key) < 0 and _proves(d, cursor, which, &at))
+    lmdb.cursor_close(cursor)
+    return sound
+
+
+cdef bint disk_absent(Disk* d, unsigned int db, int which, const MDB_val* key) noexcept nogil:
+    """Whether it can be believed that nothing is under a key where values have seals. An entry whose key has become another
+    one, or a page that leads elsewhere, is right beside the place where LMDB ends its search: so what is before it and behind
+    it has to prove itself."""
+    return _beside(d, db, which, key, True)
+
+
+cdef bint disk_begins(Disk* d, unsigned int db, int which, const MDB_val* key) noexcept nogil:
+    """The same for what is before a beginning that keys are looked for by; whoever looks sees to the end."""
+    return _beside(d, db, which, key, False)
 
 
 cdef bint disk_mend_head(Disk* d, uint64_t number, const MDB_val* v) noexcept nogil:

@@ -16,7 +16,7 @@ from libc.string cimport memcmp, memcpy, memset
 from phloem.shared.kernel.sublist cimport must
 
 from .block cimport (
-    BLOCK_HEAD, BLOCK_SHUT, BLOCK_ZSTD, Block, BlockWriter, block_add, block_find, block_finish, block_free, block_open,
+    BLOCK_HEAD, BLOCK_SHUT, BLOCK_ZSTD, Block, BlockWriter, block_add, block_belongs, block_find, block_finish, block_free, block_open,
     block_read, block_restart, block_resume, block_seq, block_whole,
 )
 from .disk cimport Disk
@@ -26,10 +26,10 @@ from .entries cimport (
 )
 from .environment cimport disk_find, disk_pages, disk_value
 from .keys cimport (
-    ANY_KEY, KEY, META_KEY, SEAL_DEAD, SEAL_SUBJECTS, SUBJECT_KEY, LogState, Place, key_seq, meta_key, put_key, subject_key,
-    subject_value, unseal,
+    ANY_KEY, KEY, META_KEY, SEAL_DEAD, SEAL_META, SEAL_SUBJECTS, SUBJECT_KEY, LogState, Place, key_fold, key_seq, meta_key,
+    put_key, state_read, subject_key, subject_value, unseal,
 )
-from .lmdb cimport MDB_GET_CURRENT, MDB_LAST, MDB_NOTFOUND, MDB_PREV, MDB_SET_RANGE, MDB_val, lmdb
+from .lmdb cimport MDB_GET_CURRENT, MDB_LAST, MDB_NEXT, MDB_NOTFOUND, MDB_PREV, MDB_SET_RANGE, MDB_val, lmdb
 from .log cimport record_check
 from .packing cimport packed, packed_size, unpack
 from .table cimport table_next
@@ -192,7 +192,7 @@ cdef int _thin(Flush* f, uint32_t ident, Grave* g) noexcept nogil:
     memset(&w, 0, sizeof(BlockWriter))
     w.full = _full(f)
     bits = <uint8_t*>must(calloc(1, g.size))
-    error = _thin_into(f, ident, g, &b, &w, bits) if b.count == g.count else DAMAGED_BLOCK
+    error = _thin_into(f, ident, g, &b, &w, bits) if b.count == g.count and not b.disordered else DAMAGED_BLOCK
     if error == 0:
         memcpy(bits, &g.live, 4)
         error = _write_block(f, ident, &w, compressed)
@@ -281,7 +281,7 @@ cdef int _open_grave(Flush* f, uint32_t ident, uint64_t seq, Grave* g) noexcept 
     if bad:
         f.bad_page = bad
     memcpy(key, at.mv_data, KEY)
-    if not block_at(f, &g.sealed, key, &v, &g.block) or g.block.last != key_seq(key):
+    if not block_at(f, &g.sealed, key, &v, &g.block) or not block_belongs(&g.block, key):
         return _bury_block(f, key, seq)
     g.first, g.last, g.count = g.block.first, key_seq(key), g.block.count
     g.size = 4 + (g.count + 7) // 8
@@ -399,7 +399,7 @@ cdef int _bury_all(Flush* f, FrozenLog* l) noexcept nogil:
 cdef int _write_block(Flush* f, uint32_t ident, BlockWriter* w, bint compress) noexcept nogil:
     cdef char key[KEY]
     cdef int error
-    block_finish(w)
+    block_finish(w, ident)
     put_key(key, ident, w.last)
     if not compress:
         return put_block(f, key, w.whole.data, w.whole.length)
@@ -452,7 +452,7 @@ cdef int _resume(Flush* f, FrozenLog* l, BlockWriter* w, Grave* g) noexcept nogi
         f.bad_page = bad
     if v.mv_size >= RESUME_MAX or bad or not block_at(f, &g.sealed, key, &v, &b) or b.flags & BLOCK_ZSTD:
         return 0
-    if b.last != key_seq(key) or not block_whole(&b):
+    if not block_belongs(&b, key) or not block_whole(&b):
         return 0
     block_resume(w, &b)
     error = dead_bits(f, key, 4 + (b.count + 7) // 8, &v)
@@ -468,6 +468,7 @@ cdef int _resume(Flush* f, FrozenLog* l, BlockWriter* w, Grave* g) noexcept nogi
         error = delete_entry(f, f.disk.dead, key, KEY)
     elif error == MDB_NOTFOUND:
         error = 0
+    f.fold ^= key_fold(key)
     return error or delete_entry(f, f.disk.blocks, key, KEY)
 
 
@@ -493,6 +494,15 @@ cdef int _bits_of_resumed(Flush* f, FrozenLog* l, BlockWriter* w, Grave* g) noex
     return error
 
 
+cdef int _add_block(Flush* f, FrozenLog* l, BlockWriter* w, Grave* g) noexcept nogil:
+    """One under a key that is new."""
+    cdef char key[KEY]
+    cdef int error = _bits_of_resumed(f, l, w, g) or _write_block(f, l.ident, w, l.compress)
+    put_key(key, l.ident, w.last)
+    f.fold ^= key_fold(key)
+    return error
+
+
 cdef int _append(Flush* f, FrozenLog* l) noexcept nogil:
     cdef BlockWriter w
     cdef Grave g
@@ -507,13 +517,13 @@ cdef int _append(Flush* f, FrozenLog* l) noexcept nogil:
     while e != NULL and error == 0:
         if not block_add(&w, e.seq, e.ts, &e.topic.text[0], e.topic.length, &e.body[0], e.header_len, e.size, e.check,
                          e.previous):
-            error = _bits_of_resumed(f, l, &w, &g) or _write_block(f, l.ident, &w, l.compress)
+            error = _add_block(f, l, &w, &g)
             block_restart(&w)
             continue
         f.messages += 1
         e = table_next(l.table, e.seq + 1)
     if error == 0 and w.count:
-        error = _bits_of_resumed(f, l, &w, &g) or _write_block(f, l.ident, &w, l.compress)
+        error = _add_block(f, l, &w, &g)
     block_free(&w)
     free(g.bits)
     sealed_free(&g.sealed)
@@ -580,11 +590,36 @@ cdef int _subjects(Flush* f, FrozenLog* l) noexcept nogil:
     return error
 
 
+cdef int _fold_before(Flush* f, uint32_t ident) noexcept nogil:
+    """What the log's counters say of the keys of its blocks; those of an earlier version say nothing, then it is what is
+    there."""
+    cdef char key[KEY]
+    cdef MDB_val k, v
+    cdef LogState s
+    cdef bint folded
+    cdef int error
+    f.fold = 0
+    meta_key(key, b"log:", ident)
+    k.mv_data, k.mv_size = key, META_KEY
+    if lmdb.get(f.txn, f.disk.meta, &k, &v) == 0 and unseal(&f.opener, SEAL_META, &k, &v) and state_read(&v, &s, &folded) and folded:
+        f.fold = s.blocks
+        return 0
+    put_key(key, ident, 0)
+    k.mv_data, k.mv_size = key, KEY
+    error = lmdb.cursor_get(f.blocks, &k, NULL, MDB_SET_RANGE)
+    while error == 0 and memcmp(k.mv_data, key, 4) == 0:
+        f.fold ^= key_fold(k.mv_data) if k.mv_size == KEY else 0
+        error = lmdb.cursor_get(f.blocks, &k, NULL, MDB_NEXT)
+    return 0 if error == MDB_NOTFOUND else error
+
+
 cdef int flush_log(Flush* f, FrozenLog* l) noexcept nogil:
     """Everything of one log; an error of LMDB or of the system, and then nothing of it may be committed."""
     cdef char key[META_KEY]
     cdef LogState s
-    cdef int error = 0
+    cdef int error = _fold_before(f, l.ident)
+    if error:
+        return error
     if l.dead.below:
         error = drop_messages(f, l.ident)  # all that is on disk was below the purge
     if error == 0:
@@ -597,6 +632,6 @@ cdef int flush_log(Flush* f, FrozenLog* l) noexcept nogil:
         return error
     memset(&s, 0, sizeof(LogState))
     s.first_seq, s.last_seq, s.last_ts = l.first_seq, l.last_seq, l.last_ts
-    s.messages, s.bytes, s.subjects = l.messages, l.bytes, l.subjects
+    s.messages, s.bytes, s.subjects, s.blocks = l.messages, l.bytes, l.subjects, f.fold
     meta_key(key, b"log:", l.ident)
     return flush_meta(f, key, META_KEY, <char*>&s, sizeof(LogState))

@@ -27,6 +27,14 @@ cdef class Generations(Contents):
     cdef object mended  # what came of making data.mdb anew, until it is opened
     cdef readonly str mending  # why data.mdb is being made anew; "": it is not
     cdef public object on_mended
+    cdef object glance  # the thread that looks at the file of an idle store; None: it does not
+    cdef object glanced  # what came of it: True, that something is wrong
+    cdef object glance_stop
+    cdef object glance_at_ns  # when it is due again
+    cdef object glance_took_ns
+    cdef object looked_at_ns  # by the mover, or when it was opened
+    cdef object forced_at_ns  # no forced look before
+    cdef bint forced  # the next look is one
     cdef object look_at_ns  # when the trees of data.mdb are looked at again
     cdef int refusal  # LMDB's error of the last move
     cdef int refused  # moves in a row that LMDB refused
@@ -44,5 +52,7 @@ cdef class Generations(Contents):
     cdef later(self, text)
     cdef look(self)
     cdef look_soon(self)
+    cdef see_glance(self)
+    cdef end_glance(self)
     cdef see_heads(self)
     cdef _go_on_mended(self)

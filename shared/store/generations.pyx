@@ -24,7 +24,7 @@ from libc.string cimport memset
 
 from phloem.shared.store.folder import make_file, sync_name, written_by_this_thread
 
-from phloem.shared.store.pages import file_sound
+from phloem.shared.store.pages import Stop, file_sound
 
 from .contents import MARK, StoreDamaged, StoreError
 
@@ -35,7 +35,7 @@ from .disk cimport disk_log_anew, disk_log_free, disk_state
 from .entries cimport Flush, flush_drop, flush_meta, flush_pair
 from .environment cimport HEADS, disk_heads, disk_let_go, disk_mend_heads, disk_refresh, disk_reopen
 from .flush cimport flush_abort, flush_begin, flush_commit, flush_log, flush_step
-from .journal cimport BEHIND_MAX, journal_freeze, journal_sync
+from .journal cimport BEHIND_MAX, journal_freeze, journal_submit, journal_sync
 from .keys cimport LogState, Place
 from .lmdb cimport MDB_MAP_FULL, lmdb
 from .log cimport Log_, log_free, log_thaw
@@ -53,6 +53,9 @@ MENDS_MAX = 5  # in a row; then the device is to blame, and nothing new is taken
 MENDS_FORGOTTEN_S = 600  # after so long without damage another mend is the first one again
 MEND_PAUSE_S = 2.0  # before the second mend in a row; twice as long before each further one
 MEND_PAUSE_MAX_S = 300.0
+GLANCE_NS = 300_000_000_000  # a file that nothing is moved to is looked at after so long,
+GLANCE_SHARE = 1000  # and for at most one part in so many of the time
+FORCED_NS = 60_000_000_000  # between looks because of what a reader met, if the first one found nothing
 NO_DAMAGE = (MDB_MAP_FULL, -30788, -30785, errors.EIO, *NO_SPACE)  # LMDB's "full" and "resized", and the system's: not
 
 
@@ -73,6 +76,9 @@ cdef class Generations(Contents):
         self.mending = ""
         self.on_mended = None
         self.look_at_ns = self.refusal = self.refused = 0
+        self.glance = self.glance_stop = None
+        self.glanced = self.forced = False
+        self.glance_at_ns = self.forced_at_ns = self.looked_at_ns = self.glance_took_ns = 0
         self.mends_in_row, self.mended_at_s, self.pausing = 0, 0.0, False
         self.j.generation_bytes = generation_bytes
         self.j.timer_fd = -1
@@ -105,6 +111,7 @@ cdef class Generations(Contents):
             self._moved()
 
     def _begin_moving(self, work):
+        self.end_glance()
         self.j.flush_state = MOVING
         self.mover = threading.Thread(target=work, args=(self.j.generation - 1,), name="phloem-mover")
         try:
@@ -232,6 +239,7 @@ cdef class Generations(Contents):
             log_free(log.l)
             log.l = NULL
         self.graveyard = []
+        self.j.doubtful = 0  # the file was looked at since: what cannot be read will not be there again
         if self.disk.sparing:
             with nogil:
                 disk_let_go(&self.disk)
@@ -293,11 +301,12 @@ cdef class Generations(Contents):
         self.refused, self.mending, self.told = 0, "", ""
         for text in mended.lost:
             self._problem(text)
-        self._problem(f"{self.folder}/data.mdb was made anew; the damaged one is in {mended.damaged}")
+        self._problem(f"{self.folder}/data.mdb was made anew{'' if mended.lost else ': nothing is lost'}; the damaged one is "
+                      f"in {mended.damaged}")
         self._begin_moving(self._mover)
         if self.on_mended is not None:
             try:
-                self.on_mended(mended.lost)
+                self.on_mended(mended.loose)
             except Exception as error:
                 self._problem(f"{self.folder}: after data.mdb was mended: {error!r}")
 
@@ -334,11 +343,63 @@ cdef class Generations(Contents):
         self.heads = heads[:2 * HEADS] if disk_heads(&self.disk, heads) else None
 
     cdef look_soon(self):
-        """LMDB refused to read. The generation ends with the next batch, and the mover looks at the file first."""
-        self.look_at_ns = 0
+        """LMDB refused to read, or what it says cannot be. The generation ends with a batch, an empty one if nothing is
+        stored, and the mover looks at the file first. Not again soon if that found nothing."""
+        if time.monotonic_ns() < self.forced_at_ns:
+            return
+        self.look_at_ns, self.forced = 0, True
         if self.j.flush_state == NO_FLUSH and self.j.generation_bytes:
             self.whole_generation, self.j.generation_bytes = self.j.generation_bytes, 0
             journal_sync(&self.j)
+            journal_submit(&self.j)
+
+    # --- a store that nobody writes to -----------------------------------------------------------
+
+    def glance_due(self, now_ns):
+        """Begins to look at the file in a thread of its own if it is time: nothing has been moved for long. Looking takes
+        a small share of the time, reads what the look before a move reads, and writes nothing."""
+        if self.glance is not None or self.j.flush_state != NO_FLUSH or self.mending or self.j.failed:
+            return False
+        if now_ns < max(self.glance_at_ns, self.looked_at_ns + GLANCE_NS):
+            return False
+        self.glance_at_ns = now_ns + GLANCE_NS
+        self.glance_stop = Stop()
+        self.glance = threading.Thread(target=self._glancer, args=(self.glance_stop,), name="phloem-glance")
+        try:
+            self.glance.start()
+        except (RuntimeError, MemoryError):
+            self.glance = None  # the next time
+            return False
+        return True
+
+    def _glancer(self, stop):
+        cdef uint64_t one = 1
+        begin = time.monotonic_ns()
+        try:
+            self.glanced = not file_sound(os.path.join(self.folder, "data.mdb"), self.vault, stop)
+        except OSError:
+            self.glanced = False  # whoever needs the file next is told
+        self.glance_took_ns = time.monotonic_ns() - begin
+        write(self.event_fd, &one, 8)
+
+    cdef see_glance(self):
+        """What the thread has found counts if the file has been left alone meanwhile."""
+        if self.glance is None or self.glance.is_alive():
+            return
+        self.glance.join()
+        self.glance = None
+        self.figures["looks"] += 1
+        self.figures["look_ns"] += self.glance_took_ns
+        self.glance_at_ns += GLANCE_SHARE * self.glance_took_ns
+        if self.glanced and not self.glance_stop.stopped and self.j.flush_state == NO_FLUSH:
+            self.forced_at_ns = 0
+            self.look_soon()
+
+    cdef end_glance(self):
+        """Before the file is written to, and before the store closes."""
+        if self.glance is not None:
+            self.glance_stop.set()
+
 
     # --- the mover's thread ----------------------------------------------------------------------
 
@@ -386,8 +447,12 @@ cdef class Generations(Contents):
         sound = file_sound(os.path.join(self.folder, "data.mdb"), self.vault)
         end = time.monotonic_ns()
         self.look_at_ns = end + LOOK_SHARE * (end - begin)
+        self.looked_at_ns = end
         self.figures["looks"] += 1
         self.figures["look_ns"] += end - begin
+        if self.forced and sound:
+            self.forced_at_ns = end + FORCED_NS
+        self.forced = False
         return sound
 
     cdef look(self):

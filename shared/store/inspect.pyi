@@ -32,6 +32,7 @@ class State(NamedTuple):
     bytes: int
     subjects: int
     last_ts: int
+    blocks: int | None  # the fold of its blocks' keys; None: an earlier version did not say
 
 class Inspector:
     """The trees in a file; ``data`` is not empty and stays as it is while this is used."""
@@ -42,15 +43,17 @@ class Inspector:
         """Whether there is a head to begin with."""
     @property
     def pages(self) -> int: ...
+    def entries(self, name: str) -> int | None:
+        """How many entries a database is said to have; None: it cannot be found."""
     def missing(self) -> list[str]:
-        """Databases whose tree cannot be found."""
+        """Databases whose tree cannot be found by its name."""
     def walk(self, name: str) -> Iterator[tuple[bytes, bytes]]:
         """Everything of a database that can be read, in order; each database can be walked once."""
     def finish(self) -> None:
         """Looks at the rest: names and the list of free pages. When all databases have been walked."""
-    def orphans(self) -> Iterator[tuple[bytes, bytes]]:
+    def orphans(self) -> Iterator[tuple[bytes, bytes, bool]]:
         """Entries of pages that should be in a tree and are not, or are damaged, after ``finish``; nothing if the list
-        of free pages is damaged. They have to prove themselves."""
+        of free pages is damaged. They have to prove themselves; True: their keys stand between those of others."""
     def problems(self) -> list[tuple[int, str]]:
         """Pages and what is wrong with them."""
     def close(self) -> None: ...
@@ -62,6 +65,10 @@ class Reader:
     def __init__(self, vault: Vault | None = None) -> None: ...
     def unsealed(self, name: str, key: bytes, value: bytes) -> bytes | None:
         """The value of an entry of ``meta``, ``subjects`` or ``dead``."""
+    def rightful(self, name: str, key: bytes, value: bytes) -> bytes | None:
+        """The key that a sealed entry was written under, if one bit of it has flipped since."""
+    def home(self, key: bytes, value: bytes) -> bytes | None:
+        """The key that a block was written under; None: nobody knows."""
     def pair(self, key: bytes, value: bytes) -> tuple[bytes, bytes] | None:
         """Key and value of an entry of ``pairs``."""
     def block(self, key: bytes, value: bytes) -> bytes | None:
@@ -73,6 +80,9 @@ class Reader:
 
 def place_of(value: bytes) -> tuple[int, int] | None:
     """The last generation of the journal that LMDB has, and its last batch (0: unknown)."""
+
+def fold_of(key: bytes) -> int:
+    """What a block's key is in ``State.blocks``, by exclusive or."""
 
 def state_of(value: bytes) -> State | None: ...
 def subject_of(key: bytes, value: bytes, vault: Vault | None = None) -> tuple[bytes, int, int, int] | None:

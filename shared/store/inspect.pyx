@@ -17,12 +17,12 @@ from libc.string cimport memcmp, memcpy, memset
 import os
 
 from .block cimport (
-    BLOCK_ZSTD, Block as BlockView, block_open, block_open_sealed, block_read, block_seq, block_shut, block_shut_size,
-    block_verified, block_whole,
+    BLOCK_ZSTD, Block as BlockView, block_belongs, block_open, block_open_sealed, block_owner, block_read, block_seq, block_shut,
+    block_shut_size, block_verified, block_whole,
 )
 from .keys cimport (
-    ANY_KEY, KEY, SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, SUBJECT_KEY, LogState, Place, key_seq, pair_key, seal,
-    seal_size, subject_key, subject_value, unseal, unseal_pair,
+    ANY_KEY, KEY, SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, SUBJECT_KEY, LogState, Place, key_fold, key_ident, key_seq,
+    pair_key, put_key, seal, seal_size, state_read, subject_key, subject_value, unseal, unseal_pair,
 )
 from .lmdb cimport MDB_val
 from .log cimport Log_, log_append, log_skip, record_bytes
@@ -48,6 +48,7 @@ cdef enum:
     AT_FDCWD = -100  # fcntl.h
     RENAME_EXCHANGE = 2
     EXAMPLES = 10
+    TRIED_BYTES = 1 << 24  # are looked at for one entry whose key may have a flipped bit
 
 DATABASES = ("meta", "pairs", "dead", "blocks", "subjects")
 SEALS = {"meta": SEAL_META, "subjects": SEAL_SUBJECTS, "dead": SEAL_DEAD, "pairs": SEAL_PAIRS}
@@ -64,7 +65,7 @@ TROUBLES = {
     T_FREE: "lists free pages that are in use or do not exist",
 }
 Block = namedtuple("Block", "ident first last live kept damaged chains text")
-State = namedtuple("State", "first_seq last_seq messages bytes subjects last_ts")
+State = namedtuple("State", "first_seq last_seq messages bytes subjects last_ts blocks")
 
 
 # --- trees -----------------------------------------------------------------------------------------
@@ -112,13 +113,34 @@ cdef class Inspector:
     def pages(self):
         return self.p.last_page + 1
 
+    def entries(self, name):
+        """How many entries a database is said to have; None: it cannot be found."""
+        cdef Tree tree
+        cdef bytes text = name.encode()
+        return tree.entries if self._find(text, &tree) else None
+
+    cdef bint _find(self, bytes name, Tree* tree):
+        """The tree of a database, also under a name of which one bit has flipped."""
+        cdef bytes tried
+        cdef char* at
+        cdef size_t i
+        if tree_find(&self.p, name, len(name), tree):
+            return True
+        for i in range(8 * <size_t>PyBytes_GET_SIZE(name)):
+            tried = PyBytes_FromStringAndSize(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+            at = PyBytes_AS_STRING(tried)
+            at[i >> 3] ^= <char>(1 << (i & 7))
+            if tree_find(&self.p, tried, len(tried), tree):
+                return True
+        return False
+
     def missing(self):
         cdef Tree tree
         cdef bytes text
         result = []
         for name in DATABASES:
             text = name.encode()
-            if not tree_find(&self.p, text, len(text), &tree):
+            if not tree_find(&self.p, text, len(text), &tree):  # whatever ``walk`` finds
                 result.append(name)
         return result
 
@@ -128,7 +150,7 @@ cdef class Inspector:
         cdef bytes text = name.encode()
         walker.inspector = self
         walker.w.level = -1
-        if tree_find(&self.p, text, len(text), &tree):
+        if self._find(text, &tree):
             walk_begin(&walker.w, &self.p, &tree, False)
         return walker
 
@@ -144,6 +166,7 @@ cdef class Inspector:
         cdef uint64_t number
         cdef uint32_t i
         cdef MDB_val key, value
+        cdef bint placed
         if not self.free_is_sound:
             return
         for number in range(2, self.p.last_page + 1):
@@ -151,10 +174,11 @@ cdef class Inspector:
                 continue
             whole = page_is_leaf(&self.p, number)
             for i in range(page_count(&self.p, number) if whole else damaged_leaf(&self.p, number)):
+                placed = True
                 if page_entry(&self.p, number, i, &key, &value) if whole \
-                        else damaged_leaf_entry(&self.p, number, i, &key, &value):
+                        else damaged_leaf_entry(&self.p, number, i, &key, &value, &placed):
                     yield (PyBytes_FromStringAndSize(<char*>key.mv_data, key.mv_size),
-                           PyBytes_FromStringAndSize(<char*>value.mv_data, value.mv_size))
+                           PyBytes_FromStringAndSize(<char*>value.mv_data, value.mv_size), placed)
 
     def problems(self):
         cdef uint32_t i
@@ -184,6 +208,50 @@ cdef class Reader:
         if not unseal(&self.opener, SEALS[name], &k, &v):
             return None
         return PyBytes_FromStringAndSize(<char*>v.mv_data, v.mv_size)
+
+    def rightful(self, name, bytes key not None, bytes value not None):
+        """The key that an entry was written under, if one bit of it has flipped since; None: there is none such."""
+        cdef MDB_val k, v
+        cdef bytes tried
+        cdef char* at
+        cdef size_t n = PyBytes_GET_SIZE(key)
+        cdef size_t i
+        if not 0 < n <= ANY_KEY or 8 * n * <size_t>PyBytes_GET_SIZE(value) > TRIED_BYTES:
+            return None
+        tried = PyBytes_FromStringAndSize(PyBytes_AS_STRING(key), n)
+        at = PyBytes_AS_STRING(tried)
+        for i in range(8 * n):
+            at[i >> 3] ^= <char>(1 << (i & 7))
+            k.mv_data, k.mv_size = at, n
+            v.mv_data, v.mv_size = PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
+            if unseal(&self.opener, SEALS[name], &k, &v):
+                return tried
+            at[i >> 3] ^= <char>(1 << (i & 7))
+        return None
+
+    def home(self, bytes key not None, bytes value not None):
+        """The key that a block was written under, by its own head, or as ``rightful``; None: nobody knows."""
+        cdef BlockView b
+        cdef char own[KEY]
+        cdef uint32_t ident = key_ident(PyBytes_AS_STRING(key))
+        cdef int bit
+        if PyBytes_GET_SIZE(key) != KEY:
+            return None
+        if self.opener.vault != NULL:
+            if self.is_block(key, value) is not None:
+                return key
+            for bit in range(8 * KEY):
+                tried = bytearray(key)
+                tried[bit >> 3] ^= 1 << (bit & 7)
+                if self.is_block(bytes(tried), value) is not None:
+                    return bytes(tried)
+            return None
+        if not block_open(&b, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)):
+            return None
+        if b.owner and b.owner != block_owner(ident):
+            ident = min([ident ^ (1 << i) for i in range(32) if block_owner(ident ^ (<uint32_t>1 << i)) == b.owner] or [b.owner - 1])
+        put_key(own, ident, b.last)
+        return PyBytes_FromStringAndSize(own, KEY)
 
     def pair(self, bytes key not None, bytes value not None):
         cdef MDB_val k, v, its
@@ -223,7 +291,7 @@ cdef class Reader:
             sound = block_open_sealed(&b, &s, &self.opener, PyBytes_AS_STRING(key), PyBytes_AS_STRING(value),
                                       PyBytes_GET_SIZE(value))
         sealed_free(&s)
-        return b.flags & BLOCK_ZSTD != 0 if sound and b.last == key_seq(PyBytes_AS_STRING(key)) else None
+        return b.flags & BLOCK_ZSTD != 0 if sound and block_belongs(&b, PyBytes_AS_STRING(key)) else None
 
     def resealed(self, name, bytes key not None, bytes value not None, Vault_ into):
         """An entry as it is with another vault: key and value; None: it is damaged."""
@@ -284,10 +352,16 @@ def place_of(bytes value not None):
 
 def state_of(bytes value not None):
     cdef LogState s
-    if PyBytes_GET_SIZE(value) != sizeof(LogState):
+    cdef MDB_val v
+    cdef bint folded
+    v.mv_data, v.mv_size = PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
+    if not state_read(&v, &s, &folded):
         return None
-    memcpy(&s, PyBytes_AS_STRING(value), sizeof(LogState))
-    return State(s.first_seq, s.last_seq, s.messages, s.bytes, s.subjects, s.last_ts)
+    return State(s.first_seq, s.last_seq, s.messages, s.bytes, s.subjects, s.last_ts, s.blocks if folded else None)
+
+
+def fold_of(bytes key not None):
+    return key_fold(PyBytes_AS_STRING(key)) if PyBytes_GET_SIZE(key) == KEY else 0
 
 
 def subject_of(bytes key not None, bytes value not None, Vault_ vault=None):
@@ -371,7 +445,7 @@ cdef class Tally:
         cdef const uint8_t* dead = NULL
         if not self._opened(&b, key, value):
             return Block(self.ident, self.last + 1, last, 1, 0, [], [], "its head is damaged")
-        if b.last != last or b.first <= self.last:
+        if not block_belongs(&b, PyBytes_AS_STRING(key)) or b.first <= self.last:
             return Block(self.ident, b.first, last, b.count, 0, [], [], "it does not belong where it is")
         if b.flags & BLOCK_ZSTD:
             value = self._plain(&b)

@@ -30,6 +30,7 @@ cdef struct LogState:  # what the disk keeps of a log beside its messages
     uint64_t bytes
     uint64_t subjects
     int64_t last_ts
+    uint64_t blocks  # the keys of all its blocks, folded (``key_fold``)
 
 cdef struct Place:  # how much of the journal is in LMDB
     uint64_t generation  # the last one that is there as a whole; 0: none
@@ -42,7 +43,10 @@ cdef bint unseal(Opener* o, int which, MDB_val* key, MDB_val* value) noexcept no
 cdef bint unseal_pair(Opener* o, MDB_val* stored, MDB_val* value, MDB_val* key) noexcept nogil
 cdef size_t pair_key(Vault* v, char* to, const char* key, size_t n) noexcept nogil
 cdef size_t pair_prefix(Vault* v, char* to, const char* prefix, size_t n) noexcept nogil
+cdef uint64_t key_fold(const void* key) noexcept nogil
+cdef bint state_read(const MDB_val* v, LogState* s, bint* folded) noexcept nogil
 cdef void put_key(char* to, uint32_t ident, uint64_t seq) noexcept nogil
+cdef uint32_t key_ident(const void* key) noexcept nogil
 cdef uint64_t key_seq(const void* key) noexcept nogil
 cdef size_t subject_key(Vault* v, char* to, uint32_t ident, const char* subject, uint32_t n) noexcept nogil
 cdef size_t subject_prefix(Vault* v, char* to, uint32_t ident, const char* beginning, uint32_t n) noexcept nogil

@@ -3,7 +3,8 @@
 ``blocks`` and ``dead`` have keys of a log's number and a sequence, big-endian, so that LMDB's order is theirs.
 ``subjects`` has the log's number and the subject. ``meta`` has the journal's place (``generation``), and for each log its
 counters (``log:`` and its number) and, if some of it was lost, a mark that says what (``bad:`` and its number). A value
-that has no checksum of its own has a seal behind it, which covers its key as well.
+that has no checksum of its own has a seal behind it, which covers its key as well. The keys of a log's blocks are folded
+into one number that its counters have, so that a key that has become another one shows without a look at the blocks.
 
 In an encrypted store the seal is the cipher's. Sequences and numbers of logs stay as they are in keys, because LMDB's
 order is needed; subjects and the keys of pairs are hidden (vault.pyx) and stand in the value as well. A subject is
@@ -27,6 +28,10 @@ cdef enum:  # what a name is hidden for
     CLASS_OF_PAIR = 4
     TOKENS = 16  # and the number of a level
 
+cdef enum:
+    STATE_UNFOLDED = 48  # bytes of a LogState of an earlier version, which said nothing of keys
+    FOLD_SEED = 0x666F6C64
+
 
 cdef void put_key(char* to, uint32_t ident, uint64_t seq) noexcept nogil:
     cdef int i
@@ -36,6 +41,11 @@ cdef void put_key(char* to, uint32_t ident, uint64_t seq) noexcept nogil:
         to[4 + i] = <char>(seq >> (56 - 8 * i))
 
 
+cdef uint32_t key_ident(const void* key) noexcept nogil:
+    cdef const uint8_t* p = <const uint8_t*>key
+    return <uint32_t>p[0] << 24 | <uint32_t>p[1] << 16 | <uint32_t>p[2] << 8 | p[3]
+
+
 cdef uint64_t key_seq(const void* key) noexcept nogil:
     cdef const uint8_t* p = <const uint8_t*>key + 4
     cdef uint64_t seq = 0
@@ -43,6 +53,22 @@ cdef uint64_t key_seq(const void* key) noexcept nogil:
     for i in range(8):
         seq = (seq << 8) | p[i]
     return seq
+
+
+cdef uint64_t key_fold(const void* key) noexcept nogil:
+    """What a block's key adds to the fold of its log, by exclusive or; and what takes it away again."""
+    cdef uint32_t low = hash_bytes(<const char*>key, KEY, FOLD_SEED)
+    return <uint64_t>hash_bytes(<const char*>key, KEY, low) << 32 | low
+
+
+cdef bint state_read(const MDB_val* v, LogState* s, bint* folded) noexcept nogil:
+    """An unsealed value; False: it is none. ``folded``: whether it says something of keys."""
+    if v.mv_size != sizeof(LogState) and v.mv_size != STATE_UNFOLDED:
+        return False
+    s.blocks = 0
+    memcpy(s, v.mv_data, v.mv_size)
+    folded[0] = v.mv_size == sizeof(LogState)
+    return True
 
 
 cdef uint32_t _hide_tokens(Vault* v, char* to, uint32_t ident, const char* subject, uint32_t n) noexcept nogil:

@@ -40,6 +40,7 @@ cdef enum:
     MDB_SET_RANGE = 17
     MDB_NOTFOUND = -30798
     MDB_MAP_FULL = -30792
+    MDB_CORRUPTED = -30796
 
 cdef struct Api:  # py-lmdb's table of function pointers, in its order
     int major

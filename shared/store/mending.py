@@ -17,7 +17,7 @@ from phloem.shared.store.contents import StoreError
 from phloem.shared.store.folder import sync_folder
 from phloem.shared.store.held import quiet
 from phloem.shared.store.repair import free_name, like_file, make, marks_of, room_for
-from phloem.shared.store.survey import Survey
+from phloem.shared.store.survey import MADE_ANEW, Survey
 from phloem.shared.store.vault import Vault
 
 WORK = "mending"  # a folder in the store's: on the same file system, whatever is mounted where
@@ -26,10 +26,12 @@ FILE = "data.mdb"
 
 @dataclass(frozen=True)
 class Mended:
-    """What could not be kept, in words; for each log of which something was lost first and last sequence (0: unknown)
-    and what it was; logs that have other counters or another index now; where the damaged file is."""
+    """What could not be kept, in words, and what of that is of no log; for each log of which something was lost first
+    and last sequence (0: unknown) and what it was; logs that have other counters or another index now; where the
+    damaged file is."""
 
     lost: list[str]
+    loose: list[str]
     marks: dict[int, tuple[int, int, str]]
     changed: set[int]
     damaged: Path
@@ -49,9 +51,10 @@ def mend_open(folder: Path, vault: Vault | None, place: tuple[int, int]) -> Mend
         raise StoreError(f"{folder / FILE} was not changed: {error.strerror or error}") from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    told = [finding for finding in kept.findings if finding.kind not in ("chain", "index", "mark")]
+    told = [finding for finding in kept.findings if finding.kind not in (*MADE_ANEW, "mark")]
     return Mended(
         lost=[str(finding) for finding in told],
+        loose=[str(finding) for finding in told if not finding.ident],
         marks=marks_of(told),
         changed={finding.ident for finding in kept.findings if finding.ident},
         damaged=damaged,

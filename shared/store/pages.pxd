@@ -21,6 +21,11 @@ cdef enum Trouble:
     T_HEAD = 9  # of a large value: what follows it may be sound
     T_FLAGS = 10  # a tree that is said to be of another kind than ours are
 
+cdef enum How:  # values are looked at
+    WHOLE = 0
+    SHALLOW = 1  # not at all, but for the pages of large ones, which nobody else may have
+    HEADLESS = 2  # whatever the heads of large ones say
+
 cdef struct Tree:  # of a database
     uint16_t flags
     uint16_t depth
@@ -46,6 +51,7 @@ cdef struct Pages:
     uint32_t problem_cap
     uint32_t nproblems
     uint64_t total  # problems, kept or not
+    const uint8_t* stop  # somebody else sets what it names: the look is broken off; NULL: nobody does
 
 cdef struct Walk:  # over one tree, in order
     Pages* pages
@@ -57,9 +63,10 @@ cdef struct Walk:  # over one tree, in order
     MDB_val low  # the next key is not lower
     MDB_val key  # the last one that was told
     uint64_t entries
+    uint64_t left_by  # of the list of free pages: the transaction that left the last ones
     bint broken  # something was passed over
     bint ordered
-    bint shallow  # values are not looked at
+    uint8_t how  # How
 
 cdef bint pages_open(Pages* p, const char* data, size_t size) noexcept nogil
 cdef void pages_close(Pages* p) noexcept nogil
@@ -68,8 +75,12 @@ cdef bint page_is_leaf(Pages* p, uint64_t number) noexcept nogil
 cdef uint32_t page_count(Pages* p, uint64_t number) noexcept nogil
 cdef bint page_entry(Pages* p, uint64_t number, uint32_t index, MDB_val* key, MDB_val* value) noexcept nogil
 cdef uint32_t damaged_leaf(Pages* p, uint64_t number) noexcept nogil
-cdef bint damaged_leaf_entry(Pages* p, uint64_t number, uint32_t index, MDB_val* key, MDB_val* value) noexcept nogil
-cdef void walk_begin(Walk* w, Pages* p, Tree* tree, bint shallow) noexcept nogil
+cdef bint damaged_leaf_entry(Pages* p, uint64_t number, uint32_t index, MDB_val* key, MDB_val* value,
+                             bint* placed) noexcept nogil
+cdef void walk_begin(Walk* w, Pages* p, Tree* tree, int how) noexcept nogil
 cdef bint walk_next(Walk* w, MDB_val* key, MDB_val* value) noexcept nogil
 cdef bint tree_find(Pages* p, const char* name, size_t n, Tree* tree) noexcept nogil
 cdef bint free_check(Pages* p) noexcept nogil
+
+cdef class Stop:
+    cdef uint8_t flag

@@ -2,7 +2,8 @@
 
 LMDB believes its pages; one flipped bit can lead it out of the map. Here every number is held against the file: pages
 are where they say, nodes fill their page exactly and do not overlap, keys are in order, no page is used twice, and what
-is on the list of free pages is used by nobody. What is broken is noted and passed over.
+is on the list of free pages is used by nobody. What is broken is noted and passed over. And every entry proves that its key
+is the one that it was written under: by its seal, or, of a block, by what the log's counters say (``_blocks_stand``).
 
 Format: LMDB 0.9, 64-bit, little-endian (mdb.c: MDB_page, MDB_node, MDB_meta, MDB_db), without sorted duplicates.
 """
@@ -12,12 +13,14 @@ import os
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport bsearch, calloc, free, qsort
 from libc.string cimport memcmp, memcpy, memset
 
 from phloem.shared.kernel.sublist cimport grow, must
 
-from .keys cimport SEAL_DEAD, unseal
+from .keys cimport (
+    KEY, META_KEY, SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, LogState, key_fold, key_ident, state_read, unseal,
+)
 from .lmdb cimport MDB_val
 from .vault cimport Opener, Vault_, opener_free
 
@@ -237,7 +240,7 @@ cdef int _page_trouble(Pages* p, uint64_t number, int kind, bint ordered) noexce
     return NO_TROUBLE
 
 
-cdef int _value(Pages* p, const char* node, MDB_val* value, bint take, bint shallow=False) noexcept nogil:
+cdef int _value(Pages* p, const char* node, MDB_val* value, bint take, int how=WHOLE) noexcept nogil:
     """The value of a leaf's node, or what is wrong: its pages are not there, or (then it is given all the same) their
     head does not say so."""
     cdef uint32_t size = _data_size(node)
@@ -251,10 +254,12 @@ cdef int _value(Pages* p, const char* node, MDB_val* value, bint take, bint shal
     count = (HEAD - 1 + <uint64_t>size) // p.page_size + 1
     if number > p.last_page or count > p.last_page - number + 1 or (take and not _take(p, number, count)):
         return T_VALUE
-    if shallow:
+    if how == SHALLOW:
         return NO_TROUBLE
     page = _page(p, number)
     value.mv_data = <void*>(page + HEAD)
+    if how == HEADLESS:
+        return NO_TROUBLE
     if _u64(page) != number or _u16(page + 10) != OVERFLOW \
             or (_u16(page + 12) | <uint32_t>_u16(page + 14) << 16) != count:
         return T_HEAD
@@ -286,17 +291,17 @@ cdef uint32_t damaged_leaf(Pages* p, uint64_t number) noexcept nogil:
     return count if count <= (p.page_size - HEAD) // 2 else 0
 
 
-cdef bint damaged_leaf_entry(Pages* p, uint64_t number, uint32_t index, MDB_val* key, MDB_val* value) noexcept nogil:
-    """One of them, if all of it is within the page and its key stands between its neighbours'. What it says still has to
-    prove itself by its own checksum."""
+cdef bint damaged_leaf_entry(Pages* p, uint64_t number, uint32_t index, MDB_val* key, MDB_val* value,
+                             bint* placed) noexcept nogil:
+    """One of them, if all of it is within the page; ``placed``: its key stands between its neighbours'. What it says still
+    has to prove itself by its own checksum."""
     cdef const char* page = _page(p, number)
     cdef MDB_val beside
     if not _node_inside(p, page, index, key):
         return False
-    if index and _node_inside(p, page, index - 1, &beside) and _compare(&beside, key) >= 0:
-        return False
+    placed[0] = not (index and _node_inside(p, page, index - 1, &beside) and _compare(&beside, key) >= 0)
     if index + 1 < _count(page) and _node_inside(p, page, index + 1, &beside) and _compare(key, &beside) >= 0:
-        return False
+        placed[0] = False
     if _u16(_node(page, index) + 4) == 0 \
             and <size_t>(<char*>key.mv_data - page) + key.mv_size + _data_size(_node(page, index)) > p.page_size:
         return False
@@ -319,10 +324,10 @@ cdef bint _node_inside(Pages* p, const char* page, uint32_t index, MDB_val* key)
 # --- trees -----------------------------------------------------------------------------------------
 
 
-cdef void walk_begin(Walk* w, Pages* p, Tree* tree, bint shallow) noexcept nogil:
+cdef void walk_begin(Walk* w, Pages* p, Tree* tree, int how) noexcept nogil:
     memset(w, 0, sizeof(Walk))
     p.walks += 1
-    w.pages, w.tree, w.number, w.shallow = p, tree[0], p.walks, shallow
+    w.pages, w.tree, w.number, w.how = p, tree[0], p.walks, how
     w.ordered = tree != &p.free
     w.level = -1
     if tree.flags & DB_FLAGS != (0 if w.ordered else NUMBERED):  # else keys are looked for in another order, or worse
@@ -342,6 +347,8 @@ cdef void _down(Walk* w, uint64_t number) noexcept nogil:
     """Into a page; if it cannot be used it is passed over."""
     cdef int kind = LEAF if w.level + 2 == w.tree.depth else BRANCH
     cdef int what = _page_trouble(w.pages, number, kind, w.ordered)
+    if w.pages.stop != NULL and w.pages.stop[0]:
+        what = T_PAGE
     if what == NO_TROUBLE and not _take(w.pages, number, 1):
         what = T_TWICE
     if what != NO_TROUBLE:
@@ -385,7 +392,7 @@ cdef bint walk_next(Walk* w, MDB_val* key, MDB_val* value) noexcept nogil:
             _trouble(w, w.stack[w.level], T_ORDER)
             continue
         w.key = key[0]
-        what = _value(w.pages, node, value, True, w.shallow)
+        what = _value(w.pages, node, value, True, w.how)
         if what == T_HEAD and w.ordered:  # it has a checksum of its own
             _note(w.pages, w.number, _u64(node + NODE + _u16(node + 6)), T_HEAD)
         elif what != NO_TROUBLE:
@@ -423,11 +430,14 @@ cdef bint _free_pages(Walk* w, MDB_val* key, MDB_val* value) noexcept nogil:
     cdef const char* at = <const char*>value.mv_data
     cdef uint64_t count, number, i
     cdef uint64_t before = <uint64_t>-1
+    cdef uint64_t left_by
     if key.mv_size != 8 or value.mv_size < 8:
         return False
     count = _u64(at)
-    if count > value.mv_size // 8 - 1 or _u64(<const char*>key.mv_data) > w.pages.transaction:
+    left_by = _u64(<const char*>key.mv_data)
+    if count > value.mv_size // 8 - 1 or left_by > w.pages.transaction or left_by <= w.left_by:
         return False
+    w.left_by = left_by
     for i in range(count):
         number = _u64(at + 8 + 8 * i)
         if number > w.pages.last_page or number < 2 or number >= before or not _take(w.pages, number, 1):
@@ -440,21 +450,11 @@ cdef bint free_check(Pages* p) noexcept nogil:
     """The list of free pages; all other trees have been walked before."""
     cdef Walk w
     cdef MDB_val key, value
-    walk_begin(&w, p, &p.free, False)
+    walk_begin(&w, p, &p.free, WHOLE)
     while walk_next(&w, &key, &value):
         if not _free_pages(&w, &key, &value):
             _trouble(&w, w.stack[w.level], T_FREE)
     return not w.broken
-
-
-cdef bint _proved(Walk* w, Opener* o) noexcept nogil:
-    """Whether every entry of ``dead`` is what was written under its key. One whose key is another, in order all the same, is
-    found by nobody who looks for it: what it says was removed would be there again, without a word."""
-    cdef MDB_val key, value
-    while walk_next(w, &key, &value):
-        if not unseal(o, SEAL_DEAD, &key, &value):
-            return False
-    return True
 
 
 cdef bint _all_there(Pages* p) noexcept nogil:
@@ -464,34 +464,138 @@ cdef bint _all_there(Pages* p) noexcept nogil:
         and tree_find(p, b"blocks", 6, &tree) and tree_find(p, b"subjects", 8, &tree)
 
 
-cdef bint _trees_sound(Pages* p, Opener* o) noexcept nogil:
-    cdef Walk names, w
+# --- what is in them -------------------------------------------------------------------------------
+
+
+cdef struct Said:  # what a log's counters say of the keys of its blocks
+    uint32_t ident
+    uint64_t fold  # taken away when it was found
+
+cdef struct Look:
+    Pages* pages
+    Opener* opener
+    Said* said
+    uint32_t nsaid
+    uint32_t said_cap
+
+
+cdef bint _named(const MDB_val* key, const char* name, size_t n) noexcept nogil:
+    return key.mv_size == n and memcmp(key.mv_data, name, n) == 0
+
+
+cdef bint _proved(Look* l, Tree* tree, int which) noexcept nogil:
+    """Whether every entry is what was written under its key. One whose key is another, in order all the same, is found by
+    nobody who looks for it: of ``dead``, what was removed would be there again; of ``subjects`` a subject would have no
+    messages; of ``pairs`` a stream would be gone; and all of it without a word."""
+    cdef Walk w
+    cdef MDB_val key, value
+    walk_begin(&w, l.pages, tree, HEADLESS)
+    while walk_next(&w, &key, &value):
+        if not unseal(l.opener, which, &key, &value):
+            return False
+        if which == SEAL_META:
+            _hear(l, &key, &value)
+    return not w.broken
+
+
+cdef void _hear(Look* l, const MDB_val* key, const MDB_val* value) noexcept nogil:
+    """An entry of ``meta``: counters name the keys of blocks."""
+    cdef LogState s
+    cdef bint folded = False
+    cdef uint32_t ident
+    if key.mv_size != META_KEY or memcmp(key.mv_data, b"log:", 4) != 0 or not state_read(value, &s, &folded) or not folded:
+        return
+    memcpy(&ident, <const char*>key.mv_data + 4, 4)
+    l.said = <Said*>grow(l.said, &l.said_cap, l.nsaid + 1, sizeof(Said))
+    l.said[l.nsaid].ident, l.said[l.nsaid].fold = ident, s.blocks
+    l.nsaid += 1
+
+
+cdef int _by_ident(const void* a, const void* b) noexcept nogil:
+    cdef uint32_t x = (<const Said*>a).ident
+    cdef uint32_t y = (<const Said*>b).ident
+    return (x > y) - (x < y)
+
+
+cdef void _take_away(Look* l, uint32_t ident, uint64_t fold) noexcept nogil:
+    """A log's blocks have these keys. What nobody says anything of is of a log that was dropped, or of an earlier version."""
+    cdef Said wanted
+    cdef Said* said = NULL
+    wanted.ident = ident
+    if l.nsaid:
+        said = <Said*>bsearch(&wanted, l.said, l.nsaid, sizeof(Said), _by_ident)
+    if said != NULL:
+        said.fold ^= fold
+
+
+cdef bint _blocks_stand(Look* l, Tree* tree) noexcept nogil:
+    """Whether blocks have the keys that were written, without a look at them: under another key a block's messages would
+    be gone, or another log's. The counters of ``meta`` are known."""
+    cdef Walk w
+    cdef MDB_val key, value
+    cdef uint32_t i, ident
+    cdef uint32_t before = 0
+    cdef uint64_t fold = 0
+    if l.nsaid:
+        qsort(l.said, l.nsaid, sizeof(Said), _by_ident)
+    walk_begin(&w, l.pages, tree, SHALLOW)
+    while walk_next(&w, &key, &value):
+        if key.mv_size != KEY:
+            return False
+        ident = key_ident(key.mv_data)
+        if ident != before:
+            _take_away(l, before, fold)
+            before, fold = ident, 0
+        fold ^= key_fold(key.mv_data)
+    _take_away(l, before, fold)
+    for i in range(l.nsaid):
+        if l.said[i].fold:
+            return False
+    return not w.broken
+
+
+cdef bint _tree_sound(Look* l, const MDB_val* name, Tree* tree) noexcept nogil:
+    cdef Walk w
+    cdef MDB_val key, value
+    if _named(name, b"meta", 4):
+        return True  # that was the first one
+    if _named(name, b"blocks", 6):
+        return _blocks_stand(l, tree)
+    if _named(name, b"dead", 4):
+        return _proved(l, tree, SEAL_DEAD)
+    if _named(name, b"pairs", 5):
+        return _proved(l, tree, SEAL_PAIRS)
+    if _named(name, b"subjects", 8):
+        return _proved(l, tree, SEAL_SUBJECTS)
+    walk_begin(&w, l.pages, tree, SHALLOW)
+    while walk_next(&w, &key, &value):
+        pass
+    return not w.broken
+
+
+cdef bint _trees_sound(Look* l) noexcept nogil:
+    cdef Pages* p = l.pages
+    cdef Walk names
     cdef Tree tree
-    cdef MDB_val key, value, ignored
-    cdef bint dead
-    if p.main.depth and not _all_there(p):
+    cdef MDB_val key, value
+    if p.main.depth and not (_all_there(p) and tree_find(p, b"meta", 4, &tree) and _proved(l, &tree, SEAL_META)):
         return False
-    walk_begin(&names, p, &p.main, True)
+    walk_begin(&names, p, &p.main, SHALLOW)
     while walk_next(&names, &key, &value):
         if value.mv_size != TREE:
             return False
         _tree(&tree, <const char*>value.mv_data)
-        dead = key.mv_size == 4 and memcmp(key.mv_data, b"dead", 4) == 0
-        walk_begin(&w, p, &tree, not dead)
-        if dead and not _proved(&w, o):
-            return False
-        while walk_next(&w, &key, &ignored):
-            pass
-        if w.broken:
+        if not _tree_sound(l, &key, &tree):
             return False
     return not names.broken and free_check(p)
 
 
-def file_sound(path, Vault_ vault=None):
-    """Whether LMDB may be let at a file: all but the insides of large values. One page that is damaged could end the
-    process, lead LMDB to write over good ones, or bring back what was removed."""
+def file_sound(path, Vault_ vault=None, Stop stop=None):
+    """Whether LMDB may be let at a file: all but the insides of blocks. One page that is damaged could end the process,
+    lead LMDB to write over good ones, hide messages, or bring back what was removed."""
     cdef Py_buffer buffer
     cdef Opener opener
+    cdef const uint8_t* flag = &stop.flag if stop is not None else NULL
     cdef bint sound
     memset(&opener, 0, sizeof(Opener))
     opener.vault = &vault.v if vault is not None else NULL
@@ -501,15 +605,28 @@ def file_sound(path, Vault_ vault=None):
         with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
             PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE)
             with nogil:
-                sound = _sound(<const char*>buffer.buf, buffer.len, &opener)
+                sound = _sound(<const char*>buffer.buf, buffer.len, &opener, flag)
                 opener_free(&opener)
             PyBuffer_Release(&buffer)
     return sound
 
 
-cdef bint _sound(const char* data, size_t size, Opener* o) noexcept nogil:
+cdef class Stop:
+    def set(self):
+        self.flag = 1
+
+    @property
+    def stopped(self):
+        return self.flag != 0
+
+
+cdef bint _sound(const char* data, size_t size, Opener* o, const uint8_t* stop) noexcept nogil:
     cdef Pages p
-    cdef bint sound = pages_open(&p, data, size) and _trees_sound(&p, o)
-    sound = sound and p.total == 0
+    cdef Look l
+    cdef bint sound = pages_open(&p, data, size)
+    memset(&l, 0, sizeof(Look))
+    l.pages, l.opener, p.stop = &p, o, stop
+    sound = sound and _trees_sound(&l) and p.total == 0
+    free(l.said)
     pages_close(&p)
     return sound

@@ -23,7 +23,7 @@ from phloem.shared.store.folder import sync_folder
 from phloem.shared.store.held import Progress, held, quiet
 from phloem.shared.store.keyring import Keys
 from phloem.shared.store.store import Store, StoreError
-from phloem.shared.store.survey import Finding, Survey
+from phloem.shared.store.survey import MADE_ANEW, Finding, Survey
 from phloem.shared.store.vault import Vault
 
 UNFINISHED = "unfinished"  # a file in the store that is being made; without it the folder may be anything
@@ -41,9 +41,7 @@ class Repaired:
     @property
     def lost(self) -> list[Finding]:
         """What could not be kept."""
-        return (
-            [] if self.kept is None else [f for f in self.kept.findings if f.kind not in ("chain", "index")]
-        )
+        return [] if self.kept is None else [f for f in self.kept.findings if f.kind not in MADE_ANEW]
 
 
 def repair(folder: Path, progress: Progress = quiet, keys: Keys | None = None) -> Repaired:
@@ -130,7 +128,7 @@ def marks_of(findings: list[Finding]) -> dict[int, tuple[int, int, str]]:
     """Each log of which something could not be kept: first and last sequence (0: unknown) and what it is."""
     of_logs: dict[int, list[Finding]] = {}
     for finding in findings:
-        if finding.ident and finding.kind not in ("chain", "index"):
+        if finding.ident and finding.kind not in MADE_ANEW:
             of_logs.setdefault(finding.ident, []).append(finding)
     marks = {}
     for ident, found in of_logs.items():

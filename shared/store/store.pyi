@@ -77,9 +77,13 @@ class Store:
     def state(self, owner: int) -> tuple[bytes | None, list[bytes]]:
         """What ``put_state`` said last, and the notes that the journal had behind it when it was opened."""
     def drop_state(self, owner: int) -> None: ...
+    def glance_due(self, now_ns: int) -> bool:
+        """Somebody's timer, once a minute or less: looks at the file of an idle store if it is time, in a thread.
+
+        ``now_ns`` is ``time.monotonic_ns``'s. What is wrong is told and mended as what is found before a move."""
     on_mended: Callable[[list[str]], None] | None
-    """Told when data.mdb was damaged while it was in use and has been made anew: what was lost, in words. Counters of
-    logs may be others than before."""
+    """Told when data.mdb was damaged while it was in use and has been made anew: what was lost of no log, in words; of
+    logs ``lost`` says it. Counters of logs may be others than before."""
     mending: str
     """Why data.mdb is being made anew; "": it is not."""
     @property

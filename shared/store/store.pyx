@@ -117,6 +117,7 @@ cdef class Store(Generations):
         cdef int error
         if os.path.exists(path) and not file_sound(path, self.vault):
             raise StoreDamaged(f"{self.folder}/data.mdb is damaged; try: phloem store repair {self.folder}")
+        self.looked_at_ns = time.monotonic_ns()
         try:
             reserve(path + b"-lock", LMDB_LOCK_BYTES)
             if not os.path.exists(path):
@@ -259,6 +260,10 @@ cdef class Store(Generations):
         cdef Log_ log
         self.opened = False
         self.stopping.set()
+        self.end_glance()
+        if self.glance is not None:
+            self.glance.join()
+            self.glance = None
         if self.mover is not None:
             self.mover.join()
             self.mover = None
@@ -301,6 +306,7 @@ cdef class Store(Generations):
         self.tell()
 
     def tell(self):
+        self.see_glance()
         if self.disk.damaged_ident:
             self._tell_damage()
         if self.disk.bad_page:

@@ -27,14 +27,20 @@ from phloem.shared.store.store import Store, mark_of
 from phloem.shared.store.vault import Vault
 
 MARK_KEY = b"bad:"
+MADE_ANEW = (
+    "page",
+    "chain",
+    "index",
+    "key",
+)  # cost nothing: a repair makes it as it was, or says what it cannot
 
 
 @dataclass(frozen=True)
 class Finding:
     """One thing that is not as it should be.
 
-    ``kind``: page, block, message, chain, removed, index, state, journal or pair; mark: what an earlier repair could
-    not keep, and nobody has looked at yet.
+    ``kind``: file, page, block, message, chain, removed, index, key, state, journal or pair; mark: what an earlier
+    repair could not keep, and nobody has looked at yet.
     """
 
     kind: str
@@ -114,6 +120,8 @@ class Survey:
         self._states: dict[int, State] = {}
         self._tallies: dict[int, Tally] = {}
         self._dead: dict[bytes, bytes | None] = {}
+        self._folds: dict[int, int] = {}
+        self._met: dict[str, set[bytes]] = {"meta": set(), "pairs": set()}  # keys
         self._unmoved = 0  # bytes in memory of the store that is being made
 
     def _find(self, kind: str, text: str, ident: int = 0, **more: int) -> None:
@@ -132,7 +140,7 @@ class Survey:
         path = self.folder / "data.mdb"
         extra = extra or Orphans()
         if path.exists() and path.stat().st_size == 0:
-            self._find("page", "data.mdb is empty; it never was when it was made")
+            self._find("file", "data.mdb is empty; it never was when it was made")
         elif path.exists():
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
                 inspector = Inspector(data)
@@ -149,7 +157,7 @@ class Survey:
     def _file(self, inspector: Inspector, size: int, extra: Orphans) -> None:
         self.totals.bytes = size
         if not inspector.readable:
-            self._find("page", "data.mdb has no head that can be read; nothing in it can be found")
+            self._find("file", "data.mdb has no head that can be read; nothing in it can be found")
             return
         missing = inspector.missing() if inspector.pages > 2 else []
         for name in missing:
@@ -157,7 +165,7 @@ class Survey:
         self._meta([*inspector.walk("meta"), *extra.meta.items()])
         self._pairs(inspector.walk("pairs"), extra)
         for key, value in [*inspector.walk("dead"), *extra.dead.items()]:
-            self._dead[key] = self._reader.unsealed("dead", key, value)
+            key, self._dead[key] = self._unsealed("dead", key, value)
         for ident, mark in self._marks:
             first, last, text = mark_of(mark)
             self._find("mark", text, ident, first=first, last=last)
@@ -169,12 +177,23 @@ class Survey:
             self._find("page", f"page {page} of data.mdb {text}")
         if inspector.problems() or missing:
             self._adopt(inspector.orphans())
+        for name, keys in self._met.items():
+            said = inspector.entries(name)
+            if said is None and inspector.pages > 2:
+                self._find(
+                    "pair" if name == "pairs" else "state", f"nobody knows what the database {name} had"
+                )
+            elif said is not None and said > len(keys):
+                self._find(
+                    "pair" if name == "pairs" else "state", f"{said - len(keys)} entries of {name} are gone"
+                )
 
     # --- LMDB ----------------------------------------------------------------------------------------
 
     def _meta(self, entries: list[tuple[bytes, bytes]]) -> None:
-        for key, sealed in entries:
-            value = self._reader.unsealed("meta", key, sealed)
+        for found, sealed in entries:
+            key, value = self._unsealed("meta", found, sealed)
+            self._met["meta"].add(key)
             place = inspect.place_of(value) if value is not None and key == b"generation" else None
             if place is not None:
                 self._generation, batch = place
@@ -189,6 +208,14 @@ class Survey:
             else:
                 self._states[int.from_bytes(key[4:], "little")] = state
 
+    def _unsealed(self, name: str, key: bytes, sealed: bytes) -> tuple[bytes, bytes | None]:
+        """The key that an entry was written under, and its value; None: it is damaged."""
+        value = self._reader.unsealed(name, key, sealed)
+        if value is None and (right := self._reader.rightful(name, key, sealed)) is not None:
+            self._find("key", f"what is kept under {key!r} was kept under {right!r}")
+            return right, self._reader.unsealed(name, right, sealed)
+        return key, value
+
     def _pairs(self, entries: Iterator[tuple[bytes, bytes]], extra: Orphans) -> None:
         for key, sealed in [*extra.pairs.items()]:
             self._pair(key, sealed)
@@ -196,10 +223,15 @@ class Survey:
             self._pair(key, sealed)
 
     def _pair(self, key: bytes, sealed: bytes) -> None:
-        pair = self._reader.pair(key, sealed)
+        pair, right = self._reader.pair(key, sealed), None
+        if pair is None and (right := self._reader.rightful("pairs", key, sealed)) is not None:
+            pair = self._reader.pair(right, sealed)
+            self._find("key", f"what is kept under {key!r} was kept under {right!r}")
         if pair is None:
+            self._met["pairs"].add(key)
             self._find("pair", f"what is kept under {key!r} is damaged", bytes=len(sealed))
             return
+        self._met["pairs"].add(right or key)
         key, value = pair
         self.totals.pairs += 1
         if key.startswith(b"s/") and value.startswith(b"{"):
@@ -223,6 +255,13 @@ class Survey:
             self._progress("blocks", done, size)
             if len(key) != 12:
                 self._find("block", f"its key {key!r} is none", bytes=len(value))
+                continue
+            ident = int.from_bytes(key[:4])
+            self._folds[ident] = self._folds.get(ident, 0) ^ inspect.fold_of(key)
+            home = self._reader.home(key, value)
+            if home is not None and home != key:
+                self._find("key", f"a block stands under {key.hex()}", int.from_bytes(home[:4]))
+                self.orphans.blocks.append((home, value))
                 continue
             self._block(key, value)
         for key in self._dead:
@@ -318,6 +357,8 @@ class Survey:
                     ident,
                 )
         for ident, state in self._states.items():
+            if state.blocks is not None and state.blocks != self._folds.get(ident, 0):
+                self._find("key", "its blocks are not under the keys that they were written under", ident)
             tally = self._tally(ident)
             self._gap(ident, tally.last + 1, state.last_seq)
             gaps = self._gaps.get(ident, []) if tally.messages < state.messages else []
@@ -343,32 +384,30 @@ class Survey:
                 )
             inspect.move(self.into)
 
-    def _adopt(self, entries: Iterator[tuple[bytes, bytes]]) -> None:
+    def _adopt(self, entries: Iterator[tuple[bytes, bytes, bool]]) -> None:
         """What damaged pages led to and is sound itself."""
-        for key, value in entries:
+        for key, value, placed in entries:
+            home = self._reader.home(key, value)
+            if home is not None and (placed or self._vault is not None or value[2:4] != b"\0\0"):
+                self.orphans.blocks.append((home, value))
+                continue
             for name, kept in (
                 ("dead", self.orphans.dead),
                 ("pairs", self.orphans.pairs),
                 ("meta", self.orphans.meta),
             ):
-                if self._reader.unsealed(name, key, value) is not None:
-                    kept[key] = value
-            if self._could_be_block(key, value):
-                self.orphans.blocks.append((key, value))
-
-    def _could_be_block(self, key: bytes, value: bytes) -> bool:
-        if self._vault is not None:
-            return self._reader.is_block(key, value) is not None
-        return (
-            len(key) == 12 and len(value) > 48 and value[16:24] == key[:3:-1]
-        )  # its last sequence is its key
+                right = key
+                if self._reader.unsealed(name, key, value) is None:
+                    right = self._reader.rightful(name, key, value) or b""
+                if right:
+                    kept[right] = value
 
     # --- the journal ---------------------------------------------------------------------------------
 
     def _journals(self) -> None:
         numbers = generations_in(str(self.folder))
         if not self._generation and numbers and numbers[0] > 1:
-            self._find("page", "data.mdb does not have what the journal goes on from")
+            self._find("file", "data.mdb does not have what the journal goes on from")
         for number in numbers:
             if number > self._generation:
                 self._journal(self.folder / f"journal-{number:08d}", number)

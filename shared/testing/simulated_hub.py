@@ -80,6 +80,9 @@ class _Sink:
         data = self.disk.live.pairs.get(f"fr/{self._device}/{name}")
         return msgspec.msgpack.decode(data, type=Record) if data else None
 
+    def found(self, _offer: Offer) -> Record | None:
+        return None  # its messages and its records are on one disk
+
     def keep(self, name: str, record: Record) -> None:
         self.disk.do("put", f"fr/{self._device}/{name}", msgspec.msgpack.encode(record))
 

@@ -105,7 +105,7 @@ def order_of(body: bytes, stored_ns: int) -> Order:
     """
     try:
         said = msgspec.json.decode(body, type=Command)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(str(error)) from None
     if not is_valid(f"cmd.{said.name}") or "*" in said.name or ">" in said.name:
         raise ValueError(f"{said.name!r} is not a name for a subject")

@@ -292,6 +292,6 @@ def records_of(values: Iterable[tuple[str, bytes]]) -> dict[str, Record]:
     for ident, value in values:
         try:
             records[ident] = msgspec.json.decode(value, type=Record)
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):  # ValueError: no JSON, or no UTF-8
             records[ident] = Record(State.FAILED, error="the record cannot be read")
     return records

@@ -33,6 +33,9 @@ TARGETS = {
     "pages": "LMDB's file with damaged pages: opened, read, checked, repaired",
     "values": "values in LMDB no store has written, with good checksums; blocks that expand to too much",
     "jetstream": "a server with streams and consumers: publishes, acks, pulls, direct gets, the API; then a restart",
+    "columns": "what is in a parcel of forwarded messages, beside a decoder in Python",
+    "device": "a hub whose devices say anything: parcels, gaps, dictionaries, bombs; then a restart",
+    "hub": "a device whose hub says anything, one of phloem's or one with JetStream only",
     "tls": "handshakes and records, cut, damaged and out of place: the same as without TLS, or the end; nothing kept",
     "login": "CONNECT with JWTs, nkeys and signatures, nearly right: let in or turned away, logged once, nothing kept",
 }
@@ -41,6 +44,7 @@ GROUPS = {
     "wire": ("s2", "archive"),
     "store": ("journal", "pages", "values"),
     "engine": ("jetstream",),
+    "forward": ("columns", "device", "hub"),
     "server": ("login", "tls"),
 }
 QUICK = (*GROUPS["kernel"], *GROUPS["wire"])  # what ``make test-long`` builds is enough for these

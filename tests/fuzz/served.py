@@ -54,12 +54,15 @@ class Served:
 
     def __init__(self, folder: Path, clock: ManualClock) -> None:
         self.clock = clock
-        self.server = Server(
-            {"host": "127.0.0.1", "port": -1, "jetstream": {"store_dir": str(folder)}}, clock=clock, seed=7
-        )
+        self.server = self.make(folder, clock)
         self.conns: list[Connection] = []
         self.received: list[Received] = []
         self.bytes = 0
+
+    def make(self, folder: Path, clock: ManualClock) -> Server:
+        return Server(
+            {"host": "127.0.0.1", "port": -1, "jetstream": {"store_dir": str(folder)}}, clock=clock, seed=7
+        )
 
     async def start(self) -> None:
         await self.server.start()
@@ -67,13 +70,16 @@ class Served:
             self.conns.append(self.server.clients.attach(-1, "127.0.0.1", 0, "STANDARD").conn)
             self.received.append(Received(False))
 
-    async def step(self, step: Step) -> None:
+    def carry_out(self, step: Step) -> None:
         conn = self.conns[step.who % len(self.conns)]
         if step.verb == "time":
             self.clock.advance(step.number % 100_000 * 1_000_000)
-            self.server._sweep()
+            self.server.sweep()
         elif not conn.closed:
             conn.feed(step.data)
+
+    async def step(self, step: Step) -> None:
+        self.carry_out(step)
         for _ in range(TURNS):
             self.server._tick()
             await asyncio.sleep(0)
@@ -103,21 +109,21 @@ class Served:
         return kept
 
 
-async def _run(steps: Steps, folder: Path) -> None:
+async def _run(steps: Steps, folder: Path, kind: type[Served]) -> None:
     clock = ManualClock()
     faults: list[str] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(
         lambda _, context: faults.append(repr(context.get("exception") or context["message"]))
     )
-    served = Served(folder, clock)
+    served = kind(folder, clock)
     await served.start()
     for step in [*steps, Step("again")]:
         if step.verb == "again":
             kept = await served.stop()
             if findings := check(folder / "jetstream" / "phloem").findings:
                 raise Nonsense(f"the store has findings: {[str(f) for f in findings[:3]]}")
-            served = Served(folder, clock)
+            served = kind(folder, clock)
             await served.start()
             _compare(served, kept)
         else:
@@ -138,12 +144,17 @@ def _compare(served: Served, kept: dict[str, tuple[int, ...]]) -> None:
 
 
 def run(steps: Steps) -> None:
+    carry_out(steps, Served)
+
+
+def carry_out(steps: Steps, kind: type[Served]) -> None:
+    """On a server of that kind; raises Nonsense."""
     folder = Path(tempfile.mkdtemp(prefix="phloem-fuzz-", dir=MEMORY))
     log = logging.getLogger("phloem")
     FAULTS.found.clear()
     log.addHandler(FAULTS)
     try:
-        _loop().run_until_complete(_run(steps, folder))
+        _loop().run_until_complete(_run(steps, folder, kind))
     finally:
         log.removeHandler(FAULTS)
         shutil.rmtree(folder)

@@ -9,7 +9,22 @@ from random import Random
 from typing import NamedTuple
 
 from phloem.shared.kernel.sublist import Trie
-from tests.fuzz import archives, asking, folder, logins, making, packed, sealed, served, snappy, stored
+from tests.fuzz import (
+    archives,
+    asking,
+    collected,
+    columns,
+    folder,
+    forwarded,
+    logins,
+    making,
+    packed,
+    saying,
+    sealed,
+    served,
+    snappy,
+    stored,
+)
 from tests.fuzz.frames import Nonsense
 from tests.fuzz.scenario import ATTACH_LEAF, ATTACH_PAIR, Scenario
 from tests.fuzz.steps import Step, Steps, corpus
@@ -209,5 +224,8 @@ TARGETS = {
         Target("login", _varied("login", logins.make), logins.run, SLACK),
         Target("tls", _varied("tls", sealed.make), sealed.run, SLACK),
         Target("jetstream", _varied("jetstream", asking.make), served.run, SLACK),
+        Target("columns", _varied("columns", columns.make), columns.run, SLACK),
+        Target("device", _varied("device", saying.device), collected.run, SLACK),
+        Target("hub", _varied("hub", saying.hub), forwarded.run, SLACK),
     )
 }

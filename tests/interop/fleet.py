@@ -91,7 +91,8 @@ class Fleet:
 
     async def attempt(self, command: str, *words: str | Path) -> Done:
         """The same, however it ends."""
-        asks = command in ("revoke", "push") or ("--renew" in words and "--keep-old" not in words)
+        asks = command in ("revoke", "push") or "--stream" in words
+        asks = asks or ("--renew" in words and "--keep-old" not in words)
         server = ("--server", self.url) if asks else ()
         return await phloem(command, *words, "--config", self.folder, *server)
 
@@ -230,11 +231,11 @@ async def _heard(_problem: Exception) -> None:
 
 
 @asynccontextmanager
-async def new_fleet(place: Path, kinds: tuple[str, str]) -> AsyncIterator[Fleet]:
-    """A deployment with its hub running."""
+async def new_fleet(place: Path, kinds: tuple[str, str], *words: str) -> AsyncIterator[Fleet]:
+    """A deployment with its hub running; ``words``: more for ``phloem init``."""
     async with AsyncExitStack() as stack:
         fleet = Fleet(place, kinds, stack)
-        done = await phloem("init", fleet.folder, "--hub", "localhost")
+        done = await phloem("init", fleet.folder, "--hub", "localhost", *words)
         assert done.code == 0, done
         await fleet.start_hub()
         yield fleet

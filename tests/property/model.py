@@ -8,13 +8,16 @@ off, no responders, permissions, verbose and pedantic answers, and errors that c
 What a broker is free to choose, the model does not choose: it is handed what the connections
 received (:class:`Received`), takes from it the frames that an operation accounts for, and accepts
 whichever legal choice explains them. Free are the order of the copies of one message on one
-connection, the member of a queue group, and which of several own subscriptions gets a 503.
+connection, the member of a queue group, and which of several own subscriptions gets a 503. Where
+more than one choice of members explains what came, as when the same message was published twice,
+only a later message shows which it was: :class:`Possible` goes on with all of them.
 """
 
+import copy
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 
@@ -179,6 +182,10 @@ class Received:
         if left:
             raise Mismatch(f"nothing accounts for {left!r}")
 
+    def whole(self) -> str:
+        """All of it."""
+        return repr(sorted((connection, frames) for connection, frames in self._frames.items() if frames))
+
     def __repr__(self) -> str:
         return repr({connection: frames[:8] for connection, frames in self._frames.items() if frames})
 
@@ -222,6 +229,17 @@ class Client:
     closed: bool = False
 
 
+Choice = list[tuple[int, str]]  # who gets a message: client and sid of each
+
+
+def _frames(chosen: Iterable[Subscription], message: Pub) -> dict[int, Counter[bytes]]:
+    """What each connection is sent."""
+    found: dict[int, Counter[bytes]] = {}
+    for one in chosen:
+        found.setdefault(one.client.number, Counter())[one.frame(message, message.headers or b"")] += 1
+    return found
+
+
 class Model:
     """The broker. ``users`` are those that a CONNECT may name; "" is who names none.
 
@@ -233,9 +251,16 @@ class Model:
         self._users = users
         self.clients: dict[int, Client] = {}
         self.received = Received()
+        self.others: list[Model] = []  # as it is as well, if members of queue groups were others
 
     def open(self, number: int) -> None:
         self.clients[number] = Client(number, self._users[""])
+
+    @property
+    def state(self) -> str:
+        """Equal for models that will never differ."""
+        subscriptions = [(s.client.number, s.sid, s.delivered, s.count) for s in self._all_subscriptions()]
+        return f"{subscriptions} {self.received.whole()}"
 
     def apply(self, number: int, operation: Operation) -> None:
         """Carry ``operation`` out and account for the frames it causes; Mismatch if that cannot be done."""
@@ -313,10 +338,20 @@ class Model:
             return
         self._ok(client)
         plain, groups = self._receivers(client, message.subject)
-        chosen = self._account_for(plain, groups, message)
+        chosen, *others = self._explanations(plain, groups, message)
+        for other in others:
+            self.others.append(copy.deepcopy(self, {id(self.others): []}))
+            self.others[-1]._deliver(other, message)
+        self._deliver(chosen, message)
         if not chosen and message.reply and client.options["no_responders"]:
             self._no_responders(client, message)
-        for subscription in chosen:
+
+    def _deliver(self, chosen: "Choice", message: Pub) -> None:
+        """These get it: the frames are accounted for, and subscriptions that have got enough end."""
+        found = [self.clients[number].subscriptions[sid] for number, sid in chosen]
+        for number, want in _frames(found, message).items():
+            self.received.take(number, want.total())
+        for subscription in found:
             subscription.delivered += 1
             if subscription.delivered == subscription.count:
                 del subscription.client.subscriptions[subscription.sid]
@@ -341,23 +376,21 @@ class Model:
         for client in self.clients.values():
             yield from client.subscriptions.values()
 
-    def _account_for(
+    def _explanations(
         self, plain: list[Subscription], groups: list[list[Subscription]], message: Pub
-    ) -> list[Subscription]:
-        """Find the members whose choice explains what was received, and take those frames."""
-        headers = message.headers or b""
+    ) -> list["Choice"]:
+        """Choices of members that explain what was received; one at least."""
+        found = []
         for members in itertools.product(*groups):
             chosen = [*plain, *members]
-            frames: dict[int, Counter[bytes]] = {}
-            for subscription in chosen:
-                frames.setdefault(subscription.client.number, Counter())[
-                    subscription.frame(message, headers)
-                ] += 1
+            frames = _frames(chosen, message)
             if all(self.received.first(number, want.total()) == want for number, want in frames.items()):
-                for number, want in frames.items():
-                    self.received.take(number, want.total())
-                return chosen
-        raise Mismatch(f"{message} for {plain} and one of each of {groups} is not what came: {self.received}")
+                found.append([(one.client.number, one.sid) for one in chosen])
+        if not found:
+            raise Mismatch(
+                f"{message} for {plain} and one of each of {groups} is not what came: {self.received}"
+            )
+        return found
 
     def _no_responders(self, client: Client, message: Pub) -> None:
         """503 on one of the asker's own plain subscriptions; it counts towards no UNSUB."""
@@ -371,3 +404,50 @@ class Model:
         if own:
             seen = next(iter(self.received.first(client.number, 1)), b"")
             self.received.expect(client.number, seen if seen in own else own[0])
+
+
+class Possible:
+    """All models that explain what has come so far; ``MOST`` of them at most, which no script has needed."""
+
+    MOST = 200
+
+    def __init__(self, users: dict[str, Permissions]) -> None:
+        self._models = [Model(users)]
+
+    def open(self, number: int) -> None:
+        for model in self._models:
+            model.open(number)
+
+    def closed(self, number: int) -> bool:
+        """Whether the connection is over; what ends one is no choice."""
+        return self._models[0].clients[number].closed
+
+    def add(self, connection: int, frames: list[bytes]) -> None:
+        """What a connection has received."""
+        for model in self._models:
+            model.received.add(connection, frames)
+
+    def apply(self, number: int, operation: Operation) -> None:
+        """Carry ``operation`` out in each; Mismatch if none explains it."""
+        self._keep(lambda model: model.apply(number, operation))
+
+    def expect_nothing(self) -> None:
+        """Every frame has been accounted for; Mismatch if in none."""
+        self._keep(lambda model: model.received.expect_nothing())
+
+    def _keep(self, step: Callable[[Model], None]) -> None:
+        kept: dict[str, Model] = {}
+        problem: Mismatch | None = None
+        for model in self._models:
+            try:
+                step(model)
+            except Mismatch as error:
+                problem = problem or error
+                continue
+            others, model.others = model.others, []
+            for one in (model, *others):
+                kept.setdefault(one.state if others or len(self._models) > 1 else "", one)
+        if not kept:
+            assert problem is not None
+            raise problem
+        self._models = list(kept.values())[: self.MOST]

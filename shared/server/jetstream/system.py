@@ -5,6 +5,7 @@ for each of them and none for their messages. ``stop`` tells waiting pull reques
 everything to LMDB. In between ``after_tick`` is called whenever the kernel has worked.
 """
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -81,6 +82,7 @@ class JetStream:
         self.memory = Quota(0)
         self.disk = Quota(0)
         self._looked_ns = 0
+        self._glance: asyncio.TimerHandle
         self._next_ident = 1
         self.watchers: list[
             Callable[[], None]
@@ -90,7 +92,7 @@ class JetStream:
         self.intakes: dict[int, Intakes] = {}  # of streams that take from others
         self.batch_load = BatchLoad(options.limits.batch)
         self.stopping = False
-        self.damage: list[str] = []  # what was found at this start
+        self.damage: list[str] = []  # what was lost of no stream since the start; a stream has a mark
         self.encryption = ""  # the cipher, as nats-server names it
 
     def start(self) -> None:
@@ -118,23 +120,32 @@ class JetStream:
         self._refuse_others()
         self._greet()
         self._tell_losses()
+        self._glance_later()
 
     def _open(self) -> None:
         """Raises StoreError. A damaged file is set aside; what is good in it is kept (store/repair.py)."""
         keys = keys_of(self.server.options)
         self.encryption = TITLES[keys.cipher] if keys is not None and keys.key else ""
         try:
-            self.damage = self._opened(keys)
+            self._tell(self._opened(keys))
         except StoreDamaged as error:
             from phloem.shared.store.repair import mend  # noqa: PLC0415  (seldom needed, and large)
 
             log.error("%s; what is readable is kept now, this may take a while", error)
             done = mend(self.folder, keys=keys)
-            self.damage = [str(finding) for finding in done.lost] or [str(error)]
+            told = [finding for finding in done.lost if finding.kind != "mark"]
+            for finding in told:
+                log.error("%s", finding)
+            log.error("%s was made anew%s", self.folder, "" if told else ": nothing is lost")
             log.error("the damaged store is in %s", done.damaged)
-            self.damage += self._opened(keys)
-        for damage in self.damage:
-            log.error("%s", damage)
+            self.damage = [str(finding) for finding in told if not finding.ident]
+            self._tell(self._opened(keys))
+            self.store.figures["mends"] += 1
+
+    def _tell(self, damage: list[str]) -> None:
+        for text in damage:
+            log.error("%s", text)
+        self.damage += damage
 
     def _opened(self, keys: Keys | None) -> list[str]:
         """What was found damaged. Long work, as encrypting what is there, is told of."""
@@ -163,6 +174,14 @@ class JetStream:
                     consumer.keep_state()
                     consumer.engine.recount()
         self._tell_losses()
+
+    def _glance_later(self) -> None:
+        self._glance = self.server.call_about(limits.STORE_GLANCE_S, self._glance_now)
+
+    def _glance_now(self) -> None:
+        """A store that nothing is written to is looked at now and then; else damage would wait for the next message."""
+        self.store.glance_due(self.clock.monotonic_ns())
+        self._glance_later()
 
     def _vault(self, keys: Keys | None) -> Vault | None:
         """What the folder is encrypted with; only those who encrypt load what that takes."""
@@ -392,6 +411,7 @@ class JetStream:
     def stop(self) -> None:
         """Say good-bye and put everything on the disk."""
         self.stopping = True
+        self._glance.cancel()
         self.transfers.cancel()
         self._freeze()
         for account in self.accounts.values():

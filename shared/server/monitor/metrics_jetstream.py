@@ -45,7 +45,13 @@ _STORE = (
     ("damaged_total", "counter", "Records found damaged and not served.", "damaged", 1),
     ("looks_total", "counter", "Times that the pages of data.mdb were looked at for damage.", "looks", 1),
     ("look_seconds_total", "counter", "Time spent on that, beside the service.", "look_ns", SECOND_NS),
-    ("mends_total", "counter", "Times that data.mdb was damaged in use and made anew.", "mends", 1),
+    (
+        "mends_total",
+        "counter",
+        "Times that data.mdb was damaged and made anew, at the start or later.",
+        "mends",
+        1,
+    ),
     ("full", "gauge", "1 while there is no space for more.", "full", 1),
     ("failed", "gauge", "1 when the disk refused a write: nothing is acknowledged.", "failed", 1),
 )

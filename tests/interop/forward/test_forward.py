@@ -11,6 +11,8 @@ from nats.js.client import JetStreamContext
 
 from phloem.edge.app import Edge
 from phloem.hub.app import Hub
+from phloem.shared import limits
+from phloem.shared.store.store import Store
 from tests.interop.links import Cable
 
 TIMEOUT_S = 30.0
@@ -110,3 +112,31 @@ async def test_what_others_publish_is_not_forwarded(tmp_path: Path) -> None:
         finally:
             for client in (at_one, at_two, at_hub):
                 await client.close()
+
+
+async def test_a_hub_that_has_lost_what_it_knew_of_devices_sees_it_in_their_messages(tmp_path: Path) -> None:
+    """As after a stream was restored or copied. The device keeps everything, and nothing comes twice."""
+    forward = {"tele": {"subjects": ["tele.>"], "keep": -1}}
+    async with hub(tmp_path) as top:
+        port = top.leaf_port
+        async with edge(tmp_path, port, forward) as device:
+            below, above = await device.connect(), await top.connect()
+            for i in range(1, 51):
+                await below.jetstream().publish("tele.t", b"%d" % i)
+            await stored(above.jetstream(), "FLEET_tele", 50)
+            await below.close()
+            await above.close()
+    store = Store(str(tmp_path / "hub/jetstream/phloem"), seed=1, generation_bytes=limits.GENERATION_BYTES)
+    for key in [key for prefix in (b"fr/", b"fd/", b"fi/") for key, _ in store.scan(prefix)]:
+        store.delete(key)
+    store.close()
+    async with hub(tmp_path, port) as top, edge(tmp_path, port, forward) as device:
+        below, above = await device.connect(), await top.connect()
+        for i in range(51, 101):
+            await below.jetstream().publish("tele.t", b"%d" % i)
+        found = await stored(above.jetstream(), "FLEET_tele", 100)
+        assert found == [("fleet.tele.dev1.tele.t", b"%d" % i) for i in range(1, 101)]
+        receiver = top.collectors[0].devices["dev1"].receiver
+        assert [(lane.record.duplicates, lane.record.missing) for lane in receiver.lanes.values()] == [(0, 0)]
+        await below.close()
+        await above.close()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fuzz.seals import varint
 from tests.support.examples import examples
 
 from phloem.shared.engine.engine import Engine, Stream
@@ -301,3 +302,65 @@ def test_wrong_columns_of_figures_do_no_harm(engine: Engine, where: int, change:
         (b"a", b"", b'{"ts":%d,"t":%d.%02d,"z":"%04d"}' % (i * 1000, i, i % 100, i), 1, 0) for i in range(30)
     ]
     no_harm(engine, listed, 1, where, change, cut)
+
+
+# --- few bytes that say a lot
+
+
+def columns_of(count: int, subject: bytes, payloads: bytes) -> bytes:
+    """Messages without headers."""
+    head = b"\1" + varint(count) + varint(0) + bytes(8) + bytes(count - 1)
+    names = varint(1) + varint(len(subject)) + subject + varint(0) + varint(count)
+    return head + names + varint(0) + varint(count) + payloads
+
+
+def test_a_shape_of_many_figures_takes_no_time_for_each_pair_of_them(engine: Engine) -> None:
+    """It takes a second if each figure is found with a walk through those before it, and minutes with a few more."""
+    count = 200_000
+    shape = b"\0\1" * count + b"\0\0"
+    payloads = (
+        b"\1" + varint(1) + varint(len(shape)) + shape + b"\0" + (varint(0) + varint(1) + varint(2)) * count
+    )
+    stream = new_stream(engine)
+    Unpacker(stream, b"f.").store(columns_of(1, b"a", payloads), 1, 2, 1, ORIGIN, 0, b"?", False, 5)
+    assert contents(stream.log)[0][2] == b"1" * count
+
+
+@pytest.mark.parametrize(("count", "stored"), [(2_000, True), (2_100, False)])
+def test_a_subject_that_is_said_once_does_not_become_any_number_of_bytes(
+    engine: Engine, count: int, stored: bool
+) -> None:
+    stream, columns = new_stream(engine), columns_of(count, b"y" * 32_768, b"\0" + bytes(count))
+    try:
+        Unpacker(stream, b"f.").store(columns, 1, count + 1, 1, ORIGIN, 0, b"?", False, 5)
+    except Unreadable:
+        assert not stored
+    assert stream.log.messages == (count if stored else 0)
+
+
+def test_more_than_the_hub_takes_at_once_goes_in_more_than_one_parcel(engine: Engine) -> None:
+    """Also where compression makes little of it: a subject is in the columns once."""
+    log, stream = filled([(b"x" * 30_000, b"", b"", i, 0) for i in range(1_500)]), new_stream(engine)
+    packer, unpacker, at, parcels = Packer(log), Unpacker(stream, b"f."), 1, 0
+    while (packed := packer.pack(at, 1_500, 1 << 30, 0)) is not None:
+        unpacker.store(packed.columns, at, packed.next_seq, at, ORIGIN, 0, b"?", False, 5)
+        at, parcels = packed.next_seq, parcels + 1
+    assert (parcels, stream.log.messages) == (2, 1_500)
+
+
+@pytest.mark.parametrize("subject", [b"a b", b"a\r\nMSG b", b"a\tb", b"\n"])
+def test_a_subject_that_subscribers_would_read_as_more_is_none(engine: Engine, subject: bytes) -> None:
+    with pytest.raises(Unreadable):
+        Unpacker(new_stream(engine), b"f.").store(
+            columns_of(1, subject, b"\0\0"), 1, 2, 1, ORIGIN, 0, b"?", False, 5
+        )
+
+
+@pytest.mark.parametrize(("header", "kept"), [(b"no end", b"no end\r\n"), (b"NATS/1.0\r\n", b"NATS/1.0\r\n")])
+def test_who_it_is_from_stands_on_a_line_of_its_own(engine: Engine, header: bytes, kept: bytes) -> None:
+    """Whatever a program has published as its header."""
+    log, stream = filled([(b"a", header, b"x", 1, 0)]), new_stream(engine)
+    packed = Packer(log).pack(1, 1, 1 << 20, 0)
+    assert packed is not None
+    Unpacker(stream, b"f.").store(packed.columns, 1, 2, 1, ORIGIN, 0, b"?", False, 5)
+    assert contents(stream.log)[0][1] == kept + b"Phloem-Origin: store.1 1 1 ?\r\n\r\n"

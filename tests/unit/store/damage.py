@@ -10,6 +10,7 @@ from phloem.shared.store.encrypt import prepare
 from phloem.shared.store.keyring import Keys, has_keys
 from phloem.shared.store.log import Damaged, Message
 from phloem.shared.store.store import Store, StoreError
+from tests.unit.store.pages import flip, pages_of
 
 LONG = b"long." + b"y" * 600
 
@@ -110,13 +111,18 @@ def leaf_nodes(data: bytes, page_size: int = 4096) -> Iterator[tuple[int, bytes]
 
 
 def break_leaf(path: Path, ident: int) -> None:
-    """Damages the pages that lead to a log's blocks: a key of each says something else. In place, and nothing else is
-    written: a store may have the file open."""
-    data = path.read_bytes()
-    places = [at for at, key in leaf_nodes(data) if len(key) == 12 and key[:4] == ident.to_bytes(4)]
+    """Damages the pages that lead to a log's blocks: a key of each says something else, and so does the head of its
+    block, so that nobody knows what it was. In place, and nothing else is written: a store may have the file open."""
+    data, live = path.read_bytes(), pages_of(path)["leaf"]
+    places = [
+        at
+        for at, key in leaf_nodes(data)
+        if len(key) == 12 and key[:4] == ident.to_bytes(4) and at // 4096 in live
+    ]
     pages = {at // 4096: at for at in reversed(places)}  # the first of each, so that the order is not right
     assert pages
-    with path.open("r+b") as file:
-        for at in pages.values():
-            file.seek(at + 4)
-            file.write(bytes([data[at + 4] | 0x40]))  # the sequence is out of all proportion
+    for at in pages.values():
+        large = data[at - 4] == 1
+        value = int.from_bytes(data[at + 12 : at + 20], "little") * 4096 + 16 if large else at + 12
+        flip(path, value + 20, 1)
+        flip(path, at + 4, 0x40)  # the sequence is out of all proportion

@@ -61,3 +61,28 @@ def spoil(path: Path, kind: str) -> int:
     where = {"head": HEAD + 24 + 48 + 40, "free": 10, "names": 10, "leaf": 0, "branch": 10}[kind]
     flip(path, page * PAGE + where, 0x40 if kind == "leaf" else 8)
     return page
+
+
+def live_keys(path: Path) -> dict[str, list[tuple[int, int]]]:
+    """Where the keys in use are in the file and how long they are, by tree; ``names`` and ``free`` are LMDB's own.
+    Only of leaves."""
+    data = path.read_bytes()
+    newer = max((0, 1), key=lambda page: struct.unpack_from("<Q", data, page * PAGE + HEAD + 128)[0])
+    roots = {
+        name: struct.unpack_from("<Q", data, newer * PAGE + HEAD + at + 40)[0]
+        for name, at in (("free", 24), ("names", 72))
+    }
+    for at, size in _keys(data, roots["names"]):
+        roots[data[at : at + size].decode()] = struct.unpack_from("<Q", data, at + size + 40)[0]
+    return {name: _keys(data, root) for name, root in roots.items()}
+
+
+def _keys(data: bytes, root: int) -> list[tuple[int, int]]:
+    if root == NO_PAGE:
+        return []
+    leaf = struct.unpack_from("<H", data, root * PAGE + 10)[0] == LEAF
+    found = []
+    for node in nodes(data, root):
+        low, high, more, size = struct.unpack_from("<HHHH", data, node)
+        found += [(node + 8, size)] if leaf else _keys(data, low | high << 16 | more << 32)
+    return found

@@ -168,6 +168,6 @@ def test_an_emptied_file_is_not_a_new_one(tmp_path: Path) -> None:
     (copy / "data.mdb").write_bytes(b"")
     with pytest.raises(StoreError, match="is damaged"):
         open_store(copy).open()
-    assert {finding.kind for finding in check(copy, keys=KEYS).findings} == {"page"}
+    assert {finding.kind for finding in check(copy, keys=KEYS).findings} == {"file"}
     repair(copy, keys=KEYS)
     assert check(copy, keys=KEYS).findings == []

@@ -24,6 +24,7 @@ from phloem.shared.store.repair import repair
 from phloem.shared.store.store import Store, StoreDamaged, StoreError
 from phloem.shared.store.vault import Vault
 from tests.fuzz import seals
+from tests.unit.store.pages import flip
 
 KEY = Keys("correct horse battery staple")
 OTHER = Keys("another key", prev_key=KEY.key)
@@ -546,17 +547,19 @@ def test_a_damaged_subject_is_found_in_the_messages(tmp_path: Path) -> None:
         log.append(b"a.%d" % (number % 10), b"", b"", number)
     store.wait()
     store.close()
-    data = bytearray((folder / "data.mdb").read_bytes())
-    inspector = inspect.Inspector(bytes(data))
-    for _, value in itertools.islice(inspector.walk("subjects"), 3):
-        data[data.index(value) + 20] ^= 1
-    inspector.close()
-    (folder / "data.mdb").write_bytes(data)
     store = opened(folder, KEY)
+    data = (folder / "data.mdb").read_bytes()
+    inspector = inspect.Inspector(data)
+    for _, value in itertools.islice(
+        inspector.walk("subjects"), 3
+    ):  # while it is open: else it is mended before
+        flip(folder / "data.mdb", data.index(value) + 20, 1)
+    inspector.close()
     log = store.open_log(1)
     assert log.subjects((b"a.*",)) == {b"a.%d" % number: 10 for number in range(10)}
     assert all(log.subject(b"a.%d" % number) == (10, 1 + number, 91 + number) for number in range(10))
-    store.close()
+    with pytest.raises(StoreError, match="was damaged while it is in use"):
+        store.close()
 
 
 def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
