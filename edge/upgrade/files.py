@@ -11,6 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
+from phloem.edge.upgrade import copying
 from phloem.edge.upgrade.machine import MIXED, Phase, Record, UpgradeError
 from phloem.edge.upgrade.package import durable
 
@@ -75,7 +76,8 @@ class Work:
         self._link = root / UNITS / "multi-user.target.wants" / UNIT
 
     def make(self) -> None:
-        """The folder is there, for root alone."""
+        """The folder is there, for root alone. Raises UpgradeError: it could not be written to."""
+        copying.room(self.folder, 1, "the upgrade", "make room there")
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         durable(self.folder.parent)
 
