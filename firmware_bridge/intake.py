@@ -1,4 +1,4 @@
-"""From the bytes of an open port to messages: framing, decoding, shaping, publishing.
+"""From the bytes of an open port to messages: framing, decoding, a user's function, shaping, publishing.
 
 * ``Phloem-Seq`` counts frames from 1 and runs on when the device is plugged in again; it counts frames
   that the publisher could not keep as well. With ``Phloem-Boot``, which changes with every run, a
@@ -7,13 +7,15 @@
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
 
 from phloem.firmware_bridge.counters import Counters
 from phloem.firmware_bridge.framing.framer import Frame
 from phloem.firmware_bridge.framing.line import LineFramer
 from phloem.firmware_bridge.health import Health, is_clean, is_noise
 from phloem.firmware_bridge.pipeline import Pipeline
+from phloem.firmware_bridge.process.worker import Item, Told, Worker
 from phloem.firmware_bridge.publisher import Publisher
 from phloem.firmware_bridge.reading import Reading, as_json
 from phloem.firmware_bridge.settings import SerialSettings
@@ -21,6 +23,8 @@ from phloem.firmware_bridge.timers import CallLater, Timer
 from phloem.shared.clock import Clock
 
 logger = logging.getLogger("phloem.bridge")
+
+UNPROCESSED = "Phloem-Unprocessed"  # why a user's function did not get what is published as it is
 
 
 class Intake:
@@ -34,6 +38,8 @@ class Intake:
         boot: str,
         counters: Counters,
         call_later: CallLater,
+        rng: Random,
+        told: Told,
     ) -> None:
         self._settings, self._publisher, self._clock, self._boot = settings, publisher, clock, boot
         self._call_later, self._counters = call_later, counters
@@ -44,6 +50,14 @@ class Intake:
         self._shape_timer: Timer | None = None
         self._senseless = False  # warned that frames cannot be decoded; until one can
         self.frame_mono_ns = -1  # when the last frame ended
+        self.on_frame: Callable[[Frame, Mapping[str, str]], None] | None = None  # who else hears of frames
+        worker = settings.worker
+        self._worker = (
+            Worker(worker, clock, rng, counters, call_later, self._took, self._unprocessed, told)
+            if worker
+            else None
+        )
+        self._passes = worker is not None and worker.on_failure == "pass"
 
     @property
     def garbled(self) -> bool:
@@ -75,9 +89,16 @@ class Intake:
             self._gap_timer.cancel()
             self._gap_timer = None
 
-    def stop(self) -> None:
-        """No more timers."""
+    @property
+    def waiting(self) -> int:
+        """Frames or readings that the user's function has not said anything about yet."""
+        return self._worker.waiting if self._worker is not None else 0
+
+    async def stop(self) -> None:
+        """No more timers; what is with the user's function has a moment to come back."""
         self.interrupt()
+        if self._worker is not None:
+            await self._worker.close()
         if self._shape_timer is not None:
             self._shape_timer.cancel()
             self._shape_timer = None
@@ -98,13 +119,55 @@ class Intake:
 
     def _publish(self, frames: list[Frame]) -> None:
         raw = self._settings.raw_subject if self._pipeline is not None else self._settings.subject
-        now_ns = self._clock.wall_ns()
+        wall_ns, now_ns = self._clock.wall_ns(), self._clock.monotonic_ns()
         for frame in frames:
             self._counters.frames += 1
-            if raw:
-                self._publisher.publish(raw, frame, self._headers(self._counters.frames, now_ns))
-        if self._pipeline is not None:
-            self._say(self._pipeline.take(frames, self._clock.monotonic_ns()))
+            if raw or self.on_frame is not None:
+                headers = self._headers(self._counters.frames, wall_ns)
+                if raw:
+                    self._publisher.publish(raw, frame, headers)
+                if self.on_frame is not None:
+                    self.on_frame(frame, headers)
+            if self._worker is not None and not self._settings.decode:
+                self._worker.offer(Item(self._counters.frames, wall_ns, now_ns, frame))
+        if self._pipeline is not None and self._settings.decode:
+            self.read(self._pipeline.decode(frames, now_ns))
+
+    def note(self, frame: Frame) -> None:
+        """A frame that somebody else has found, and makes readings of."""
+        self._counters.frames += 1
+        self.frame_mono_ns = self._clock.monotonic_ns()
+        headers = self._headers(self._counters.frames, self._clock.wall_ns())
+        if self._settings.raw_subject:
+            self._publisher.publish(self._settings.raw_subject, frame, headers)
+        if self.on_frame is not None:
+            self.on_frame(frame, headers)
+
+    def read(self, readings: Sequence[Reading]) -> None:
+        """What a frame, or a device that was asked, has just said."""
+        assert self._pipeline is not None
+        wall_ns, now_ns = self._clock.wall_ns(), self._clock.monotonic_ns()
+        if self._worker is None:
+            self._say(self._pipeline.shape(readings, now_ns))
+            return
+        for reading in readings:
+            self._worker.offer(Item(self._counters.frames, wall_ns, now_ns, reading=reading))
+
+    def _took(self, _item: Item, readings: Sequence[Reading]) -> None:
+        """What the user's function makes of something."""
+        assert self._pipeline is not None
+        self._say(self._pipeline.shape(readings, self._clock.monotonic_ns()))
+
+    def _unprocessed(self, item: Item, why: str) -> None:
+        """It makes nothing of it; then it goes out as it is, if that is wanted."""
+        assert self._pipeline is not None
+        if not self._passes:
+            return
+        if item.reading is not None:
+            self._say(self._pipeline.shape((item.reading,), self._clock.monotonic_ns()), why)
+        else:
+            headers = self._headers(item.seq, item.wall_ns) | {UNPROCESSED: why}
+            self._publisher.publish(self._settings.subject, item.frame, headers)
 
     def _headers(self, seq: int, wall_ns: int) -> dict[str, str]:
         return {
@@ -114,13 +177,15 @@ class Intake:
             "Phloem-Boot": self._boot,
         }
 
-    def _say(self, readings: Sequence[Reading]) -> None:
-        """Publish readings, and see to those that are held back."""
+    def _say(self, readings: Sequence[Reading], why: str = "") -> None:
+        """Publish readings, and see to those that are held back; ``why`` they are not processed."""
         assert self._pipeline is not None
         ahead_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
         for reading in readings:
             self._counters.readings += 1
             headers = self._headers(self._counters.readings, reading.mono_ns + ahead_ns)
+            if why:
+                headers[UNPROCESSED] = why
             subject = f"{self._settings.subject}.{reading.channel}"
             self._publisher.publish(subject, as_json(reading), headers)
         due_ns = self._pipeline.due_ns
@@ -140,7 +205,7 @@ class Intake:
         resyncs, dropped = counters.resyncs - resyncs, counters.dropped_bytes - dropped
         senseless = counters.undecodable - senseless
         whole = b"".join(frames)
-        if self._pipeline is not None:
+        if self._pipeline is not None and self._settings.decode:
             if frames:
                 self._tell_once(self._pipeline, senseless > 0)
         elif self._is_text and not is_clean(whole):
@@ -156,6 +221,8 @@ class Intake:
 
     def _count(self) -> None:
         counters = self._counters
+        if self._settings.poll:  # who asks counts
+            return
         counters.resyncs, counters.dropped_bytes = self._framer.resyncs, self._framer.dropped_bytes
         counters.damaged = self._framer.damaged
         if self._pipeline is not None:

@@ -9,10 +9,13 @@ from phloem.firmware_bridge.shaping.stage import Stage
 
 
 class Pipeline:
-    """One port's. ``undecodable`` counts frames that said nothing, ``error`` is why the last of them did, ``sensible``
-    whether the last frame of all said something."""
+    """One port's; without a decoder it only shapes.
 
-    def __init__(self, decoder: Decoder, stages: Sequence[Stage]) -> None:
+    ``undecodable`` counts frames that said nothing, ``error`` is why the last of them did,
+    ``sensible`` whether the last frame of all said something.
+    """
+
+    def __init__(self, decoder: Decoder | None, stages: Sequence[Stage]) -> None:
         self._decoder, self._stages = decoder, tuple(stages)
         self.undecodable = 0
         self.error = ""
@@ -30,6 +33,11 @@ class Pipeline:
 
     def take(self, frames: Sequence[Frame], now_ns: int) -> Sequence[Reading]:
         """What goes on at ``now_ns`` once these frames have come."""
+        return self.shape(self.decode(frames, now_ns), now_ns)
+
+    def decode(self, frames: Sequence[Frame], now_ns: int) -> Sequence[Reading]:
+        """What these frames say."""
+        assert self._decoder is not None
         readings: list[Reading] = []
         for frame in frames:
             try:
@@ -38,13 +46,14 @@ class Pipeline:
             except DecodeError as error:
                 self.undecodable += 1
                 self.error, self.sensible = str(error), False
-        return self._through(readings, now_ns)
+        return readings
 
     def expire(self, now_ns: int) -> Sequence[Reading]:
         """What time alone lets go."""
-        return self._through((), now_ns)
+        return self.shape((), now_ns)
 
-    def _through(self, readings: Sequence[Reading], now_ns: int) -> Sequence[Reading]:
+    def shape(self, readings: Sequence[Reading], now_ns: int) -> Sequence[Reading]:
+        """What goes on at ``now_ns`` of these readings."""
         for stage in self._stages:
             readings = stage.take(readings, now_ns)
         return readings

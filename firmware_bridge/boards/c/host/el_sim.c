@@ -10,7 +10,8 @@
  *     lose N          power for N bytes more of ring  damage AT XOR           a byte of the ring changes
  *     state           one line of numbers             unix                    the time that the host told
  *
- * With --live it is a board with a clock and a sensor, on standard input and output or on a pseudo-terminal. */
+ * With --live it is a board with a clock and a sensor, on standard input and output or on a pseudo-terminal; there it
+ * takes images as well, and comes back with their version, or, if that begins with "bad", with the one that it had. */
 #define _GNU_SOURCE
 #include "../src/edgelink.h"
 
@@ -41,6 +42,8 @@ static struct {
     long power; /* bytes that the ring still takes; negative: any number */
     el_images images;
     uint8_t *image;
+    char version[256]; /* of the image under way */
+    bool image_runs;   /* live: start it */
     bool live;
     int line;
 } sim;
@@ -131,6 +134,8 @@ static uint8_t image_begin(void *user, uint32_t image, uint32_t size, const char
     (void)user;
     (void)image;
     printf("image %.*s\n", (int)n, version);
+    memcpy(sim.version, version, n);
+    sim.version[n] = 0;
     if (size > 100000u) return EL_IMAGE_NO_ROOM;
     free(sim.image);
     sim.image = malloc(size);
@@ -152,6 +157,7 @@ static void image_read(void *user, uint32_t offset, uint8_t *into, uint16_t coun
 static void image_restart(void *user, uint32_t image) {
     (void)user;
     printf("restart %lu\n", (unsigned long)image);
+    sim.image_runs = sim.live;
 }
 
 static void start(void) {
@@ -278,6 +284,20 @@ static int open_pty(const char *link) {
     return master;
 }
 
+/* What a bootloader does: the new image, or the former one if the new one is "bad...". */
+static void run_image(void) {
+    static char running[256];
+    sim.image_runs = false;
+    if (strncmp(sim.version, "bad", 3) != 0) {
+        memcpy(running, sim.version, sizeof running);
+        sim.config.firmware = running;
+    }
+    sim.config.boot = (uint16_t)(sim.config.boot + 1u);
+    sim.config.reason = 5;
+    memset(&sim.images.image, 0, sizeof sim.images - offsetof(el_images, image));
+    start();
+}
+
 /* count 0: for ever. Ends when standard input does, or when count frames were made and are durable. */
 static void live(int every_ms, long count) {
     uint8_t bytes[512];
@@ -285,6 +305,7 @@ static void live(int every_ms, long count) {
     long made = 0;
     for (;;) {
         bool busy = el_poll(&sim.board);
+        if (sim.image_runs) run_image();
         if ((count == 0 || made < count) && sim_now(NULL) - last >= (uint32_t)every_ms) {
             last += (uint32_t)every_ms;
             el_begin(&sim.board);
@@ -384,14 +405,13 @@ int main(int argc, char **argv) {
     } else {
         config->ring = malloc(config->ring_size);
     }
-    if (!sim.live) {
+    if (sim.live && pty != NULL) sim.line = open_pty(pty);
+    if (!sim.live || pty != NULL) { /* else standard output is the line */
         sim.images.begin = image_begin;
         sim.images.write = image_write;
         sim.images.read = image_read;
         sim.images.restart = image_restart;
         config->images = &sim.images;
-    } else if (pty != NULL) {
-        sim.line = open_pty(pty);
     }
     if (sim.live) fcntl(sim.line, F_SETFL, fcntl(sim.line, F_GETFL) | O_NONBLOCK);
     start();
