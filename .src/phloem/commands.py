@@ -37,6 +37,11 @@ COMMANDS = {
         "Set up phloem as services of systemd, on a device or a hub.",
     ),
     "uninstall": ("phloem.edge.device.install_command", "uninstall", "Remove what install has set up."),
+    "upgrade": (
+        "phloem.edge.upgrade.command",
+        "upgrade",
+        "Install another version of the Debian package, and return if it does not serve.",
+    ),
     "doctor": (
         "phloem.edge.device.doctor_command",
         "doctor",

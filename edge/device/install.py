@@ -81,8 +81,9 @@ def systemd_version(root: Path) -> int:
     return 0
 
 
-def install_steps(target: Target, role: Role, *, start: bool) -> list[Step]:
-    """What is left to do. Raises InstallError."""
+def install_steps(target: Target, role: Role, *, start: bool, enable: bool = True) -> list[Step]:
+    """What is left to do. Without ``enable`` units stay enabled or disabled, and only enabled ones are started. Raises
+    InstallError."""
     steps = []
     files = layout(role, target.place, target.program, systemd_version(target.root))
     for file in files:
@@ -96,7 +97,7 @@ def install_steps(target: Target, role: Role, *, start: bool) -> list[Step]:
         steps.append(Step(f"make {secrets}, for secrets (mode 0700)", _folder(secrets, 0o700)))
     changed = bool(steps) or target.place is PACKAGE  # what is in a package was put there by somebody else
     if not target.live:
-        return steps + _links(target, role)
+        return steps + (_links(target, role) if enable else [])
     if changed:
         steps += _commands(
             target.run,
@@ -104,7 +105,7 @@ def install_steps(target: Target, role: Role, *, start: bool) -> list[Step]:
             ["systemd-tmpfiles", "--create", _below(target, "tmpfiles")],
         )
     if not target.booted:
-        return steps + _links(target, role)
+        return steps + (_links(target, role) if enable else [])
     if changed:
         steps += _commands(target.run, ["systemctl", "daemon-reload"])
         if role is Role.EDGE and target.at("run/udev").is_dir():
@@ -113,6 +114,8 @@ def install_steps(target: Target, role: Role, *, start: bool) -> list[Step]:
                 ["udevadm", "control", "--reload"],
                 ["udevadm", "trigger", "--subsystem-match=usb"],
             )
+    if not enable:
+        return steps + _beginning(target, role, changed=changed, start=start)
     return steps + _enabling(target, role, changed=changed, start=start)
 
 
@@ -228,6 +231,17 @@ def _enabling(target: Target, role: Role, *, changed: bool, start: bool) -> list
     elif changed:
         steps += _commands(run, ["systemctl", "restart", *services])
     return steps
+
+
+def _beginning(target: Target, role: Role, *, changed: bool, start: bool) -> list[Step]:
+    """What is enabled runs, with the files that are there now."""
+    run = target.run
+    units = [unit for unit in UNITS[role] if not run(["systemctl", "--quiet", "is-enabled", unit])]
+    if not start or not units:
+        return []
+    services = [unit for unit in units if unit.endswith(".service")]
+    steps = _commands(run, ["systemctl", "start", *units])
+    return steps + (_commands(run, ["systemctl", "restart", *services]) if changed and services else [])
 
 
 def _links(target: Target, role: Role) -> list[Step]:

@@ -47,8 +47,15 @@ def this_program() -> str:
 @click.option(
     "--start/--no-start", default=True, help="Whether to start the services, or restart changed ones."
 )
+@click.option(
+    "--enable/--no-enable",
+    default=True,
+    help="Whether to enable units; otherwise those that are enabled are started, and no others.",
+)
 @click.option("--program", metavar="PATH", show_default="this one", help="The program that the units start.")
-def install(role: str, root: Path, dry_run: bool, packaged: bool, start: bool, program: str | None) -> None:
+def install(
+    role: str, root: Path, dry_run: bool, packaged: bool, start: bool, enable: bool, program: str | None
+) -> None:
     """Set up phloem as services of systemd: users, units, udev rules, example configurations.
 
     ROLE is edge (a device: broker and serial ports) or hub. A second install changes nothing; a newer phloem's brings
@@ -61,7 +68,8 @@ def install(role: str, root: Path, dry_run: bool, packaged: bool, start: bool, p
     """
     target = _target(root, packaged, dry_run, program or this_program())
     with _told():
-        _carry_out(install_steps(target, Role(role), start=start and target.live), dry_run)
+        steps = install_steps(target, Role(role), start=start and target.live, enable=enable)
+        _carry_out(steps, dry_run)
     if target.live and not dry_run:
         click.echo("Next: phloem doctor")
 

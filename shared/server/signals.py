@@ -11,6 +11,7 @@ from pathlib import Path
 
 from phloem.shared.errors import ConfigError
 
+PACKAGED = "start.py"  # what /usr/bin/phloem of the Debian package runs, in /usr/lib/phloem
 SIGNALS = {
     "stop": signal.SIGKILL,
     "quit": signal.SIGINT,
@@ -65,7 +66,8 @@ def running(command: str, proc: Path = Path("/proc")) -> list[int]:
 
 
 def _is_ours(words: list[str], command: str) -> bool:
-    """``python [options] .../phloem <command>``, ``python -m phloem <command>``, ``python .../nats-server``.
+    """``python [options] .../phloem <command>``, ``python -m phloem <command>``, ``python .../nats-server``, and as the
+    Debian package does ``python -I .../phloem/start.py <command>``.
 
     The real nats-server is no Python program and is never meant.
     """
@@ -78,10 +80,9 @@ def _is_ours(words: list[str], command: str) -> bool:
             return rest[:2] == ["phloem", command]
         if option in ("-X", "-W"):
             del rest[:1]
-    script = os.path.basename(rest[0]) if rest else ""
-    return (script == "phloem" and rest[1:2] == [command]) or (
-        script == "nats-server" and command == "server"
-    )
+    folder, script = os.path.split(rest[0]) if rest else ("", "")
+    ours = script == "phloem" or (script == PACKAGED and os.path.basename(folder) == "phloem")
+    return (ours and rest[1:2] == [command]) or (script == "nats-server" and command == "server")
 
 
 def _target(text: str) -> str:

@@ -1,8 +1,13 @@
-"""What ``/usr/bin/phloem`` runs: with the package's own libraries, and of the system only the standard ones."""
+"""What ``/usr/bin/phloem`` runs: with the package's own libraries, and of the system only the standard ones.
 
+The libraries are those beside this file, so that a package that was only unpacked can be looked at.
+"""
+
+import os
 import sys
 
-sys.path[:] = ["/usr/lib/phloem/python", *(path for path in sys.path if not path.endswith("-packages"))]
+OURS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "python")
+sys.path[:] = [OURS, *(path for path in sys.path if not path.endswith("-packages"))]
 
 from phloem.__main__ import main  # noqa: E402
 

@@ -234,6 +234,31 @@ def test_postinst_makes_users_though_all_files_are_there(tmp_path: Path) -> None
     assert not any("start" in command for command in machine.ran)
 
 
+def test_an_upgraded_package_enables_nothing_and_restarts_what_is_enabled(tmp_path: Path) -> None:
+    boot(tmp_path)
+    machine = Machine()
+    target = here(tmp_path, machine, packaged=True)
+    carry_out(target)
+    for enabled, expected in ((False, []), (True, ["start", "restart"])):
+        machine.enabled = enabled
+        machine.ran.clear()
+        for step in install_steps(target, Role.EDGE, start=True, enable=False):
+            step.act()
+        told = [words.split()[1] for words in machine.ran if words.startswith("systemctl")]
+        assert told == ["daemon-reload", *expected]
+    machine.ran.clear()
+    for step in install_steps(target, Role.EDGE, start=False, enable=False):
+        step.act()
+    assert machine.ran[-1] != "systemctl restart phloem-edge.service phloem-bridge.service"
+
+
+def test_an_upgraded_package_in_a_chroot_leaves_what_is_enabled(tmp_path: Path) -> None:
+    target = here(tmp_path, Machine(), packaged=True)
+    for step in install_steps(target, Role.EDGE, start=False, enable=False):
+        step.act()
+    assert not (tmp_path / ETC / "multi-user.target.wants").exists()
+
+
 def test_in_a_chroot_nothing_is_started(tmp_path: Path) -> None:
     machine = Machine()
     carry_out(here(tmp_path, machine, packaged=True))

@@ -17,6 +17,8 @@ COMMANDS = {
     105: ["/usr/bin/nats-server", "-p", "3"],
     106: ["vim", "phloem", "server"],
     107: [""],
+    110: ["/usr/bin/python3.11", "-I", "/usr/lib/phloem/start.py", "bridge", "-c", "/etc/phloem/bridge.conf"],
+    111: ["/usr/bin/python3.11", "-I", "/usr/lib/other/start.py", "bridge"],
     109: ["python3", "-m", "phloem", "bridge"],
 }
 
@@ -44,6 +46,7 @@ def test_running(proc: Path) -> None:
     assert running("server", proc) == [101, 104]
     assert running("edge", proc) == [102]
     assert running("hub", proc) == [103]
+    assert running("bridge", proc) == [109, 110]
 
 
 def test_this_process_is_not_meant(proc: Path) -> None:

@@ -1,0 +1,203 @@
+"""The effects on a device, with systemctl and dpkg that are played, and a real broker where it is asked."""
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from phloem import Server
+from phloem.edge.device.patient import Patient
+from phloem.edge.upgrade.device import Device, environment_of
+from phloem.edge.upgrade.machine import UpgradeError
+from phloem.edge.upgrade.package import Said
+
+UNITS = ("phloem-edge.socket", "phloem-edge.service", "phloem-bridge.service")
+
+
+class Played:
+    """Programs: what they said last, by their words up to where they differ."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.says: dict[str, Said] = {}
+        self.states = dict.fromkeys(UNITS, "active")
+        self.pid, self.restarts = os.getpid(), 0
+        self.disabled: set[str] = set()
+
+    def __call__(self, words: Sequence[str], more: Mapping[str, str]) -> Said:
+        text = " ".join(words)
+        for start, said in self.says.items():
+            if text.startswith(start):
+                return said
+        if "is-enabled" in words:
+            return Said(int(words[-1] in self.disabled), "")
+        if words[1:2] == ["show"]:
+            state = self.states.get(words[-1], "inactive")
+            return Said(
+                0, f"ActiveState={state}\nMainPID={self.pid}\nNRestarts={self.restarts}\nResult=exit-code\n"
+            )
+        self.ran.append(text)
+        return Said(0, "")
+
+
+def configured(root: Path, text: str) -> Patient:
+    (root / "etc/phloem").mkdir(parents=True)
+    (root / "etc/phloem/edge.conf").write_text(text)
+    return Patient(root)
+
+
+def device(root: Path, run: Played, text: str = 'listen: "127.0.0.1:1"\n', **more: Path | None) -> Device:
+    told: list[str] = []
+    return Device(more.get("deb"), told.append, lambda *_: None, run=run, root=root, patient=configured(root, text),
+                  copy_to=more.get("copy_to"))  # fmt: skip
+
+
+def test_services_in_order(tmp_path: Path) -> None:
+    run = Played()
+    run.disabled = {"phloem-bridge.service"}
+    here = device(tmp_path, run)
+    here.stop()
+    here.start()
+    here.restart()
+    assert run.ran == [
+        "systemctl stop phloem-edge.socket phloem-edge.service",
+        "systemctl start --no-block phloem-edge.socket phloem-edge.service",
+        "systemctl daemon-reload",
+        "systemctl cat phloem-edge.socket",
+        "systemctl start --no-block phloem-edge.socket",
+        "systemctl restart --no-block phloem-edge.service",
+    ]
+
+
+def test_another_socket_is_restarted_with_what_it_is_for(tmp_path: Path) -> None:
+    run = Played()
+    here = device(tmp_path, run)
+    run.says["systemctl cat"] = Said(0, "ListenStream=4223")
+    here.restart()
+    assert run.ran[-1] == f"systemctl restart --no-block {' '.join(UNITS)}"
+
+
+def test_a_hub_has_its_own_unit(tmp_path: Path) -> None:
+    (tmp_path / "etc/phloem").mkdir(parents=True)
+    (tmp_path / "etc/phloem/hub.conf").write_text('listen: "127.0.0.1:1"\n')
+    run = Played()
+    Device(None, print, lambda *_: None, run=run, root=tmp_path, patient=Patient(tmp_path)).stop()
+    assert run.ran == ["systemctl stop phloem-hub.service"]
+
+
+def test_what_systemctl_refuses(tmp_path: Path) -> None:
+    run = Played()
+    run.says["systemctl stop"] = Said(5, "Unit is masked.")
+    with pytest.raises(UpgradeError, match=r"stopping the broker failed \(5\): Unit is masked"):
+        device(tmp_path, run).stop()
+
+
+def test_health_is_what_systemd_says_first(tmp_path: Path) -> None:
+    run = Played()
+    here = device(tmp_path, run)
+    run.states["phloem-edge.service"] = "activating"
+    run.restarts = 2
+    assert here.health() == (0, 2, "phloem-edge.service is activating (exit-code)")
+
+
+def test_a_broker_that_does_not_answer(tmp_path: Path) -> None:
+    pid, _, why = device(tmp_path, Played(), f'phloem {{ unix_socket: "{tmp_path}/s" }}\n').health()
+    assert pid == os.getpid()
+    assert why.startswith("it does not answer: ")
+
+
+@pytest.mark.parametrize("login", ["", "authorization { user: a, password: b }\n"])
+async def test_a_broker_that_answers(tmp_path: Path, login: str) -> None:
+    import asyncio
+
+    path = tmp_path / "s"
+    text = f'listen: "127.0.0.1:-1"\nphloem {{ unix_socket: "{path}" }}\n{login}'
+    here = device(tmp_path, Played(), text)
+    (tmp_path / "server.conf").write_text(text)
+    async with Server(tmp_path / "server.conf"):
+        assert (await asyncio.to_thread(here.health)).why == ""
+
+
+def test_a_broker_that_hangs_up_or_says_something_else(tmp_path: Path) -> None:
+    import threading
+
+    path = str(tmp_path / "s")
+    here = device(tmp_path, Played(), f'phloem {{ unix_socket: "{path}" }}\n')
+    for answer, expected in ((b"HTTP/1.1 400\r\n", "it does not greet"), (b"INFO {}\r\n", "it hangs up")):
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path)
+            listening.listen()
+
+            def serve(listening: socket.socket = listening, answer: bytes = answer) -> None:
+                peer, _ = listening.accept()
+                with peer:
+                    peer.sendall(answer)
+                    peer.shutdown(socket.SHUT_WR)
+                    while peer.recv(1000):
+                        pass
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            assert here.health().why == expected
+            thread.join()
+        os.unlink(path)
+
+
+async def test_a_bridge_that_served_has_to_serve(tmp_path: Path) -> None:
+    import asyncio
+
+    run = Played()
+    path = tmp_path / "s"
+    text = f'listen: "127.0.0.1:-1"\nphloem {{ unix_socket: "{path}" }}\n'
+    here = device(tmp_path, run, text)
+    (tmp_path / "server.conf").write_text(text)
+    async with Server(tmp_path / "server.conf"):
+        run.states["phloem-bridge.service"] = "failed"
+        assert (await asyncio.to_thread(here.health)).why == "", "it did not serve before either"
+        here._was_active = {"phloem-bridge.service"}
+        assert "phloem-bridge.service is failed" in (await asyncio.to_thread(here.health)).why
+
+
+def test_the_broker_goes_on_with_its_environment(tmp_path: Path) -> None:
+    (tmp_path / "77").mkdir()
+    (tmp_path / "77/environ").write_bytes(
+        b"STORE_KEY=secret\0NOTIFY_SOCKET=/x\0CREDENTIALS_DIRECTORY=/run/c\0odd\0"
+    )
+    run = Played()
+    run.says["systemctl show -p MainPID --value phloem-edge.service"] = Said(0, "77\n")
+    assert environment_of(run, tmp_path) == {"STORE_KEY": "secret", "CREDENTIALS_DIRECTORY": "/run/c"}
+    run.says.clear()
+    assert environment_of(lambda *_: Said(1, ""), tmp_path) == {"CREDENTIALS_DIRECTORY": "/etc/credstore"}
+
+
+def test_a_copy_of_the_store_and_where_it_goes(tmp_path: Path) -> None:
+    store = tmp_path / "data/jetstream/phloem"
+    store.mkdir(parents=True)
+    (store / "data.mdb").write_bytes(b"x" * 5000)
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    here = device(tmp_path / "r", Played(), f'jetstream {{ store_dir: "{tmp_path}/data" }}\n', copy_to=stick)
+    for _ in range(2):
+        here.copy()
+    copied = stick / "phloem-upgrade-store/jetstream/phloem/data.mdb"
+    assert copied.read_bytes() == b"x" * 5000
+    here.tidy()
+    assert list(stick.iterdir()) == []
+
+
+def test_no_room_is_said_before_anything_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from phloem.edge.upgrade import copying
+
+    run = Played()
+    run.says["dpkg-deb --show"] = Said(0, "phloem\n0.5.0\nall\n40000\n")
+    store = tmp_path / "data/jetstream/phloem"
+    store.mkdir(parents=True)
+    here = device(tmp_path / "r", run, f'jetstream {{ store_dir: "{tmp_path}/data" }}\n', deb=Path("/x.deb"))
+    (tmp_path / "r/usr").mkdir()
+    monkeypatch.setattr(copying, "size", lambda _: 1 << 60)
+    monkeypatch.setattr(copying, "shares", lambda *_: False)
+    with pytest.raises(UpgradeError, match=r"a copy of the store needs .* are missing; --copy-to"):
+        here.unpack()
+    assert not any("--extract" in words for words in run.ran)
