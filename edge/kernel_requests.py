@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from phloem.edge.kernel_publisher import encode_headers
 from phloem.firmware_bridge.backlog import Message
+from phloem.firmware_bridge.headers import encode_headers
 from phloem.firmware_bridge.timers import CallLater, Timer, loop_call_later
 from phloem.shared.limits import SECOND_NS
 

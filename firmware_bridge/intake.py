@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from phloem.firmware_bridge.counters import Counters
 from phloem.firmware_bridge.framing.framer import Frame
 from phloem.firmware_bridge.framing.line import LineFramer
+from phloem.firmware_bridge.headers import Stamps
 from phloem.firmware_bridge.health import Health, is_clean, is_noise
 from phloem.firmware_bridge.pipeline import Pipeline
 from phloem.firmware_bridge.publisher import Publisher
-from phloem.firmware_bridge.reading import Reading, as_json
+from phloem.firmware_bridge.reading import Reading, payloads
 from phloem.firmware_bridge.settings import SerialSettings
+from phloem.firmware_bridge.shaping.stage import CHANNELS_MAX
 from phloem.firmware_bridge.timers import CallLater, Timer
 from phloem.shared.clock import Clock
 
@@ -35,11 +37,13 @@ class Intake:
         counters: Counters,
         call_later: CallLater,
     ) -> None:
-        self._settings, self._publisher, self._clock, self._boot = settings, publisher, clock, boot
+        self._settings, self._publisher, self._clock = settings, publisher, clock
         self._call_later, self._counters = call_later, counters
         self._framer, self._pipeline = settings.framer(), settings.pipeline()
         self._is_text = isinstance(self._framer, LineFramer)
         self._health = Health(settings.max_frame_bytes)
+        self._frame_stamps, self._reading_stamps = Stamps(settings.name, boot), Stamps(settings.name, boot)
+        self._subjects: dict[str, bytes] = {}  # by channel
         self._gap_timer: Timer | None = None
         self._shape_timer: Timer | None = None
         self._senseless = False  # warned that frames cannot be decoded; until one can
@@ -98,34 +102,37 @@ class Intake:
 
     def _publish(self, frames: list[Frame]) -> None:
         raw = self._settings.raw_subject if self._pipeline is not None else self._settings.subject
-        now_ns = self._clock.wall_ns()
-        for frame in frames:
-            self._counters.frames += 1
-            if raw:
-                self._publisher.publish(raw, frame, self._headers(self._counters.frames, now_ns))
+        self._counters.frames += len(frames)
+        if raw:
+            subject, now_ns, stamp = raw.encode(), self._clock.wall_ns(), self._frame_stamps.next
+            self._publisher.publish_all([(subject, stamp(now_ns), frame) for frame in frames])
         if self._pipeline is not None:
             self._say(self._pipeline.take(frames, self._clock.monotonic_ns()))
-
-    def _headers(self, seq: int, wall_ns: int) -> dict[str, str]:
-        return {
-            "Phloem-Port": self._settings.name,
-            "Phloem-Seq": str(seq),
-            "Phloem-Time": str(wall_ns),
-            "Phloem-Boot": self._boot,
-        }
 
     def _say(self, readings: Sequence[Reading]) -> None:
         """Publish readings, and see to those that are held back."""
         assert self._pipeline is not None
-        ahead_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
-        for reading in readings:
-            self._counters.readings += 1
-            headers = self._headers(self._counters.readings, reading.mono_ns + ahead_ns)
-            subject = f"{self._settings.subject}.{reading.channel}"
-            self._publisher.publish(subject, as_json(reading), headers)
+        if readings:
+            ahead_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
+            self._counters.readings += len(readings)
+            subject_of, stamp = self._subject_of, self._reading_stamps.next
+            self._publisher.publish_all(
+                [
+                    (subject_of(reading.channel), stamp(reading.mono_ns + ahead_ns), payload)
+                    for reading, payload in zip(readings, payloads(readings), strict=True)
+                ]
+            )
         due_ns = self._pipeline.due_ns
         if due_ns is not None and self._shape_timer is None:
             self._shape_timer = self._call_later(due_ns - self._clock.monotonic_ns(), self._shape_due)
+
+    def _subject_of(self, channel: str) -> bytes:
+        subject = self._subjects.get(channel)
+        if subject is None:
+            if len(self._subjects) >= CHANNELS_MAX:
+                self._subjects.clear()
+            subject = self._subjects[channel] = f"{self._settings.subject}.{channel}".encode()
+        return subject
 
     def _shape_due(self) -> None:
         assert self._pipeline is not None

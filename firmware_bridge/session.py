@@ -316,9 +316,9 @@ class Session:
 
     def _count_errors(self) -> None:
         """What the hardware has counted since the last look."""
+        self._counted_ns = self._clock.monotonic_ns()
         if self._port is None or (now := self._port.line.errors()) is None:
             return
-        self._counted_ns = self._clock.monotonic_ns()
         new = now.since(self._errors_then or LineErrors())
         self._errors_then = now
         if any(new):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from phloem.firmware_bridge.decoding.decoder import DecodeError, Decoder
-from phloem.firmware_bridge.decoding.fields import Field, Fields, as_text
+from phloem.firmware_bridge.decoding.fields import Field, Fields, Names, as_text
 from phloem.firmware_bridge.reading import Reading
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class PatternDecoder:
     """Each named group that took part is a reading."""
 
     def __init__(self, pattern: "regex.Pattern[str]", fields: Fields) -> None:
-        self._pattern, self._fields = pattern, fields
+        self._pattern, self._names = pattern, Names(fields)
 
     def decode(self, frame: bytes, mono_ns: int) -> Sequence[Reading]:
         """As in ``Decoder``."""
@@ -52,7 +52,7 @@ class PatternDecoder:
             raise DecodeError("the pattern does not match")
         readings = []
         for name, text in found.groupdict().items():
-            field = self._fields.field_of(name)
+            field = self._names.field_of(name)
             if text is not None and field is not None:
                 readings.append(field.read(text, mono_ns))
         return readings
