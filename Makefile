@@ -5,7 +5,7 @@ KERNEL := $(wildcard shared/*/*.pyx shared/*/*.pxd shared/*/*.pxi)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test check unit test-long fuzz soak links test-durability chaos bench bench-link bench-serial boards wheel clean
+.PHONY: help dev demo test check unit test-long fuzz soak links test-durability chaos bench bench-link bench-serial boards deb device wheel clean
 
 help:                 ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -67,6 +67,12 @@ bench-serial: dev     ## eight serial ports at full speed on one core, into a du
 boards:               ## EdgeLink's C on microcontrollers: flash and RAM, the same bytes as here; needs cross compilers
 	@firmware_bridge/boards/c/elsewhere
 	@firmware_bridge/boards/c/sizes
+
+deb: dev              ## a Debian package with all libraries into dist/; ARGS="--out /tmp"
+	@$(BIN)/python systemd/debian/build.py $(ARGS)
+
+device: deb           ## an emulated device whose plug is pulled, nats-server beside it; root; ARGS="--cuts 6"
+	@$(BIN)/python -m tests.device --package $$(ls -t dist/phloem_*.deb | head -1) $(ARGS)
 
 wheel: dev            ## build a wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from phloem.firmware_bridge.hotplug import Hotplug
-from phloem.firmware_bridge.port import PortAbsent, PortError, PortLost, PortRefused
+from phloem.firmware_bridge.port_errors import PortAbsent, PortError, PortLost, PortRefused
 from phloem.firmware_bridge.selector import AtPath, Linked, Network, Pseudo, Usb, find
 from phloem.firmware_bridge.settings import SerialSettings
 

@@ -9,7 +9,7 @@ import grp
 import os
 from pathlib import Path
 
-from phloem.firmware_bridge.port import PortError
+from phloem.firmware_bridge.port_errors import PortError
 from phloem.firmware_bridge.selector import HINT
 
 _BUSY = (errno.EBUSY, errno.EAGAIN)  # exclusive mode of the tty, lock of a program like ours
@@ -61,7 +61,7 @@ def holder(device: str, proc: Path = Path("/proc")) -> tuple[str, int]:
         if not process.name.isdigit():
             continue
         try:
-            if any(os.readlink(entry) == target for entry in (process / "fd").iterdir()):
+            if any(_is(entry, target) for entry in (process / "fd").iterdir()):
                 found = ((process / "comm").read_text().strip(), int(process.name))
                 if found[1] != os.getpid():
                     return found
@@ -69,6 +69,11 @@ def holder(device: str, proc: Path = Path("/proc")) -> tuple[str, int]:
         except OSError:  # gone meanwhile, or not ours to see
             continue
     return ourselves
+
+
+def _is(entry: Path, target: str) -> bool:
+    """By its name, and by itself: in another container the same name is another device."""
+    return os.readlink(entry) == target and os.path.samefile(entry, target)
 
 
 def _group_of(device: str) -> str:

@@ -55,6 +55,11 @@ class Intake:
         return self._health.garbled
 
     @property
+    def trouble(self) -> str:
+        """Why the last frame says nothing; empty if it does, or nobody asks frames what they say."""
+        return "" if self._pipeline is None or self._pipeline.sensible else self._pipeline.error
+
+    @property
     def unfinished(self) -> bytes:
         """The beginning of a frame."""
         return self._framer.unfinished
@@ -158,7 +163,12 @@ class Intake:
     def _tell_once(self, pipeline: Pipeline, worse: bool) -> None:
         """One warning when frames stop to make sense, until one does again."""
         if worse and not self._senseless:
-            logger.warning("serial port %s: a frame says nothing: %s", self._settings.name, pipeline.error)
+            logger.warning(
+                "serial port %s: a frame says nothing: %s",
+                self._settings.name,
+                pipeline.error,
+                exc_info=pipeline.bug,
+            )
         self._senseless = not pipeline.sensible
 
     def _count(self) -> None:

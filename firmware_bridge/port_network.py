@@ -10,7 +10,8 @@ import socket
 from contextlib import suppress
 
 from phloem.firmware_bridge import limits
-from phloem.firmware_bridge.port import LineErrors, PlainLine, PortAbsent, PortError, PortRefused
+from phloem.firmware_bridge.port import LineErrors, PlainLine
+from phloem.firmware_bridge.port_errors import PortAbsent, PortError, PortRefused
 from phloem.firmware_bridge.rfc2217 import Rfc2217, Settings
 from phloem.firmware_bridge.selector import Network
 from phloem.firmware_bridge.settings import SerialSettings

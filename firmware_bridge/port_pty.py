@@ -8,7 +8,8 @@ import os
 import tty
 from pathlib import Path
 
-from phloem.firmware_bridge.port import PlainLine, PortRefused
+from phloem.firmware_bridge.port import PlainLine
+from phloem.firmware_bridge.port_errors import PortRefused
 
 
 class PtyLine(PlainLine):

@@ -20,7 +20,8 @@ from contextlib import suppress
 
 import serial
 
-from phloem.firmware_bridge.port import ABSENT, LineErrors, PlainLine, PortAbsent, PortRefused
+from phloem.firmware_bridge.port import LineErrors, PlainLine
+from phloem.firmware_bridge.port_errors import ABSENT, PortAbsent, PortRefused
 from phloem.firmware_bridge.selector import AtPath, Linked, Usb, find
 from phloem.firmware_bridge.settings import SerialSettings
 

@@ -19,7 +19,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from phloem.firmware_bridge.port import PortAbsent, PortAmbiguous
+from phloem.firmware_bridge.port_errors import PortAbsent, PortAmbiguous
 from phloem.shared.errors import ConfigError
 
 if TYPE_CHECKING:

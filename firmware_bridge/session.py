@@ -23,16 +23,8 @@ from phloem.firmware_bridge.diagnose import explain
 from phloem.firmware_bridge.handover import Handover
 from phloem.firmware_bridge.hotplug import Hotplug
 from phloem.firmware_bridge.intake import Intake
-from phloem.firmware_bridge.port import (
-    Line,
-    LineErrors,
-    Port,
-    PortAbsent,
-    PortError,
-    PortLost,
-    PortRefused,
-    PortSilent,
-)
+from phloem.firmware_bridge.port import Line, LineErrors, Port
+from phloem.firmware_bridge.port_errors import PortAbsent, PortError, PortLost, PortRefused, PortSilent
 from phloem.firmware_bridge.port_figures import port_figures
 from phloem.firmware_bridge.port_open import open_line
 from phloem.firmware_bridge.port_voice import Voice
@@ -311,6 +303,8 @@ class Session:
             self._voice.event("clear")
             return
         text = "most of what comes makes no sense: another speed, framing or cable?"
+        if self._intake.trouble:
+            text = f"{text} The last frame: {self._intake.trouble}"
         logger.warning("serial port %s (%s): %s", self.settings.name, self.settings.device, text)
         self._voice.event("garbled", text)
 

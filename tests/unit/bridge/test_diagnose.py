@@ -8,7 +8,7 @@ import pytest
 import serial
 
 from phloem.firmware_bridge.diagnose import explain, holder
-from phloem.firmware_bridge.port import PortAbsent, PortError, PortRefused
+from phloem.firmware_bridge.port_errors import PortAbsent, PortError, PortRefused
 from phloem.firmware_bridge.port_tty import open_tty
 from phloem.firmware_bridge.selector import AtPath
 from phloem.firmware_bridge.settings import PARITIES, SerialSettings

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 from tests.unit.bridge.rig import WAIT_S
 
-from phloem.firmware_bridge.port import Port, PortLost
+from phloem.firmware_bridge.port import Port
+from phloem.firmware_bridge.port_errors import PortLost
 from phloem.firmware_bridge.port_tty import TtyLine, open_tty
 from phloem.firmware_bridge.selector import AtPath
 from phloem.firmware_bridge.settings import SerialSettings

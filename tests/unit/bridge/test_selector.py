@@ -8,7 +8,7 @@ from serial.tools import list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
 from phloem.firmware_bridge import selector
-from phloem.firmware_bridge.port import PortAbsent, PortAmbiguous
+from phloem.firmware_bridge.port_errors import PortAbsent, PortAmbiguous
 from phloem.firmware_bridge.selector import (
     AtPath,
     Linked,

@@ -144,7 +144,7 @@ def test_repair_brings_nothing_back(tmp_path: Path, encrypted: bool) -> None:
     whole = tmp_path / "whole"
     damage(folder / "data.mdb", FIELDS["dirty"], lambda key: of_log(1)(key) or of_log(2)(key))
     shutil.copytree(folder, whole)
-    assert repair(whole, keys=KEYS).lost != []
+    assert repair(whole, keys=KEYS).lost == []
     holds(whole, kept)  # what proves itself is not lost with the head
     store = open_store(folder)
     store.open()
