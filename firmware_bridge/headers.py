@@ -17,7 +17,7 @@ def encode_headers(headers: Mapping[str, str]) -> bytes:
     """The header block of a message, with the empty line at its end; nothing for no headers."""
     if not headers:
         return b""
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     return FIRST_LINE + lines.encode() + b"\r\n"
 
 

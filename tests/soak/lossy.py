@@ -1,4 +1,4 @@
-"""A board, and a line to it that damages what it carries: ``el_sim`` on pipes, a pseudo-terminal, and a thread between."""
+"""A board, and a line to it that damages what it carries: ``el_sim`` on pipes, a pseudo-terminal, a thread between."""
 
 import contextlib
 import os
