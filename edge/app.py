@@ -19,7 +19,6 @@ from phloem.edge.ports import port_settings
 from phloem.edge.profile import PLAN_BYTES, for_device
 from phloem.edge.storage.settings import check as check_disk
 from phloem.edge.twin.prepare import device_of
-from phloem.firmware_bridge.bridge import Bridge
 from phloem.firmware_bridge.timers import CallLater, loop_call_later, pause
 from phloem.shared import limits
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from phloem.edge.forward.timekeeper import TimeKeeper
     from phloem.edge.mqtt.bridges import Bridges
     from phloem.edge.storage.storage import Storage
+    from phloem.firmware_bridge.bridge import Bridge
 
 log = logging.getLogger("phloem.edge")
 
@@ -252,6 +252,8 @@ class Edge(Server):
     async def _serve_ports(self) -> None:
         if not self._settings:
             await asyncio.Event().wait()
+        from phloem.firmware_bridge.bridge import Bridge  # noqa: PLC0415  (1.7 MB that only who has ports should pay)
+
         publisher, requests = KernelPublisher(self), None
         if any(port.protocol for port in self._settings):
             from phloem.edge.kernel_requests import KernelRequests  # noqa: PLC0415  (only who has such ports)

@@ -72,7 +72,13 @@ def own_wheel(folder: Path) -> Path:
         raise BuildError(
             f"this is Python {have}, and the package is for {PYTHON}: run it with python{PYTHON}, or give --wheel"
         )
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT)
+    # From a copy: in the tree there may be modules of an earlier build, and setuptools would take them as well.
+    left_out = shutil.ignore_patterns(
+        ".*venv*", ".git", "build", "dist", "__pycache__", "*.egg-info", "*.so", "tests"
+    )
+    source = folder / "source"
+    shutil.copytree(ROOT, source, symlinks=True, ignore=left_out)
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, source)
     return next(folder.glob("phloem-*.whl"))
 
 

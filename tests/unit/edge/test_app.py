@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from tests.unit.bridge.rig import WAIT_S, Bytes, ManualTimers, StandingClock, listen, open_files
 
-from phloem.edge import app
 from phloem.edge.app import RESTART_NS, Edge
 from phloem.edge.profile import for_device
+from phloem.firmware_bridge import bridge
 from phloem.firmware_bridge.simulate import SimulatedSensor
 from phloem.hub.app import Hub
 from phloem.shared.errors import ConfigError
@@ -99,13 +99,13 @@ class Broken:
 async def test_a_bug_in_the_bridge_is_logged_and_it_starts_again(
     sensor: SimulatedSensor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real, timers = app.Bridge, ManualTimers()
-    monkeypatch.setattr(app, "Bridge", Broken)
+    real, timers = bridge.Bridge, ManualTimers()
+    monkeypatch.setattr(bridge, "Bridge", Broken)
     with caplog.at_level(logging.CRITICAL):
         async with Edge(config(sensor.link), call_later=timers) as edge:
             assert (await timers.waiting()).delay_ns == RESTART_NS
             async with listen(edge.client_url, "tele.s") as heard:  # the server goes on
-                monkeypatch.setattr(app, "Bridge", real)
+                monkeypatch.setattr(bridge, "Bridge", real)
                 await timers.fire()
                 edge.bridge = None
                 await opened(edge)
