@@ -28,7 +28,7 @@ PORTS = 8
 @click.option(
     "--only", multiple=True, type=click.Choice([load.name for load in LOADS]), help="Only this row."
 )
-@click.option("--seconds", default=10.0, help="How long the devices speak.")
+@click.option("--seconds", default=8.0, help="How long the devices speak.")
 @click.option("--ports", default=PORTS, help="How many there are.")
 @click.option("--core", default=0, help="The core of the edge; the devices have the others.")
 def main(only: tuple[str, ...], seconds: float, ports: int, core: int) -> None:
