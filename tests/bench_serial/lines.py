@@ -1,13 +1,14 @@
 """Devices that say lines."""
 
 import asyncio
+import time
 from pathlib import Path
 
 from nats.aio.client import Client
 
 from tests.bench_serial.devices import KEPT_BYTES, Device, saturate
 from tests.bench_serial.edge import EdgeProcess, config, connected, make_stream, stored, use_of
-from tests.bench_serial.loads import LINE_BYTES_S, Load
+from tests.bench_serial.loads import Load
 from tests.bench_serial.report import Line
 
 WARM_S = 1.0
@@ -24,8 +25,9 @@ async def run_lines(load: Load, folder: Path, ports: int, seconds: float, core: 
             warm = await asyncio.to_thread(saturate, devices, WARM_S)
             if load.messages:
                 await _settled(client, warm * load.messages)
-            before = use_of(edge.pid)
+            before, begin, read = use_of(edge.pid), time.monotonic(), devices[0].written
             frames = await asyncio.to_thread(saturate, devices, seconds)
+            seconds, read = time.monotonic() - begin, devices[0].written - read
             messages = await _settled(client, frames * load.messages) if load.messages else 0
             after = use_of(edge.pid)
             await client.close()
@@ -40,7 +42,7 @@ async def run_lines(load: Load, folder: Path, ports: int, seconds: float, core: 
         title=load.title,
         cpu=(after.cpu_s - before.cpu_s) / seconds / ports,
         system=(after.system_s - before.system_s) / seconds / ports,
-        bytes_s=LINE_BYTES_S,
+        bytes_s=read / seconds,
         messages_s=(frames - warm) * load.messages / seconds / ports,
         behind_bytes=behind,
         lost=lost,
