@@ -255,7 +255,7 @@ class Edge(Server):
         from phloem.firmware_bridge.bridge import Bridge  # noqa: PLC0415  (1.7 MB that only who has ports should pay)
 
         publisher, requests = KernelPublisher(self), None
-        if any(port.protocol for port in self._settings):
+        if any(port.protocol or port.images for port in self._settings):
             from phloem.edge.kernel_requests import KernelRequests  # noqa: PLC0415  (only who has such ports)
 
             requests = KernelRequests(self, call_later=self._call_later)

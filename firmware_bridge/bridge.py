@@ -18,6 +18,8 @@ from phloem.shared.errors import ConfigError
 
 if TYPE_CHECKING:
     from phloem.firmware_bridge.edgelink.station import Link, Station
+    from phloem.firmware_bridge.images.installer import Installer
+    from phloem.firmware_bridge.images.port_side import PortSide
 
 
 class Bridge:
@@ -49,6 +51,7 @@ class Bridge:
         )
         self.boot = f"{rng.getrandbits(64):016x}"
         self._hotplug = Hotplug() if hotplug else None
+        links = [self._link(port) for port in settings]
         self.sessions = [
             Session(
                 port,
@@ -59,9 +62,15 @@ class Bridge:
                 call_later=call_later,
                 hotplug=self._hotplug,
                 handover=handover,
-                link=self._link(port),
+                link=link,
             )
-            for port in settings
+            for port, link in zip(settings, links, strict=True)
+        ]
+        owners: dict[str, Installer] = {}
+        self._firmware = [
+            _port_side(session, link, publisher, requests, clock, call_later, owners)
+            for session, link in zip(self.sessions, links, strict=True)
+            if session.settings.images
         ]
         self._group = asyncio.TaskGroup()
         self._tasks: list[asyncio.Task[None]] = []
@@ -78,6 +87,9 @@ class Bridge:
         self._tasks = [
             self._group.create_task(session.run(), name=f"serial port {session.settings.name}")
             for session in self.sessions
+        ] + [
+            self._group.create_task(side.run(), name=f"firmware of {side.installer.name}")
+            for side in self._firmware
         ]
         return self
 
@@ -107,3 +119,19 @@ def _station(
     if requests is None:
         raise ConfigError("protocol edgelink needs JetStream, so that it loses nothing")
     return Station(publisher, requests, clock, rng, call_later)
+
+
+def _port_side(
+    session: Session,
+    link: "Link | None",
+    publisher: Publisher,
+    requests: Requests | None,
+    clock: Clock,
+    call_later: CallLater,
+    owners: "dict[str, Installer]",
+) -> "PortSide":
+    from phloem.firmware_bridge.images.port_side import PortSide  # noqa: PLC0415  (only who has such ports)
+
+    if requests is None:
+        raise ConfigError("images need JetStream, which has the bucket")
+    return PortSide(session, link, publisher, requests, clock, call_later, owners)

@@ -72,6 +72,25 @@ def _duration(_ctx: click.Context, _param: click.Parameter, text: str) -> int:
 @click.option(
     "--command-subject", default="", help="Payloads published here are written to the device as they are."
 )
+@click.option(
+    "--request-subject",
+    default="",
+    help="Requests published here are written to the device; the next frame is the answer.",
+)
+@click.option(
+    "--request-match",
+    default=_DEFAULTS["request_match"],
+    metavar="REGEX",
+    help="What the frame that answers a request looks like; next: any frame.",
+)
+@click.option(
+    "--request-timeout",
+    "request_timeout_ns",
+    default="1s",
+    callback=_duration,
+    metavar="TIME",
+    help="How long the device has to answer.",
+)
 @click.option("--raw-subject", default="", help="With --decode: frames as they came go here as well.")
 @click.option(
     "--port-subject",
@@ -146,6 +165,18 @@ def _duration(_ctx: click.Context, _param: click.Parameter, text: str) -> int:
     type=click.Choice(PROTOCOLS),
     show_default="frames, see --framing",
     help="edgelink: a board that loses nothing; SUBJECT.> has to be in a stream. docs/edgelink.md.",
+)
+@click.option(
+    "--process",
+    default="",
+    metavar="MODULE:FUNCTION",
+    help="Your own function for each reading, or each frame without --decode; it runs in a process of its own.",
+)
+@click.option(
+    "--export",
+    multiple=True,
+    metavar="PLACE",
+    help="pty://NAME or rfc2217://:PORT: other programs can use the port there meanwhile. Repeat for more.",
 )
 @click.option(
     "--max-frame-bytes",

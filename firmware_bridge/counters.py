@@ -24,6 +24,20 @@ class Counters:
     opens: int = 0
     losses: int = 0
     """Times that the open device went away."""
+    requests: int = 0
+    requests_failed: int = 0
+    """Requests to the device that were answered with an error."""
+    processed: int = 0
+    """Frames or readings that the function of ``process`` took."""
+    unprocessed: int = 0
+    """Those that it did not take: it raised, hung, died, or was not there."""
+    process_ends: int = 0
+    """Times that its process died, or was ended for hanging."""
+    polls: int = 0
+    """Questions to Modbus devices."""
+    polls_failed: int = 0
+    guest_dropped_bytes: int = 0
+    """Of programs that share the port: what the device did not take of them, and what they did not read of it."""
     silences: int = 0
     """Times that it was opened anew because it said nothing."""
     line_errors: LineErrors = field(default_factory=LineErrors)

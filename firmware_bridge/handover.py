@@ -26,7 +26,8 @@ from phloem.firmware_bridge.settings import SerialSettings
 PORT, CARRIED = "serial-", "carried"
 NOT_OF_THE_LINE = (  # fields of settings that the open descriptor knows nothing of
     *("name", "subject", "command_subject", "framing", "decode", "shape", "max_frame_bytes", "idle_gap_ns"),
-    *("retry_min_ns", "retry_max_ns", "silent_after_ns", "capture", "raw_subject", "port_subject"),
+    *("retry_min_ns", "retry_max_ns", "silent_after_ns", "capture", "raw_subject", "port_subject", "images"),
+    *("export", "poll", "modbus", "process", "request_subject", "request_match", "request_timeout_ns"),
 )
 
 

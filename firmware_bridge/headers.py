@@ -28,17 +28,15 @@ def decode_headers(block: bytes) -> dict[str, str]:
 
 
 class Stamps:
-    """Header blocks of one port. ``seq`` is the number of the last one."""
+    """Header blocks of one port."""
 
     def __init__(self, port: str, boot: str) -> None:
-        self.seq = 0
         self._head = FIRST_LINE + f"Phloem-Port: {port}\r\nPhloem-Seq: ".encode()
         self._boot = f"\r\nPhloem-Boot: {boot}\r\n\r\n".encode()
         self._wall_ns, self._tail = -1, b""
 
-    def next(self, wall_ns: int) -> bytes:
-        """The block of the next message, which is of this time. Cheap if that is the time of the last one."""
+    def block(self, seq: int, wall_ns: int) -> bytes:
+        """That of the message ``seq``, which is of this time. Cheap if that is the time of the one before."""
         if wall_ns != self._wall_ns:
             self._wall_ns, self._tail = wall_ns, b"\r\nPhloem-Time: %d%b" % (wall_ns, self._boot)
-        self.seq += 1
-        return b"%b%d%b" % (self._head, self.seq, self._tail)
+        return b"%b%d%b" % (self._head, seq, self._tail)

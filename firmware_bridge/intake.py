@@ -1,4 +1,4 @@
-"""From the bytes of an open port to messages: framing, decoding, shaping, publishing.
+"""From the bytes of an open port to messages: framing, decoding, a user's function, shaping, publishing.
 
 * ``Phloem-Seq`` counts frames from 1 and runs on when the device is plugged in again; it counts frames
   that the publisher could not keep as well. With ``Phloem-Boot``, which changes with every run, a
@@ -7,7 +7,8 @@
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
 
 from phloem.firmware_bridge.counters import Counters
 from phloem.firmware_bridge.framing.framer import Frame
@@ -15,6 +16,7 @@ from phloem.firmware_bridge.framing.line import LineFramer
 from phloem.firmware_bridge.headers import Stamps
 from phloem.firmware_bridge.health import Health, is_clean, is_noise
 from phloem.firmware_bridge.pipeline import Pipeline
+from phloem.firmware_bridge.process.worker import Item, Told, Worker
 from phloem.firmware_bridge.publisher import Publisher
 from phloem.firmware_bridge.reading import Reading, payloads
 from phloem.firmware_bridge.settings import SerialSettings
@@ -23,6 +25,8 @@ from phloem.firmware_bridge.timers import CallLater, Timer
 from phloem.shared.clock import Clock
 
 logger = logging.getLogger("phloem.bridge")
+
+UNPROCESSED = "Phloem-Unprocessed"  # why a user's function did not get what is published as it is
 
 
 class Intake:
@@ -36,18 +40,28 @@ class Intake:
         boot: str,
         counters: Counters,
         call_later: CallLater,
+        rng: Random,
+        told: Told,
     ) -> None:
-        self._settings, self._publisher, self._clock = settings, publisher, clock
+        self._settings, self._publisher, self._clock, self._boot = settings, publisher, clock, boot
         self._call_later, self._counters = call_later, counters
         self._framer, self._pipeline = settings.framer(), settings.pipeline()
         self._is_text = isinstance(self._framer, LineFramer)
         self._health = Health(settings.max_frame_bytes)
-        self._frame_stamps, self._reading_stamps = Stamps(settings.name, boot), Stamps(settings.name, boot)
+        self._stamps = Stamps(settings.name, boot)
         self._subjects: dict[str, bytes] = {}  # by channel
         self._gap_timer: Timer | None = None
         self._shape_timer: Timer | None = None
         self._senseless = False  # warned that frames cannot be decoded; until one can
         self.frame_mono_ns = -1  # when the last frame ended
+        self.on_frame: Callable[[Frame, Mapping[str, str]], None] | None = None  # who else hears of frames
+        worker = settings.worker
+        self._worker = (
+            Worker(worker, clock, rng, counters, call_later, self._took, self._unprocessed, told)
+            if worker
+            else None
+        )
+        self._passes = worker is not None and worker.on_failure == "pass"
 
     @property
     def garbled(self) -> bool:
@@ -84,9 +98,16 @@ class Intake:
             self._gap_timer.cancel()
             self._gap_timer = None
 
-    def stop(self) -> None:
-        """No more timers."""
+    @property
+    def waiting(self) -> int:
+        """Frames or readings that the user's function has not said anything about yet."""
+        return self._worker.waiting if self._worker is not None else 0
+
+    async def stop(self) -> None:
+        """No more timers; what is with the user's function has a moment to come back."""
         self.interrupt()
+        if self._worker is not None:
+            await self._worker.close()
         if self._shape_timer is not None:
             self._shape_timer.cancel()
             self._shape_timer = None
@@ -107,24 +128,81 @@ class Intake:
 
     def _publish(self, frames: list[Frame]) -> None:
         raw = self._settings.raw_subject if self._pipeline is not None else self._settings.subject
+        wall_ns, now_ns = self._clock.wall_ns(), self._clock.monotonic_ns()
+        numbered = list(enumerate(frames, self._counters.frames + 1))
         self._counters.frames += len(frames)
         if raw:
-            subject, now_ns, stamp = raw.encode(), self._clock.wall_ns(), self._frame_stamps.next
-            self._publisher.publish_all([(subject, stamp(now_ns), frame) for frame in frames])
-        if self._pipeline is not None:
-            self._say(self._pipeline.take(frames, self._clock.monotonic_ns()))
+            subject, block = raw.encode(), self._stamps.block
+            self._publisher.publish_all([(subject, block(seq, wall_ns), frame) for seq, frame in numbered])
+        if self.on_frame is not None:
+            for seq, frame in numbered:
+                self.on_frame(frame, self._headers(seq, wall_ns))
+        if self._worker is not None and not self._settings.decode:
+            for seq, frame in numbered:
+                self._worker.offer(Item(seq, wall_ns, now_ns, frame))
+        if self._pipeline is not None and self._settings.decode:
+            self.read(self._pipeline.decode(frames, now_ns))
 
-    def _say(self, readings: Sequence[Reading]) -> None:
-        """Publish readings, and see to those that are held back."""
+    def note(self, frame: Frame) -> None:
+        """A frame that somebody else has found, and makes readings of."""
+        self._counters.frames += 1
+        self.frame_mono_ns = self._clock.monotonic_ns()
+        headers = self._headers(self._counters.frames, self._clock.wall_ns())
+        if self._settings.raw_subject:
+            self._publisher.publish(self._settings.raw_subject, frame, headers)
+        if self.on_frame is not None:
+            self.on_frame(frame, headers)
+
+    def read(self, readings: Sequence[Reading]) -> None:
+        """What a frame, or a device that was asked, has just said."""
         assert self._pipeline is not None
-        if readings:
-            ahead_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
-            self._counters.readings += len(readings)
-            subject_of, stamp = self._subject_of, self._reading_stamps.next
+        wall_ns, now_ns = self._clock.wall_ns(), self._clock.monotonic_ns()
+        if self._worker is None:
+            self._say(self._pipeline.shape(readings, now_ns))
+            return
+        for reading in readings:
+            self._worker.offer(Item(self._counters.frames, wall_ns, now_ns, reading=reading))
+
+    def _took(self, _item: Item, readings: Sequence[Reading]) -> None:
+        """What the user's function makes of something."""
+        assert self._pipeline is not None
+        self._say(self._pipeline.shape(readings, self._clock.monotonic_ns()))
+
+    def _unprocessed(self, item: Item, why: str) -> None:
+        """It makes nothing of it; then it goes out as it is, if that is wanted."""
+        assert self._pipeline is not None
+        if not self._passes:
+            return
+        if item.reading is not None:
+            self._say(self._pipeline.shape((item.reading,), self._clock.monotonic_ns()), why)
+        else:
+            headers = self._headers(item.seq, item.wall_ns) | {UNPROCESSED: why}
+            self._publisher.publish(self._settings.subject, item.frame, headers)
+
+    def _headers(self, seq: int, wall_ns: int) -> dict[str, str]:
+        return {
+            "Phloem-Port": self._settings.name,
+            "Phloem-Seq": str(seq),
+            "Phloem-Time": str(wall_ns),
+            "Phloem-Boot": self._boot,
+        }
+
+    def _say(self, readings: Sequence[Reading], why: str = "") -> None:
+        """Publish readings, and see to those that are held back; ``why`` they are not processed."""
+        assert self._pipeline is not None
+        ahead_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
+        numbered = enumerate(zip(readings, payloads(readings), strict=True), self._counters.readings + 1)
+        self._counters.readings += len(readings)
+        if why:
+            for seq, (reading, payload) in numbered:
+                headers = self._headers(seq, reading.mono_ns + ahead_ns) | {UNPROCESSED: why}
+                self._publisher.publish(f"{self._settings.subject}.{reading.channel}", payload, headers)
+        elif readings:
+            subject_of, block = self._subject_of, self._stamps.block
             self._publisher.publish_all(
                 [
-                    (subject_of(reading.channel), stamp(reading.mono_ns + ahead_ns), payload)
-                    for reading, payload in zip(readings, payloads(readings), strict=True)
+                    (subject_of(reading.channel), block(seq, reading.mono_ns + ahead_ns), payload)
+                    for seq, (reading, payload) in numbered
                 ]
             )
         due_ns = self._pipeline.due_ns
@@ -152,7 +230,7 @@ class Intake:
         resyncs, dropped = counters.resyncs - resyncs, counters.dropped_bytes - dropped
         senseless = counters.undecodable - senseless
         whole = b"".join(frames)
-        if self._pipeline is not None:
+        if self._pipeline is not None and self._settings.decode:
             if frames:
                 self._tell_once(self._pipeline, senseless > 0)
         elif self._is_text and not is_clean(whole):
@@ -173,6 +251,8 @@ class Intake:
 
     def _count(self) -> None:
         counters = self._counters
+        if self._settings.poll:  # who asks counts
+            return
         counters.resyncs, counters.dropped_bytes = self._framer.resyncs, self._framer.dropped_bytes
         counters.damaged = self._framer.damaged
         if self._pipeline is not None:

@@ -10,6 +10,7 @@ from phloem.shared.limits import (
     SERIAL_CAPTURE_MAX,
     SERIAL_FRAME,
     SERIAL_FRAME_MAX,
+    SERIAL_REQUEST_TIMEOUT_NS,
     SERIAL_RETRY_MAX_NS,
     SERIAL_RETRY_MIN_NS,
 )
@@ -33,6 +34,32 @@ INIT_PAUSE_MAX_NS = 60 * SECOND_NS  # a modem that boots takes half of it
 SILENT_MIN_NS = SECOND_NS // 10  # a reopening takes about that long
 CAPTURE_BYTES = SERIAL_CAPTURE
 CAPTURE_BYTES_MAX = SERIAL_CAPTURE_MAX
+
+# --- what else is at a port ------------------------------------------------------------------------
+TURNS_WAITING_MAX = (
+    32  # commands, requests and polls that wait for the port; each is a second of a slow device
+)
+COMMAND_WAIT_NS = 2 * SECOND_NS  # a command that could not be written by then is for another moment
+REQUEST_TIMEOUT_NS = SERIAL_REQUEST_TIMEOUT_NS
+REQUEST_TIMEOUT_MIN_NS, REQUEST_TIMEOUT_MAX_NS = SECOND_NS // 1000, 60 * SECOND_NS
+GUEST_HOLD_NS = SECOND_NS  # a program that shares a port is silent that long between two of its commands
+GUEST_WAIT_NS = 60 * SECOND_NS  # it waits for its turn that long; what it wrote is then worth nothing
+GUEST_BUFFER_BYTES_MAX = 256 << 10  # that a program has not read: 20 s of 115,200 baud
+POLL_EVERY_MIN_NS = SECOND_NS // 100  # an exchange at 115,200 baud takes about that long
+POLL_PAUSE_MAX_NS = 60 * SECOND_NS  # a device that does not answer is asked that often at least
+POLLS_MAX = 64
+EXPORTS_MAX = 8  # of one port
+PROCESS_TIMEOUT_MIN_NS, PROCESS_TIMEOUT_MAX_NS = SECOND_NS // 1000, 60 * SECOND_NS  # of one call
+PROCESS_START_NS = 20 * SECOND_NS  # to import a module: numpy from the card of a small device needs 8 s
+PROCESS_QUEUE_MAX = 10_000  # items; and of at most
+PROCESS_QUEUE_BYTES_MAX = 4 << 20
+PROCESS_WINDOW = 16  # calls on their way to the process, so that it does not wait for the loop between two
+PROCESS_WINDOW_BYTES_MAX = 64 << 10  # fits into a socket's buffer with what the kernel adds
+PROCESS_GOOD = (
+    32  # calls in a row that end a trouble; less, and a function that fails now and then says so each time
+)
+PROCESS_RETRY_MIN_NS, PROCESS_RETRY_MAX_NS = SECOND_NS // 5, 30 * SECOND_NS
+PROCESS_CLOSE_NS = 2 * SECOND_NS  # what is under way at the end gets this long
 
 # --- the server -----------------------------------------------------------------------------------
 PUBLISH_QUEUE_BYTES_MAX = 8 << 20  # while the server is away: some 10 minutes of a busy 115,200 baud port

@@ -11,10 +11,13 @@ _ERROR_CHARS = 200
 
 
 class Pipeline:
-    """One port's. ``undecodable`` counts frames that said nothing, ``error`` is why the last of them did, ``sensible``
-    whether the last frame of all said something, ``bug`` what else than ``DecodeError`` the decoder raised at it."""
+    """One port's; without a decoder it only shapes.
 
-    def __init__(self, decoder: Decoder, stages: Sequence[Stage]) -> None:
+    ``undecodable`` counts frames that said nothing, ``error`` is why the last of them did,
+    ``sensible`` whether the last frame of all said something, ``bug`` what it raised beside ``DecodeError``.
+    """
+
+    def __init__(self, decoder: Decoder | None, stages: Sequence[Stage]) -> None:
         self._decoder, self._stages = decoder, tuple(stages)
         self.undecodable = 0
         self.error = ""
@@ -33,6 +36,11 @@ class Pipeline:
 
     def take(self, frames: Sequence[Frame], now_ns: int) -> Sequence[Reading]:
         """What goes on at ``now_ns`` once these frames have come."""
+        return self.shape(self.decode(frames, now_ns), now_ns)
+
+    def decode(self, frames: Sequence[Frame], now_ns: int) -> Sequence[Reading]:
+        """What these frames say."""
+        assert self._decoder is not None
         readings: list[Reading] = []
         for frame in frames:
             try:
@@ -42,7 +50,7 @@ class Pipeline:
                 self._failed(str(error), None)
             except Exception as bug:  # it must not cost the frames behind this one, and the other ports
                 self._failed(f"the decoder failed: {bug!r}"[:_ERROR_CHARS], bug)
-        return self._through(readings, now_ns)
+        return readings
 
     def _failed(self, error: str, bug: Exception | None) -> None:
         self.undecodable += 1
@@ -50,9 +58,10 @@ class Pipeline:
 
     def expire(self, now_ns: int) -> Sequence[Reading]:
         """What time alone lets go."""
-        return self._through((), now_ns)
+        return self.shape((), now_ns)
 
-    def _through(self, readings: Sequence[Reading], now_ns: int) -> Sequence[Reading]:
+    def shape(self, readings: Sequence[Reading], now_ns: int) -> Sequence[Reading]:
+        """What goes on at ``now_ns`` of these readings."""
         for stage in self._stages:
             readings = stage.take(readings, now_ns)
         return readings

@@ -35,3 +35,7 @@ class PortLost(PortError):
 
 class PortSilent(PortError):
     """An open port said nothing for too long and was closed for that."""
+
+
+class PortLent(PortError):
+    """An open port was closed because a program that phloem runs wants it for a while."""

@@ -25,8 +25,7 @@ class PtyLine(PlainLine):
 
     def close(self) -> None:
         """Close; the link goes, unless it is somebody else's by now."""
-        if os.path.realpath(self._link) == os.ttyname(self._theirs):
-            self._link.unlink(missing_ok=True)
+        unlink_pty(self._link, os.ttyname(self._theirs))
         os.close(self._ours)
         os.close(self._theirs)
 
@@ -42,7 +41,18 @@ def folder() -> Path:
 
 
 def open_pty(name: str) -> PtyLine:
-    """Make the pseudo-terminal and its link.
+    """Make the pseudo-terminal and its link. Raises PortRefused, see below."""
+    return PtyLine(*link_pty(name))
+
+
+def unlink_pty(link: Path, tty: str) -> None:
+    """Take the link away, if it still leads to ``tty``."""
+    if os.path.realpath(link) == tty:
+        link.unlink(missing_ok=True)
+
+
+def link_pty(name: str) -> tuple[int, int, Path]:
+    """Our end, which does not block, their end, and the link to it.
 
     Raises:
         PortRefused: The link cannot be made, or something that is no link is there.
@@ -63,4 +73,4 @@ def open_pty(name: str) -> PtyLine:
         os.close(ours)
         os.close(theirs)
         raise PortRefused(str(link), error.errno or 0) from error
-    return PtyLine(ours, theirs, link)
+    return ours, theirs, link

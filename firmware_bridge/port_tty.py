@@ -17,6 +17,7 @@ import struct
 import termios
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import serial
 
@@ -56,6 +57,17 @@ class TtyLine(PlainLine):
     def leave(self) -> None:
         """Others stay out, and what is written is still sent."""
         self._is_left = True
+
+    def configure(self, **settings: Any) -> None:
+        """Other settings, in pyserial's words, while it is open. Raises ValueError if the device cannot do that."""
+        changed = serial.Serial(timeout=0, inter_byte_timeout=0, **settings)
+        changed.fd = self._fd
+        try:
+            changed._reconfigure_port(force_update=True)  # type: ignore[attr-defined]  # not in the stubs
+        except (OSError, termios.error) as error:
+            raise ValueError(str(error)) from error
+        finally:
+            changed.fd = None  # it is not for that object to close
 
     def errors(self) -> LineErrors | None:
         """The driver's counters, which go on from one opening to the next."""

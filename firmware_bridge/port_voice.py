@@ -56,12 +56,13 @@ class Voice:
         if not subject:
             return
         self._said += 1
-        headers = self._headers(now_ns) | {"Phloem-Seq": str(self._said)}
+        headers = self.headers(now_ns) | {"Phloem-Seq": str(self._said)}
         happened = {"event": kind, "device": self._settings.device} | ({"reason": reason} if reason else {})
         self._publisher.publish(f"{subject}.{kind}", msgspec.json.encode(happened), headers)
         self._publisher.publish(f"{subject}.state", msgspec.json.encode(self._figures()), headers)
 
-    def _headers(self, wall_ns: int) -> dict[str, str]:
+    def headers(self, wall_ns: int) -> dict[str, str]:
+        """What every message about the port has."""
         return {
             "Phloem-Port": self._settings.name,
             "Phloem-Time": str(wall_ns),
@@ -71,7 +72,7 @@ class Voice:
     def _answer(self, request: bytes, respond: Respond) -> None:
         now_ns = self._clock.wall_ns()
         what, _, form = request.decode("utf-8", "replace").strip().partition(" ")
-        headers = self._headers(now_ns)
+        headers = self.headers(now_ns)
         if what in ("", "state") and not form:
             respond(msgspec.json.encode(self._figures()), headers)
         elif what not in ("capture", "fault") or form not in ("", "raw"):

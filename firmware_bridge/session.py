@@ -12,11 +12,14 @@ What the bytes become is ``intake.py``, what the port says of itself ``port_voic
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from phloem.firmware_bridge import limits
 from phloem.firmware_bridge.arrival import Arrival
+from phloem.firmware_bridge.asking import Asking
 from phloem.firmware_bridge.backoff import Backoff
 from phloem.firmware_bridge.counters import Counters
 from phloem.firmware_bridge.diagnose import explain
@@ -24,18 +27,29 @@ from phloem.firmware_bridge.handover import Handover
 from phloem.firmware_bridge.hotplug import Hotplug
 from phloem.firmware_bridge.intake import Intake
 from phloem.firmware_bridge.port import Line, LineErrors, Port
-from phloem.firmware_bridge.port_errors import PortAbsent, PortError, PortLost, PortRefused, PortSilent
+from phloem.firmware_bridge.port_errors import (
+    PortAbsent,
+    PortError,
+    PortLent,
+    PortLost,
+    PortRefused,
+    PortSilent,
+)
 from phloem.firmware_bridge.port_figures import port_figures
 from phloem.firmware_bridge.port_open import open_line
 from phloem.firmware_bridge.port_voice import Voice
 from phloem.firmware_bridge.publisher import Publisher
 from phloem.firmware_bridge.settings import SerialSettings
+from phloem.firmware_bridge.sharing.exports import Exports
+from phloem.firmware_bridge.sharing.host import Host
 from phloem.firmware_bridge.timers import CallLater, Timer, loop_call_later, pause
+from phloem.firmware_bridge.turns import Turn, Turns
 from phloem.shared.clock import Clock
 from phloem.shared.limits import SECOND_NS
 
 if TYPE_CHECKING:
     from phloem.firmware_bridge.edgelink.station import Link
+    from phloem.firmware_bridge.modbus.master import Master
 
 logger = logging.getLogger("phloem.bridge")
 
@@ -66,10 +80,16 @@ class Session:
         self._call_later = call_later
         self._backoff = Backoff(settings.retry_min_ns, settings.retry_max_ns, rng)
         self._arrival = Arrival(settings, hotplug)
-        self._intake = Intake(settings, publisher, clock, boot, self.counters, call_later)
-        self._link = link  # what takes the bytes instead, of a port with a protocol
         self._voice = Voice(settings, publisher, clock, boot, self.figures)
+        self._intake = Intake(settings, publisher, clock, boot, self.counters, call_later, rng, self._tell)
+        self._link = link  # what takes the bytes instead, of a port with a protocol
+        self._turns = Turns(call_later)
+        self._asking = self._make_asking() if settings.request_subject else None
+        self._master = self._make_master() if settings.poll else None
+        host = Host(settings, self._turns, clock, call_later, self.counters) if settings.export else None
+        self.exports = Exports(settings.name, settings.places, host, self._tell) if host else None
         self._port: Port | None = None
+        self._path = settings.device  # where it was last
         self._state, self._reason = "absent", ""
         self._since_ns = self._heard_ns = self._counted_ns = clock.monotonic_ns()
         self._errors_then: LineErrors | None = None  # what the line's counters said last
@@ -78,6 +98,8 @@ class Session:
         self._warned: set[type[PortError]] = set()  # kinds of trouble of this outage
         self._doubtful = False  # it came and went, or said nothing: that it is open is said when bytes come
         self._commands_blocked = False  # warned; until the device has caught up
+        self._having = asyncio.Lock()  # whoever opens the device
+        self._give: Callable[[PortError], None] | None = None  # ends the pump
         self._opened, self._closed = asyncio.Event(), asyncio.Event()
         self._closed.set()
 
@@ -106,9 +128,11 @@ class Session:
             "reason": self._reason,
             "for_s": (now_ns - self._since_ns) / SECOND_NS,
             "garbled": self._garbled,
+            "shared_at": self.exports.places if self.exports is not None else [],
         }
         frame_ns = (self._link or self._intake).frame_mono_ns
-        return state | port_figures(self.counters, (now_ns - frame_ns) / SECOND_NS if frame_ns >= 0 else -1)
+        age_s = (now_ns - frame_ns) / SECOND_NS if frame_ns >= 0 else -1
+        return state | port_figures(self.counters, age_s, self._intake.waiting)
 
     async def run(self) -> None:
         """Serve the port until cancelled; closes it then and takes the subscriptions back."""
@@ -116,25 +140,57 @@ class Session:
         try:
             if self.settings.command_subject and self._link is None:
                 ends.append(self._publisher.subscribe(self.settings.command_subject, self._command))
+            if self._asking is not None:
+                ends.append(self._asking.serve(self._publisher))
+            if self.exports is not None:
+                ends.append(self.exports.stop)
+                self.exports.start()
             while True:
                 line, fresh = await self._open()
-                lost = await self._pump(line, fresh)
-                await self._trouble(lost)
+                try:
+                    lost = await self._pump(line, fresh)
+                finally:
+                    self._having.release()
+                if not isinstance(lost, PortLent):
+                    await self._trouble(lost)
         finally:
             for end in ends:
                 end()
-            self._intake.stop()
+            await self._intake.stop()
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[str]:
+        """Close the port and keep it closed for the block; the device's path, for a program that opens it.
+
+        A device that is not there is no error: its path is what is configured, or where it was last.
+        """
+        if self._port is not None:
+            self._path = self._port.line.device
+        if self._give is not None:
+            self._give(PortLent(self.settings.device, reason="a program has it"))
+        async with self._having:
+            self._is("lent", "a program has it")
+            self._voice.event("lent")
+            yield self._path
 
     async def _open(self) -> tuple[Line, bool]:
-        """What a bridge before this one has left open, else try until the device opens; whether it is fresh."""
+        """What a bridge before this one has left open, else try until the device opens; whether it is fresh. Returns
+        with ``_having`` held."""
         if self._handover is not None and (kept := self._handover.take(self.settings)):
+            await self._having.acquire()
             self._intake.resume(self._handover.take_rest(self.settings))
             return kept, False
         while True:
+            await self._having.acquire()
             try:
                 return await open_line(self.settings, self._call_later), True
             except PortError as error:
-                await self._trouble(error)
+                trouble = error
+                self._having.release()
+            except BaseException:
+                self._having.release()
+                raise
+            await self._trouble(trouble)
 
     async def _trouble(self, error: PortError) -> None:
         """Warn if this is news, then wait for the next attempt."""
@@ -186,6 +242,7 @@ class Session:
         since_ns = self._heard_ns = self._clock.monotonic_ns()
         self._errors_then = line.errors()
         self._port = port = Port(line, self._received, end)
+        self._path, self._give = line.device, end
         lost: PortError | None = None
         try:
             self._began(line)
@@ -195,10 +252,19 @@ class Session:
                 await self._greet(port, gone)
             if self._link is not None:
                 self._link.opened(lambda data: self._write(port, data))
+            if self._master is not None:
+                self._master.opened(lambda data: self._write(port, data))
+            if self._asking is not None:
+                ask = self._master.write if self._master else lambda data: self._write(port, data)
+                self._asking.opened(ask)
+            if self.exports is not None:
+                self.exports.opened(line, lambda data: self._write(port, data))
             lost = await gone
             return lost
         finally:
             self._count_errors()
+            if self.exports is not None:
+                self.exports.closing()
             if self._handover is not None:
                 self._leave(self._handover, line, well=not gone.done() or gone.cancelled())
             port.close()
@@ -227,7 +293,7 @@ class Session:
             self._voice.event("opened")
 
     def _ended(self, lost: PortError | None) -> None:
-        self._port = None
+        self._port = self._give = None
         self.counters.losses += isinstance(lost, PortLost)
         self.counters.silences += isinstance(lost, PortSilent)
         self._opened.clear()
@@ -235,6 +301,13 @@ class Session:
         self._intake.interrupt()
         if self._link is not None:
             self._link.closed()
+        self._turns.clear("the device is gone")
+        if self._master is not None:
+            self._master.closed()
+        if self._asking is not None:
+            self._asking.closed()
+        if self.exports is not None:
+            self.exports.closed()
         if self._silence_timer is not None:
             self._silence_timer.cancel()
             self._silence_timer = None
@@ -287,9 +360,13 @@ class Session:
         now_ns = self._heard_ns = self._clock.monotonic_ns()
         self.counters.bytes_read += len(data)
         self._voice.capture.note("<", data, now_ns)
+        if self.exports is not None:
+            self.exports.received(data)
         if self._link is not None:
             self._link.received(data)
             self._link.count(self.counters)
+        elif self._master is not None:
+            self._master.received(data)
         else:
             self._intake.take(data)
         if now_ns - self._counted_ns >= _COUNT_NS:
@@ -329,16 +406,57 @@ class Session:
         self.counters.bytes_written += len(data)
         self._voice.capture.note(">", data, self._clock.monotonic_ns())
 
+    def _make_asking(self) -> Asking:
+        asking = Asking(
+            self.settings,
+            self._turns,
+            self.counters,
+            self._call_later,
+            lambda: self._voice.headers(self._clock.wall_ns()),
+        )
+        self._intake.on_frame = asking.heard
+        return asking
+
+    def _make_master(self) -> "Master":
+        from phloem.firmware_bridge.modbus.master import Master  # noqa: PLC0415  (only who asks pays for it)
+
+        settings, intake = self.settings, self._intake
+        return Master(
+            settings,
+            settings.polls,
+            self._turns,
+            self._clock,
+            self.counters,
+            self._call_later,
+            intake.note,
+            intake.read,
+            self._tell,
+        )
+
     def _command(self, payload: bytes) -> None:
+        def begin(turn: Turn) -> None:
+            self._carry_out(payload)
+            turn.end()
+
+        self._turns.take(begin, lambda _reason: self._drop_command(), limits.COMMAND_WAIT_NS)
+
+    def _carry_out(self, payload: bytes) -> None:
         if self._port is not None and self._port.write(payload):
             self.counters.commands += 1
             self._wrote(payload)
             if self._port is not None and not self._port.write_queue_bytes:
                 self._commands_blocked = False
             return
-        self.counters.commands_dropped += 1
+        self._drop_command()
         if self._port is not None and not self._commands_blocked:
             self._commands_blocked = True
-            text = "the device takes no more bytes; commands are dropped"
+            self._tell("blocked", "the device takes no more bytes; commands are dropped")
+
+    def _drop_command(self) -> None:
+        self.counters.commands_dropped += 1
+
+    def _tell(self, kind: str, text: str) -> None:
+        """An event that is not of the device's coming and going; a warning, if there is something to say."""
+        if text:
             logger.warning("serial port %s: %s", self.settings.name, text)
-            self._voice.event("blocked", text)
+        self._voice.event(kind, text)

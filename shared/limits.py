@@ -172,6 +172,7 @@ SERIAL_FRAME = 4096  # the longest line of NMEA is 82 bytes, of JSON sensors a f
 SERIAL_FRAME_MAX = 64 << 10  # a "frame" that long is a wrong baud rate or the wrong framing
 SERIAL_RETRY_MIN_NS = SECOND_NS // 5  # a USB device needs about this long to appear again
 SERIAL_RETRY_MAX_NS = 5 * SECOND_NS  # how long somebody who plugs a device in has to wait at worst
+SERIAL_REQUEST_TIMEOUT_NS = SECOND_NS  # nats request waits for 5 s, most clients for 2 s
 SERIAL_CAPTURE = 16 << 10  # 1.4 s of a busy 115,200 baud line, some minutes of a sensor's
 SERIAL_CAPTURE_MAX = 192 << 10  # as text, four times as much, it is still one message
 

@@ -26,6 +26,11 @@ COMMANDS = {
         "Devices of a hub, live: what is to come, what is missing; and commands for them.",
     ),
     "bridge": ("phloem.firmware_bridge.command", "bridge", "Connect serial devices to any NATS server."),
+    "firmware": (
+        "phloem.firmware_bridge.images.command",
+        "firmware",
+        "Put signed firmware into a bucket for boards, and see how far they are.",
+    ),
     "install": (
         "phloem.edge.device.install_command",
         "install",

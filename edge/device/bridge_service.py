@@ -203,7 +203,14 @@ class Service:
         assert self.publisher is not None
         self._turn.clear()
         self._handover.only(self._ports)
-        bridge = Bridge(self._ports, self.publisher, self._clock, self._rng, handover=self._handover)
+        bridge = Bridge(
+            self._ports,
+            self.publisher,
+            self._clock,
+            self._rng,
+            handover=self._handover,
+            requests=self.publisher,
+        )
         async with bridge as self.bridge:
             self._status = self.status()
             self._notifier.ready(self._status)

@@ -23,6 +23,11 @@ from phloem.shared.twin.trial import Kept
 
 FILE, FROM = "remote_config.json", "the hub's configuration"
 FILE_BYTES = 2 << 20
+LOCAL_OF_PORTS = (
+    "process",
+    "export",
+    "images",
+)  # of a serial block; each has to be in twin.config_keys by itself
 # what may be a secret, or says where one is
 SECRETS = frozenset(
     [
@@ -113,12 +118,22 @@ def _check(top: dict[str, Value], twin: Twin) -> None:
             raise value.error(f'unknown field "{key}"')
         if options[key.lower()] not in allowed:
             raise value.error(f'"{key}" may not be set by the hub (twin.config_keys)')
+        if options[key.lower()] == "serial":
+            _check_ports(value, allowed)
     if not twin.config_credentials:
         for key, value in _entries(top):
             if key.lower() in SECRETS:
                 raise value.error(f'"{key}" may not be set by the hub (twin.config_credentials)')
             if isinstance(value.data, str) and "://" in value.data and "@" in value.data:
                 raise value.error(f'"{key}" has credentials in a URL (twin.config_credentials)')
+
+
+def _check_ports(ports: Value, allowed: set[str]) -> None:
+    """Which functions run here, and who else may use a device, is more than what a sensor measures."""
+    for block in ports.data.values() if isinstance(ports.data, dict) else ():
+        for key, value in block.data.items() if isinstance(block.data, dict) else ():
+            if key.lower() in LOCAL_OF_PORTS and f"serial.{key.lower()}" not in allowed:
+                raise value.error(f'"serial.{key}" may not be set by the hub (twin.config_keys)')
 
 
 def _entries(top: dict[str, Value]) -> Iterator[tuple[str, Value]]:

@@ -1,5 +1,6 @@
 """What the driver of a session has to do, in the order in which it is told."""
 
+from enum import Enum, auto
 from typing import NamedTuple, TypeAlias
 
 from phloem.firmware_bridge.edgelink.messages import Hello
@@ -74,17 +75,28 @@ class Outcome(NamedTuple):
 
 
 class ImageProgress(NamedTuple):
-    """How far an image is: bytes that the board has of ``size``."""
+    """How far an image is: bytes that the board has of ``size``. ``whole``: it has checked all of it, and starts it."""
 
     offset: int
     size: int
+    whole: bool = False
+
+
+class ImageEnd(Enum):
+    """How an image ended."""
+
+    RUNS = auto()
+    RETURNED = auto()  # the board has gone back to its former image
+    REFUSED = auto()  # the board runs what it did
+    GONE = auto()  # the board is gone; what it has of the image it may still have
 
 
 class ImageEnded(NamedTuple):
     """An image runs on the board (``why`` empty), or does not."""
 
     version: str
-    why: str
+    how: ImageEnd
+    why: str = ""
 
 
 class Noticed(NamedTuple):

@@ -7,7 +7,7 @@ one with another firmware after the image was complete is a board that rolled ba
 import hashlib
 
 from phloem.firmware_bridge.edgelink import limits
-from phloem.firmware_bridge.edgelink.effects import Effect, ImageEnded, ImageProgress, Send
+from phloem.firmware_bridge.edgelink.effects import Effect, ImageEnd, ImageEnded, ImageProgress, Send
 from phloem.firmware_bridge.edgelink.frame import wrap
 from phloem.firmware_bridge.edgelink.messages import (
     Image,
@@ -66,7 +66,7 @@ class Upload:
             return self._end(_WRONG[ImageStatus(state.state)])
         if state.state == ImageStatus.COMPLETE:
             self._complete_ns = self._complete_ns or now_ns
-            return [ImageProgress(len(self._data), len(self._data))]
+            return [ImageProgress(len(self._data), len(self._data), whole=True)]
         if state.state == ImageStatus.NONE:  # forgotten: from the beginning
             self._offset = None
         elif state.offset > len(self._data):
@@ -83,9 +83,10 @@ class Upload:
         all_sent = self._offset is not None and self._offset >= len(self._data)
         if restarted and all_sent and firmware == self.version:  # what it said of FINISH may be lost
             self.ended = True
-            return [ImageEnded(self.version, "")]
+            return [ImageEnded(self.version, ImageEnd.RUNS)]
         if self._complete_ns is not None:
-            return self._end(f"the board came back with {firmware}") if restarted else []
+            returned = f"the board came back with {firmware}"
+            return self._end(returned, ImageEnd.RETURNED) if restarted else []
         self._offset = None
         self._repeating.again(now_ns)
         return self.expire(now_ns)
@@ -102,6 +103,10 @@ class Upload:
         chunk = self._data[self._offset : self._offset + self._chunk_bytes]
         return Image(ImageOp.CHUNK, self._image, chunk_rest(self._offset, chunk))
 
-    def _end(self, why: str) -> list[Effect]:
+    def gone(self, why: str) -> list[Effect]:
+        """The board is not there any more."""
+        return [] if self.ended else self._end(f"the board is gone: {why}", ImageEnd.GONE)
+
+    def _end(self, why: str, how: ImageEnd = ImageEnd.REFUSED) -> list[Effect]:
         self.ended = True
-        return [ImageEnded(self.version, why)]
+        return [ImageEnded(self.version, how, why)]

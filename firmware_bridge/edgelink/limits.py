@@ -34,6 +34,11 @@ COMMANDS_MAX = 64  # waiting behind the one under way; more are refused
 SCHEMAS_MAX = 64  # remembered, for all ports; a board that says a new one each time must not fill the memory
 BOARDS_MAX = 256  # the same for boards; one that is forgotten is looked up in the stream when it comes again
 ASKED_MAX = 8  # rings of one board whose beginning is asked for at once: more than one is a board that resets
+STARTS_MAX = 8  # of a board on a line that are remembered: one that comes again is of a second board
+TWINS_TURNS, TWINS_NS = (
+    5,
+    60 * SECOND_NS,
+)  # a uid that changes its port so often in that time is of two boards
 
 # --- the stream -----------------------------------------------------------------------------------
 STORE_MESSAGES = 64  # a group is not begun with more; a batch of JetStream may have 1,000

@@ -4,7 +4,8 @@ Towards durability: ``Taken`` and ``Gap`` are handed up in order; ``durable`` co
 the disk, and only then is a board told that it may forget. Where a ring begins is asked with ``Locate``. So a session
 can be thrown away at any moment, and the next one goes on where the stream ends.
 
-A board is welcomed when its schema is here, its position was found, and its clock was asked once (or did not answer).
+A board is welcomed when its schema is here, its position was found, all that was handed up of its former start is
+durable, and its clock was asked once (or did not answer).
 """
 
 from collections.abc import MutableMapping
@@ -72,6 +73,8 @@ class Session:
         self.welcomed = False
         self.clock = BoardClock()
         self.wall_ahead_ns: int | None = None
+        self.certain = 0  # frames that only the board of ``hello`` can have sent
+        self._starts: list[tuple[int, int]] = []  # of this board, that ended on this line: epoch and boot
         self._schemas, self._max_frame = schemas, max_frame
         self._asking = Repeating(limits.ASK_NS, limits.ASK_NS, now_ns)
         self._asked_ns = now_ns - limits.SECOND_NS
@@ -154,8 +157,10 @@ class Session:
         if hello is None or window is None or (hello.uid, hello.epoch) != (uid, epoch):
             return []
         frames = window.settle(next_)
-        if frames is None or not self.welcomed:
+        if frames is None:
             return []
+        if not self.welcomed:
+            return self._welcome_if_ready(now_ns)
         return [*self._up(frames, now_ns), _send(window.ack())]
 
     def command(self, ticket: int, name: str, argument: bytes, within_ns: int, now_ns: int) -> list[Effect]:
@@ -185,6 +190,10 @@ class Session:
         self._upload = Upload(image, version, self.hello.max_frame, now_ns)
         return self._upload.expire(now_ns)
 
+    def give_up_image(self) -> None:
+        """Nobody wants it any more. The board is told nothing: it goes on where it was if the image is wanted again."""
+        self._upload = None
+
     def _take(self, message: Message, now_ns: int) -> list[Effect]:
         match message:
             case Hello():
@@ -212,6 +221,7 @@ class Session:
         if hello is None or answer.tag != tag_of(hello.epoch, hello.boot):
             self.counters.foreign += 1
             return self._ask(now_ns)
+        self.certain += 1
         return self._welcome_if_ready(now_ns) if self._exchanges.answered(answer, now_ns) else []
 
     def _greeted(self, hello: Hello, now_ns: int) -> list[Effect]:
@@ -221,21 +231,31 @@ class Session:
             effects += self._leave("another board is on the line")
             before = None
         self.hello = hello
+        self.certain += 1
         same_ring = before is not None and before.epoch == hello.epoch
         same_start = before is not None and same_ring and before.boot == hello.boot
         if not same_start:
+            effects += self._began(hello, before)
             effects += self._commands.restarted()
             self.welcomed, self._restarted = False, True
             self.clock = BoardClock()
             self._exchanges = Exchanges(self.clock, self._exchanges.token)
             effects.append(self._ask_clock(now_ns))
             if self._window is not None:
-                self._window.tag = tag_of(hello.epoch, hello.boot)
+                self._window.begin_again(tag_of(hello.epoch, hello.boot))
         if not same_ring:
             self._window = None
             effects.append(Locate(hello.uid, hello.epoch))
         effects += self._want_schema(hello, now_ns)
         return effects + self._welcome_if_ready(now_ns)
+
+    def _began(self, hello: Hello, before: Hello | None) -> list[Effect]:
+        """A board does not go back to a start that it has left."""
+        if before is not None:
+            self._starts = [*self._starts[1 - limits.STARTS_MAX :], (before.epoch, before.boot)]
+        if (hello.epoch, hello.boot) in self._starts:
+            return self._notice(f"two boards on this line say that they are {hello.uid.hex()}")
+        return []
 
     def _want_schema(self, hello: Hello, now_ns: int) -> list[Effect]:
         self._dictionary = self._schemas.get(hello.schema)
@@ -282,6 +302,10 @@ class Session:
         hello, window = self.hello, self._window
         if hello is None or window is None or self._dictionary is None or not self._exchanges.tried:
             return []
+        # A ring that lost its end gives those numbers again. So a start is told ``next`` when it is behind all that
+        # came before it, and not while frames of the former start are on their way to the disk.
+        if not self.welcomed and not window.settled:
+            return []
         effects: list[Effect] = []
         news = not self.welcomed
         self.welcomed = True
@@ -304,6 +328,7 @@ class Session:
         if data.tag != window.tag:
             self.counters.foreign += 1
             return self._ask(now_ns)
+        self.certain += 1
         frames = window.take(data)
         self.counters.repeated, self.counters.stray = window.repeated, window.stray
         return self._up(frames, now_ns) if frames else [_send(window.ack())]
@@ -366,8 +391,11 @@ class Session:
         assert self.hello is not None
         left, was_here = Left(self.hello.uid, why), self.welcomed
         self.hello, self._window, self._gathering, self._dictionary = None, None, None, None
-        self.welcomed, self._pings = False, 0
+        self.welcomed, self._pings, self._starts = False, 0, []
         effects = self._commands.end(f"the board is gone: {why}")
+        if self._upload is not None:
+            effects += self._upload.gone(why)
+            self._upload = None
         return [*effects, left] if was_here else effects
 
     def _notice(self, text: str) -> list[Effect]:

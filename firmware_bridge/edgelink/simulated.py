@@ -91,6 +91,7 @@ class SimulatedBoard:
         self.fresh = self.ring.next if self.survives else 0
         self.reader = FrameReader(self.max_frame)
         self.session: int | None = None
+        self.settled = False  # welcomed since the start
         self.wall_ns: int | None = None
         self._host_frame = limits.FRAME_UNKNOWN
         self._hello_due_ns = now_ns
@@ -213,9 +214,13 @@ class SimulatedBoard:
             self.session, self._sent = welcome.session, 0
             self._held.clear()
             self._again_for.clear()
-        self._free(ahead(welcome.next, self.ring.first), now_ns)
-        if ahead(welcome.next, self.ring.next) > 0:  # the ring went back in time; the numbers must not
-            self.ring.first = welcome.next
+        # What was made since the start is nobody's before the first WELCOME, whatever its numbers.
+        durable = ahead(self.ring.next if self.settled else self.fresh, self.ring.first)
+        moved = ahead(welcome.next, self.ring.first)
+        self._free(min(moved, durable), now_ns)
+        if moved > durable:  # the ring went back in time; the numbers must not
+            self.ring.first = self.fresh = welcome.next
+        self.settled = True
         return b""
 
     def _acknowledged(self, ack: messages.Ack, now_ns: int) -> bytes:
@@ -283,7 +288,7 @@ class SimulatedBoard:
                 right = len(self.image) == size and hashlib.sha256(self.image).digest() == sha
                 status = ImageStatus.COMPLETE if right else ImageStatus.WRONG_HASH
                 state = ImageState(status, image.image, len(self.image))
-            case _:
+            case ImageOp.ABORT if self._image_begun and self._image_begun[0] == image.image:
                 self._image_begun, self.image = None, b""
                 state = ImageState(ImageStatus.NONE, image.image, 0)
         self._image_state = state

@@ -7,13 +7,14 @@ the next session asks where the ring begins.
 import logging
 from collections.abc import Callable
 from random import Random
-from typing import assert_never
+from typing import Protocol, assert_never
 
 import msgspec
 
 from phloem.firmware_bridge.counters import Counters
 from phloem.firmware_bridge.edgelink import effects as up
 from phloem.firmware_bridge.edgelink import ledger, limits
+from phloem.firmware_bridge.edgelink.messages import Hello
 from phloem.firmware_bridge.edgelink.records import (
     message_of_gap,
     messages_of,
@@ -22,6 +23,7 @@ from phloem.firmware_bridge.edgelink.records import (
 from phloem.firmware_bridge.edgelink.schema import Dictionary
 from phloem.firmware_bridge.edgelink.session import Session
 from phloem.firmware_bridge.edgelink.stream import Found, JetStream, Kept
+from phloem.firmware_bridge.edgelink.twins import Twins
 from phloem.firmware_bridge.publisher import Publisher, Respond
 from phloem.firmware_bridge.requests import Requests
 from phloem.firmware_bridge.timers import CallLater, Timer
@@ -76,6 +78,7 @@ class Station:
         self._links: list[Link] = []
         self._alarm = _Alarm(clock, call_later, self._expire)
         self._stuck: dict[bytes, str] = {}  # of a board: why it cannot be stored, said once
+        self._twins = Twins()
 
     def link(self, name: str, subject: str, command_subject: str) -> "Link":
         """One port's."""
@@ -88,6 +91,12 @@ class Station:
         self._alarm.cancel()
         for link in self._links:
             link.closed()
+
+    def heard(self, uid: bytes, port: str) -> None:
+        """A frame that is certainly of this board came."""
+        if others := self._twins.heard(uid, port, self._now()):
+            ports = " and ".join(sorted(others))
+            logger.warning("two boards say that they are %s, on %s: one of them has to go", uid.hex(), ports)
 
     def locate(self, uid: bytes, epoch: int, subject: str) -> None:
         """As ``Locate`` says; ``subject`` is the port's."""
@@ -162,6 +171,40 @@ class Station:
             self._stuck.pop(uid, None)
 
 
+class Watching(Protocol):
+    """Who wants to know of a port's board and of its image."""
+
+    def joined(self, hello: Hello) -> None:
+        """A board was welcomed, also one that began anew."""
+        ...
+
+    def left(self) -> None:
+        """No board is there; perhaps none was."""
+        ...
+
+    def image_whole(self) -> None:
+        """The board has all of the image and starts it."""
+        ...
+
+    def image_ended(self, how: up.ImageEnd, why: str) -> None:
+        """What became of the image; perhaps there was none."""
+        ...
+
+
+class _Nobody:
+    def joined(self, hello: Hello) -> None:
+        pass
+
+    def left(self) -> None:
+        pass
+
+    def image_whole(self) -> None:
+        pass
+
+    def image_ended(self, how: up.ImageEnd, why: str) -> None:
+        pass
+
+
 class Link:
     """One port: bytes in, bytes out. ``session`` is there while the device is open."""
 
@@ -178,6 +221,7 @@ class Link:
         self._before = Counters()  # of sessions that have ended
         self._readings = 0
         self.frame_mono_ns = -1  # when the last frame came
+        self.board: Watching = _Nobody()
 
     def opened(self, write: Callable[[bytes], bool]) -> None:
         """The device is open; ``write`` takes bytes, or says that it has no room, and then they are repeated."""
@@ -191,16 +235,22 @@ class Link:
         """The device is lost. What was handed up goes on."""
         self._alarm.cancel()
         self.count(self._before)
-        self.session = None
+        was_open, self.session = self.session is not None, None
         self._stop_serving("the port was closed")
+        if was_open:
+            self.board.left()
+            self.board.image_ended(up.ImageEnd.GONE, "the port was closed")
 
     def received(self, data: bytes) -> None:
         """Bytes from the device."""
         if self.session is not None:
             now_ns, frames = self._station.clock.monotonic_ns(), self.session.reader.frames
+            certain = self.session.certain
             self._do(self.session.receive(data, now_ns))
             if self.session is not None and self.session.reader.frames > frames:
                 self.frame_mono_ns = now_ns
+            if self.session is not None and self.session.certain > certain and self.session.hello is not None:
+                self._station.heard(self.session.hello.uid, self.name)
 
     def count(self, counters: Counters) -> None:
         """Set what a port of frames counts of its frames."""
@@ -214,6 +264,21 @@ class Link:
             counters.undecodable = (
                 before.undecodable + session.counters.malformed + session.counters.unreadable
             )
+
+    def install(self, image: bytes, version: str) -> None:
+        """As ``Session.install`` has it; ``board`` hears what becomes of it.
+
+        Raises:
+            ValueError: It cannot be begun.
+        """
+        if self.session is None:
+            raise ValueError("no board that takes images is there")
+        self._do(self.session.install(image, version, self._station.clock.monotonic_ns()))
+
+    def give_up_image(self) -> None:
+        """Nobody wants it any more."""
+        if self.session is not None:
+            self.session.give_up_image()
 
     def told(self, task: ledger.Located | ledger.Durable) -> None:
         """What the ledger says of a board, perhaps of another port's."""
@@ -254,20 +319,24 @@ class Link:
             case up.Joined(hello):
                 logger.info("serial port %s: board %s, %s", self.name, hello.uid.hex(), hello.firmware)
                 self._serve(hello.uid)
+                self.board.joined(hello)
                 self._tell(hello.uid, "board", {"event": "joined", "firmware": hello.firmware,
                                                 "boot": hello.boot, "reason": hello.reason})  # fmt: skip
             case up.Left(uid, why):
                 logger.warning("serial port %s: board %s is gone: %s", self.name, uid.hex(), why)
                 self._stop_serving(why)
+                self.board.left()
                 self._tell(uid, "board", {"event": "left", "why": why})
             case up.Said(text, level):
                 self._tell(self._uid(), "log", {"text": text, "level": level})
             case up.Outcome():
                 self._answer(effect)
             case up.ImageProgress(offset, size):
-                logger.info("serial port %s: %d of %d bytes of an image", self.name, offset, size)
-            case up.ImageEnded(version, why):
-                logger.warning("serial port %s: image %s %s", self.name, version, why or "runs")
+                logger.debug("serial port %s: %d of %d bytes of an image", self.name, offset, size)
+                if effect.whole:
+                    self.board.image_whole()
+            case up.ImageEnded(_, how, why):
+                self.board.image_ended(how, why)
             case up.Noticed(text):
                 logger.warning("serial port %s: %s", self.name, text)
                 self._tell(self._uid(), "board", {"event": "trouble", "why": text})

@@ -36,6 +36,17 @@ class Window:
         self.repeated = self.stray = 0
         self._held: dict[int, Data] = {}
 
+    def begin_again(self, tag: int) -> None:
+        """The board was reset: what was held out of order may be of a ring whose end is gone, and other frames get
+        those numbers."""
+        self.tag = tag
+        self._held.clear()
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that was handed out is durable."""
+        return self.next == self.durable
+
     def take(self, data: Data) -> list[InOrder]:
         """Keep a frame; those that are in order now. Nothing means that it is acknowledged at once."""
         off = distance(data.seq, self.next)

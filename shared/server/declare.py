@@ -57,6 +57,7 @@ class Kind(enum.Enum):
     CHOICE = "one word of a list"
     TYPED = "name, or { type: name, and its settings }"
     SETTINGS = "block of settings"
+    SETTINGS_LIST = "array of blocks of settings"
     HANDSHAKE_FIRST = 'true, false, "auto" or a duration'
     CIPHER = "chacha or aes"
     BLOCK = "block"

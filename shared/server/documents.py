@@ -134,6 +134,8 @@ def shown(option: Declared, value: Any) -> str:
             return json.dumps(list(value or ()))
         case Kind.SETTINGS | Kind.STRING_MAP | Kind.FLAGS | Kind.PRELOAD | Kind.MAPPINGS:
             return "{}"
+        case Kind.SETTINGS_LIST:
+            return "[]"
         case Kind.RESPONSE_TYPE:
             return str(value.value).lower()
         case Kind.OPERATORS:

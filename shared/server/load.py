@@ -346,9 +346,9 @@ def _finish(value: Value, block: msgspec.Struct) -> msgspec.Struct:
 def _check_serial(value: Value, serial: Serial) -> None:
     if not serial.device:
         raise value.error(f'serial "{serial.name}" needs a device')
-    if not (serial.subject or serial.command_subject):
-        raise value.error(f'serial "{serial.name}" needs a subject, a command_subject or both')
-    for subject in (serial.subject, serial.command_subject):
+    if not (serial.subject or serial.command_subject or serial.request_subject):
+        raise value.error(f'serial "{serial.name}" needs a subject, a command_subject or a request_subject')
+    for subject in (serial.subject, serial.command_subject, serial.request_subject):
         if subject and not is_valid(subject):
             raise value.error(f'subject "{subject}" is not a valid subject')
     if "*" in serial.subject.split(".") or ">" in serial.subject:

@@ -361,6 +361,14 @@ def settings(_reading: Reading, key: str, value: Value, option: Declared) -> dic
     return _plain(value)  # type: ignore[no-any-return]
 
 
+def settings_list(_reading: Reading, key: str, value: Value, option: Declared) -> tuple[dict[str, Any], ...]:
+    """Several of them, or one."""
+    items = value.data if isinstance(value.data, list) else [value]
+    if not all(isinstance(item.data, dict) for item in items):
+        raise wrong_type(key, value, option.kind.value)
+    return tuple(_plain(item) for item in items)
+
+
 def _plain(value: Value) -> Any:
     if isinstance(value.data, dict):
         return {name: _plain(item) for name, item in value.data.items()}
@@ -372,6 +380,7 @@ def _plain(value: Value) -> Any:
 CONVERTERS: dict[Kind, Converter] = {
     Kind.TYPED: typed,
     Kind.SETTINGS: settings,
+    Kind.SETTINGS_LIST: settings_list,
     Kind.STRING: string,
     Kind.BOOL: boolean,
     Kind.INT: integer,

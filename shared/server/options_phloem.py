@@ -88,6 +88,52 @@ class Serial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Kind.SETTINGS,
         Opt("Which readings are worth the disk and the link.", example="{ changes { deadband: 0.2 } }"),
     ] = {}
+    images: Annotated[
+        dict[str, Any],
+        Kind.SETTINGS,
+        Opt(
+            "Firmware for the board, out of an object store; docs/firmware.md.",
+            example='{ board: pump-v2, keys: ["/etc/phloem/firmware.pub"], state_dir: /var/lib/phloem/firmware }',
+        ),
+    ] = {}
+    process: Annotated[
+        str | dict[str, Any],
+        Kind.TYPED,
+        Opt(
+            "Your own function, in a process of its own, for each reading or frame; docs/serial.md.",
+            example='"cooling:dew_point"',
+        ),
+    ] = ""
+    poll: Annotated[
+        tuple[dict[str, Any], ...],
+        Kind.SETTINGS_LIST,
+        Opt(
+            "What Modbus devices are asked, and how often.",
+            example="[{ unit: 3, function: input_registers, address: 0, every: 5s, names: [voltage] }]",
+        ),
+    ] = ()
+    modbus: Annotated[
+        str,
+        Kind.CHOICE,
+        Opt("How Modbus devices are asked; tcp without it for socket://.", choices="rtu tcp", example="rtu"),
+    ] = ""
+    export: Annotated[
+        tuple[str, ...],
+        Opt(
+            "Where other programs can use the port meanwhile: pty://NAME, rfc2217://:PORT.",
+            example='"rfc2217://:2217"',
+        ),
+    ] = ()
+    request_subject: Annotated[
+        str,
+        Opt("Requests on it are written to the device; the next frame is the answer.", example='"ask.bench"'),
+    ] = ""
+    request_match: Annotated[
+        str, Opt("A regular expression that the frame has to match; next: any.", example='"^OK"')
+    ] = "next"
+    request_timeout_ns: Annotated[Duration, Opt("How long the device has to answer a request or a poll.")] = (
+        limits.SERIAL_REQUEST_TIMEOUT_NS
+    )
     max_frame_bytes: Annotated[
         Size, Opt("A longer frame is dropped.", least=1, most=limits.SERIAL_FRAME_MAX)
     ] = limits.SERIAL_FRAME
@@ -124,7 +170,8 @@ class Twin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     config_keys: Annotated[
         tuple[str, ...],
         Opt(
-            "Top-level options that the hub may set. What is not taken over on reload is refused in any case.",
+            "Top-level options that the hub may set, also serial.process, serial.images and serial.export. What is "
+            "not taken over on reload is refused in any case.",
             example='["serial", "debug", "trace", "leafnodes"]',
         ),
     ] = ("serial", "debug", "trace", "logtime", "logtime_utc", "max_connections")

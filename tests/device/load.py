@@ -65,7 +65,7 @@ class Publisher:
         writer.write(b'CONNECT {"verbose":false,"protocol":1}\r\nSUB ack.* 1\r\nPING\r\n')
         reading = asyncio.create_task(self._read(reader, writer))
         try:
-            while not reading.done():
+            while not reading.done() and not writer.is_closing():
                 if self.sent - self._first - len(self.acked) >= WINDOW:
                     self._room.clear()
                     await self._room.wait()

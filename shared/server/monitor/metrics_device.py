@@ -29,6 +29,14 @@ _PORT_COUNTERS = (
     ("withheld_readings", "Readings that were not worth it.", "withheld"),
     ("commands", "Commands written.", "commands"),
     ("dropped_commands", "Commands that the device did not take or was not there for.", "commands_dropped"),
+    ("requests", "Requests to the device.", "requests"),
+    ("failed_requests", "Requests that were answered with an error.", "requests_failed"),
+    ("polls", "Questions to Modbus devices.", "polls"),
+    ("failed_polls", "Questions without an answer of use.", "polls_failed"),
+    ("processed", "Frames or readings that the function of process took.", "processed"),
+    ("unprocessed", "Those that it did not take.", "unprocessed"),
+    ("process_ends", "Times that the function's process died or was ended.", "process_ends"),
+    ("guest_dropped_bytes", "Of programs that share the port, and to them.", "guest_dropped_bytes"),
     ("opens", "Times it was opened.", "opens"),
     ("losses", "Times it went away while it was open.", "losses"),
     ("silences", "Times it was opened anew for saying nothing.", "silences"),
@@ -94,6 +102,8 @@ def _ports(ports: Sequence[tuple[Labels, Mapping[str, Any]]]) -> Iterator[str]:
     yield family("port_garbled", "gauge", "1 while most of what comes makes no sense.", garbled)
     ages: Samples = [(labels, port["frame_age_s"]) for labels, port in ports]
     yield family("port_frame_age_seconds", "gauge", "Since the last frame; -1: there was none.", ages)
+    waiting: Samples = [(labels, port["process_waiting"]) for labels, port in ports]
+    yield family("port_process_waiting", "gauge", "What waits for the function of process.", waiting)
     for name, about, key in _PORT_COUNTERS:
         counts: Samples = [(labels, port[key]) for labels, port in ports]
         yield family(f"port_{name}_total", "counter", about, counts)

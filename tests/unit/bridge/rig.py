@@ -19,6 +19,13 @@ from phloem.firmware_bridge.publisher import Respond
 WAIT_S = 10  # a bound for what takes milliseconds; reached only by a failing test
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """Turns of the loop until something holds that nobody tells of."""
+    async with asyncio.timeout(WAIT_S):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
 class StandingClock:
     def __init__(self) -> None:
         self.now_ns = 1_000_000_000

@@ -115,7 +115,7 @@ def test_help_shows_how_and_names_every_setting() -> None:
     assert "phloem bridge --device /dev/ttyUSB0 --subject tele.greenhouse\n" in text
     assert r"$'speed 40\n'" in text
     flags = {parameter.name for parameter in bridge.params if isinstance(parameter, click.Option)}
-    in_file_only = {"idle_gap_ns", "retry_min_ns", "retry_max_ns", "shape"}
+    in_file_only = {"idle_gap_ns", "retry_min_ns", "retry_max_ns", "shape", "images", "poll", "modbus"}
     assert set(SerialSettings.__struct_fields__) - in_file_only <= flags
 
 

@@ -35,9 +35,8 @@ class Rig:
 
     @asynccontextmanager
     async def bridge(self, **fields: Any) -> AsyncIterator[Session]:
-        settings = SerialSettings(
-            device=str(self.sensor.link), subject="tele.temp", command_subject="cmd.temp", **fields
-        )
+        fields = {"command_subject": "cmd.temp"} | fields
+        settings = SerialSettings(device=str(self.sensor.link), subject="tele.temp", **fields)
         bridge = Bridge(
             [settings], self.publisher, self.clock, Random(2), call_later=self.timers, hotplug=False
         )

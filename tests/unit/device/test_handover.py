@@ -261,3 +261,17 @@ async def test_a_reload_keeps_the_port_open(
     await running
     carried = Handover(notifier, given(manager)).messages
     assert [message.payload for message in carried if message.subject == "tele"] == [b"half and half"]
+
+
+async def test_a_board_that_loses_nothing_is_served_as_well(
+    manager: Manager, device: tuple[int, str], tmp_path: Path
+) -> None:
+    _, path = device
+    notifier, settings = Notifier(manager.address), port(path, protocol="edgelink")
+    service = Service([settings], f"unix://{tmp_path}/none", notifier, Handover(notifier, {}), list)
+    running = asyncio.create_task(service.run())
+    await asyncio.to_thread(manager.wait_for, "READY=1")
+    assert service.bridge is not None
+    await service.bridge.sessions[0].wait_open()
+    service.stop()
+    assert await running == 0

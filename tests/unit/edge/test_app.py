@@ -63,7 +63,8 @@ async def test_a_port_in_monitoring_and_when_it_is_asked(sensor: SimulatedSensor
         answer = await heard.client.request("tele.s.$port", b"state", timeout=WAIT_S)
         assert b'"state":"open"' in answer.data
         sensor.unplug()
-        assert (await heard.next()).subject == "tele.s.$port.lost"
+        while (await heard.next()).subject != "tele.s.$port.lost":
+            pass  # that it was opened may be heard as well
 
 
 async def test_absent_device_delays_nothing_and_nothing_stays_behind(tmp_path: Path) -> None:

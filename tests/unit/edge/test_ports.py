@@ -1,5 +1,7 @@
 """From ``serial`` blocks to the bridge's settings."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -7,7 +9,7 @@ import pytest
 
 from phloem.edge.ports import port_settings
 from phloem.shared.errors import ConfigError
-from phloem.shared.server.load import load_mapping, merge
+from phloem.shared.server.load import load, load_mapping, merge
 from phloem.shared.server.options import Options
 from phloem.shared.server.options_phloem import Serial
 
@@ -38,6 +40,11 @@ def test_every_field_arrives() -> None:
         "idle_gap": "20ms",
         "decode": {"type": "csv", "columns": ["t:Cel"]},
         "shape": {"changes": {"deadband": 0.5, "max_interval": "60s"}},
+        "process": {"function": "cooling:dew_point", "timeout": "2s"},
+        "export": ["pty://scale", "rfc2217://:2217"],
+        "request_subject": "ask.a",
+        "request_match": "^OK",
+        "request_timeout": "3s",
         "max_frame_bytes": 99,
         "retry_min": "1s",
         "retry_max": "2s",
@@ -47,6 +54,11 @@ def test_every_field_arrives() -> None:
         **block,
         "name": "scale",
         "protocol": "",  # has a case of its own: it excludes most of these
+        "images": {},  # so do these, in tests/unit/bridge/images
+        "poll": (),  # the same
+        "modbus": "",
+        "export": ("pty://scale", "rfc2217://:2217"),
+        "request_timeout_ns": 3 * 10**9,
         "retry_min_ns": 10**9,
         "retry_max_ns": 2 * 10**9,
         "idle_gap_ns": 20_000_000,
@@ -54,9 +66,41 @@ def test_every_field_arrives() -> None:
         "rts": "off",
         "init": ("ATZ\\r", "pause:500ms"),
     }
-    del expected["silent_after"]
+    del expected["silent_after"], expected["request_timeout"]
     del expected["retry_min"], expected["retry_max"], expected["idle_gap"]
     assert msgspec.structs.asdict(settings) == expected
+
+
+@pytest.mark.parametrize(
+    "poll",
+    [
+        "{ unit: 3, function: input_registers, every: 5s, names: [voltage, energy], types: [u16, f32] }",
+        '[{ unit: 3, function: input_registers, every: "5s", names: [voltage], scale: 0.1 }\n'
+        "  { unit: 4, function: coils, every: 5s, names: [pump, _, valve] }]",
+    ],
+)
+def test_polls_in_a_file(poll: str, tmp_path: Path) -> None:
+    file = tmp_path / "bridge.conf"
+    file.write_text(f"serial {{ a {{ device: /dev/ttyUSB0, subject: tele.a, modbus: rtu, poll: {poll} }} }}")
+    (settings,) = port_settings(merge(load(str(file)), {}))
+    assert [entry.unit for entry in settings.polls] == [3, 4][: len(settings.poll)]
+    assert settings.polls[0].channels[0] == "voltage"
+    assert settings.polls[0].every_ns == 5 * 10**9
+
+
+def test_examples_of_the_documentation(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "serial.md").read_text()
+    file = tmp_path / "edge.conf"
+    blocks = re.findall(r"(?m)^    serial \{(?: .*\}\n|\n(?:     .*\n)+    \}\n)", text)
+    assert len(blocks) == 4
+    for block in blocks:
+        file.write_text(block)
+        assert port_settings(merge(load(str(file)), {}))
+    for start in ("    decode { type: csv", "    process { function"):
+        entry = text[text.index(start) :].partition("\n\n")[0]
+        decode = "" if "decode" in entry else "decode: number"
+        file.write_text(f"serial {{ a {{ device: /dev/x, subject: a\n{decode}\n{entry}\n}} }}")
+        assert port_settings(merge(load(str(file)), {}))
 
 
 def test_no_field_of_a_block_is_forgotten() -> None:
@@ -96,3 +140,8 @@ def test_what_cannot_work_names_its_block(change: dict[str, Any], text: str) -> 
 def test_two_blocks_for_one_device() -> None:
     with pytest.raises(ConfigError, match="two serial ports have the device '/dev/ttyUSB0'"):
         port_settings(options(a=BLOCK, b=BLOCK))
+    other = {**BLOCK, "device": "/dev/ttyUSB1"}
+    with pytest.raises(ConfigError, match="two serial ports have the export 'pty://x'"):
+        port_settings(
+            options(a={**BLOCK, "export": "pty://x"}, b={**other, "export": ["pty://y", "pty://x"]})
+        )

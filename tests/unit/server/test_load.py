@@ -167,7 +167,7 @@ def test_permissions(options: Any) -> None:
     ("text", "message"),
     [
         ("serial { a { subject: s } }", 'serial "a" needs a device'),
-        ("serial { a { device: d } }", 'serial "a" needs a subject, a command_subject or both'),
+        ("serial { a { device: d } }", 'serial "a" needs a subject, a command_subject or a request_subject'),
         ("serial { a { device: d, subject: s.* } }", 'cannot publish to "s.*"'),
         ("serial { a { device: d, subject: s, parity: p } }", '"parity" expects one of none, even, odd'),
         ("serial { a { device: d, subject: s, baud: 0 } }", "baud value must be 1 or more"),

@@ -10,8 +10,10 @@
  *     lose N          power for N bytes more of ring  damage AT XOR           a byte of the ring changes
  *     state           one line of numbers             unix                    the time that the host told
  *
- * With --live it is a board with a clock and a sensor, on standard input and output or on a pseudo-terminal. A frame has a
- * reading of each channel. --every 0 measures whenever the ring has room; --rate N is a line that carries N bytes a second. */
+ * With --live it is a board with a clock and a sensor, on standard input and output or on a pseudo-terminal; there it
+ * takes images as well, and comes back with their version, or, if that begins with "bad", with the one that it had. A
+ * frame has a reading of each channel. --every 0 measures whenever the ring has room; --rate N is a line that carries N
+ * bytes a second. */
 #define _GNU_SOURCE
 #include "../src/edgelink.h"
 
@@ -42,6 +44,8 @@ static struct {
     long power; /* bytes that the ring still takes; negative: any number */
     el_images images;
     uint8_t *image;
+    char version[256]; /* of the image under way */
+    bool image_runs;   /* live: start it */
     bool live;
     int line;
     long rate; /* bytes a second that the line carries; 0: any number */
@@ -152,6 +156,8 @@ static uint8_t image_begin(void *user, uint32_t image, uint32_t size, const char
     (void)user;
     (void)image;
     printf("image %.*s\n", (int)n, version);
+    memcpy(sim.version, version, n);
+    sim.version[n] = 0;
     if (size > 100000u) return EL_IMAGE_NO_ROOM;
     free(sim.image);
     sim.image = malloc(size);
@@ -173,6 +179,7 @@ static void image_read(void *user, uint32_t offset, uint8_t *into, uint16_t coun
 static void image_restart(void *user, uint32_t image) {
     (void)user;
     printf("restart %lu\n", (unsigned long)image);
+    sim.image_runs = sim.live;
 }
 
 static void start(void) {
@@ -305,6 +312,20 @@ static bool measure(long made) {
     return el_commit(&sim.board);
 }
 
+/* What a bootloader does: the new image, or the former one if the new one is "bad...". */
+static void run_image(void) {
+    static char running[256];
+    sim.image_runs = false;
+    if (strncmp(sim.version, "bad", 3) != 0) {
+        memcpy(running, sim.version, sizeof running);
+        sim.config.firmware = running;
+    }
+    sim.config.boot = (uint16_t)(sim.config.boot + 1u);
+    sim.config.reason = 5;
+    memset(&sim.images.image, 0, sizeof sim.images - offsetof(el_images, image));
+    start();
+}
+
 /* count 0: for ever. Ends when standard input does, or when count frames were made and are durable. */
 static void live(int every_ms, long count) {
     uint8_t bytes[512];
@@ -312,6 +333,7 @@ static void live(int every_ms, long count) {
     long made = 0;
     for (;;) {
         bool busy = el_poll(&sim.board);
+        if (sim.image_runs) run_image();
         if (every_ms == 0) {
             while ((count == 0 || made < count) && measure(made)) made++;
         } else if ((count == 0 || made < count) && sim_now(NULL) - last >= (uint32_t)every_ms) {
@@ -412,14 +434,13 @@ int main(int argc, char **argv) {
     } else {
         config->ring = malloc(config->ring_size);
     }
-    if (!sim.live) {
+    if (sim.live && pty != NULL) sim.line = open_pty(pty);
+    if (!sim.live || pty != NULL) { /* else standard output is the line */
         sim.images.begin = image_begin;
         sim.images.write = image_write;
         sim.images.read = image_read;
         sim.images.restart = image_restart;
         config->images = &sim.images;
-    } else if (pty != NULL) {
-        sim.line = open_pty(pty);
     }
     if (sim.live) fcntl(sim.line, F_SETFL, fcntl(sim.line, F_GETFL) | O_NONBLOCK);
     start();

@@ -160,3 +160,27 @@ def test_commands_over_a_bad_line_are_done_once(make: Make) -> None:
         (number, 0, b"%d" % number) for number in range(20)
     ]
     assert [argument for _, argument in world.board.commands] == [b"%d" % number for number in range(20)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_kept_ring_that_loses_its_end_costs_what_is_gone_and_nothing_else(make_c: Make, seed: int) -> None:
+    """The host has frames that the ring has lost, and the board gives their numbers to others."""
+    world = World(make_c(CHANNELS, window=8, ring=500, kept=True), seed, 0.003)
+    gone, cuts = set[int](), 0
+    for _ in range(600):
+        if world.random.random() < 0.4:
+            world.put()
+        if world.random.random() < 0.05 and world.board.state()["welcomed"]:
+            gone |= set(world.kept) - set(world.values())  # perhaps; the host may have some of them
+            world.board.damage(world.random.randrange(32, 500), 0x55)
+            world.board.restart(world.random.getrandbits(32))
+            cuts += 1
+        world.step()
+    world.drain()
+    values = world.values()
+    assert cuts > 10
+    # Frames behind the damage may come back when what was written before them since has their length: later, but once.
+    assert len(values) == len(set(values))
+    assert set(world.kept) - gone <= set(values) <= set(world.kept)
+    assert len(values) > len(world.kept) * 0.5
+    assert world.edge.gaps == []

@@ -45,6 +45,7 @@ class Faults:
     thief: float = 0.0
     chatter: float = 0.0
     forwards: float = 0.0
+    forgets: float = 0.0
 
 
 @dataclass
@@ -99,6 +100,9 @@ class World:
         self.ledger_due = -1
         self.schemas: dict[int, Dictionary] = {}
         self.pushed: dict[tuple[bytes, int], dict[int, tuple[int, int]]] = {}  # ring -> seq -> value, time
+        self.unsettled: list[dict[int, tuple[int, int]]] = [
+            {} for _ in range(boards)
+        ]  # as pushed, before a WELCOME
         self.stolen: set[tuple[bytes, int, int]] = set()
         self.pushes = 0
         self.done: list[str] = []
@@ -142,9 +146,9 @@ class World:
     def _happen(self) -> None:
         chance, faults = self.rng.random, self.faults
         if chance() < faults.reset_board:
-            board = self.rng.randrange(len(self.boards))
-            self.boards[board].reset(self.now)
-            self._wake_board(board)
+            self._reset(self.rng.randrange(len(self.boards)), 0)
+        if chance() < faults.forgets:
+            self._reset(self.rng.randrange(len(self.boards)), self.rng.randrange(1, 8))
         if chance() < faults.restart_host:
             self._open_host()
         if chance() < faults.swap:
@@ -158,6 +162,19 @@ class World:
             self.given_back = len(self.stream)
         if chance() < 0.5:
             self._command()
+
+    def _reset(self, at: int, forgotten: int) -> None:
+        """``forgotten`` frames of its memory's end are gone after it, whether the host has them or not. What was made
+        before a WELCOME goes by numbers that nobody has vouched for: that such a ring is reset again is not told."""
+        board = self.boards[at]
+        if self.faults.forgets and not board.settled:
+            return
+        for _ in range(min(forgotten, len(board.ring.frames))):
+            board.ring.frames.pop()
+        board.reset(self.now)
+        if not board.survives:
+            self.unsettled[at] = {}
+        self._wake_board(at)
 
     def _steal(self, board: SimulatedBoard) -> None:
         """Another host took the oldest frames, or FRAM was damaged: the board does not have them any more."""
@@ -178,7 +195,10 @@ class World:
         if self.rng.random() < 0.3:
             readings.append(("note", f"n{value}"))  # type: ignore[arg-type]
         if board.push(readings, self.now):
-            self.pushed.setdefault((board.uid, ring.epoch), {})[seq] = (value, self.now)
+            if board.settled:
+                self.pushed.setdefault((board.uid, ring.epoch), {})[seq] = (value, self.now)
+            else:
+                self.unsettled[at][seq] = (value, self.now)
         self._wake_board(at)
         if not self.calm:
             self.at(self.now + self.rng.randrange(1, 400) * MS, lambda: self._measure(at))
@@ -233,8 +253,23 @@ class World:
         return bytes(out + data[at:])
 
     def _board_hears(self, line: Line, data: bytes) -> None:
-        self._carry(line.board, False, self.boards[line.board].receive(data, self.now))
+        board = self.boards[line.board]
+        settled, fresh = board.settled, board.fresh
+        answer = board.receive(data, self.now)
+        if board.settled and not settled:
+            self._settle(line.board, board.fresh - fresh)
+        self._carry(line.board, False, answer)
         self._wake_board(line.board)
+
+    def _settle(self, at: int, moved: int) -> None:
+        """The host has said where it is: what was made since the start has its numbers, and what was forgotten none."""
+        board = self.boards[at]
+        pushed = self.pushed.setdefault((board.uid, board.ring.epoch), {})
+        made = {seq + moved: what for seq, what in self.unsettled[at].items()}
+        for seq in [seq for seq in pushed if seq >= min(made, default=board.fresh)]:
+            del pushed[seq]
+        pushed |= made
+        self.unsettled[at] = {}
 
     def _wake_board(self, at: int) -> None:
         board = self.boards[at]

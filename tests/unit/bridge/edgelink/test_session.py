@@ -15,6 +15,7 @@ from phloem.firmware_bridge.edgelink.schema import Channel, Dictionary, checksum
 from phloem.firmware_bridge.edgelink.sequence import tag_of
 from phloem.firmware_bridge.edgelink.session import Session
 from phloem.firmware_bridge.edgelink.simulated import SimulatedBoard
+from phloem.firmware_bridge.edgelink.twins import Twins
 
 MS, SECOND = limits.MILLISECOND_NS, limits.SECOND_NS
 CHANNEL = Channel(1, 4, -1, "temperature", "Cel")
@@ -179,13 +180,56 @@ def test_the_same_ring_after_a_reset_has_a_new_clock() -> None:
     again = msgspec.structs.replace(HELLO, boot=2, fresh=7)
     asked = host.hear(again)
     assert not any(isinstance(message, messages.Welcome) for message in asked)
-    sent = host.answer_clock(asked, tag_of(again.epoch, 2))
-    assert sent == [messages.Welcome(77, tag_of(again.epoch, 2), 5, 1024)]
+    assert host.answer_clock(asked, tag_of(again.epoch, 2)) == []
+    sent = host.say(host.session.durable(HELLO.uid, HELLO.epoch, 6, 0))
+    assert sent == [messages.Welcome(77, tag_of(again.epoch, 2), 6, 1024)]
     host.data(6, tag=tag_of(again.epoch, 2))
     host.data(7, tag=tag_of(again.epoch, 2))
     errors = [effect.error_ns for effect in host.done if isinstance(effect, up.Taken)]
     assert [error is None for error in errors] == [False, True, False]
     assert host.taken() == [5, 6, 7]
+
+
+def test_a_start_is_not_welcomed_before_what_came_earlier_is_durable_and_what_was_held_is_forgotten() -> None:
+    host = Host()
+    host.welcome()
+    host.data(5, 1)
+    host.data(7, 2)  # held, out of order
+    again = msgspec.structs.replace(HELLO, boot=2, fresh=5)  # its memory has lost 5, 6 and 7
+    tag = tag_of(again.epoch, 2)
+    assert host.answer_clock(host.hear(again), tag) == []
+    assert host.hear(again) == []
+    assert host.say(host.session.durable(HELLO.uid, HELLO.epoch, 6, 0)) == [
+        messages.Welcome(77, tag, 6, 1024)
+    ]
+    host.data(6, 3, tag)
+    assert host.taken() == [5, 6], "7 is of the former start"
+    host.data(7, 4, tag)
+    values = [effect.samples[0].value for effect in host.done if isinstance(effect, up.Taken)]
+    assert values == [0.1, 0.3, 0.4]
+
+
+def test_two_boards_of_one_uid_on_a_line_are_named() -> None:
+    host = Host()
+    other = msgspec.structs.replace(HELLO, epoch=3, boot=4)
+    host.welcome()
+    host.welcome(msgspec.structs.replace(HELLO, boot=2))
+    host.welcome(other)
+    assert not any(isinstance(effect, up.Noticed) for effect in host.done), "resets"
+    host.hear(HELLO, other, HELLO)
+    assert [effect.text for effect in host.done if isinstance(effect, up.Noticed)] == [
+        "two boards on this line say that they are abcd"
+    ]
+
+
+def test_two_boards_of_one_uid_on_two_ports_are_named_and_one_that_moves_is_not() -> None:
+    twins = Twins()
+    for second, port in enumerate("aabbabbb"):  # moved, with bytes that were under way
+        assert twins.heard(b"1", port, second * SECOND) == set()
+    for hour, port in enumerate("abababab"):
+        assert twins.heard(b"2", port, hour * 3600 * SECOND) == set()
+    found = [twins.heard(b"3", port, second * SECOND) for second, port in enumerate("abababab")]
+    assert [ports for ports in found if ports] == [{"a", "b"}]
 
 
 def test_what_cannot_be_read_is_counted_and_passed_over() -> None:
@@ -312,7 +356,7 @@ def test_an_image_arrives_and_is_proven(lossy: bool) -> None:
     assert board.image == image
     board.boot_image(now)
     run(up.ImageEnded)
-    assert up.ImageEnded("simulated 2", "") in done
+    assert up.ImageEnded("simulated 2", up.ImageEnd.RUNS) in done
     assert board.firmware == "simulated 2"
 
 

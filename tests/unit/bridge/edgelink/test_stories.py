@@ -12,6 +12,7 @@ KINDS = {
     "the stream fails": Faults(stream_fails=0.3, restart_host=0.1),
     "frames are gone": Faults(thief=0.2, restart_host=0.05),
     "what is forwarded is given back": Faults(bit=5e-4, reset_board=0.2, forwards=0.5),
+    "rings lose their end": Faults(bit=5e-4, lost=1e-3, forgets=0.4, stream_fails=0.1),
     "all at once": Faults(5e-4, 1e-3, 1e-3, 0.1, 0.1, 0.2, 0.0, 0.1, 0.2),
 }
 
