@@ -5,7 +5,7 @@ KERNEL := $(wildcard shared/*/*.pyx shared/*/*.pxd shared/*/*.pxi)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test check unit test-long fuzz soak links test-durability chaos bench bench-link boards deb device wheel clean
+.PHONY: help dev demo test check unit test-long fuzz soak links test-durability chaos bench bench-link bench-serial boards deb device wheel clean
 
 help:                 ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -60,6 +60,9 @@ bench: dev            ## the table of ratios beside nats-server
 
 bench-link: dev       ## what a link costs, a device and its hub beside nats-server's; ARGS="--quick --only memory"
 	$(BIN)/python -m tests.bench_link $(ARGS)
+
+bench-serial: dev     ## eight serial ports at full speed on one core, into a durable stream; ARGS="--only csv"
+	$(BIN)/python -m tests.bench_serial $(ARGS)
 
 boards:               ## EdgeLink's C on microcontrollers: flash and RAM, the same bytes as here; needs cross compilers
 	@firmware_bridge/boards/c/elsewhere

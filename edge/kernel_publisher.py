@@ -6,9 +6,10 @@ a slow subscriber is the kernel's business, as with messages of any client.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from phloem.firmware_bridge.headers import Encoded, encode_headers
 from phloem.firmware_bridge.limits import HEADERS_BYTES
 from phloem.firmware_bridge.publisher import Respond
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from phloem.shared.server.server import Server
 
 logger = logging.getLogger("phloem.edge")
-
-HEADER_LINE = b"NATS/1.0\r\n"
 
 
 class KernelPublisher:
@@ -42,6 +41,20 @@ class KernelPublisher:
             return
         server.kernel.set_now(server.clock.monotonic_ns())  # deadlines of what it writes count from here
         server.kernel.publish(self._account, _wire(subject), header=header, body=payload)
+        server.schedule()
+
+    def publish_all(self, messages: Sequence[Encoded]) -> None:
+        """The same of many: what they cause happens once, behind the last of them."""
+        server = self._server
+        most = server.options.max_payload
+        sizes = [len(header) + len(payload) for _, header, payload in messages]
+        if max(sizes, default=0) > most:
+            for (subject, _, _), size in zip(messages, sizes, strict=True):
+                if size > most:
+                    self._refuse(subject.decode(), size, most)
+            messages = [message for message, size in zip(messages, sizes, strict=True) if size <= most]
+        server.kernel.set_now(server.clock.monotonic_ns())
+        server.kernel.publish_all(self._account, messages)
         server.schedule()
 
     def subscribe(self, subject: str, callback: Callable[[bytes], None]) -> Callable[[], None]:
@@ -81,11 +94,3 @@ class KernelPublisher:
 def _wire(subject: str) -> bytes:
     """A reply subject is of whatever bytes a client chose."""
     return subject.encode("utf-8", "surrogateescape")
-
-
-def encode_headers(headers: Mapping[str, str]) -> bytes:
-    """The header block of a message, with the empty line at its end; nothing for no headers."""
-    if not headers:
-        return b""
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return HEADER_LINE + lines.encode() + b"\r\n"

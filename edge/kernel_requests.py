@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from phloem.edge.kernel_publisher import encode_headers
 from phloem.firmware_bridge.backlog import Message
+from phloem.firmware_bridge.headers import encode_headers
 from phloem.firmware_bridge.timers import CallLater, Timer, loop_call_later
 from phloem.shared.limits import SECOND_NS
 
@@ -33,15 +33,14 @@ class KernelRequests:
         reply = f"{self._inbox}{self._asked}".encode()
         self._waiting[reply] = done, self._call_later(ANSWER_NS, lambda: self._end(reply, None))
         server.kernel.set_now(server.clock.monotonic_ns())
-        receivers = 0
-        for at, message in enumerate(messages, 1):
-            receivers = server.kernel.publish(
-                self._account,
-                message.subject.encode(),
-                reply if at == len(messages) else b"",
-                encode_headers(message.headers),
-                message.payload,
-            )
+        encoded = [
+            (message.subject.encode(), encode_headers(message.headers), message.payload)
+            for message in messages
+        ]
+        subject, header, payload = encoded.pop()
+        if encoded:
+            server.kernel.publish_all(self._account, encoded)
+        receivers = server.kernel.publish(self._account, subject, reply, header, payload)
         server.schedule()
         if not receivers:  # as a client would hear at once that nobody listens
             self._waiting[reply][1].cancel()

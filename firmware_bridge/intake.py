@@ -13,12 +13,14 @@ from random import Random
 from phloem.firmware_bridge.counters import Counters
 from phloem.firmware_bridge.framing.framer import Frame
 from phloem.firmware_bridge.framing.line import LineFramer
+from phloem.firmware_bridge.headers import Stamps
 from phloem.firmware_bridge.health import Health, is_clean, is_noise
 from phloem.firmware_bridge.pipeline import Pipeline
 from phloem.firmware_bridge.process.worker import Item, Told, Worker
 from phloem.firmware_bridge.publisher import Publisher
-from phloem.firmware_bridge.reading import Reading, as_json
+from phloem.firmware_bridge.reading import Reading, payloads
 from phloem.firmware_bridge.settings import SerialSettings
+from phloem.firmware_bridge.shaping.stage import CHANNELS_MAX
 from phloem.firmware_bridge.timers import CallLater, Timer
 from phloem.shared.clock import Clock
 
@@ -46,6 +48,8 @@ class Intake:
         self._framer, self._pipeline = settings.framer(), settings.pipeline()
         self._is_text = isinstance(self._framer, LineFramer)
         self._health = Health(settings.max_frame_bytes)
+        self._stamps = Stamps(settings.name, boot)
+        self._subjects: dict[str, bytes] = {}  # by channel
         self._gap_timer: Timer | None = None
         self._shape_timer: Timer | None = None
         self._senseless = False  # warned that frames cannot be decoded; until one can
@@ -63,6 +67,11 @@ class Intake:
     def garbled(self) -> bool:
         """Whether most of what comes makes no sense."""
         return self._health.garbled
+
+    @property
+    def trouble(self) -> str:
+        """Why the last frame says nothing; empty if it does, or nobody asks frames what they say."""
+        return "" if self._pipeline is None or self._pipeline.sensible else self._pipeline.error
 
     @property
     def unfinished(self) -> bytes:
@@ -120,16 +129,17 @@ class Intake:
     def _publish(self, frames: list[Frame]) -> None:
         raw = self._settings.raw_subject if self._pipeline is not None else self._settings.subject
         wall_ns, now_ns = self._clock.wall_ns(), self._clock.monotonic_ns()
-        for frame in frames:
-            self._counters.frames += 1
-            if raw or self.on_frame is not None:
-                headers = self._headers(self._counters.frames, wall_ns)
-                if raw:
-                    self._publisher.publish(raw, frame, headers)
-                if self.on_frame is not None:
-                    self.on_frame(frame, headers)
-            if self._worker is not None and not self._settings.decode:
-                self._worker.offer(Item(self._counters.frames, wall_ns, now_ns, frame))
+        numbered = list(enumerate(frames, self._counters.frames + 1))
+        self._counters.frames += len(frames)
+        if raw:
+            subject, block = raw.encode(), self._stamps.block
+            self._publisher.publish_all([(subject, block(seq, wall_ns), frame) for seq, frame in numbered])
+        if self.on_frame is not None:
+            for seq, frame in numbered:
+                self.on_frame(frame, self._headers(seq, wall_ns))
+        if self._worker is not None and not self._settings.decode:
+            for seq, frame in numbered:
+                self._worker.offer(Item(seq, wall_ns, now_ns, frame))
         if self._pipeline is not None and self._settings.decode:
             self.read(self._pipeline.decode(frames, now_ns))
 
@@ -181,16 +191,31 @@ class Intake:
         """Publish readings, and see to those that are held back; ``why`` they are not processed."""
         assert self._pipeline is not None
         ahead_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
-        for reading in readings:
-            self._counters.readings += 1
-            headers = self._headers(self._counters.readings, reading.mono_ns + ahead_ns)
-            if why:
-                headers[UNPROCESSED] = why
-            subject = f"{self._settings.subject}.{reading.channel}"
-            self._publisher.publish(subject, as_json(reading), headers)
+        numbered = enumerate(zip(readings, payloads(readings), strict=True), self._counters.readings + 1)
+        self._counters.readings += len(readings)
+        if why:
+            for seq, (reading, payload) in numbered:
+                headers = self._headers(seq, reading.mono_ns + ahead_ns) | {UNPROCESSED: why}
+                self._publisher.publish(f"{self._settings.subject}.{reading.channel}", payload, headers)
+        elif readings:
+            subject_of, block = self._subject_of, self._stamps.block
+            self._publisher.publish_all(
+                [
+                    (subject_of(reading.channel), block(seq, reading.mono_ns + ahead_ns), payload)
+                    for seq, (reading, payload) in numbered
+                ]
+            )
         due_ns = self._pipeline.due_ns
         if due_ns is not None and self._shape_timer is None:
             self._shape_timer = self._call_later(due_ns - self._clock.monotonic_ns(), self._shape_due)
+
+    def _subject_of(self, channel: str) -> bytes:
+        subject = self._subjects.get(channel)
+        if subject is None:
+            if len(self._subjects) >= CHANNELS_MAX:
+                self._subjects.clear()
+            subject = self._subjects[channel] = f"{self._settings.subject}.{channel}".encode()
+        return subject
 
     def _shape_due(self) -> None:
         assert self._pipeline is not None
@@ -216,7 +241,12 @@ class Intake:
     def _tell_once(self, pipeline: Pipeline, worse: bool) -> None:
         """One warning when frames stop to make sense, until one does again."""
         if worse and not self._senseless:
-            logger.warning("serial port %s: a frame says nothing: %s", self._settings.name, pipeline.error)
+            logger.warning(
+                "serial port %s: a frame says nothing: %s",
+                self._settings.name,
+                pipeline.error,
+                exc_info=pipeline.bug,
+            )
         self._senseless = not pipeline.sensible
 
     def _count(self) -> None:

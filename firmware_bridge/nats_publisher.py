@@ -14,7 +14,7 @@ attempt is a fresh client.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 from types import TracebackType
@@ -28,6 +28,7 @@ from nats.aio.subscription import Subscription
 from phloem.firmware_bridge import limits
 from phloem.firmware_bridge.backlog import Backlog, Message
 from phloem.firmware_bridge.backoff import Backoff
+from phloem.firmware_bridge.headers import Encoded, decode_headers
 from phloem.firmware_bridge.publisher import Respond
 from phloem.firmware_bridge.timers import CallLater, loop_call_later, pause
 from phloem.firmware_bridge.unix_socket import client_of
@@ -112,8 +113,18 @@ class NatsPublisher:
 
     def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
         """Put a message into the backlog."""
+        self._keep([Message(subject, payload, headers)])
+
+    def publish_all(self, messages: Sequence[Encoded]) -> None:
+        """Put many into it."""
+        self._keep(
+            Message(subject.decode(), payload, decode_headers(block)) for subject, block, payload in messages
+        )
+
+    def _keep(self, messages: Iterable[Message]) -> None:
         dropped = self.backlog.dropped
-        self.backlog.put(Message(subject, payload, headers))
+        for message in messages:
+            self.backlog.put(message)
         self._idle.clear()
         self._wake.set()
         if self.backlog.dropped > dropped and not self._warned_full:

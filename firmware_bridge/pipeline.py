@@ -7,12 +7,14 @@ from phloem.firmware_bridge.framing.framer import Frame
 from phloem.firmware_bridge.reading import Reading
 from phloem.firmware_bridge.shaping.stage import Stage
 
+_ERROR_CHARS = 200
+
 
 class Pipeline:
     """One port's; without a decoder it only shapes.
 
     ``undecodable`` counts frames that said nothing, ``error`` is why the last of them did,
-    ``sensible`` whether the last frame of all said something.
+    ``sensible`` whether the last frame of all said something, ``bug`` what it raised beside ``DecodeError``.
     """
 
     def __init__(self, decoder: Decoder | None, stages: Sequence[Stage]) -> None:
@@ -20,6 +22,7 @@ class Pipeline:
         self.undecodable = 0
         self.error = ""
         self.sensible = True
+        self.bug: Exception | None = None
 
     @property
     def due_ns(self) -> int | None:
@@ -44,9 +47,14 @@ class Pipeline:
                 readings += self._decoder.decode(frame, now_ns)
                 self.sensible = True
             except DecodeError as error:
-                self.undecodable += 1
-                self.error, self.sensible = str(error), False
+                self._failed(str(error), None)
+            except Exception as bug:  # it must not cost the frames behind this one, and the other ports
+                self._failed(f"the decoder failed: {bug!r}"[:_ERROR_CHARS], bug)
         return readings
+
+    def _failed(self, error: str, bug: Exception | None) -> None:
+        self.undecodable += 1
+        self.error, self.sensible, self.bug = error, False, bug
 
     def expire(self, now_ns: int) -> Sequence[Reading]:
         """What time alone lets go."""

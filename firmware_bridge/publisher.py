@@ -4,8 +4,10 @@ A serial line cannot be asked to wait, so ``publish`` never waits either: a publ
 cannot pass on at once in a bounded queue of its own and says what it had to drop.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
+
+from phloem.firmware_bridge.headers import Encoded
 
 Respond: TypeAlias = Callable[[bytes, Mapping[str, str]], None]
 """Answers a request with a payload and headers; harmless when nobody waits for it."""
@@ -21,6 +23,10 @@ class Publisher(Protocol):
 
     def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
         """Pass a message on, or keep it for later, or drop it and count that."""
+        ...
+
+    def publish_all(self, messages: Sequence[Encoded]) -> None:
+        """The same of many, in order, as they stand on the wire: for what comes in thousands."""
         ...
 
     def subscribe(self, subject: str, callback: Callable[[bytes], None]) -> Callable[[], None]:

@@ -1,5 +1,6 @@
 """What a frame says, once somebody has understood it: the word that decoders, shapers and outlets share."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
@@ -31,11 +32,38 @@ class Reading(NamedTuple):
     mono_ns: int = 0
 
 
+_ENCODER = msgspec.json.Encoder()
+_TAILS_MAX = 1024  # units and qualities that are remembered; a device that invents units gets no more memory
+_good_tails: dict[str, bytes] = {}  # by unit
+
+
+def payloads(readings: Iterable[Reading]) -> list[bytes]:
+    """Of each ``{"v":21.5,"u":"Cel"}``, with ``"q":"bad"`` unless it is good; bytes become base64. The time is in a
+    header."""
+    readings = list(readings)
+    # One call for all values: a line has one each, as JSON has no line end inside.
+    lines = _ENCODER.encode_lines([reading.value for reading in readings]).split(b"\n")  # and an empty one
+    return [b'{"v":' + line + _tail(reading) for reading, line in zip(readings, lines, strict=False)]
+
+
 def as_json(reading: Reading) -> bytes:
-    """``{"v":21.5,"u":"Cel"}``, with ``"q":"bad"`` unless it is good; bytes become base64. The time is in a header."""
-    record = {"v": reading.value}
-    if reading.unit:
-        record["u"] = reading.unit
-    if reading.quality is not Quality.GOOD:
-        record["q"] = reading.quality.value
-    return msgspec.json.encode(record)
+    """``payloads`` of one."""
+    return b'{"v":' + _ENCODER.encode(reading.value) + _tail(reading)
+
+
+def _tail(reading: Reading) -> bytes:
+    """What stands behind the value."""
+    if reading.quality is Quality.GOOD:
+        tail = _good_tails.get(reading.unit)
+        if tail is None:
+            if len(_good_tails) >= _TAILS_MAX:
+                _good_tails.clear()
+            tail = _good_tails[reading.unit] = _make_tail(reading)
+        return tail
+    return _make_tail(reading)
+
+
+def _make_tail(reading: Reading) -> bytes:
+    unit = b',"u":' + _ENCODER.encode(reading.unit) if reading.unit else b""
+    quality = b"" if reading.quality is Quality.GOOD else b',"q":' + _ENCODER.encode(reading.quality)
+    return unit + quality + b"}"

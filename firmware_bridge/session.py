@@ -380,14 +380,16 @@ class Session:
             self._voice.event("clear")
             return
         text = "most of what comes makes no sense: another speed, framing or cable?"
+        if self._intake.trouble:
+            text = f"{text} The last frame: {self._intake.trouble}"
         logger.warning("serial port %s (%s): %s", self.settings.name, self.settings.device, text)
         self._voice.event("garbled", text)
 
     def _count_errors(self) -> None:
         """What the hardware has counted since the last look."""
+        self._counted_ns = self._clock.monotonic_ns()
         if self._port is None or (now := self._port.line.errors()) is None:
             return
-        self._counted_ns = self._clock.monotonic_ns()
         new = now.since(self._errors_then or LineErrors())
         self._errors_then = now
         if any(new):

@@ -28,6 +28,11 @@ def doubt(wall_ns: int) -> str:
     return f"; the clock says {year}, certificates and tokens need it right"
 
 
+def thread_cpu_ns() -> int:
+    """Nanoseconds that this thread has had of a processor: what something costs, however busy the machine is."""
+    return time.thread_time_ns()
+
+
 class Clock(Protocol):
     """Two readings that never mix: durations from ``monotonic_ns``, dates from ``wall_ns``."""
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from phloem.edge.kernel_publisher import HEADER_LINE
 from phloem.edge.twin.line import NOBODY, Line
+from phloem.firmware_bridge.headers import FIRST_LINE
 from phloem.firmware_bridge.mqtt.durable import Done, Headers, Refused, Stored
 from phloem.firmware_bridge.timers import CallLater, Timer, loop_call_later
 from phloem.shared import limits
@@ -34,7 +34,7 @@ class StreamPublisher:
         """As ``DurablePublisher`` has it."""
         server = self._line.server
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
-        header = HEADER_LINE + lines.encode() + b"\r\n" if lines else b""
+        header = FIRST_LINE + lines.encode() + b"\r\n" if lines else b""
         problem = self._problem(subject, header, payload)
         if problem:
             asyncio.get_running_loop().call_soon(done, Refused(problem, final=True))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from phloem.firmware_bridge.decoding.decoder import READINGS_MAX, DecodeError, Decoder
-from phloem.firmware_bridge.decoding.fields import Field, as_text, fields_of
+from phloem.firmware_bridge.decoding.fields import Field, Row, as_text, fields_of
 from phloem.firmware_bridge.reading import Reading
 
 
@@ -38,11 +38,16 @@ class ColumnDecoder:
 
     def __init__(self, fields: Sequence[Field | None], separator: str | None, spare: bool) -> None:
         self._fields, self._separator, self._spare = fields, separator, spare
+        self._row = Row(fields)
 
     def decode(self, frame: bytes, mono_ns: int) -> Sequence[Reading]:
         """As in ``Decoder``."""
         values = as_text(frame).split(self._separator)
-        if len(values) != len(self._fields) and not self._spare:
+        if len(values) == len(self._fields):
+            readings = self._row.read(values, mono_ns)
+            if readings is not None:
+                return readings
+        elif not self._spare:
             raise DecodeError(f"{len(values)} values for {len(self._fields)} columns")
         return [
             field.read(value, mono_ns)

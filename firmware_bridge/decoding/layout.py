@@ -8,7 +8,7 @@ import msgspec
 
 from phloem.firmware_bridge.decoding.decoder import READINGS_MAX, DecodeError, Decoder
 from phloem.firmware_bridge.decoding.fields import Field, fields_of
-from phloem.firmware_bridge.reading import Reading, Value
+from phloem.firmware_bridge.reading import Quality, Reading, Value
 
 _BYTES_MAX = 64 << 10  # of the longest frame
 
@@ -53,7 +53,7 @@ class LayoutDecoder:
         if len(frame) != self._layout.size:
             raise DecodeError(f"{len(frame)} bytes for a layout of {self._layout.size}")
         return [
-            Reading(field.channel, _value(field, value), field.unit, mono_ns=mono_ns)
+            Reading(field.channel, _value(field, value), field.unit, Quality.GOOD, mono_ns)
             for field, value in zip(self._fields, self._layout.unpack(frame), strict=True)
             if field is not None
         ]

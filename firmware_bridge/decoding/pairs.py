@@ -5,7 +5,15 @@ from collections.abc import Sequence
 import msgspec
 
 from phloem.firmware_bridge.decoding.decoder import READINGS_MAX, DecodeError, Decoder
-from phloem.firmware_bridge.decoding.fields import Field, Fields, as_text
+from phloem.firmware_bridge.decoding.fields import (
+    NAME_CHARS_MAX,
+    NAMES_MAX,
+    Field,
+    Fields,
+    Names,
+    Row,
+    as_text,
+)
 from phloem.firmware_bridge.reading import Reading
 
 
@@ -32,7 +40,8 @@ class PairDecoder:
     """Words without a value (a device's own name in front, say) are passed over if others have one."""
 
     def __init__(self, fields: Fields, pair: str, separator: str) -> None:
-        self._fields, self._pair = fields, pair
+        self._names, self._pair = Names(fields), pair
+        self._rows: dict[tuple[str, ...], Row] = {}  # devices say the same names again and again
         self._parting = str.maketrans(dict.fromkeys(separator, "\n"))
 
     def decode(self, frame: bytes, mono_ns: int) -> Sequence[Reading]:
@@ -41,9 +50,24 @@ class PairDecoder:
         pairs = [word.partition(self._pair) for word in words if self._pair in word]
         if not pairs or len(pairs) > READINGS_MAX:
             raise DecodeError(f"{len(pairs)} pairs with {self._pair!r}, not 1 to {READINGS_MAX}")
-        readings = []
-        for name, _, value in pairs:
-            field = self._fields.field_of(name.strip())
-            if field is not None:
-                readings.append(field.read(value, mono_ns))
-        return readings
+        names = tuple([name.strip() for name, _, _ in pairs])
+        values = [value for _, _, value in pairs]
+        readings = self._row_of(names).read(values, mono_ns)
+        if readings is not None:
+            return readings
+        fields = map(self._names.field_of, names)
+        return [
+            field.read(value, mono_ns)
+            for field, value in zip(fields, values, strict=True)
+            if field is not None
+        ]
+
+    def _row_of(self, names: tuple[str, ...]) -> Row:
+        row = self._rows.get(names)
+        if row is None:
+            row = Row([self._names.field_of(name) for name in names])
+            if max(map(len, names)) <= NAME_CHARS_MAX:
+                if len(self._rows) * len(names) >= NAMES_MAX:
+                    self._rows.clear()
+                self._rows[names] = row
+        return row

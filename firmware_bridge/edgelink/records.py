@@ -12,7 +12,7 @@ from phloem.firmware_bridge.backlog import Message
 from phloem.firmware_bridge.edgelink.effects import Gap, Taken
 from phloem.firmware_bridge.edgelink.ledger import Position
 from phloem.firmware_bridge.edgelink.sequence import WRAP
-from phloem.firmware_bridge.reading import Reading, as_json
+from phloem.firmware_bridge.reading import Quality, Reading, payloads
 
 GAP_TOKEN = "$gap"  # no channel is called so
 _RING, _SEQ, _PART = "Phloem-Ring", "Phloem-Seq", "Phloem-Part"
@@ -25,22 +25,23 @@ def pattern_of(subject: str, uid: bytes) -> str:
 
 def messages_of(frame: Taken, subject: str, port: str, wall_ahead_ns: int) -> list[Message]:
     """A message for each reading of a frame."""
-    parts = len(frame.samples)
-    messages: list[Message] = []
-    for part, sample in enumerate(frame.samples):
-        channel = sample.channel
-        reading = Reading(channel.name, sample.value, channel.unit, mono_ns=frame.mono_ns)
-        headers = _headers(port, frame.epoch, frame.seq, part, parts, frame.mono_ns + wall_ahead_ns)
-        if frame.error_ns is not None:
-            headers["Phloem-Time-Error"] = str(frame.error_ns)
-        name = f"{subject}.{frame.uid.hex()}.{channel.name}"
-        messages.append(Message(name, as_json(reading), headers))
-    return messages
+    parts, prefix = len(frame.samples), f"{subject}.{frame.uid.hex()}."
+    all_have = _headers(port, frame.epoch, frame.seq, frame.mono_ns + wall_ahead_ns)
+    if frame.error_ns is not None:
+        all_have["Phloem-Time-Error"] = str(frame.error_ns)
+    readings = [
+        Reading(channel.name, value, channel.unit, Quality.GOOD, frame.mono_ns)
+        for channel, value in frame.samples
+    ]
+    return [
+        Message(prefix + reading.channel, payload, {**all_have, _PART: f"{part}/{parts}"})
+        for part, (reading, payload) in enumerate(zip(readings, payloads(readings), strict=True), 1)
+    ]
 
 
 def message_of_gap(gap: Gap, subject: str, port: str, wall_ns: int) -> Message:
     """What stands in a stream for frames that are gone."""
-    headers = _headers(port, gap.epoch, (gap.next - 1) % WRAP, 0, 1, wall_ns)
+    headers = _headers(port, gap.epoch, (gap.next - 1) % WRAP, wall_ns) | {_PART: "1/1"}
     payload = msgspec.json.encode({"first": gap.first, "next": gap.next})
     return Message(f"{subject}.{gap.uid.hex()}.{GAP_TOKEN}", payload, headers)
 
@@ -58,11 +59,5 @@ def position_of(headers: Mapping[str, str], stream_seq: int) -> Position | None:
     return position if good else None
 
 
-def _headers(port: str, epoch: int, seq: int, part: int, parts: int, wall_ns: int) -> dict[str, str]:
-    return {
-        "Phloem-Port": port,
-        _RING: f"{epoch:08x}",
-        _SEQ: str(seq),
-        _PART: f"{part + 1}/{parts}",
-        "Phloem-Time": str(wall_ns),
-    }
+def _headers(port: str, epoch: int, seq: int, wall_ns: int) -> dict[str, str]:
+    return {"Phloem-Port": port, _RING: f"{epoch:08x}", _SEQ: str(seq), "Phloem-Time": str(wall_ns)}

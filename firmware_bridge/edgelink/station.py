@@ -328,8 +328,7 @@ class Link:
                 self.board.left()
                 self._tell(uid, "board", {"event": "left", "why": why})
             case up.Said(text, level):
-                there = self.session.hello if self.session is not None else None
-                self._tell(there.uid if there is not None else b"", "log", {"text": text, "level": level})
+                self._tell(self._uid(), "log", {"text": text, "level": level})
             case up.Outcome():
                 self._answer(effect)
             case up.ImageProgress(offset, size):
@@ -340,8 +339,14 @@ class Link:
                 self.board.image_ended(how, why)
             case up.Noticed(text):
                 logger.warning("serial port %s: %s", self.name, text)
+                self._tell(self._uid(), "board", {"event": "trouble", "why": text})
             case _:
                 assert_never(effect)
+
+    def _uid(self) -> bytes:
+        """Of the board that is there, if it has said that."""
+        there = self.session.hello if self.session is not None else None
+        return there.uid if there is not None else b""
 
     def _tell(self, uid: bytes, what: str, content: dict[str, object]) -> None:
         """Beside the readings, below subjects that are no board's: the last message of a board is always a reading."""

@@ -134,7 +134,7 @@ class JetStream:
                 headers |= _expecting(pattern, after)
             if number == len(messages):
                 headers["Nats-Batch-Commit"] = "1"
-            batch.append(message._replace(headers=headers))
+            batch.append(Message(message.subject, message.payload, headers))
 
         def answered(payload: bytes | None) -> None:
             answer = _parsed(payload)

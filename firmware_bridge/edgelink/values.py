@@ -14,6 +14,7 @@ KINDS: Final = ("bool", "u8", "i8", "u16", "i16", "u32", "i32", "f32", "u64", "i
 _CODES: Final = ("?", "B", "b", "H", "h", "I", "i", "f", "Q", "q", "d")
 BYTES, TEXT = KINDS.index("bytes"), KINDS.index("text")
 _BOOL = KINDS.index("bool")
+_LAYOUTS: Final = tuple(struct.Struct("<" + ("B" if code == "?" else code)) for code in _CODES)
 
 
 def encode_value(kind: int, value: Value) -> bytes:
@@ -51,11 +52,11 @@ def take_value(kind: int, data: bytes, at: int) -> tuple[Value, int]:
             return raw.decode(), end
         except UnicodeDecodeError:
             raise Malformed("text is not UTF-8") from None
-    code = "B" if kind == _BOOL else _CODES[kind]
-    end = at + struct.calcsize("<" + code)
+    layout = _LAYOUTS[kind]
+    end = at + layout.size
     if end > len(data):
         raise Malformed("a value is cut off")
-    value = struct.unpack("<" + code, data[at:end])[0]
+    (value,) = layout.unpack_from(data, at)
     return (value != 0 if kind == _BOOL else value), end
 
 

@@ -1,13 +1,15 @@
 """Checksums that frames end with.
 
-zlib and binascii have two of them compiled; the two reflected CRCs with 16 bits are a table here: 60 ns a byte, a
-twentieth of a core for eight saturated ports.
+zlib and binascii have two of them compiled, and a third with its bits the other way round. CRC-16/MODBUS nobody has: it
+takes two bytes a step, from a table of 128 KB that is made when the first frame is checked.
 """
 
 import binascii
+import struct
 import zlib
+from array import array
 from collections.abc import Callable, Mapping
-from functools import reduce
+from functools import cache, reduce
 from typing import NamedTuple
 
 
@@ -32,23 +34,36 @@ def _table(polynomial: int) -> tuple[int, ...]:
     return tuple(map(entry, range(256)))
 
 
-MODBUS_TABLE, _X25 = _table(0xA001), _table(0x8408)
+MODBUS_TABLE = _table(0xA001)
+_TURNED = bytes(
+    int(f"{value:08b}"[::-1], 2) for value in range(256)
+)  # of each byte, its bits the other way round
+
+
+@cache
+def _modbus_pairs() -> "array[int]":
+    """By the register, two bytes of data already in it: what it becomes."""
+
+    def step(value: int) -> int:
+        return (value >> 8) ^ MODBUS_TABLE[value & 0xFF]
+
+    return array("H", (step(step(value)) for value in range(1 << 16)))
 
 
 def crc16_modbus(data: bytes) -> int:
     """CRC-16/MODBUS: reflected 0x8005, begins with 0xFFFF."""
-    crc = 0xFFFF
-    for byte in data:
-        crc = (crc >> 8) ^ MODBUS_TABLE[(crc ^ byte) & 0xFF]
+    crc, pairs = 0xFFFF, _modbus_pairs()
+    for pair in struct.unpack_from(f"<{len(data) // 2}H", data):
+        crc = pairs[crc ^ pair]
+    if len(data) % 2:
+        crc = (crc >> 8) ^ MODBUS_TABLE[(crc ^ data[-1]) & 0xFF]
     return crc
 
 
 def crc16_x25(data: bytes) -> int:
     """CRC-16/X-25, the FCS of HDLC and PPP: reflected 0x1021, begins with 0xFFFF, inverted."""
-    crc = 0xFFFF
-    for byte in data:
-        crc = (crc >> 8) ^ _X25[(crc ^ byte) & 0xFF]
-    return crc ^ 0xFFFF
+    high, low = crc16_ccitt(data.translate(_TURNED)).to_bytes(2, "big")
+    return (_TURNED[low] << 8 | _TURNED[high]) ^ 0xFFFF
 
 
 def crc16_ccitt(data: bytes) -> int:

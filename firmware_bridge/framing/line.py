@@ -32,14 +32,20 @@ class LineFramer(Framer):
 
     def _cut(self, data: bytes) -> list[Frame]:
         # As empty lines are no frames, CR LF is simply two ends, also when a chunk ends between them.
-        *ended, rest = data.replace(b"\r", b"\n").split(b"\n")
-        frames = []
-        for piece in ended:
-            self._append(piece)
-            if self._buffer:
-                frames.append(bytes(self._buffer))
-                self._buffer.clear()
-            self._skipping = False
+        first, *others = data.replace(b"\r", b"\n").split(b"\n")
+        self._append(first)
+        if not others:
+            return []
+        frames = [bytes(self._buffer)] if self._buffer else []
+        self._buffer.clear()
+        self._skipping = False
+        rest = others.pop()
+        for piece in others:
+            if len(piece) <= self.max_frame_bytes:
+                if piece:
+                    frames.append(piece)
+            else:
+                self._lose(len(piece))
         self._append(rest)
         return frames
 

@@ -155,7 +155,7 @@ class Ledger:
         if not documents or (ledger.STREAM not in self._home.streams and not self._make()):
             return False
         prefix = ledger.PREFIX
-        messages = [(f"{prefix}{device}".encode(), data) for device, data in documents]
+        messages = [(f"{prefix}{device}".encode(), b"", data) for device, data in documents]
         self._server.kernel.publish_all(self._home.kernel_account, messages)
         self.written += len(messages)
         return True

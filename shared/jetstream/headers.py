@@ -4,6 +4,7 @@ Names are case-sensitive; the first of several fields counts; spaces before a va
 """
 
 EMPTY = b"NATS/1.0\r\n\r\n"
+OURS = b"Nats-"
 NAMES = {
     b"Nats-Msg-Id",
     b"Nats-Expected-Stream",
@@ -36,6 +37,8 @@ def wishes_of(header: bytes) -> Wishes:
     """The server's own headers that are in a block."""
     found: Wishes = {}
     for line in header.split(b"\r\n")[1:]:
+        if not line.startswith(OURS):
+            continue
         name, colon, value = line.partition(b":")
         if colon and name in NAMES and name not in found:
             found[name] = value.lstrip(b" ")

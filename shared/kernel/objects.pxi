@@ -707,8 +707,8 @@ cdef class Kernel:
 
     def publish_all(self, Account account not None, messages not None):
         try:
-            for subject, body in messages:
-                _publish(self, account, subject, b"", b"", body)
+            for subject, header, body in messages:
+                _publish(self, account, subject, b"", header, body)
         finally:
             self._after()
 

@@ -317,8 +317,9 @@ class Kernel:
     ) -> int:
         """A message from the server itself; the number of receivers. Raises ValueError for a subject or reply of more
         than 65,000 bytes or a message of 2 GiB."""
-    def publish_all(self, account: Account, messages: Iterable[tuple[bytes, bytes]]) -> None:
-        """As ``publish``, of many: subjects and payloads. What they cause happens once, behind the last of them."""
+    def publish_all(self, account: Account, messages: Iterable[tuple[bytes, bytes, bytes]]) -> None:
+        """As ``publish``, of many: subjects, header blocks and payloads. What they cause happens once, behind the
+        last of them."""
     def unlistened(self, account: Account, subjects: Iterable[bytes]) -> list[bytes]:
         """Those for which ``listened`` is false."""
     def listened(self, account: Account, subject: bytes) -> bool:

@@ -28,9 +28,10 @@ class Batch:
     """One that is open."""
 
     def __init__(self) -> None:
-        self.messages: list[tuple[bytes, bytes, bytes]] = []  # subject, header, payload
+        self.messages: list[tuple[bytes, bytes, bytes, Wishes]] = []  # subject, header, payload, wishes
         self.bytes = 0
         self.timer: asyncio.TimerHandle | None = None
+        self.touched_ns = 0
 
 
 class Batches:
@@ -72,11 +73,24 @@ class Batches:
             )
 
     def _rest(self, ident: bytes, batch: Batch) -> None:
-        """Its time begins anew."""
-        if batch.timer is not None:
-            batch.timer.cancel()
-        seconds = self._stream.system.batch_load.idle_ns / SECOND_NS
-        batch.timer = self._stream.system.server.call_later(seconds, lambda: self._end(ident, "timeout"))
+        """Its time begins anew. One timer that looks when it fires for how long it was left alone, instead of one for
+        every message."""
+        batch.touched_ns = self._stream.system.server.clock.monotonic_ns()
+        if batch.timer is None:
+            self._look_in(ident, batch, self._stream.system.batch_load.idle_ns)
+
+    def _look_in(self, ident: bytes, batch: Batch, wait_ns: int) -> None:
+        server = self._stream.system.server
+
+        def look() -> None:
+            idle_ns = self._stream.system.batch_load.idle_ns
+            left_ns = batch.touched_ns + idle_ns - server.clock.monotonic_ns()
+            if left_ns <= 0:
+                self._end(ident, "timeout")
+            else:
+                self._look_in(ident, batch, left_ns)
+
+        batch.timer = server.call_later(wait_ns / SECOND_NS, look)
 
     def close(self) -> None:
         """The stream is closed."""
@@ -109,6 +123,7 @@ class Batches:
                 self._end(ident, "unsupported")
                 raise error(10185)
             header = without(header, (LEVEL + b":",))
+            wishes = wishes_of(header)
         if seq != len(batch.messages) + 1 or (seq == 1 and eob):
             self._end(ident, "incomplete")
             raise error(10176)
@@ -117,19 +132,21 @@ class Batches:
             self._end(ident, "large")
             raise error(10199, size=most)
         if not eob:
-            self._add(ident, batch, subject, header, payload)
+            self._add(ident, batch, subject, header, payload, wishes)
         if commit is None:
             self._rest(ident, batch)
             self._publish.answer(reply, b"")
         else:
             self._commit(ident, batch, reply, eob=eob)
 
-    def _add(self, ident: bytes, batch: Batch, subject: bytes, header: bytes, payload: bytes) -> None:
+    def _add(
+        self, ident: bytes, batch: Batch, subject: bytes, header: bytes, payload: bytes, wishes: Wishes
+    ) -> None:
         size, load = len(subject) + len(header) + len(payload), self._stream.system.batch_load
         if load.bytes + size > limits.BATCH_BYTES:
             self._end(ident, "large")
             raise error(10210)
-        batch.messages.append((subject, header, payload))
+        batch.messages.append((subject, header, payload, wishes))
         batch.bytes += size
         load.bytes += size
 
@@ -137,8 +154,7 @@ class Batches:
         """All are checked before the first is stored."""
         staged, checked = Staged(self._stream, self._publish), []
         try:
-            for subject, header, payload in batch.messages:
-                wishes = wishes_of(header)
+            for subject, header, payload, wishes in batch.messages:
                 if b"Nats-Expected-Last-Msg-Id" in wishes:
                     raise error(10177, header="Nats-Expected-Last-Msg-Id")
                 checked.append(staged.check(subject, header, payload, wishes))

@@ -220,7 +220,8 @@ class Publish:
         wanted = wishes.get(b"Nats-Expected-Stream")
         if wanted is not None and wanted != self._stream.name.encode():
             raise error(10060)
-        if not self._stream.config.allow_msg_ttl and parse_ttl(wishes.get(b"Nats-TTL", b"")):
+        ttl = wishes.get(b"Nats-TTL")
+        if ttl and not self._stream.config.allow_msg_ttl and parse_ttl(ttl):
             raise error(10166)
 
     def check_schedule(self, subject: bytes, header: bytes, wishes: Wishes) -> bytes:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,7 @@ import nats
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
+from phloem.firmware_bridge.headers import Encoded, decode_headers
 from phloem.firmware_bridge.publisher import Respond
 
 WAIT_S = 10  # a bound for what takes milliseconds; reached only by a failing test
@@ -116,6 +117,10 @@ class MemoryPublisher:
         else:
             self.events.append(message)
             self._happened.put_nowait(self.kinds[-1])
+
+    def publish_all(self, messages: Sequence[Encoded]) -> None:
+        for subject, block, payload in messages:
+            self.publish(subject.decode(), payload, decode_headers(block))
 
     def serve(self, subject: str, callback: Callable[[bytes, Respond], None]) -> Callable[[], None]:
         self.requests[subject] = callback

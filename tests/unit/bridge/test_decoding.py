@@ -4,12 +4,16 @@ import math
 from typing import Any
 
 import pytest
+import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phloem.firmware_bridge.decoding.catalogue import DECODINGS, decoding_of
 from phloem.firmware_bridge.decoding.decoder import READINGS_MAX, DecodeError
-from phloem.firmware_bridge.reading import Reading
+from phloem.firmware_bridge.decoding.fields import Field, Fields, number, numbers
+from phloem.firmware_bridge.decoding.pattern import PatternDecoder
+from phloem.firmware_bridge.pipeline import Pipeline
+from phloem.firmware_bridge.reading import Quality, Reading, as_json, payloads
 from phloem.shared.errors import ConfigError
 
 GGA = b"$GPGGA,184353.07,1929.045,S,02410.506,E,1,04,2.6,100.00,M,-33.9,M,,0000*6D"
@@ -127,6 +131,101 @@ def test_what_frames_say(written: object, frame: bytes, expected: list[tuple[Any
 def test_what_frames_do_not_say(written: object, frame: bytes, says: str) -> None:
     with pytest.raises(DecodeError, match=says):
         decoded(written, frame)
+
+
+ODD = (
+    "",
+    "-0",
+    "007",
+    "+1",
+    ".5",
+    "1.",
+    "1e5",
+    "1E400",
+    "NaN",
+    "true",
+    "null",
+    "[1]",
+    '"1"',
+    "1_0",
+    "0x1F",
+    " 7 ",
+)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.integers().map(str),
+            st.floats(allow_nan=False).map(str),
+            st.sampled_from(ODD),
+            st.text("0123456789.-e, ", max_size=70),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_numbers_at_once_are_those_one_by_one(texts: list[str]) -> None:
+    found = numbers(texts)
+    if found is not None:
+        one_by_one = [number(text.strip()) for text in texts]
+        assert repr(found) == repr(one_by_one)
+
+
+def test_all_payloads_at_once_are_those_one_by_one() -> None:
+    values: list[Any] = [1, -2.5, True, "a\nb,c", "", b"\x00\xff", float("nan"), 10**30]
+    readings = [
+        Reading("x", value, unit, quality)
+        for value in values
+        for unit in ("", "Cel", 'a"b')
+        for quality in (Quality.GOOD, Quality.BAD)
+    ]
+    assert payloads(readings) == [as_json(reading) for reading in readings]
+    assert payloads([]) == []
+    assert as_json(Reading("t", 21.5, "Cel", Quality.BAD)) == b'{"v":21.5,"u":"Cel","q":"bad"}'
+
+
+def test_names_that_change_all_the_time_are_not_all_remembered() -> None:
+    decoder: Any = decoding_of("key_value").decoder()
+    for at in range(5000):
+        assert decoder.decode(f"n{at}=1 m{at}=2 k=x".encode(), 0)[0] == Reading(f"n{at}", 1)
+    assert len(decoder._rows) * 3 <= 1024
+    assert len(decoder._names._known) <= 1024
+
+
+def test_a_decoder_with_a_bug_costs_the_frame() -> None:
+    class Buggy:
+        def decode(self, frame: bytes, mono_ns: int) -> list[Reading]:
+            if frame == b"bad":
+                raise ZeroDivisionError("never tried")
+            return [Field(channel="a").read(frame.decode(), mono_ns)]
+
+    pipeline = Pipeline(Buggy(), ())
+    assert [reading.value for reading in pipeline.take([b"1", b"bad", b"2"], 0)] == [1, 2]
+    assert (pipeline.undecodable, pipeline.sensible) == (1, True)
+    assert pipeline.take([b"bad"], 0) == []
+    assert "ZeroDivisionError" in pipeline.error
+    assert isinstance(pipeline.bug, ZeroDivisionError)
+
+
+def test_a_dear_pattern_has_an_eighth_of_a_core() -> None:
+    """Frames each of which stays below the limit for one, 1,000 a second: 5 ms of the processor for each."""
+    used_ns, refused = 0, ""
+
+    def cpu_ns() -> int:
+        nonlocal used_ns
+        used_ns += 5_000_000
+        return used_ns
+
+    decoder = PatternDecoder(regex.compile("(?P<a>x)"), Fields(), cpu_ns)
+    looked_at = 0
+    for at in range(10_000):
+        try:
+            looked_at += len(decoder.decode(b"x", at * 1_000_000))
+        except DecodeError as error:
+            refused = str(error)
+    assert "1/8 of a core" in refused
+    assert 265 <= looked_at <= 275  # 10 s / 8 / 5 ms, and the burst
 
 
 def test_a_pattern_that_backtracks_is_stopped() -> None:

@@ -1,6 +1,7 @@
 """All framings under the same rules: cut anywhere, damaged anywhere, drowned in noise."""
 
 from itertools import pairwise
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -139,6 +140,20 @@ def test_modbus_without_a_pause() -> None:
     frames = [frame for _ in range(200) for frame in under_test.feed(rtu(ask), 0)]
     assert len(frames) > 100
     assert set(frames) == {ask}
+
+
+@pytest.mark.parametrize(
+    ("name", "polynomial", "turns"), [("crc16_modbus", 0xA001, 0), ("crc16_x25", 0x8408, 0xFFFF)]
+)
+def test_checks_are_their_definition(name: str, polynomial: int, turns: int) -> None:
+    rng = Random(4)
+    for size in range(60):
+        data, crc = rng.randbytes(size), 0xFFFF
+        for byte in data:
+            crc ^= byte
+            for _ in range(8):
+                crc = crc >> 1 ^ (polynomial if crc & 1 else 0)
+        assert CHECKS[name].compute(data) == (crc ^ turns).to_bytes(2, "little")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 from nats.errors import NoRespondersError
 from tests.unit.bridge.rig import WAIT_S, listen
 
-from phloem.edge.kernel_publisher import KernelPublisher, encode_headers
+from phloem.edge.kernel_publisher import KernelPublisher
+from phloem.firmware_bridge.headers import encode_headers
 from phloem.shared.server.server import Server
 
 

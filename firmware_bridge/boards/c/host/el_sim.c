@@ -11,7 +11,9 @@
  *     state           one line of numbers             unix                    the time that the host told
  *
  * With --live it is a board with a clock and a sensor, on standard input and output or on a pseudo-terminal; there it
- * takes images as well, and comes back with their version, or, if that begins with "bad", with the one that it had. */
+ * takes images as well, and comes back with their version, or, if that begins with "bad", with the one that it had. A
+ * frame has a reading of each channel. --every 0 measures whenever the ring has room; --rate N is a line that carries N
+ * bytes a second. */
 #define _GNU_SOURCE
 #include "../src/edgelink.h"
 
@@ -46,6 +48,8 @@ static struct {
     bool image_runs;   /* live: start it */
     bool live;
     int line;
+    long rate; /* bytes a second that the line carries; 0: any number */
+    double carried_at;
 } sim;
 
 static void fail(const char *what) {
@@ -79,10 +83,28 @@ static uint32_t sim_now(void *user) {
     return (uint32_t)((uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u);
 }
 
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* How much of count a line of this rate takes now: what it would have carried since, but no more than 4 ms of it. */
+static uint16_t line_room(uint16_t count) {
+    if (sim.rate == 0) return count;
+    double now = seconds(), rate = (double)sim.rate;
+    if (now - sim.carried_at > 0.004) sim.carried_at = now - 0.004;
+    double room = (now - sim.carried_at) * rate;
+    if (room < count) count = (uint16_t)room;
+    sim.carried_at += count / rate;
+    return count;
+}
+
 static uint16_t sim_write(void *user, const uint8_t *bytes, uint16_t count) {
     (void)user;
     if (sim.live) {
-        ssize_t taken = write(sim.line, bytes, count);
+        count = line_room(count);
+        ssize_t taken = count == 0 ? 0 : write(sim.line, bytes, count);
         return taken < 0 ? 0 : (uint16_t)taken;
     }
     if (count > sim.room) count = (uint16_t)sim.room;
@@ -284,6 +306,12 @@ static int open_pty(const char *link) {
     return master;
 }
 
+static bool measure(long made) {
+    el_begin(&sim.board);
+    for (uint8_t i = 0; i < sim.config.channel_count; i++) el_put_uint(&sim.board, sim.channels[i].channel, (uint32_t)made);
+    return el_commit(&sim.board);
+}
+
 /* What a bootloader does: the new image, or the former one if the new one is "bad...". */
 static void run_image(void) {
     static char running[256];
@@ -306,11 +334,11 @@ static void live(int every_ms, long count) {
     for (;;) {
         bool busy = el_poll(&sim.board);
         if (sim.image_runs) run_image();
-        if ((count == 0 || made < count) && sim_now(NULL) - last >= (uint32_t)every_ms) {
+        if (every_ms == 0) {
+            while ((count == 0 || made < count) && measure(made)) made++;
+        } else if ((count == 0 || made < count) && sim_now(NULL) - last >= (uint32_t)every_ms) {
             last += (uint32_t)every_ms;
-            el_begin(&sim.board);
-            el_put_uint(&sim.board, sim.channels[0].channel, (uint32_t)made);
-            if (el_commit(&sim.board)) made++;
+            if (measure(made)) made++;
         }
         if (count != 0 && made == count && el_waiting(&sim.board) == 0) return;
         struct pollfd polled = {sim.line == STDOUT_FILENO ? STDIN_FILENO : sim.line, POLLIN, 0};
@@ -380,6 +408,7 @@ int main(int argc, char **argv) {
         else if (strcmp(name, "--channel") == 0) add_channel(argv[++i]);
         else if (strcmp(name, "--pty") == 0) pty = argv[++i];
         else if (strcmp(name, "--every") == 0) every_ms = (int)strtol(argv[++i], NULL, 0);
+        else if (strcmp(name, "--rate") == 0) sim.rate = strtol(argv[++i], NULL, 0);
         else if (strcmp(name, "--frames") == 0) frames = strtol(argv[++i], NULL, 0);
         else fail("no such option; see el_sim.c");
     }

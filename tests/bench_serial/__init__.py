@@ -1,0 +1,1 @@
+"""What eight busy serial ports cost: see ``__main__.py``."""

@@ -1,0 +1,85 @@
+"""EdgeLink boards: ``el_sim``, the board's C as a program, on lines of the same speed."""
+
+import asyncio
+import json
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+
+from nats.aio.client import Client
+
+from tests.bench_serial.edge import EdgeProcess, config, connected, make_stream, stored, use_of
+from tests.bench_serial.loads import LINE_BYTES_S, Load
+from tests.bench_serial.report import Line
+from tests.unit.bridge.boards.building import C
+
+WARM_S = 3.0  # until all of them are welcomed
+
+
+def _program(folder: Path) -> Path:
+    """As on a board: optimised, without sanitizers."""
+    target = folder / "el_sim"
+    sources = [C / "host" / "el_sim.c", C / "src" / "edgelink.c"]
+    subprocess.run(["cc", "-O2", "-o", str(target), *map(str, sources)], check=True)
+    return target
+
+
+def _command(program: Path, link: Path, number: int, channels: int) -> list[str]:
+    words = [str(program), "--live", "--every", "0", "--rate", str(LINE_BYTES_S), "--pty", str(link)]
+    words += ["--uid", f"{number + 1:02x}", "--window", "8", "--ring", "16384"]
+    words += ["--frame-in", "512", "--frame-out", "512"]
+    for channel in range(channels):
+        words += ["--channel", f"{channel},5,-2,c{channel},Cel"]
+    return words
+
+
+def _plug(stack: ExitStack, command: list[str]) -> None:
+    board = stack.enter_context(subprocess.Popen(command))
+    stack.callback(board.kill)
+
+
+async def run_boards(load: Load, folder: Path, ports: int, seconds: float, core: int) -> Line:
+    """One row."""
+    program = _program(folder)
+    links = [folder / f"tty{number}" for number in range(ports)]
+    with ExitStack() as stack:
+        for number, link in enumerate(links):
+            _plug(stack, _command(program, link, number, load.messages))
+        while not all(link.is_symlink() for link in links):
+            await asyncio.sleep(0.01)
+        edge = stack.enter_context(
+            EdgeProcess(config(load, [str(link) for link in links], folder), folder, core)
+        )
+        client = await connected(edge)
+        await make_stream(client, load)
+        await asyncio.sleep(WARM_S)
+        before, count, read = use_of(edge.pid), await stored(client), await _bytes_read(client, ports)
+        await asyncio.sleep(seconds)
+        after, count_then, read_then = (
+            use_of(edge.pid),
+            await stored(client),
+            await _bytes_read(client, ports),
+        )
+        await client.close()
+        assert "Traceback" not in edge.log, edge.log
+    return Line(
+        name=load.name,
+        title=load.title,
+        cpu=(after.cpu_s - before.cpu_s) / seconds / ports,
+        system=(after.system_s - before.system_s) / seconds / ports,
+        bytes_s=(read_then - read) / seconds / ports,
+        messages_s=(count_then - count) / seconds / ports,
+        behind_bytes=0,
+        lost=0,
+        resident_bytes=after.resident_bytes,
+        good=True,
+    )
+
+
+async def _bytes_read(client: Client, ports: int) -> int:
+    """Of all ports."""
+    total = 0
+    for number in range(ports):
+        answer = await client.request(f"bench.s{number}.$port", b"state", timeout=5)
+        total += int(json.loads(answer.data)["bytes_read"])
+    return total
