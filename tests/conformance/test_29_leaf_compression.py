@@ -138,7 +138,8 @@ async def test_a_hub_that_wants_it(broker: Brokers, hub: FakeHub, own: str, thei
     layer = link.speak_s2()
     link.send(f"INFO {json.dumps({**first, 'compression': theirs})}\r\n")
     connect = await link.expect_connect()
-    assert connect["compress_mode"] == ("s2_uncompressed" if told == "s2_auto" else told)
+    by_rtt = ("s2_uncompressed", "s2_fast", "s2_better", "s2_best")  # a busy machine answers slowly
+    assert connect["compress_mode"] in (by_rtt if told == "s2_auto" else (told,))
     assert connect["compress_mode"] in LEVELS
     await link.sync()
     assert 0xFF in layer.kinds
