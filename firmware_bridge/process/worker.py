@@ -256,6 +256,8 @@ class Worker:
                 packet = self._connection.recv(PACKET_BYTES_MAX)
             except (BlockingIOError, InterruptedError):
                 break
+            except ConnectionResetError:
+                continue  # it ended with calls unread; what it answered before is still there
             except OSError:
                 packet = b""
             if not packet:

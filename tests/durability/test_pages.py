@@ -79,10 +79,10 @@ async def test_a_server_goes_on(tmp_path: Path, kind: str, key: str) -> None:
         assert await missing(js, "TWO", kept["TWO"]) == []
         gone = await missing(js, "ONE", kept["ONE"])
         told = await asyncio.to_thread(health, http)
-        assert ("read-only" in told) == (kind == "blocks")
-        assert ("unavailable" not in told and "error" not in told) == (kind == "free")  # nothing was lost
+        assert kind == "blocks" or not gone  # a block that a move was just replacing may cost nothing either
+        assert ("read-only" in told) == bool(gone)
+        assert ("unavailable" not in told and "error" not in told) == (not gone)
         await client.close()
-    assert bool(gone) == (kind == "blocks")
     if gone:
         first, last = map(int, re.findall(r"of sequences (\d+) to (\d+)", server.log)[-1])
         assert first <= min(gone)
