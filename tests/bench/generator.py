@@ -6,6 +6,7 @@ figure without an exact count behind it.
 
 import json
 import os
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -35,7 +36,7 @@ def compiled(build: Path = BUILD) -> Path:
     with tempfile.TemporaryDirectory(dir=build) as scratch:
         output = Path(scratch) / "load"
         flags = ("-O2", "-pthread", "-Wall", "-Wextra", "-o", str(output))
-        command = (os.environ.get("CC", "cc"), *flags, *map(str, sources), "-ldl")
+        command = (*shlex.split(os.environ.get("CC", "cc")), *flags, *map(str, sources), "-ldl")
         subprocess.run(command, check=True)
         output.replace(target)
     return target
