@@ -274,14 +274,14 @@ class Edge(Server):
                 requests.stop()
 
     async def _keep_twin(self) -> None:
-        from phloem.edge.twin.line import Line  # noqa: PLC0415  (only who keeps a twin pays for it)
+        from phloem.edge.line import Line  # noqa: PLC0415  (only who keeps a twin pays for it)
         from phloem.edge.twin.twin import UNREADY, Twin  # noqa: PLC0415
 
         settings = self.options.twin
         assert settings is not None
         device = device_of(self.options, settings)
         while True:
-            line = Line(self, self.account(settings.account or GLOBAL_ACCOUNT), f"_INBOX_{device}")
+            line = Line(self, self.account(settings.account or GLOBAL_ACCOUNT), f"_INBOX_{device}.twin")
             try:
                 await Twin(self, settings, line, _finish).keep()
             except* UNREADY as problems:

@@ -9,11 +9,11 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from phloem.edge.line import Line, NoAnswer, Refused
 from phloem.edge.mqtt.commands import StreamCommands
 from phloem.edge.mqtt.publisher import StreamPublisher
 from phloem.edge.mqtt.settings import password_of
 from phloem.edge.mqtt.streams import stream_for
-from phloem.edge.twin.line import Line, NoAnswer, Refused
 from phloem.firmware_bridge.mqtt.bridge import MqttBridge
 from phloem.firmware_bridge.mqtt.settings import MqttSettings
 from phloem.firmware_bridge.timers import CallLater, pause
@@ -80,7 +80,7 @@ class Bridges:
 
     async def _serve(self, settings: MqttSettings) -> None:
         server = self._server
-        mailbox = f"_INBOX_{server.name}"
+        mailbox = f"_INBOX_{server.name}.mqtt"
         line = Line(server, server.account(settings.account), mailbox)
         publisher = StreamPublisher(line, call_later=self._call_later)
         try:

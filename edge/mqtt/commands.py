@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from phloem.edge.twin.line import Line, NoAnswer, Refused
+from phloem.edge.line import Line, NoAnswer, Refused
 from phloem.firmware_bridge import limits
 from phloem.firmware_bridge.mqtt.durable import Command, Verdict
 from phloem.firmware_bridge.timers import CallLater, Timer, loop_call_later

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from phloem.edge.twin.line import NOBODY, Line
+from phloem.edge.line import NOBODY, Line
 from phloem.firmware_bridge.headers import FIRST_LINE
 from phloem.firmware_bridge.mqtt.durable import Done, Headers, Refused, Stored
 from phloem.firmware_bridge.timers import CallLater, Timer, loop_call_later

@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from phloem.edge.twin.line import Line, Refused
+from phloem.edge.line import Line, Refused
 from phloem.shared.wire.subjects import matches
 
 log = logging.getLogger("phloem.mqtt")

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from phloem.edge.twin.line import Line, Refused
+from phloem.edge.line import Line, Refused
 from phloem.shared.jetstream.headers import field_of
 from phloem.shared.jetstream.sourcing import identity_of
 from phloem.shared.server.jetstream.prepared import Prepared

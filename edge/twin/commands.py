@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from phloem.edge.line import NOBODY, Line, NoAnswer, Refused
 from phloem.edge.twin.bucket import Bucket
-from phloem.edge.twin.line import NOBODY, Line, NoAnswer, Refused
 from phloem.shared.jetstream.headers import field_of
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.twin.command import Record, State

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+from phloem.edge.line import Line, NoAnswer, Refused
 from phloem.edge.twin.bucket import Bucket, is_gone, locals_of
-from phloem.edge.twin.line import Line, NoAnswer, Refused
 from phloem.shared import limits
 from phloem.shared.jetstream.errors import ApiError
 from phloem.shared.jetstream.identity import text_of

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from phloem.edge.line import NoAnswer, Refused
 from phloem.edge.twin.bucket import Bucket
-from phloem.edge.twin.line import NoAnswer, Refused
 from phloem.edge.twin.overlay import lay_over, read_kept, write_kept
 from phloem.shared.errors import ConfigError
 from phloem.shared.limits import SECOND_NS

@@ -9,10 +9,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from phloem.edge.line import Line, NoAnswer, Refused
 from phloem.edge.twin.bucket import Bucket
 from phloem.edge.twin.commands import Commands
 from phloem.edge.twin.down import EXPECTED, Down, Hub
-from phloem.edge.twin.line import Line, NoAnswer, Refused
 from phloem.edge.twin.overlay import kept_path
 from phloem.edge.twin.prepare import device_of
 from phloem.edge.twin.remote_config import RemoteConfig

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from phloem.edge.line import Line, Refused
 from phloem.edge.twin.bucket import Bucket, Value, is_gone, sequence_of
 from phloem.edge.twin.down import Hub
-from phloem.edge.twin.line import Line, Refused
 from phloem.shared import limits
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.twin.command import Record, State

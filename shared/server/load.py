@@ -159,7 +159,7 @@ def _read_entries(reading: Reading, struct: type[msgspec.Struct], entries: Mappi
                 if host is not None:
                     fields[addresses[name][0]] = host
             elif name in inside:
-                _read_inside(reading, fields, key, value, inside)
+                fields[name] = string(reading, key, value)
             elif name in options:
                 _read_option(reading, struct, fields, key, value, options[name])
             elif name in idle:
@@ -188,22 +188,17 @@ def _read_option(
         fields[option.field] = result
 
 
-def _read_inside(
-    reading: Reading, fields: Fields, key: str, value: Value, inside: Mapping[str, tuple[str, str]]
-) -> None:
-    """An option of a block, said at the top."""
-    path = inside[key.lower()]
-    if any(inside[name] == path and fields[name] for name in inside if name in fields):
-        raise value.error(f"Duplicate '{path[1]}' configuration")
-    fields[key.lower()] = string(reading, key, value)
-
-
 def _said_twice(top: Mapping[str, Value], fields: Fields) -> Iterator[ConfigError]:
-    """What is said at the top and in its block as well."""
+    """What is said at the top by two names, or at the top and in its block as well."""
+    seen: set[tuple[str, str]] = set()
     for key, value in top.items():
-        block, field = Options.INSIDE.get(key.lower(), ("", ""))
-        if field and fields.get(key.lower()) and getattr(fields.get(block), field, ""):
-            yield value.error(f"Duplicate '{field}' configuration")
+        path = Options.INSIDE.get(key.lower())
+        if path is None or not fields.get(key.lower()):
+            continue
+        block = fields.get(path[0])
+        if path in seen or (block is not None and getattr(block, path[1])):
+            yield value.error(f"Duplicate '{path[1]}' configuration")
+        seen.add(path)
 
 
 def _read_unsupported(reading: Reading, key: str, value: Value, row: Unsupported) -> None:

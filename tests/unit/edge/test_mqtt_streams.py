@@ -9,9 +9,9 @@ import pytest
 from tests.unit.bridge.rig import WAIT_S, ManualTimers
 
 from phloem.edge.app import Edge
+from phloem.edge.line import Line
 from phloem.edge.mqtt.publisher import ANSWER_NS, StreamPublisher
 from phloem.edge.mqtt.streams import stream_for
-from phloem.edge.twin.line import Line
 from phloem.firmware_bridge.mqtt.durable import Refused, Stored
 
 

@@ -6,7 +6,7 @@ one interest and not of one for each request.
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -43,11 +43,11 @@ class Answer(NamedTuple):
 
 
 class Line:
-    """One account's messages, as the server itself sends and hears them. ``mailbox``: the prefix of its inboxes."""
+    """One account's messages, as the server itself sends and hears them. ``mailbox``: what its inboxes begin with."""
 
     def __init__(self, server: "Server", account: "Account", mailbox: str) -> None:
         self.server, self.account = server, account
-        self._root = f"{mailbox}.twin.{text_of(server.rng.randbytes(8), 8)}"
+        self._root = f"{mailbox}.{text_of(server.rng.randbytes(8), 8)}"
         self._numbers = itertools.count(1)
         self._open: dict[bytes, Heard] = {}
         self._alone: dict[str, int] = {}
@@ -87,12 +87,19 @@ class Line:
 
     def send(self, subject: str, body: bytes = b"", *, header: bytes = b"", reply: str = "") -> int:
         """A message; the number of receivers."""
+        return self.send_all([(subject.encode(), header, body)], reply)
+
+    def send_all(self, messages: Sequence[tuple[bytes, bytes, bytes]], reply: str = "") -> int:
+        """Messages (subject, header, body), of which the last asks for the reply; the number of its receivers."""
         sent = 0
+        *before, (subject, header, body) = messages
 
         def publish() -> None:
             nonlocal sent
+            if before:
+                self.server.kernel.publish_all(self.account, before)
             sent = self.server.kernel.publish(
-                self.account, subject.encode(), reply=reply.encode(), header=header, body=body
+                self.account, subject, reply=reply.encode(), header=header, body=body
             )
 
         self.server.do(publish)
