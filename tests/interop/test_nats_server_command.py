@@ -112,5 +112,9 @@ def masked(text: str) -> str:
 async def test_the_same_words(servers: list[ServerProcess], tmp_path: Path, user: str, commands: str) -> None:
     for command in map(str.strip, commands.strip().splitlines()):
         login = f"{command} --user={user} --password=p"
-        real, ours = [masked(await said(server, tmp_path, login)) for server in servers]
+        real, ours = [masked(await said(server, tmp_path, login)).splitlines() for server in servers]
+        if (
+            command == "server report accounts"
+        ):  # both have one connection, and the program leaves open who is first
+            real, ours = sorted(real), sorted(ours)
         assert ours == real
