@@ -10,10 +10,10 @@ class Size(NamedTuple):
     slow: int = 100_000
     trickle_s: int = 60
     alarm_s: int = 60
-    idle_s: int = 120
+    idle_s: int = 1200
     stored: int = 1_000_000
     devices: int = 1000
     fleet_s: int = 60
 
 
-QUICK = Size(100_000, 20_000, 20, 20, 30, 100_000, 1000, 20)
+QUICK = Size(100_000, 20_000, 20, 20, 120, 100_000, 1000, 20)

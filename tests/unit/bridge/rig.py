@@ -60,6 +60,12 @@ class ManualTimers:
         self._made.put_nowait(timer)
         return timer
 
+    def forget(self) -> None:
+        """Timers that nobody will fire."""
+        self.delays_ns.clear()
+        while not self._made.empty():
+            self._made.get_nowait()
+
     async def waiting(self) -> ManualTimer:
         """Wait until somebody waits for a timer: whatever came before it has been done."""
         while self._next is None or self._next.cancelled:
