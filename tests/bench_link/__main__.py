@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from phloem.shared.clock import SystemClock
+from tests.bench import pages
 from tests.bench.report import cpu_model, date_text
 from tests.bench_link.pairs import PAIRS, Pair
 from tests.bench_link.report import Line, Report, line_of, shown, table, write
@@ -93,6 +94,8 @@ def main(quick: bool, only: tuple[str, ...], rounds: int, ours: bool, out: Path 
     if path is not None:
         write(result, path)
         console.print(f"written to {path} and {path.with_suffix('.md').name}", markup=False)
+    if path == RESULTS:
+        pages.main()
     sys.exit(1 if any(None in line.ours for line in found) else 0)
 
 
