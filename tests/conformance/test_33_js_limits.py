@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from tests.support.jetstream import JsClient
+from tests.support.brokers import Brokers
+from tests.support.jetstream import JsClient, at_once
 
 S_NS = 1_000_000_000
 STORAGE = pytest.mark.parametrize("storage", ["file", "memory"])
@@ -207,8 +208,11 @@ async def test_ttl_that_is_one(js: JsClient, ttl: str) -> None:
     assert await js.publish("s.a", headers={"Nats-TTL": ttl}) == {"stream": "S", "seq": 1}
 
 
-@STORAGE
-async def test_ttl_ends_a_message(js: JsClient, storage: str) -> None:
+async def test_ttl_ends_a_message(broker: Brokers) -> None:
+    await at_once(broker, _ttl_ends, [("file",), ("memory",)])
+
+
+async def _ttl_ends(js: JsClient, storage: str) -> None:
     await js.stream(storage=storage, allow_msg_ttl=True)
     await js.publish("s.a", headers={"Nats-TTL": "1"})
     await js.publish("s.b")

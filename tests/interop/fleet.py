@@ -171,7 +171,7 @@ class Fleet:
     async def _start(self, program: list[str], text: str, name: str) -> ServerProcess:
         kind = ForkedServer if program[1:3] == ["-m", "phloem"] else ServerProcess
         server = await asyncio.to_thread(kind, program, text, self.place / f"run-{name}")
-        self._stack.push_async_callback(asyncio.to_thread, server.stop)
+        self._stack.push_async_callback(asyncio.to_thread, server.end)
         return server
 
 

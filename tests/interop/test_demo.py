@@ -34,7 +34,7 @@ def children(pid: int) -> dict[str, int]:
 def running() -> Iterator["subprocess.Popen[str]"]:
     """A demo that has delivered its first lines."""
     process = subprocess.Popen(
-        demo("--plain", "--for", "10s"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        demo("--plain", "--for", "5s"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     while not re.search(r"at the hub [1-9]\d+,|^$", process.stdout.readline()):
