@@ -50,7 +50,7 @@ CONTROL = ("real", "real")  # what it does is right; it changes with the version
 
 
 def _among(pairings: list[tuple[str, str]], *, slow: tuple[str, str] | None = None) -> pytest.MarkDecorator:
-    """A test for each of these, of which one may be for make test-long; all that share servers run in the same worker."""
+    """A test for each of these, one of them perhaps for make test-long; all that share servers are in one worker."""
     params = [
         pytest.param(
             (hub, leaf),

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.sampling import rest
+
 TIMEOUT_S = 60.0
 OLDER = re.compile(r"the alarm is at the hub, .* before ([\d,]+) older readings")
 
@@ -82,7 +84,7 @@ def test_ctrl_c_while_the_cable_is_cut_gives_the_same_summary(running: "subproce
     assert [pid for pid in started.values() if Path(f"/proc/{pid}").exists()] == []
 
 
-@pytest.mark.parametrize("name", ["hub", "edge"])
+@pytest.mark.parametrize("name", ["hub", rest("edge")])
 def test_a_child_that_dies_is_one_line(running: "subprocess.Popen[str]", name: str) -> None:
     started = children(running.pid)
     os.kill(started[name], signal.SIGKILL)

@@ -66,6 +66,7 @@ class Day:
         before = stream.last_seq
         self.edge.do(lambda: self.edge.kernel.publish(self.edge.account(), b"s0.roof", body=payload))
         await self.until(lambda: stream.last_seq > before)
+        self.edge.do(self.forwarder.work)  # it lingers from now on, not from when the clock has moved
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         async with asyncio.timeout(TIMEOUT_S):
