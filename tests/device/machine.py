@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 MEMORY_MB = 512
-BOOT_TIMEOUT_S = 400.0  # an emulator on a busy machine
+BOOT_TIMEOUT_S = 1200.0  # an emulator on a machine that has other work
 LOOK_S = 0.1
 
 
