@@ -187,7 +187,7 @@ def test_a_file_of_a_machine_with_another_width_is_not_taken_for_damage(
     path.write_bytes(whole[HEAD:].rjust(len(whole) - HEAD + other, b"\0"))
     before = path.read_bytes()
     for look in (
-        open_store(folder).open,
+        lambda: open_store(folder).open(),
         lambda: check(folder, keys=KEYS),
         lambda: repair(folder, keys=KEYS),
     ):
