@@ -55,7 +55,7 @@ def judge(folder: Path, name: str) -> str:
     return done.stderr.strip().removeprefix("nats-server: ")
 
 
-def judged(folder: Path, texts: list[str], every: int) -> list[tuple[str, str, str]]:
+def judged(folder: Path, texts: list[str], every: int = 1) -> list[tuple[str, str, str]]:
     """For each ``every``-th text its file and nats-server's verdict, two at a time."""
     texts = texts[::every]
     names = [f"c{number}.conf" for number in range(len(texts))]
