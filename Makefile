@@ -38,7 +38,7 @@ unit: dev
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not soak and not slow" $(ARGS) tests
 
 test-long: dev        ## what make test leaves out: a wheel, sanitizers, large sizes, all examples; 3 min
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow or hypothesis" --hypothesis-profile long $(ARGS) tests
+	PYTEST_DEBUG_TEMPROOT=$${TMPDIR:-/tmp} $(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow or hypothesis" --hypothesis-profile long $(ARGS) tests
 
 fuzz: dev             ## everything compiled under AddressSanitizer and UBSan; ARGS="--target store --seconds 600", ARGS=--help
 	$(BIN)/python -m tests.fuzz.run $(ARGS)
