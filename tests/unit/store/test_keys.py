@@ -16,13 +16,14 @@ from phloem.shared.store.encrypt import prepare
 from phloem.shared.store.log import Damaged, Log
 from phloem.shared.store.repair import mend
 from phloem.shared.store.store import Store, StoreDamaged, StoreError
+from tests.support.examples import sampled
 from tests.unit.store.damage import KEYS, LIMIT_S, open_store, turn
 from tests.unit.store.pages import flip, live_keys
 from tests.unit.store.test_heads import served
 
 TREES = ("free", "names", "meta", "pairs", "dead", "blocks", "subjects")
 SAMPLE, MORE, ALL = (
-    6,
+    3,
     60,
     10_000,
 )  # flips of each tree in make test; in make test-long of a store in use, of a closed one
@@ -124,12 +125,7 @@ def opened(folder: Path) -> Store:
     return store
 
 
-@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["sample", "whole"])
-def whole(request: pytest.FixtureRequest) -> bool:
-    """Whether each bit is flipped, or of a store in use many."""
-    return bool(request.param)
-
-
+@sampled
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("tree", TREES)
 def test_a_closed_store(tmp_path: Path, tree: str, whole: bool, right: tuple[Path, Truth]) -> None:
@@ -170,6 +166,7 @@ def until_looked(store: Store, what: str) -> None:
     store.wait()
 
 
+@sampled
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("tree", TREES)
 def test_a_store_in_use(tmp_path: Path, tree: str, whole: bool, right: tuple[Path, Truth]) -> None:
