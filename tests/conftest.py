@@ -1,12 +1,13 @@
 """What all tests share: hypothesis finds the same examples every time, on a slow machine as well; and each file
 answers for what its tests leave behind. With several workers a file's tests run in one of them, so that servers that
-they share are started once. ``tmp_path`` is in memory.
+they share are started once. What tests write is in memory where there is enough of it: thousands of waits for a disk
+are no test of it, and what a power cut leaves is made from recorded writes.
 """
 
 import gc
 import os
+import shutil
 from collections.abc import Generator
-from pathlib import Path
 
 import pytest
 from _pytest.unraisableexception import collect_unraisable
@@ -27,25 +28,23 @@ for _name, _count in PROFILES.items():
     )
 settings.load_profile("phloem")
 
+MEMORY, MEMORY_LEAST = (
+    "/dev/shm",
+    4 << 30,
+)  # a folder, and bytes that have to be free there; far less is used at a time
+TEMPORARY = (
+    "PYTEST_DEBUG_TEMPROOT"  # where pytest makes folders; PYTEST_DEBUG_TEMPROOT=/tmp keeps them on the disk
+)
+if (
+    TEMPORARY not in os.environ
+    and os.access(MEMORY, os.W_OK)
+    and shutil.disk_usage(MEMORY).free > MEMORY_LEAST
+):
+    os.environ[TEMPORARY] = MEMORY
+
 # Workers and the programs that tests start find what the first of them has compiled; without that, a start of phloem
 # costs seconds, and so does pytest's look at every assertion.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-
-MEMORY = Path("/dev/shm")
-ROOM_BYTES = 1 << 30  # what all tests that run at once have needed is a tenth of that
-
-
-def in_memory() -> None:
-    """A store waits for the disk at each acknowledgement, and thousands of stores are made: their folders are in memory
-    as long as nobody says where else (``--basetemp``, or ``PYTEST_DEBUG_TEMPROOT``, as ``make test-long`` does)."""
-    if "PYTEST_DEBUG_TEMPROOT" in os.environ or not os.access(MEMORY, os.W_OK | os.X_OK):
-        return
-    found = os.statvfs(MEMORY)
-    if found.f_bavail * found.f_frsize >= ROOM_BYTES:
-        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
-
-
-in_memory()
 
 
 class ByFile(LoadGroupScheduling):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.durability.cuts import record
 from tests.durability.recording import ROOT
-from tests.support.examples import few_of
+from tests.support.sampling import few_of
 
 
 def in_process(*arguments: str) -> str:

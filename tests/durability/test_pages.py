@@ -12,7 +12,7 @@ from nats.js.client import JetStreamContext
 from nats.js.errors import APIError
 
 from tests.durability.test_kills import phloem
-from tests.support.examples import few_of
+from tests.support.sampling import few_of
 from tests.unit.store.damage import break_leaf
 from tests.unit.store.pages import last_commit, pages_of, spoil
 

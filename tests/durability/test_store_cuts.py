@@ -8,7 +8,7 @@ from phloem.shared.store import keyring
 from tests.durability.cuts import complete, cut, points, record
 from tests.durability.store_load import verify
 from tests.durability.trace import Event
-from tests.support.examples import few_of
+from tests.support.sampling import few_of
 
 ENDINGS = ("leave", "close")
 

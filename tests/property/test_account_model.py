@@ -23,9 +23,9 @@ from tests.property.account_driver import (
 from tests.property.account_model import Accounts, Delivery, Error, Expected, Pub, Sub, Unspecified, Unsub
 from tests.property.account_operations import Answer, Reload, Script, script
 from tests.property.account_rules import Verdict, verdict
-from tests.support.examples import sampled
 from tests.support.phloem_server import ForkedPhloemServer
 from tests.support.real_server import RealServer
+from tests.support.sampling import sampled
 from tests.support.server_process import ServerProcess
 
 Start = Callable[[str, Script], AccountDriver]
@@ -230,11 +230,10 @@ def processes(tmp_path: Path) -> Callable[[Callable[[str, Path], ServerProcess]]
 
 
 @pytest.mark.timeout(7200)
-@sampled
 def test_the_account_model_is_nats_servers(
-    processes: Callable[[Callable[[str, Path], ServerProcess]], Start], graphs: int, whole: bool
+    processes: Callable[[Callable[[str, Path], ServerProcess]], Start], graphs: int
 ) -> None:
-    look_at(processes(RealServer), range(graphs or (40 if whole else 20)))
+    look_at(processes(RealServer), range(graphs or 40))
 
 
 @pytest.mark.timeout(7200)

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 from tests.property.account_operations import script
 from tests.property.resolving_model import Model
-from tests.support.examples import sampled
+from tests.support.sampling import sampled
 
 from phloem.shared.accounts import cycles
 from phloem.shared.accounts.crossings import ServiceCrossing, StreamCrossing

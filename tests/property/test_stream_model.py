@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from tests.property.stream_operations import Walk, walks
 from tests.property.stream_walk import Progress
 from tests.property.stream_wires import MemoryWire, TcpWire, Wire
-from tests.support.examples import sampled
 from tests.support.real_server import RealServer
+from tests.support.sampling import sampled
 
 CONFIG = 'jetstream { store_dir: "@FOLDER@/js" }\n'
 FEW = {"nats-server": (10, 50), "memory": (20, 100), "file": (14, 70)}  # walks in a sample, and in all

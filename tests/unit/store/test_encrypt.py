@@ -24,7 +24,7 @@ from phloem.shared.store.repair import repair
 from phloem.shared.store.store import Store, StoreDamaged, StoreError
 from phloem.shared.store.vault import Vault
 from tests.fuzz import seals
-from tests.support.examples import sampled
+from tests.support.sampling import sampled
 from tests.unit.store.pages import flip
 
 KEY = Keys("correct horse battery staple")

@@ -16,7 +16,7 @@ from phloem.shared.store.encrypt import prepare
 from phloem.shared.store.log import Damaged, Log
 from phloem.shared.store.repair import mend
 from phloem.shared.store.store import Store, StoreDamaged, StoreError
-from tests.support.examples import sampled
+from tests.support.sampling import sampled
 from tests.unit.store.damage import KEYS, LIMIT_S, open_store, turn
 from tests.unit.store.pages import flip, live_keys
 from tests.unit.store.test_heads import served

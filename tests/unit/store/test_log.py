@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.examples import few_of
+from tests.support.sampling import few_of
 from tests.unit.store.model import DRIVERS, FILTERS, Driver, ModelLog, compare, subject_of
 
 

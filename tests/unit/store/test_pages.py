@@ -143,6 +143,8 @@ def test_without_space_nothing_new_is_taken_until_there_is(
         until_full(store, kept[1])
         assert "was damaged while it is in use" in store.mending
         assert any("could not be mended: no space left" in problem for problem in problems)
+        seq = store.open_log(1).append(b"b", b"", b"waits", 1)
+        kept[1][seq] = Message(seq, 1, b"b", b"", b"waits")
         with pytest.raises(StoreError, match="could not be mended"):
             store.wait()
     work_until(store, lambda: not store.full)
