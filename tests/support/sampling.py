@@ -1,6 +1,6 @@
 """What ``make test`` looks at of long sweeps. The rest of each is marked ``slow``: ``make test-long`` has all of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -28,4 +28,22 @@ def in_turn(cases: Sequence[tuple[Any, ...]], pairings: Sequence[tuple[str, str]
         )
         for number, case in enumerate(cases)
         for at, pairing in enumerate(pairings)
+    ]
+
+
+sampled = pytest.mark.parametrize(
+    "whole", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["sample", "whole"]
+)  # a test takes ``whole``: whether it is all of a sweep, or what there is time for
+
+
+def few_of(kinds: Iterable[Any], *few: Any) -> list[Any]:
+    """Parameters of a test, values or tuples of them: all kinds, of which all but these few are left to
+    ``make test-long``."""
+    kinds = list(kinds)
+    assert set(few) <= set(kinds)
+    return [
+        kind
+        if kind in few
+        else pytest.param(*(kind if isinstance(kind, tuple) else (kind,)), marks=pytest.mark.slow)
+        for kind in kinds
     ]
