@@ -27,8 +27,13 @@ def decode_headers(block: bytes) -> dict[str, str]:
     return {name: value for name, _, value in lines}
 
 
+def clock_line(quality: str) -> dict[str, str]:
+    """The header with the word for the wall clock; none if nobody can tell."""
+    return {"Phloem-Clock": quality} if quality else {}
+
+
 class Stamps:
-    """Headers of one port's messages. ``quality``: the word for the wall clock at this moment."""
+    """Headers of one port's messages. ``quality``: the word for the wall clock at this moment; none: it is left out."""
 
     def __init__(self, port: str, device: str, boot: str, quality: Callable[[], str]) -> None:
         self._port, self._device, self._boot, self._quality = port, device, boot, quality
@@ -40,12 +45,9 @@ class Stamps:
         """That of the message ``seq``, which is of this time. Cheap if that is the time of the one before."""
         if (wall_ns, mono_ns) != self._at:
             self._at = wall_ns, mono_ns
-            self._tail = b"\r\nPhloem-Time: %d\r\nPhloem-Mono: %d\r\nPhloem-Clock: %b%b" % (
-                wall_ns,
-                mono_ns,
-                self._quality().encode(),
-                self._end,
-            )
+            word = self._quality()
+            clock = b"\r\nPhloem-Clock: %b" % word.encode() if word else b""
+            self._tail = b"\r\nPhloem-Time: %d\r\nPhloem-Mono: %d%b%b" % (wall_ns, mono_ns, clock, self._end)
         return b"%b%d%b" % (self._head, seq, self._tail)
 
     def lines(self, wall_ns: int, mono_ns: int) -> dict[str, str]:
@@ -55,6 +57,6 @@ class Stamps:
             "Phloem-Device": self._device,
             "Phloem-Time": str(wall_ns),
             "Phloem-Mono": str(mono_ns),
-            "Phloem-Clock": self._quality(),
+            **clock_line(self._quality()),
             "Phloem-Boot": self._boot,
         }

@@ -7,7 +7,7 @@ from phloem.firmware_bridge import limits
 from phloem.shared.clock import Clock, SystemClock
 
 AskQuality: TypeAlias = Callable[[], str]
-"""``synced``, ``est`` or ``unsynced``."""
+"""``synced``, ``est`` or ``unsynced``; empty: nobody can tell."""
 
 
 class TimeQuality:

@@ -15,10 +15,11 @@ SIMPLE_ERROR_NS = SECOND_NS // 2  # where systemd-timesyncd is all that is known
 
 
 class SystemSays(NamedTuple):
-    """Of its own clock: whether somebody keeps it right, and how far it may be off."""
+    """Of its own clock: whether somebody keeps it right, and how far it may be off; or that it does not say."""
 
     synchronised: bool = False
     error_ns: int = 0
+    silent: bool = False
 
 
 class _Timex(ctypes.Structure):
@@ -43,9 +44,12 @@ def system_says() -> SystemSays:
         return SystemSays(True, max(int(timex.maxerror), 1) * 1000)
     if SYNCHRONISED.exists():
         return SystemSays(True, SIMPLE_ERROR_NS)
-    return SystemSays()
+    return SystemSays(silent=state < 0)  # ProtectClock= of systemd forbids to ask the kernel
 
 
 def quality_of(says: SystemSays, wall_ns: int) -> str:
-    """The word for a clock of which nothing is known but what the system says. 1970 is never right."""
-    return SYNCED if says.synchronised and wall_ns >= CLOCK_EARLIEST_NS else UNSYNCED
+    """The word for a clock of which nothing is known but what the system says; empty if that is nothing. 1970 is never
+    right."""
+    if wall_ns < CLOCK_EARLIEST_NS:
+        return UNSYNCED
+    return SYNCED if says.synchronised else "" if says.silent else UNSYNCED

@@ -12,6 +12,7 @@ from phloem.firmware_bridge.backlog import Message
 from phloem.firmware_bridge.edgelink.effects import Gap, Taken
 from phloem.firmware_bridge.edgelink.ledger import Position
 from phloem.firmware_bridge.edgelink.sequence import WRAP
+from phloem.firmware_bridge.headers import clock_line
 from phloem.firmware_bridge.reading import Quality, Reading, payloads
 
 GAP_TOKEN = "$gap"  # no channel is called so
@@ -65,5 +66,5 @@ def _headers(port: str, epoch: int, seq: int, wall_ns: int, quality: str) -> dic
         _RING: f"{epoch:08x}",
         _SEQ: str(seq),
         "Phloem-Time": str(wall_ns),
-        "Phloem-Clock": quality,
+        **clock_line(quality),
     }

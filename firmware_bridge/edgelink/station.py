@@ -24,6 +24,7 @@ from phloem.firmware_bridge.edgelink.schema import Dictionary
 from phloem.firmware_bridge.edgelink.session import Session
 from phloem.firmware_bridge.edgelink.stream import Found, JetStream, Kept
 from phloem.firmware_bridge.edgelink.twins import Twins
+from phloem.firmware_bridge.headers import clock_line
 from phloem.firmware_bridge.publisher import Publisher, Respond
 from phloem.firmware_bridge.requests import Requests
 from phloem.firmware_bridge.timers import CallLater, Timer
@@ -361,7 +362,7 @@ class Link:
         headers = {
             "Phloem-Port": self.name,
             "Phloem-Time": str(station.clock.wall_ns()),
-            "Phloem-Clock": station.quality(),
+            **clock_line(station.quality()),
         }
         subject = f"{self.subject}.${what}" + (f".{uid.hex()}" if uid else "")
         station.publisher.publish(subject, msgspec.json.encode(content), headers)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phloem.edge.forward.clock import Boot, Clockwork, Fix, Known, agreed, bounded
-from phloem.shared.clock_quality import SystemSays
+from phloem.shared.clock_quality import SystemSays, quality_of
 from phloem.shared.forward.identity import Received, Record, resume
 from phloem.shared.forward.messages import Epoch, Offer
 from phloem.shared.limits import SECOND_NS
@@ -29,6 +29,20 @@ def test_the_word_for_the_clock() -> None:
     clock.judge(HOUR, TRUE + 2 * HOUR, right)  # the hub says otherwise: it is one of the two, or between
     assert clock.quality(HOUR, TRUE + 2 * HOUR, right) == "est"
     assert clock.quality(HOUR, TRUE + 4 * HOUR, right) == "unsynced"
+
+
+@pytest.mark.parametrize(
+    ("says", "wall_ns", "word"),
+    [
+        (SystemSays(True, 1), TRUE, "synced"),
+        (SystemSays(True, 1), 5, "unsynced"),
+        (SystemSays(), TRUE, "unsynced"),
+        (SystemSays(silent=True), TRUE, ""),
+        (SystemSays(silent=True), 5, "unsynced"),
+    ],
+)
+def test_the_word_where_only_the_system_is_asked(says: SystemSays, wall_ns: int, word: str) -> None:
+    assert quality_of(says, wall_ns) == word
 
 
 def test_nobody_knows() -> None:
