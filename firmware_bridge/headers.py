@@ -39,12 +39,13 @@ class Stamps:
         self._port, self._device, self._boot, self._quality = port, device, boot, quality
         self._head = FIRST_LINE + f"Phloem-Port: {port}\r\nPhloem-Device: {device}\r\nPhloem-Seq: ".encode()
         self._end = f"\r\nPhloem-Boot: {boot}\r\n\r\n".encode()
-        self._at, self._tail = (-1, -1), b""
+        self._mono_ns, self._ahead_ns, self._tail = -1, 0, b""
 
-    def block(self, seq: int, wall_ns: int, mono_ns: int) -> bytes:
-        """That of the message ``seq``, which is of this time. Cheap if that is the time of the one before."""
-        if (wall_ns, mono_ns) != self._at:
-            self._at = wall_ns, mono_ns
+    def block(self, seq: int, mono_ns: int, ahead_ns: int) -> bytes:
+        """That of the message ``seq``, of this time; ``ahead_ns`` is what the wall clock is ahead. Cheap if that
+        is the time of the one before."""
+        if mono_ns != self._mono_ns or ahead_ns != self._ahead_ns:
+            self._mono_ns, self._ahead_ns, wall_ns = mono_ns, ahead_ns, mono_ns + ahead_ns
             word = self._quality()
             clock = b"\r\nPhloem-Clock: %b" % word.encode() if word else b""
             self._tail = b"\r\nPhloem-Time: %d\r\nPhloem-Mono: %d%b%b" % (wall_ns, mono_ns, clock, self._end)

@@ -133,7 +133,7 @@ class Intake:
         if raw:
             subject, block = raw.encode(), self._stamps.block
             self._publisher.publish_all(
-                [(subject, block(seq, wall_ns, now_ns), frame) for seq, frame in numbered]
+                [(subject, block(seq, now_ns, wall_ns - now_ns), frame) for seq, frame in numbered]
             )
         if self.on_frame is not None:
             for seq, frame in numbered:
@@ -197,11 +197,7 @@ class Intake:
             subject_of, block = self._subject_of, self._stamps.block
             self._publisher.publish_all(
                 [
-                    (
-                        subject_of(reading.channel),
-                        block(seq, reading.mono_ns + ahead_ns, reading.mono_ns),
-                        payload,
-                    )
+                    (subject_of(reading.channel), block(seq, reading.mono_ns, ahead_ns), payload)
                     for seq, (reading, payload) in numbered
                 ]
             )
