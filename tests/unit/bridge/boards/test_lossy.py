@@ -152,7 +152,7 @@ FRAME_BYTES, HEAD_BYTES = 15, 32  # of a kept ring: size, checksum, board_ms, ch
 
 
 @pytest.mark.parametrize("restarted", [True, False])
-@pytest.mark.parametrize("at", range(FRAME_BYTES))
+@pytest.mark.parametrize("at", [0, 1, 3, 7, 14])  # the size, the checksum, the content
 def test_a_frame_that_is_damaged_in_the_ring_is_skipped_and_named(
     make_c: Make, at: int, restarted: bool
 ) -> None:
