@@ -4,6 +4,8 @@ import contextlib
 import os
 import struct
 
+from phloem.shared.store.format import strange
+
 
 def sync_folder(folder: str) -> None:
     """The names in it are on the disk."""
@@ -50,7 +52,10 @@ def left_beside(folder: str) -> list[str]:
 
 
 def refusal(folder: str) -> str:
-    """Why a folder that is not there must not be made: something of a repair is beside it; "": it may be made."""
+    """Why a folder must not be used, or made: it has a later format, or it is not there and something of a repair is
+    beside it; "": it may."""
+    if why_not := strange(folder):
+        return why_not
     beside = left_beside(folder)
     if not beside:
         return ""

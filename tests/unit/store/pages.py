@@ -43,10 +43,27 @@ def tree(data: bytes, root: int, found: dict[str, list[int]], leaf: str) -> None
             tree(data, word(data, node + 8 + size + ROOT), found, "leaf")
 
 
+def commit_of(data: bytes, head: int) -> int:
+    """The number of the commit that a head tells of."""
+    return word(data, head * PAGE + TRANSACTION)
+
+
+def newer_head(data: bytes) -> int:
+    """The page of the last commit's head."""
+    return max((0, 1), key=lambda head: commit_of(data, head))
+
+
+def last_commit(path: Path) -> int:
+    """Its number: while it stays the same, nothing has been written to the file but damage."""
+    with path.open("rb") as file:
+        data = file.read(2 * PAGE)
+    return commit_of(data, newer_head(data)) if len(data) == 2 * PAGE else 0
+
+
 def pages_of(path: Path) -> dict[str, list[int]]:
     """Pages by kind: head (the newer one), free, names, leaf, branch."""
     data = path.read_bytes()
-    newer = max((0, 1), key=lambda page: word(data, page * PAGE + TRANSACTION))
+    newer = newer_head(data)
     found: dict[str, list[int]] = {"head": [newer], "free": [], "names": [], "leaf": [], "branch": []}
     for at, leaf in ((TREES, "free"), (TREES + TREE, "names")):
         tree(data, word(data, newer * PAGE + at + ROOT), found, leaf)
@@ -80,7 +97,7 @@ def live_keys(path: Path) -> dict[str, list[tuple[int, int]]]:
     """Where the keys in use are in the file and how long they are, by tree; ``names`` and ``free`` are LMDB's own.
     Only of leaves."""
     data = path.read_bytes()
-    newer = max((0, 1), key=lambda page: word(data, page * PAGE + TRANSACTION))
+    newer = newer_head(data)
     roots = {
         name: word(data, newer * PAGE + at + ROOT) for name, at in (("free", TREES), ("names", TREES + TREE))
     }
