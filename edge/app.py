@@ -30,7 +30,6 @@ from phloem.shared.server.options import Options
 from phloem.shared.server.server import Server
 
 if TYPE_CHECKING:
-    from phloem.edge.forward.clock import SystemSays
     from phloem.edge.forward.forwarder import Forwarder
     from phloem.edge.forward.publisher import Publisher
     from phloem.edge.forward.start import Forwarding
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from phloem.edge.mqtt.bridges import Bridges
     from phloem.edge.storage.storage import Storage
     from phloem.firmware_bridge.bridge import Bridge
+    from phloem.shared.clock_quality import SystemSays
 
 log = logging.getLogger("phloem.edge")
 
@@ -267,6 +267,7 @@ class Edge(Server):
                 self.rng,
                 call_later=self._call_later,
                 requests=requests,
+                ask_quality=self.timekeeper.quality if self.timekeeper is not None else None,
             ) as self.bridge:
                 await asyncio.Event().wait()
         finally:

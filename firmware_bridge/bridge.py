@@ -12,6 +12,7 @@ from phloem.firmware_bridge.publisher import Publisher
 from phloem.firmware_bridge.requests import Requests
 from phloem.firmware_bridge.session import Session
 from phloem.firmware_bridge.settings import SerialSettings, check_distinct
+from phloem.firmware_bridge.time_quality import AskQuality, TimeQuality
 from phloem.firmware_bridge.timers import CallLater, loop_call_later
 from phloem.shared.clock import Clock
 from phloem.shared.errors import ConfigError
@@ -28,7 +29,8 @@ class Bridge:
     Entering starts a session for each port and does not wait for devices. Leaving closes all ports and
     ends all tasks. One port in trouble leaves the others alone; a session that crashes is a bug and
     ends the block with its error, as in ``asyncio.TaskGroup``. Without ``hotplug`` devices that are absent are
-    looked for at intervals. ``requests`` is for ports with a protocol that may lose nothing.
+    looked for at intervals. ``requests`` is for ports with a protocol that may lose nothing. ``ask_quality`` is
+    asked how far the clock can be trusted; unless given, the system is.
     """
 
     def __init__(
@@ -42,10 +44,12 @@ class Bridge:
         hotplug: bool = True,
         handover: Handover | None = None,
         requests: Requests | None = None,
+        ask_quality: AskQuality | None = None,
     ) -> None:
         check_distinct(settings)
+        quality = TimeQuality(clock, ask_quality)
         self._station = (
-            _station(publisher, requests, clock, rng, call_later)
+            _station(publisher, requests, clock, rng, call_later, quality)
             if any(port.protocol for port in settings)
             else None
         )
@@ -59,6 +63,7 @@ class Bridge:
                 clock,
                 rng,
                 self.boot,
+                quality,
                 call_later=call_later,
                 hotplug=self._hotplug,
                 handover=handover,
@@ -112,13 +117,18 @@ class Bridge:
 
 
 def _station(
-    publisher: Publisher, requests: Requests | None, clock: Clock, rng: Random, call_later: CallLater
+    publisher: Publisher,
+    requests: Requests | None,
+    clock: Clock,
+    rng: Random,
+    call_later: CallLater,
+    quality: TimeQuality,
 ) -> "Station":
     from phloem.firmware_bridge.edgelink.station import Station  # noqa: PLC0415  (only who has such ports)
 
     if requests is None:
         raise ConfigError("protocol edgelink needs JetStream, so that it loses nothing")
-    return Station(publisher, requests, clock, rng, call_later)
+    return Station(publisher, requests, clock, rng, call_later, quality)
 
 
 def _port_side(

@@ -203,7 +203,8 @@ def bridge(servers: tuple[str, ...], idle_gap_ms: int, verbose: bool, **fields: 
     """Connect a serial device to any NATS server.
 
     Frames that the device sends are published with the headers Phloem-Port, Phloem-Seq (counts from 1;
-    a gap is a loss), Phloem-Time (unix nanoseconds) and Phloem-Boot (changes with every start).
+    a gap is a loss), Phloem-Time (unix nanoseconds), Phloem-Boot (changes with every start), Phloem-Device,
+    Phloem-Mono (the monotonic clock) and Phloem-Clock (synced, est, unsynced).
     A device that is missing or unplugged is waited for, and so is the server.
 
     A sensor that prints lines:

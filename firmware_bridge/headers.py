@@ -1,10 +1,10 @@
 """Header blocks as they stand on the wire. Pure.
 
-A port's messages differ in two numbers of their headers, so a block is put together of what stays and these; a mapping
-for each message, which is encoded afterwards, would cost a busy port more than everything else.
+A port's messages differ in their number, and those of two reads in their time, so a block is put together of what stays
+and these; a mapping for each message, which is encoded afterwards, would cost a busy port more than everything else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 Encoded: TypeAlias = tuple[bytes, bytes, bytes]
@@ -27,16 +27,37 @@ def decode_headers(block: bytes) -> dict[str, str]:
     return {name: value for name, _, value in lines}
 
 
+def clock_line(quality: str) -> dict[str, str]:
+    """The header with the word for the wall clock; none if nobody can tell."""
+    return {"Phloem-Clock": quality} if quality else {}
+
+
 class Stamps:
-    """Header blocks of one port."""
+    """Headers of one port's messages. ``quality``: the word for the wall clock at this moment; none: it is left out."""
 
-    def __init__(self, port: str, boot: str) -> None:
-        self._head = FIRST_LINE + f"Phloem-Port: {port}\r\nPhloem-Seq: ".encode()
-        self._boot = f"\r\nPhloem-Boot: {boot}\r\n\r\n".encode()
-        self._wall_ns, self._tail = -1, b""
+    def __init__(self, port: str, device: str, boot: str, quality: Callable[[], str]) -> None:
+        self._port, self._device, self._boot, self._quality = port, device, boot, quality
+        self._head = FIRST_LINE + f"Phloem-Port: {port}\r\nPhloem-Device: {device}\r\nPhloem-Seq: ".encode()
+        self._end = f"\r\nPhloem-Boot: {boot}\r\n\r\n".encode()
+        self._mono_ns, self._ahead_ns, self._tail = -1, 0, b""
 
-    def block(self, seq: int, wall_ns: int) -> bytes:
-        """That of the message ``seq``, which is of this time. Cheap if that is the time of the one before."""
-        if wall_ns != self._wall_ns:
-            self._wall_ns, self._tail = wall_ns, b"\r\nPhloem-Time: %d%b" % (wall_ns, self._boot)
+    def block(self, seq: int, mono_ns: int, ahead_ns: int) -> bytes:
+        """That of the message ``seq``, of this time; ``ahead_ns`` is what the wall clock is ahead. Cheap if that
+        is the time of the one before."""
+        if mono_ns != self._mono_ns or ahead_ns != self._ahead_ns:
+            self._mono_ns, self._ahead_ns, wall_ns = mono_ns, ahead_ns, mono_ns + ahead_ns
+            word = self._quality()
+            clock = b"\r\nPhloem-Clock: %b" % word.encode() if word else b""
+            self._tail = b"\r\nPhloem-Time: %d\r\nPhloem-Mono: %d%b%b" % (wall_ns, mono_ns, clock, self._end)
         return b"%b%d%b" % (self._head, seq, self._tail)
+
+    def lines(self, wall_ns: int, mono_ns: int) -> dict[str, str]:
+        """The same without ``Phloem-Seq``, for messages that are few."""
+        return {
+            "Phloem-Port": self._port,
+            "Phloem-Device": self._device,
+            "Phloem-Time": str(wall_ns),
+            "Phloem-Mono": str(mono_ns),
+            **clock_line(self._quality()),
+            "Phloem-Boot": self._boot,
+        }

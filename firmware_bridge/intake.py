@@ -37,18 +37,17 @@ class Intake:
         settings: SerialSettings,
         publisher: Publisher,
         clock: Clock,
-        boot: str,
+        stamps: Stamps,
         counters: Counters,
         call_later: CallLater,
         rng: Random,
         told: Told,
     ) -> None:
-        self._settings, self._publisher, self._clock, self._boot = settings, publisher, clock, boot
+        self._settings, self._publisher, self._clock, self._stamps = settings, publisher, clock, stamps
         self._call_later, self._counters = call_later, counters
         self._framer, self._pipeline = settings.framer(), settings.pipeline()
         self._is_text = isinstance(self._framer, LineFramer)
         self._health = Health(settings.max_frame_bytes)
-        self._stamps = Stamps(settings.name, boot)
         self._subjects: dict[str, bytes] = {}  # by channel
         self._gap_timer: Timer | None = None
         self._shape_timer: Timer | None = None
@@ -133,10 +132,12 @@ class Intake:
         self._counters.frames += len(frames)
         if raw:
             subject, block = raw.encode(), self._stamps.block
-            self._publisher.publish_all([(subject, block(seq, wall_ns), frame) for seq, frame in numbered])
+            self._publisher.publish_all(
+                [(subject, block(seq, now_ns, wall_ns - now_ns), frame) for seq, frame in numbered]
+            )
         if self.on_frame is not None:
             for seq, frame in numbered:
-                self.on_frame(frame, self._headers(seq, wall_ns))
+                self.on_frame(frame, self._headers(seq, wall_ns, now_ns))
         if self._worker is not None and not self._settings.decode:
             for seq, frame in numbered:
                 self._worker.offer(Item(seq, wall_ns, now_ns, frame))
@@ -147,7 +148,7 @@ class Intake:
         """A frame that somebody else has found, and makes readings of."""
         self._counters.frames += 1
         self.frame_mono_ns = self._clock.monotonic_ns()
-        headers = self._headers(self._counters.frames, self._clock.wall_ns())
+        headers = self._headers(self._counters.frames, self._clock.wall_ns(), self.frame_mono_ns)
         if self._settings.raw_subject:
             self._publisher.publish(self._settings.raw_subject, frame, headers)
         if self.on_frame is not None:
@@ -176,16 +177,11 @@ class Intake:
         if item.reading is not None:
             self._say(self._pipeline.shape((item.reading,), self._clock.monotonic_ns()), why)
         else:
-            headers = self._headers(item.seq, item.wall_ns) | {UNPROCESSED: why}
+            headers = self._headers(item.seq, item.wall_ns, item.mono_ns) | {UNPROCESSED: why}
             self._publisher.publish(self._settings.subject, item.frame, headers)
 
-    def _headers(self, seq: int, wall_ns: int) -> dict[str, str]:
-        return {
-            "Phloem-Port": self._settings.name,
-            "Phloem-Seq": str(seq),
-            "Phloem-Time": str(wall_ns),
-            "Phloem-Boot": self._boot,
-        }
+    def _headers(self, seq: int, wall_ns: int, mono_ns: int) -> dict[str, str]:
+        return self._stamps.lines(wall_ns, mono_ns) | {"Phloem-Seq": str(seq)}
 
     def _say(self, readings: Sequence[Reading], why: str = "") -> None:
         """Publish readings, and see to those that are held back; ``why`` they are not processed."""
@@ -195,13 +191,13 @@ class Intake:
         self._counters.readings += len(readings)
         if why:
             for seq, (reading, payload) in numbered:
-                headers = self._headers(seq, reading.mono_ns + ahead_ns) | {UNPROCESSED: why}
+                headers = self._headers(seq, reading.mono_ns + ahead_ns, reading.mono_ns) | {UNPROCESSED: why}
                 self._publisher.publish(f"{self._settings.subject}.{reading.channel}", payload, headers)
         elif readings:
             subject_of, block = self._subject_of, self._stamps.block
             self._publisher.publish_all(
                 [
-                    (subject_of(reading.channel), block(seq, reading.mono_ns + ahead_ns), payload)
+                    (subject_of(reading.channel), block(seq, reading.mono_ns, ahead_ns), payload)
                     for seq, (reading, payload) in numbered
                 ]
             )

@@ -49,6 +49,7 @@ POLL_EVERY_MIN_NS = SECOND_NS // 100  # an exchange at 115,200 baud takes about 
 POLL_PAUSE_MAX_NS = 60 * SECOND_NS  # a device that does not answer is asked that often at least
 POLLS_MAX = 64
 EXPORTS_MAX = 8  # of one port
+DEVICE_BYTES_MAX = 512  # it stands in a header of each message; a path in /dev/serial has some 100
 PROCESS_TIMEOUT_MIN_NS, PROCESS_TIMEOUT_MAX_NS = SECOND_NS // 1000, 60 * SECOND_NS  # of one call
 PROCESS_START_NS = 20 * SECOND_NS  # to import a module: numpy from the card of a small device needs 8 s
 PROCESS_QUEUE_MAX = 10_000  # items; and of at most
@@ -60,13 +61,14 @@ PROCESS_GOOD = (
 )
 PROCESS_RETRY_MIN_NS, PROCESS_RETRY_MAX_NS = SECOND_NS // 5, 30 * SECOND_NS
 PROCESS_CLOSE_NS = 2 * SECOND_NS  # what is under way at the end gets this long
+QUALITY_NS = 10 * SECOND_NS  # how old the word for the clock may be; asking is a system call
 
 # --- the server -----------------------------------------------------------------------------------
 PUBLISH_QUEUE_BYTES_MAX = 8 << 20  # while the server is away: some 10 minutes of a busy 115,200 baud port
 PUBLISH_MESSAGE_OVERHEAD_BYTES = 1024  # what headers and objects of one queued message take, rounded up
 PUBLISH_BATCH_BYTES_MAX = 512 << 10  # sent before one confirmation; below nats-py's own 2 MiB buffer
 COMMANDS_PENDING_MAX = 1024  # messages of one command subject between nats-py and the port
-HEADERS_BYTES = 1024  # room in a message for the headers of the bridge; they have some 200
+HEADERS_BYTES = 1024  # room in a message for the headers of the bridge; they have some 300
 PAYLOAD_BYTES = MAX_PAYLOAD - HEADERS_BYTES  # until a server says what it takes
 CONNECT_TIMEOUT_S = 2
 CONFIRM_TIMEOUT_S = 10  # a server that does not answer a PING for this long is gone

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from phloem.firmware_bridge.capture import Capture
+from phloem.firmware_bridge.headers import Stamps
 from phloem.firmware_bridge.publisher import Publisher, Respond
 from phloem.firmware_bridge.settings import SerialSettings
 from phloem.shared.clock import Clock
@@ -33,10 +34,10 @@ class Voice:
         settings: SerialSettings,
         publisher: Publisher,
         clock: Clock,
-        boot: str,
+        stamps: Stamps,
         figures: Callable[[], Mapping[str, Any]],
     ) -> None:
-        self._settings, self._publisher, self._clock, self._boot = settings, publisher, clock, boot
+        self._settings, self._publisher, self._clock, self._stamps = settings, publisher, clock, stamps
         self._figures = figures
         self._said = 0
         self._fault: tuple[Capture, str, int] | None = None  # traffic, event, wall time
@@ -56,23 +57,18 @@ class Voice:
         if not subject:
             return
         self._said += 1
-        headers = self.headers(now_ns) | {"Phloem-Seq": str(self._said)}
+        headers = self.headers() | {"Phloem-Seq": str(self._said)}
         happened = {"event": kind, "device": self._settings.device} | ({"reason": reason} if reason else {})
         self._publisher.publish(f"{subject}.{kind}", msgspec.json.encode(happened), headers)
         self._publisher.publish(f"{subject}.state", msgspec.json.encode(self._figures()), headers)
 
-    def headers(self, wall_ns: int) -> dict[str, str]:
-        """What every message about the port has."""
-        return {
-            "Phloem-Port": self._settings.name,
-            "Phloem-Time": str(wall_ns),
-            "Phloem-Boot": self._boot,
-        }
+    def headers(self) -> dict[str, str]:
+        """What every message about the port has, of now."""
+        return self._stamps.lines(self._clock.wall_ns(), self._clock.monotonic_ns())
 
     def _answer(self, request: bytes, respond: Respond) -> None:
-        now_ns = self._clock.wall_ns()
         what, _, form = request.decode("utf-8", "replace").strip().partition(" ")
-        headers = self.headers(now_ns)
+        headers = self.headers()
         if what in ("", "state") and not form:
             respond(msgspec.json.encode(self._figures()), headers)
         elif what not in ("capture", "fault") or form not in ("", "raw"):

@@ -24,6 +24,7 @@ from phloem.firmware_bridge.backoff import Backoff
 from phloem.firmware_bridge.counters import Counters
 from phloem.firmware_bridge.diagnose import explain
 from phloem.firmware_bridge.handover import Handover
+from phloem.firmware_bridge.headers import Stamps
 from phloem.firmware_bridge.hotplug import Hotplug
 from phloem.firmware_bridge.intake import Intake
 from phloem.firmware_bridge.port import Line, LineErrors, Port
@@ -67,6 +68,7 @@ class Session:
         clock: Clock,
         rng: Random,
         boot: str,
+        quality: Callable[[], str],
         *,
         call_later: CallLater = loop_call_later,
         hotplug: Hotplug | None = None,
@@ -80,8 +82,9 @@ class Session:
         self._call_later = call_later
         self._backoff = Backoff(settings.retry_min_ns, settings.retry_max_ns, rng)
         self._arrival = Arrival(settings, hotplug)
-        self._voice = Voice(settings, publisher, clock, boot, self.figures)
-        self._intake = Intake(settings, publisher, clock, boot, self.counters, call_later, rng, self._tell)
+        stamps = Stamps(settings.name, settings.device, boot, quality)
+        self._voice = Voice(settings, publisher, clock, stamps, self.figures)
+        self._intake = Intake(settings, publisher, clock, stamps, self.counters, call_later, rng, self._tell)
         self._link = link  # what takes the bytes instead, of a port with a protocol
         self._turns = Turns(call_later)
         self._asking = self._make_asking() if settings.request_subject else None
@@ -412,7 +415,7 @@ class Session:
             self._turns,
             self.counters,
             self._call_later,
-            lambda: self._voice.headers(self._clock.wall_ns()),
+            self._voice.headers,
         )
         self._intake.on_frame = asking.heard
         return asking

@@ -200,6 +200,8 @@ class SerialSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def _check_port(self) -> None:
         if not self.name.isascii() or not self.name.isprintable() or self.name != self.name.strip():
             raise ConfigError(f"name {self.name!r} does not fit into a header; use plain ASCII")
+        if not self.device.isprintable() or len(self.device.encode()) > limits.DEVICE_BYTES_MAX:
+            raise ConfigError(f"device {self.device!r} does not fit into a header")
         if not 0 < self.baud <= limits.BAUD_MAX:
             raise ConfigError(f"baud {self.baud} is not between 1 and {limits.BAUD_MAX}")
         _check_choice("bytesize", self.bytesize, BYTESIZES)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from phloem.edge.device.finding import Finding, Level
 from phloem.edge.device.layout import CONFIG_FOLDER, UNITS, Role
 from phloem.edge.device.patient import Patient
-from phloem.edge.forward.timekeeper import SYNCHRONISED, system_says
 from phloem.shared.clock import Clock
+from phloem.shared.clock_quality import SYNCHRONISED, system_says
 from phloem.shared.limits import CLOCK_EARLIEST_NS
 from phloem.shared.server.vitals import size_of
 

@@ -10,10 +10,10 @@ time that was known before them, and were over before the next one began.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
+from phloem.shared.clock_quality import ESTIMATED, SYNCED, UNSYNCED, SystemSays
 from phloem.shared.limits import CLOCK_EARLIEST_NS, CLOCK_LATEST_NS, SECOND_NS
 
 BOOTS_KEPT = 16
@@ -32,13 +32,6 @@ class Fix(msgspec.Struct, array_like=True, frozen=True):
         """Whether both can be right."""
         distance = abs(self.ahead_ns - other.ahead_ns)
         return distance <= self.error_ns + other.error_ns + TOLERANCE_NS
-
-
-class SystemSays(NamedTuple):
-    """Of its own clock: whether somebody keeps it right, and how far it may be off."""
-
-    synchronised: bool = False
-    error_ns: int = 0
 
 
 class Boot(msgspec.Struct, array_like=True):
@@ -134,6 +127,13 @@ class Clockwork:
                 next(boot for boot in self.known.boots if boot.number == number).fix = one
         self.goes_on(now_ns)
         return fixes
+
+    def quality(self, now_ns: int, wall_ns: int, system: SystemSays) -> str:
+        """The word for a time by the system's clock; ``est`` if that is as near to the fix as the fix is exact."""
+        if system.synchronised and wall_ns >= CLOCK_EARLIEST_NS and not self.contradicted:
+            return SYNCED
+        fix = self._boot.fix
+        return ESTIMATED if fix is not None and fix.agrees(Fix(wall_ns - now_ns, 0)) else UNSYNCED
 
     def _replaces(self, fix: Fix, old: Fix) -> bool:
         if self.contradicted and fix.error_ns > old.error_ns * BETTER:

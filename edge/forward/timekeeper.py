@@ -2,15 +2,14 @@
 which messages expire. ``clock.py`` judges.
 """
 
-import ctypes
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from phloem.edge.forward.clock import Clockwork, Fix, Known, SystemSays
+from phloem.edge.forward.clock import Clockwork, Fix, Known
 from phloem.shared.clock import SystemClock
+from phloem.shared.clock_quality import SystemSays, system_says
 from phloem.shared.jetstream.times import rfc3339
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.jetstream.system import FLOOR
@@ -26,34 +25,6 @@ log = logging.getLogger("phloem.clock")
 
 KEY = b"fc/known"
 ASK_S = 10.0
-SYNCHRONISED = Path("/run/systemd/timesync/synchronized")
-STA_UNSYNC, TIME_ERROR = 0x40, 5
-SIMPLE_ERROR_NS = SECOND_NS // 2  # where systemd-timesyncd is all that is known to be at work
-
-
-class _Timex(ctypes.Structure):
-    """The head of the kernel's ``struct timex``; ``rest`` is more than what it has."""
-
-    _fields_ = (
-        ("modes", ctypes.c_uint),
-        ("offset", ctypes.c_long),
-        ("freq", ctypes.c_long),
-        ("maxerror", ctypes.c_long),  # microseconds
-        ("esterror", ctypes.c_long),
-        ("status", ctypes.c_int),
-        ("rest", ctypes.c_char * 512),
-    )
-
-
-def system_says() -> SystemSays:
-    """Whether the kernel or systemd say that the system's clock is synchronised."""
-    timex = _Timex()
-    state = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
-    if state >= 0 and state != TIME_ERROR and not timex.status & STA_UNSYNC:
-        return SystemSays(True, max(int(timex.maxerror), 1) * 1000)
-    if SYNCHRONISED.exists():
-        return SystemSays(True, SIMPLE_ERROR_NS)
-    return SystemSays()
 
 
 class TimeKeeper:
@@ -159,6 +130,10 @@ class TimeKeeper:
         self._js.before_move.remove(self._keep)
         if not self._js.out_of_space:
             self._keep()
+
+    def quality(self) -> str:
+        """How far a time by the system's clock can be trusted: ``synced``, ``est`` or ``unsynced``."""
+        return self.clock.quality(self._now(), self._server.clock.wall_ns(), self._ask())
 
     def figures(self) -> dict[str, Any]:
         """Seconds; -1 where nothing is known."""

@@ -12,6 +12,7 @@ from phloem.firmware_bridge.backlog import Message
 from phloem.firmware_bridge.edgelink.effects import Gap, Taken
 from phloem.firmware_bridge.edgelink.ledger import Position
 from phloem.firmware_bridge.edgelink.sequence import WRAP
+from phloem.firmware_bridge.headers import clock_line
 from phloem.firmware_bridge.reading import Quality, Reading, payloads
 
 GAP_TOKEN = "$gap"  # no channel is called so
@@ -23,10 +24,10 @@ def pattern_of(subject: str, uid: bytes) -> str:
     return f"{subject}.{uid.hex()}.>"
 
 
-def messages_of(frame: Taken, subject: str, port: str, wall_ahead_ns: int) -> list[Message]:
-    """A message for each reading of a frame."""
+def messages_of(frame: Taken, subject: str, port: str, wall_ahead_ns: int, quality: str) -> list[Message]:
+    """A message for each reading of a frame; ``quality`` is the wall clock's."""
     parts, prefix = len(frame.samples), f"{subject}.{frame.uid.hex()}."
-    all_have = _headers(port, frame.epoch, frame.seq, frame.mono_ns + wall_ahead_ns)
+    all_have = _headers(port, frame.epoch, frame.seq, frame.mono_ns + wall_ahead_ns, quality)
     if frame.error_ns is not None:
         all_have["Phloem-Time-Error"] = str(frame.error_ns)
     readings = [
@@ -39,9 +40,9 @@ def messages_of(frame: Taken, subject: str, port: str, wall_ahead_ns: int) -> li
     ]
 
 
-def message_of_gap(gap: Gap, subject: str, port: str, wall_ns: int) -> Message:
+def message_of_gap(gap: Gap, subject: str, port: str, wall_ns: int, quality: str) -> Message:
     """What stands in a stream for frames that are gone."""
-    headers = _headers(port, gap.epoch, (gap.next - 1) % WRAP, wall_ns) | {_PART: "1/1"}
+    headers = _headers(port, gap.epoch, (gap.next - 1) % WRAP, wall_ns, quality) | {_PART: "1/1"}
     payload = msgspec.json.encode({"first": gap.first, "next": gap.next})
     return Message(f"{subject}.{gap.uid.hex()}.{GAP_TOKEN}", payload, headers)
 
@@ -59,5 +60,11 @@ def position_of(headers: Mapping[str, str], stream_seq: int) -> Position | None:
     return position if good else None
 
 
-def _headers(port: str, epoch: int, seq: int, wall_ns: int) -> dict[str, str]:
-    return {"Phloem-Port": port, _RING: f"{epoch:08x}", _SEQ: str(seq), "Phloem-Time": str(wall_ns)}
+def _headers(port: str, epoch: int, seq: int, wall_ns: int, quality: str) -> dict[str, str]:
+    return {
+        "Phloem-Port": port,
+        _RING: f"{epoch:08x}",
+        _SEQ: str(seq),
+        "Phloem-Time": str(wall_ns),
+        **clock_line(quality),
+    }

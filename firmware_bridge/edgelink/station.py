@@ -24,6 +24,7 @@ from phloem.firmware_bridge.edgelink.schema import Dictionary
 from phloem.firmware_bridge.edgelink.session import Session
 from phloem.firmware_bridge.edgelink.stream import Found, JetStream, Kept
 from phloem.firmware_bridge.edgelink.twins import Twins
+from phloem.firmware_bridge.headers import clock_line
 from phloem.firmware_bridge.publisher import Publisher, Respond
 from phloem.firmware_bridge.requests import Requests
 from phloem.firmware_bridge.timers import CallLater, Timer
@@ -67,9 +68,15 @@ class Station:
     """What the ports of a bridge share."""
 
     def __init__(
-        self, publisher: Publisher, requests: Requests, clock: Clock, rng: Random, call_later: CallLater
+        self,
+        publisher: Publisher,
+        requests: Requests,
+        clock: Clock,
+        rng: Random,
+        call_later: CallLater,
+        quality: Callable[[], str],
     ) -> None:
-        self.publisher, self.clock, self.rng = publisher, clock, rng
+        self.publisher, self.clock, self.rng, self.quality = publisher, clock, rng, quality
         self.call_later = call_later
         self.schemas: dict[int, Dictionary] = {}
         self._ledger = ledger.Ledger()
@@ -112,12 +119,13 @@ class Station:
         """A frame on its way to the stream."""
         subject = self._subjects[frame.uid]
         ahead_ns = self.clock.wall_ns() - self.clock.monotonic_ns()
-        messages = messages_of(frame, subject, port, ahead_ns)
+        messages = messages_of(frame, subject, port, ahead_ns, self.quality())
         self._do(self._ledger.put(frame.uid, frame.epoch, frame.seq, messages, self._now()))
 
     def put_gap(self, gap: up.Gap, port: str) -> None:
         """Frames that are gone, on their way to the stream."""
-        message = message_of_gap(gap, self._subjects[gap.uid], port, self.clock.wall_ns())
+        subject, wall_ns = self._subjects[gap.uid], self.clock.wall_ns()
+        message = message_of_gap(gap, subject, port, wall_ns, self.quality())
         last = (gap.next - 1) % (1 << 32)
         self._do(self._ledger.put(gap.uid, gap.epoch, last, [message], self._now()))
 
@@ -350,9 +358,14 @@ class Link:
 
     def _tell(self, uid: bytes, what: str, content: dict[str, object]) -> None:
         """Beside the readings, below subjects that are no board's: the last message of a board is always a reading."""
-        headers = {"Phloem-Port": self.name, "Phloem-Time": str(self._station.clock.wall_ns())}
+        station = self._station
+        headers = {
+            "Phloem-Port": self.name,
+            "Phloem-Time": str(station.clock.wall_ns()),
+            **clock_line(station.quality()),
+        }
         subject = f"{self.subject}.${what}" + (f".{uid.hex()}" if uid else "")
-        self._station.publisher.publish(subject, msgspec.json.encode(content), headers)
+        station.publisher.publish(subject, msgspec.json.encode(content), headers)
 
     def _serve(self, uid: bytes) -> None:
         if self._served == uid:

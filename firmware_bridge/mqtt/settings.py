@@ -94,7 +94,10 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True):
         if self.protocol not in (FIVE, THREE):
             raise ConfigError(f"protocol {self.protocol!r} is not {FIVE} or {THREE}")
         if self.qos not in (0, 1):
-            raise ConfigError(f"qos {self.qos} is not 0 or 1; 1 takes what is published with QoS 2 as well")
+            raise ConfigError(
+                f"qos {self.qos} is not 0 or 1: exactly once cannot be kept over a restart, as the library answers "
+                "PUBREC before the disk has it; 1 takes what is published with QoS 2 as well, and loses none of it"
+            )
         if self.tls != Tls() and not self.uses_tls:
             raise ConfigError("tls is for mqtts://")
         if bool(self.tls.cert_file) != bool(self.tls.key_file):

@@ -60,7 +60,7 @@ class MqttBroker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             "Of the subscriptions. 1: what is published with QoS 1 or 2 is acknowledged when it is on the disk; "
             "0: it is not.",
             least=0,
-            most=1,
+            most=2,  # which MqttSettings refuses, and says why
         ),
     ] = 1
     retained: Annotated[

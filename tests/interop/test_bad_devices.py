@@ -3,15 +3,18 @@ what is wrong with it, and the one that is well is heard as if it were alone."""
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
+from urllib.request import urlopen
 
 import nats
 from nats.aio.client import Client
 
 from phloem.firmware_bridge.edgelink import frame, messages
+from phloem.firmware_bridge.limits import PROCESS_WINDOW
 from phloem.firmware_bridge.simulate import SimulatedSensor
 from phloem.shared.clock import SystemClock
 from phloem.shared.limits import SECOND_NS
@@ -23,7 +26,17 @@ SECOND_OF_LINE = 92_160  # bytes of 921,600 baud
 PIECE = 2048
 GROWTH_BYTES_MAX = 2 << 20
 LATE_NS_MAX = 2 * SECOND_NS  # two cores, and everything else that runs on them
+FUNCTIONS = ("raising", "hanging")  # ports with a function of the user's
 FLAPS = 10  # for each second of a line
+CODE = """
+import threading
+
+def raises(reading):
+    raise RuntimeError(f"no sense in {reading.value}")
+
+def hangs(frame):
+    threading.Event().wait()
+"""
 
 
 class Bad(NamedTuple):
@@ -69,6 +82,10 @@ def _lying_board(rng: Random) -> bytes:
     return b"".join(frame.wrap(one) for one in said)
 
 
+def _long_lines(_rng: Random) -> bytes:
+    return b"".join(b"%d.%0400d\n" % (number, 1) for number in range(PIECE // 404))
+
+
 BAD = {
     "garbage": Bad("framing: line", lambda rng: rng.randbytes(PIECE)),
     "endless": Bad("framing: line", lambda rng: b"x" * PIECE, ("dropped_bytes", "resyncs")),
@@ -84,6 +101,18 @@ BAD = {
         lambda rng: (b"x" * 60 + b"\n") * (PIECE // 61),
         ("undecodable",),
     ),
+    "raising": Bad(
+        'decode { type: csv, columns: ["a"] }\n process { function: "bad_code:raises", path: "@CODE@" }',
+        _long_lines,
+        ("unprocessed", "readings"),
+        frozenset(("process_failed",)),
+    ),
+    "hanging": Bad(
+        'process { function: "bad_code:hangs", path: "@CODE@", timeout: "20ms", queue: 16, on_failure: drop }',
+        _long_lines,
+        ("unprocessed", "process_ends"),
+        frozenset(("process_failed",)),
+    ),
     "flapping": Bad("framing: line", lambda rng: b"here again\n", ("losses",), frozenset(("lost",))),
 }
 
@@ -92,7 +121,8 @@ class Rig:
     """The devices, and the edge from outside."""
 
     def __init__(self, folder: Path) -> None:
-        self.clock, self.rng = SystemClock(), Random(11)
+        self.clock, self.rng, self.folder = SystemClock(), Random(11), folder
+        (folder / "bad_code.py").write_text(CODE)
         self.devices = {
             name: SimulatedSensor(folder / name, self.clock, Random(1), name=name) for name in (*BAD, "good")
         }
@@ -106,7 +136,8 @@ class Rig:
             f'{name} {{\n device: "{self.devices[name].link}"\n subject: "tele.{name}"\n {port}\n}}'
             for name, port in ports.items()
         )
-        return f'jetstream {{ store_dir: "@FOLDER@/js" }}\nserial {{\n{blocks}\n}}\n'
+        head = 'http: "127.0.0.1:-1"\njetstream { store_dir: "@FOLDER@/js" }\n'
+        return f"{head}serial {{\n{blocks}\n}}\n".replace("@CODE@", str(self.folder))
 
     async def listen(self, client: Client) -> None:
         async def happened(message: Any) -> None:
@@ -141,7 +172,7 @@ class Rig:
         while left > 0:
             piece = BAD[name].says(self.rng)
             while not device.write(piece):  # noqa: ASYNC110  (the kernel's buffer tells nobody)
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.004)
             left -= len(piece)
             await asyncio.sleep(0)  # the others have their turns, too
 
@@ -168,6 +199,21 @@ async def _state(client: Client, name: str) -> dict[str, Any]:
     return found
 
 
+def _counters(edge: EdgeProcess) -> dict[tuple[str, str], int]:
+    """Those of ports in /metrics, by name and port."""
+    port = int(edge.wait_for_log(r"Starting http monitor on \S*:(\d+)")[1])
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    found = re.findall(r'^phloem_port_(\w+)_total\{port="(\w+)"\} (\d+)$', text, re.MULTILINE)
+    return {(name, port): int(count) for name, port, count in found}
+
+
+def _processes(edge: EdgeProcess) -> int:
+    """Those that the edge has started and not ended."""
+    tasks = Path(f"/proc/{edge.pid}/task").iterdir()
+    return sum(len((task / "children").read_text().split()) for task in tasks)
+
+
 async def test_everything_at_once(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     for device in rig.devices.values():
@@ -182,6 +228,7 @@ async def test_everything_at_once(tmp_path: Path) -> None:
         await rig.storm(3)
         after = read(edge)
         figures = {name: await _state(client, name) for name in rig.devices}
+        metrics, processes = await asyncio.to_thread(_counters, edge), _processes(edge)
         await client.close()
         log = edge.log
     for device in rig.devices.values():
@@ -190,6 +237,12 @@ async def test_everything_at_once(tmp_path: Path) -> None:
     assert after.descriptors <= before.descriptors + 1  # the one that flaps may be open now
     assert rig.late_ns < LATE_NS_MAX
     assert figures["good"]["resyncs"] == 0
+    assert processes <= len(FUNCTIONS), "one for each, however often it was ended"
+    for name in FUNCTIONS:
+        assert metrics["unprocessed", name] > 0
+        assert figures[name]["process_waiting"] <= 256 + PROCESS_WINDOW
+    assert metrics["process_ends", "hanging"] > 0
+    assert metrics["process_ends", "raising"] == 0, "what raises is not ended for it"
     for name, bad in BAD.items():
         assert all(figures[name][count] > 0 for count in bad.counts), (name, figures[name])
         assert bad.events <= set(rig.events[name]), (name, rig.events[name])

@@ -36,7 +36,7 @@ def server(
     folder = tmp_path_factory.mktemp(request.param)
     running = KINDS[request.param](f'jetstream {{ store_dir: "{folder / "js"}" }}\n', folder)
     yield running
-    running.stop()
+    running.end()
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def url(server: ServerProcess) -> str:
 
 def frame(seq: int) -> list[Message]:
     samples = tuple(Sample(channel, seq) for channel in CHANNELS)
-    return records.messages_of(effects.Taken(UID, 7, seq, samples, 0, None), "tele.s", "p", 0)
+    return records.messages_of(effects.Taken(UID, 7, seq, samples, 0, None), "tele.s", "p", 0, "synced")
 
 
 class EdgeProcess(ForkedServer):

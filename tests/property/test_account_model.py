@@ -25,6 +25,7 @@ from tests.property.account_operations import Answer, Reload, Script, script
 from tests.property.account_rules import Verdict, verdict
 from tests.support.phloem_server import ForkedPhloemServer
 from tests.support.real_server import RealServer
+from tests.support.sampling import sampled
 from tests.support.server_process import ServerProcess
 
 Start = Callable[[str, Script], AccountDriver]
@@ -236,8 +237,9 @@ def test_the_account_model_is_nats_servers(
 
 
 @pytest.mark.timeout(7200)
-def test_accounts_are_the_models(graphs: int) -> None:
-    look_at(KernelAccounts, range(graphs or 200))
+@sampled
+def test_accounts_are_the_models(graphs: int, whole: bool) -> None:
+    look_at(KernelAccounts, range(graphs or (400 if whole else 50)))
 
 
 @pytest.mark.timeout(7200)

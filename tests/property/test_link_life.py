@@ -32,7 +32,7 @@ def tell(life: Life, event: str, now_ns: int, pause_ns: int) -> None:
             life.hurry(now_ns, pause_ns)
 
 
-@settings(max_examples=examples(2000))
+@settings(max_examples=examples(1000))
 @given(STORIES)
 def test_something_is_always_going_to_happen(story: list[tuple[str, int, int]]) -> None:
     now_ns, life = 0, Life(0)

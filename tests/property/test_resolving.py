@@ -6,6 +6,7 @@ from random import Random
 import pytest
 from tests.property.account_operations import script
 from tests.property.resolving_model import Model
+from tests.support.sampling import sampled
 
 from phloem.shared.accounts import cycles
 from phloem.shared.accounts.crossings import ServiceCrossing, StreamCrossing
@@ -17,7 +18,7 @@ from phloem.shared.wire import subjects
 MOST = 6  # accounts that a search passes, here
 NAMES = tuple("ABCDEFGHIJ")
 PATTERNS = ("a", "b", "a.b", "a.*", "*.b", "*.*", "a.>", "b.>", ">")
-GRAPHS = 150
+GRAPHS, MODELS = (40, 150), (60, 200)  # in a sample, and in all
 
 
 def some_definition(r: Random, name: str, *, straight: bool) -> Definition:
@@ -58,10 +59,11 @@ def _short_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cycles, "SEARCH_MAX", MOST)
 
 
+@sampled
 @pytest.mark.parametrize("straight", [True, False])
-def test_changes_come_out_as_a_whole_look(straight: bool) -> None:
-    refused = 0
-    for number in range(GRAPHS):
+def test_changes_come_out_as_a_whole_look(straight: bool, whole: bool) -> None:
+    refused, graphs = 0, GRAPHS[whole]
+    for number in range(graphs):
         r = Random(number)
         good = {"T": True, "U": False}
         definitions: dict[str, Definition] = {}
@@ -81,8 +83,8 @@ def test_changes_come_out_as_a_whole_look(straight: bool) -> None:
             before = resolving.crossings()
             looked_at = resolving.update(definitions, again)
             found = resolving.crossings()
-            whole = resolve(definitions, lambda _e, _x, _n, entry, good=good: good.get(entry.token, False))
-            assert found == whole, number
+            anew = resolve(definitions, lambda _e, _x, _n, entry, good=good: good.get(entry.token, False))
+            assert found == anew, number
             model = Model(definitions, good, MOST)
             assert told(found.streams) == model.accepted(Kind.STREAM), number
             assert told(found.services) == model.accepted(Kind.SERVICE), number
@@ -93,12 +95,13 @@ def test_changes_come_out_as_a_whole_look(straight: bool) -> None:
                 if name not in looked_at:
                     assert found.streams.get(name) == before.streams.get(name)
                     assert found.services.get(name) == before.services.get(name)
-    assert refused > GRAPHS
+    assert refused > graphs
 
 
-def test_graphs_of_the_account_model() -> None:
+@sampled
+def test_graphs_of_the_account_model(whole: bool) -> None:
     """The same, one of their accounts after the other."""
-    for number in range(200):
+    for number in range(MODELS[whole]):
         definitions = {one.name: one for one in script(number).graph.accounts}
         resolving, known = Resolving(), dict[str, Definition]()
         for name, definition in definitions.items():

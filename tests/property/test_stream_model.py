@@ -13,9 +13,10 @@ from tests.property.stream_operations import Walk, walks
 from tests.property.stream_walk import Progress
 from tests.property.stream_wires import MemoryWire, TcpWire, Wire
 from tests.support.real_server import RealServer
+from tests.support.sampling import sampled
 
 CONFIG = 'jetstream { store_dir: "@FOLDER@/js" }\n'
-FEW = {"nats-server": 25, "memory": 50, "file": 35}
+FEW = {"nats-server": (10, 50), "memory": (20, 100), "file": (14, 70)}  # walks in a sample, and in all
 
 
 def run(wire: Wire, walk: Walk, stream: str) -> None:
@@ -57,16 +58,17 @@ def memory(tmp_path: Path) -> Iterator[Memory]:
     memory.stop()
 
 
-def examples(request: pytest.FixtureRequest, kind: str) -> settings:
-    count = request.config.getoption("--walks", default=0) or FEW[kind]
+def examples(request: pytest.FixtureRequest, kind: str, whole: bool) -> settings:
+    count = request.config.getoption("--walks", default=0) or FEW[kind][whole]
     return settings(max_examples=count, suppress_health_check=list(HealthCheck), report_multiple_bugs=False)
 
 
-def test_the_model_is_nats_servers(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+@sampled
+def test_the_model_is_nats_servers(tmp_path: Path, request: pytest.FixtureRequest, whole: bool) -> None:
     numbers = itertools.count()
     with RealServer(CONFIG, tmp_path) as real:
 
-        @examples(request, "nats-server")
+        @examples(request, "nats-server", whole)
         @given(walk=walks("memory"))
         def walk_it(walk: Walk) -> None:
             wire = TcpWire(real.port())
@@ -80,8 +82,11 @@ def test_the_model_is_nats_servers(tmp_path: Path, request: pytest.FixtureReques
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("storage", ["memory", "file"])
-def test_streams_are_the_models(memory: Memory, storage: str, request: pytest.FixtureRequest) -> None:
-    @examples(request, storage)
+@sampled
+def test_streams_are_the_models(
+    memory: Memory, storage: str, request: pytest.FixtureRequest, whole: bool
+) -> None:
+    @examples(request, storage, whole)
     @given(walk=walks(storage))
     def walk_it(walk: Walk) -> None:
         memory.run(walk)

@@ -449,6 +449,8 @@ class Board:
         if tag != self._tag:
             return self._doubt()
         moved = (following - self._first) & 0xFFFF
+        if moved >= 0x8000 and self.welcomed:
+            return self._doubt()  # the host waits for what is not here any more
         if moved > min(self._window, len(self._ring)) or not self.welcomed:
             return False
         if moved:

@@ -10,8 +10,8 @@ from nats.aio.client import Client
 
 import phloem.shared.server.jetstream.system as system
 from phloem.edge.app import Edge
-from phloem.edge.forward.clock import SystemSays
 from phloem.hub.app import Hub
+from phloem.shared.clock_quality import SystemSays
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.testing import ManualClock
 from tests.interop.forward.test_forward import hub, stored

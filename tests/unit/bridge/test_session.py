@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -29,6 +29,7 @@ class Rig:
         self.timers = ManualTimers(self.clock)
         self.publisher = MemoryPublisher()
         self.received = Bytes()
+        self.ask_quality: Callable[[], str] | None = None
         self.sensor = SimulatedSensor(
             folder / "sensor", self.clock, Random(1), name="temp", on_bytes=self.received
         )
@@ -38,7 +39,13 @@ class Rig:
         fields = {"command_subject": "cmd.temp"} | fields
         settings = SerialSettings(device=str(self.sensor.link), subject="tele.temp", **fields)
         bridge = Bridge(
-            [settings], self.publisher, self.clock, Random(2), call_later=self.timers, hotplug=False
+            [settings],
+            self.publisher,
+            self.clock,
+            Random(2),
+            call_later=self.timers,
+            hotplug=False,
+            ask_quality=self.ask_quality,
         )
         try:
             async with bridge:
@@ -71,13 +78,35 @@ async def test_lines_become_messages_with_headers(rig: Rig) -> None:
     assert (one.subject, one.payload, two.payload) == ("tele.temp", b"one", b"two")
     assert one.headers == {
         "Phloem-Port": "sensor",
+        "Phloem-Device": str(rig.sensor.link),
         "Phloem-Seq": "1",
         "Phloem-Time": "1800000001000000005",
+        "Phloem-Mono": "1000000005",
+        "Phloem-Clock": "unsynced",
         "Phloem-Boot": one.headers["Phloem-Boot"],
     }
     assert two.headers == {**one.headers, "Phloem-Seq": "2"}
     assert re.fullmatch("[0-9a-f]{16}", one.headers["Phloem-Boot"])
     assert (session.counters.frames, session.counters.bytes_read) == (2, 9)
+
+
+async def test_how_far_the_clock_can_be_trusted_is_asked_now_and_then(rig: Rig) -> None:
+    words = iter(("unsynced", "est", ""))
+    rig.ask_quality = lambda: next(words)
+    rig.sensor.plug()
+    said = []
+    async with rig.bridge() as session:
+        await opened(session)
+        for after_ns in (0, limits.QUALITY_NS - 1, 1):
+            rig.clock.now_ns += after_ns
+            rig.sensor.write(b"x\n")
+            said.append((await rig.publisher.next()).headers)
+        await rig.publisher.happened("opened")
+        rig.clock.now_ns += limits.QUALITY_NS
+    assert [headers["Phloem-Clock"] for headers in said] == ["unsynced", "unsynced", "est"]
+    assert int(said[2]["Phloem-Mono"]) - int(said[0]["Phloem-Mono"]) == limits.QUALITY_NS
+    assert [event.headers.get("Phloem-Clock") for event in rig.publisher.events] == ["unsynced", None]
+    assert {event.headers["Phloem-Device"] for event in rig.publisher.events} == {str(rig.sensor.link)}
 
 
 async def test_readings_go_out_by_channel(rig: Rig) -> None:

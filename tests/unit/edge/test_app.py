@@ -15,7 +15,10 @@ from phloem.edge.profile import for_device
 from phloem.firmware_bridge import bridge
 from phloem.firmware_bridge.simulate import SimulatedSensor
 from phloem.hub.app import Hub
+from phloem.shared.clock import SystemClock
+from phloem.shared.clock_quality import SystemSays
 from phloem.shared.errors import ConfigError
+from phloem.shared.limits import SECOND_NS
 from phloem.shared.server.load import as_options
 from phloem.shared.server.reload import use
 from phloem.shared.server.server import Server
@@ -53,6 +56,27 @@ async def test_lines_out_and_commands_in(sensor: SimulatedSensor) -> None:
             assert await sensor.heard.read(7) == b"led on\n"  # type: ignore[attr-defined]
     assert [first.payload, second.payload] == [b"one", b"two"]
     assert (first.headers["Phloem-Port"], first.seq, second.seq) == ("s", 1, 2)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+async def test_frames_say_what_the_edge_knows_of_its_clock(
+    sensor: SimulatedSensor, tmp_path: Path, keeps: bool
+) -> None:
+    stores = {"jetstream": {"store_dir": str(tmp_path / "store")}} if keeps else {}
+    edge = Edge(config(sensor.link, **stores))
+    edge.asks_system = lambda: SystemSays(True, 1)
+    async with edge:
+        await opened(edge)
+        async with listen(edge.client_url, "tele.s") as heard:
+            sensor.write(b"one\r\n")
+            message = await heard.next()
+    if keeps:  # else the system itself was asked, whatever it says
+        assert message.headers["Phloem-Clock"] == "synced"
+    assert message.headers["Phloem-Device"] == str(sensor.link)
+    mono_ns = int(message.headers["Phloem-Mono"])
+    assert 0 <= SystemClock().monotonic_ns() - mono_ns < 60 * SECOND_NS
+    ahead_ns = SystemClock().wall_ns() - SystemClock().monotonic_ns()
+    assert abs(int(message.headers["Phloem-Time"]) - mono_ns - ahead_ns) < SECOND_NS
 
 
 async def test_a_port_in_monitoring_and_when_it_is_asked(sensor: SimulatedSensor) -> None:

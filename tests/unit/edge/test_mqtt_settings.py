@@ -75,6 +75,7 @@ def test_defaults() -> None:
         ({"url": "mqtt://u:p@x"}, "url has a user"),
         ({"tls": {"ca_file": "/c"}}, "tls is for mqtts://"),
         ({"url": "mqtts://x", "tls": {"cert_file": "/c"}}, "cert_file and key_file, or none"),
+        ({"qos": 2}, "PUBREC before the disk has it; 1 takes what is published with QoS 2 as well"),
         ({"topics": []}, "needs topics, a command_subject, or both"),
         ({"topics": ["a#"]}, "topic 'a#' cannot be subscribed to: # stands alone"),
         ({"subject": "a.*"}, "subject 'a.*' is not a valid subject without wildcards"),
@@ -95,7 +96,7 @@ def test_what_cannot_work_names_its_block(change: dict[str, Any], text: str) -> 
     assert text in str(error.value)
 
 
-@pytest.mark.parametrize("change", [{"qos": 2}, {"protocol": "4"}, {"topic": "x"}])
+@pytest.mark.parametrize("change", [{"qos": 3}, {"protocol": "4"}, {"topic": "x"}])
 def test_what_the_declarations_refuse(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         options(x={**BLOCK, **change})

@@ -6,13 +6,43 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phloem.edge.forward.clock import Boot, Clockwork, Fix, Known, SystemSays, agreed, bounded
+from phloem.edge.forward.clock import Boot, Clockwork, Fix, Known, agreed, bounded
+from phloem.shared.clock_quality import SystemSays, quality_of
 from phloem.shared.forward.identity import Received, Record, resume
 from phloem.shared.forward.messages import Epoch, Offer
 from phloem.shared.limits import SECOND_NS
 
 TRUE = 1_800_000_000 * SECOND_NS  # when the boot began
 HOUR = 3600 * SECOND_NS
+
+
+def test_the_word_for_the_clock() -> None:
+    clock, right, nobody = Clockwork(None, 1, 0), SystemSays(True, SECOND_NS), SystemSays()
+    assert clock.quality(0, TRUE, nobody) == "unsynced"
+    assert clock.quality(0, TRUE, right) == "synced"
+    assert clock.quality(0, 5, right) == "unsynced"  # synchronised with 1970
+    clock.hub_says(TRUE, 0, SECOND_NS)
+    clock.judge(0, 5, nobody)
+    assert clock.quality(HOUR, 5 + HOUR, nobody) == "unsynced"
+    assert clock.quality(HOUR, TRUE + HOUR + SECOND_NS, nobody) == "est"
+    assert clock.quality(HOUR, TRUE + HOUR + 2 * SECOND_NS, nobody) == "unsynced"
+    clock.judge(HOUR, TRUE + 2 * HOUR, right)  # the hub says otherwise: it is one of the two, or between
+    assert clock.quality(HOUR, TRUE + 2 * HOUR, right) == "est"
+    assert clock.quality(HOUR, TRUE + 4 * HOUR, right) == "unsynced"
+
+
+@pytest.mark.parametrize(
+    ("says", "wall_ns", "word"),
+    [
+        (SystemSays(True, 1), TRUE, "synced"),
+        (SystemSays(True, 1), 5, "unsynced"),
+        (SystemSays(), TRUE, "unsynced"),
+        (SystemSays(silent=True), TRUE, ""),
+        (SystemSays(silent=True), 5, "unsynced"),
+    ],
+)
+def test_the_word_where_only_the_system_is_asked(says: SystemSays, wall_ns: int, word: str) -> None:
+    assert quality_of(says, wall_ns) == word
 
 
 def test_nobody_knows() -> None:

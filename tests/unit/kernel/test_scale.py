@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.kernel.rig import Rig
 
-FEW, MANY = 5_000, 160_000
+FEW, MANY = 2_500, 80_000
 
 
 def cost(work: Callable[[], None]) -> float:

@@ -1,17 +1,22 @@
 """A store with everything in it, closed; and how its files are damaged."""
 
 import contextlib
+import os
 import random
+import select
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from phloem.shared.store.encrypt import prepare
 from phloem.shared.store.keyring import Keys, has_keys
 from phloem.shared.store.log import Damaged, Message
 from phloem.shared.store.store import Store, StoreError
-from tests.unit.store.pages import flip, pages_of
+from tests.unit.store.pages import FLAGS, HEAD, flip, pages_of, word
 
+LIMIT_S = 20.0
+TURN_MOST_S = 0.01  # what else may be waited for, such as a time, is looked at so often
 LONG = b"long." + b"y" * 600
 
 
@@ -24,14 +29,47 @@ def open_store(folder: Path, problems: list[str] | None = None, generation_bytes
     return Store(str(folder), seed=3, generation_bytes=generation_bytes, on_problem=told, vault=vault)
 
 
-def fill(
-    folder: Path, seed: int = 1, count: int = 1500, *, encrypted: bool = False
-) -> dict[int, dict[int, Message]]:
-    """Two logs, one of them compressed, after appending, removing and purging; what they hold."""
-    rng = random.Random(seed)
+Kept = dict[int, dict[int, Message]]
+_filled: dict[bool, tuple[dict[str, bytes], Kept]] = {}  # files and what is in them
+
+
+def turn(store: Store) -> None:
+    """``Store.work``; if nothing is finished yet, when something may be: the threads that do it have the processor."""
+    store.work()
+    ready, _, _ = select.select([store.fileno(), store.timer_fileno()], [], [], TURN_MOST_S)
+    if store.fileno() in ready:
+        os.read(store.fileno(), 8)
+    store.work()
+
+
+def work_until(store: Store, done: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT_S
+    while not done():
+        turn(store)
+        assert time.monotonic() < end, store.stats
+
+
+def fill(folder: Path, count: int = 1500, *, encrypted: bool = False) -> Kept:
+    """Two logs, one of them compressed, after appending, removing and purging; what they hold. It is made once, and
+    from then on written down as it was closed."""
+    kind = count, encrypted
+    if kind not in _filled:
+        kept = _fill(folder, count, encrypted=encrypted)
+        files = {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.endswith("lock")}
+        _filled[kind] = files, kept
+    else:
+        folder.mkdir(mode=0o700)
+        for name, data in _filled[kind][0].items():
+            (folder / name).touch(0o600)
+            (folder / name).write_bytes(data)
+    return {ident: dict(messages) for ident, messages in _filled[kind][1].items()}
+
+
+def _fill(folder: Path, count: int, *, encrypted: bool) -> Kept:
+    rng = random.Random(1)
     if encrypted:
         prepare(folder, KEYS, print)
-    kept: dict[int, dict[int, Message]] = {1: {}, 2: {}}
+    kept: Kept = {1: {}, 2: {}}
     store = open_store(folder)
     assert store.open() == []
     store.put(b"s/A/ORDERS", b'{"ident": 1, "config": {}}')
@@ -55,7 +93,7 @@ def fill(
     return kept
 
 
-def nothing_invented(folder: Path, kept: dict[int, dict[int, Message]]) -> int:
+def nothing_invented(folder: Path, kept: Kept) -> int:
     """Opens a damaged store and reads all of it: right or named. How many messages were read."""
     store = open_store(folder)
     good = 0
@@ -102,10 +140,11 @@ def nothing_invented(folder: Path, kept: dict[int, dict[int, Message]]) -> int:
 def leaf_nodes(data: bytes, page_size: int = 4096) -> Iterator[tuple[int, bytes]]:
     """Where each entry's key stands in the leaves of LMDB's file, old ones as well, and the key."""
     for page in range(0, len(data), page_size):
-        number, _, flags, lower = struct.unpack_from("<QHHH", data, page)
+        number = word(data, page)
+        flags, lower = struct.unpack_from("<HH", data, page + FLAGS)
         if flags != 2 or number != page // page_size:
             continue
-        for (at,) in struct.iter_unpack("<H", data[page + 16 : page + lower]):
+        for (at,) in struct.iter_unpack("<H", data[page + HEAD : page + lower]):
             (size,) = struct.unpack_from("<H", data, page + at + 6)
             yield page + at + 8, data[page + at + 8 : page + at + 8 + size]
 
@@ -123,6 +162,6 @@ def break_leaf(path: Path, ident: int) -> None:
     assert pages
     for at in pages.values():
         large = data[at - 4] == 1
-        value = int.from_bytes(data[at + 12 : at + 20], "little") * 4096 + 16 if large else at + 12
+        value = word(data, at + 12) * 4096 + HEAD if large else at + 12
         flip(path, value + 20, 1)
         flip(path, at + 4, 0x40)  # the sequence is out of all proportion

@@ -1,5 +1,6 @@
 """A log of dicts and lists that is only meant to be right, and the drivers of the real ones."""
 
+import functools
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from phloem.shared.store.store import Store
 from phloem.shared.store.vault import Vault
 
 
+@functools.cache
 def covers(pattern: bytes, subject: bytes) -> bool:
     p, s = pattern.split(b"."), subject.split(b".")
     for i, token in enumerate(p):

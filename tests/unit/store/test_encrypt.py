@@ -24,6 +24,7 @@ from phloem.shared.store.repair import repair
 from phloem.shared.store.store import Store, StoreDamaged, StoreError
 from phloem.shared.store.vault import Vault
 from tests.fuzz import seals
+from tests.support.sampling import sampled
 from tests.unit.store.pages import flip
 
 KEY = Keys("correct horse battery staple")
@@ -380,10 +381,11 @@ def dies(work: Callable[[], object], at: int) -> bool:
 
 
 def survives(
-    folder: Path, source: Path, work: Callable[[], object], after: Callable[[], Kept], kept: Kept
+    folder: Path, source: Path, work: Callable[[], object], after: Callable[[], Kept], kept: Kept, whole: bool
 ) -> int:
-    """The work, ended at every step: what was kept is there, and cannot be read. How many steps there were."""
-    for at in itertools.count():
+    """The work, ended at every step, or each third of them, before it and after it in turn: what was kept is there, and
+    cannot be read. How many steps there were."""
+    for at in itertools.count(0, 1 if whole else 3):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(source, folder)
         died = dies(work, at)
@@ -395,10 +397,18 @@ def survives(
     raise AssertionError
 
 
-def test_encrypting_is_interrupted(old: tuple[Path, Kept], tmp_path: Path) -> None:
+@sampled
+def test_encrypting_is_interrupted(old: tuple[Path, Kept], tmp_path: Path, whole: bool) -> None:
     source, kept = old
     folder = tmp_path / "work"
-    steps = survives(folder, source, lambda: prepare(folder, KEY, print), lambda: all_of(folder, KEY), kept)
+    steps = survives(
+        folder,
+        source,
+        lambda: prepare(folder, KEY, print),
+        lambda: all_of(folder, KEY),
+        kept,
+        whole,
+    )
     assert steps > 20
 
 
@@ -411,17 +421,33 @@ def made(tmp_path: Path) -> tuple[Path, Kept]:
     return tmp_path / "source", kept
 
 
-def test_another_cipher_is_interrupted(tmp_path: Path) -> None:
+@sampled
+def test_another_cipher_is_interrupted(tmp_path: Path, whole: bool) -> None:
     source, kept = made(tmp_path)
     folder = tmp_path / "work"
-    steps = survives(folder, source, lambda: prepare(folder, AES, print), lambda: all_of(folder, AES), kept)
+    steps = survives(
+        folder,
+        source,
+        lambda: prepare(folder, AES, print),
+        lambda: all_of(folder, AES),
+        kept,
+        whole,
+    )
     assert steps > 20
 
 
-def test_a_compaction_is_interrupted(tmp_path: Path) -> None:
+@sampled
+def test_a_compaction_is_interrupted(tmp_path: Path, whole: bool) -> None:
     source, kept = made(tmp_path)
     folder = tmp_path / "work"
-    steps = survives(folder, source, lambda: compact(folder, keys=KEY), lambda: all_of(folder, KEY), kept)
+    steps = survives(
+        folder,
+        source,
+        lambda: compact(folder, keys=KEY),
+        lambda: all_of(folder, KEY),
+        kept,
+        whole,
+    )
     assert steps > 20
 
 
@@ -429,7 +455,7 @@ def test_another_key_is_interrupted(tmp_path: Path) -> None:
     source, kept = made(tmp_path)
     folder = tmp_path / "work"
     steps = survives(
-        folder, source, lambda: prepare(folder, OTHER, print), lambda: all_of(folder, OTHER), kept
+        folder, source, lambda: prepare(folder, OTHER, print), lambda: all_of(folder, OTHER), kept, True
     )
     assert steps >= 6
 

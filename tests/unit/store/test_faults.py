@@ -4,8 +4,6 @@ import errno
 import os
 import resource
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,16 +13,7 @@ from phloem.shared.store.check import check
 from phloem.shared.store.log import Log
 from phloem.shared.store.store import Store, StoreError
 from phloem.shared.testing.faults import break_disk, mend_disk
-from tests.unit.store.damage import open_store
-
-LIMIT_S = 10.0
-
-
-def work_until(store: Store, done: Callable[[], bool]) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not done():
-        store.work()
-        assert time.monotonic() < end, store.stats
+from tests.unit.store.damage import open_store, work_until
 
 
 def started(folder: Path, problems: list[str], generation_bytes: int = 1 << 20) -> tuple[Store, Log]:

@@ -10,10 +10,10 @@ from phloem.shared.store import keyring
 from phloem.shared.store.check import check
 from phloem.shared.store.log import Damaged
 from phloem.shared.store.store import Store
-from tests.unit.store.damage import KEYS, fill, open_store
+from tests.unit.store.damage import KEYS, Kept, fill, open_store, turn, work_until
 from tests.unit.store.pages import flip, live_keys, spoil
 from tests.unit.store.test_heads import served
-from tests.unit.store.test_pages import Kept, added, work_until
+from tests.unit.store.test_pages import added
 
 LONG_AFTER_NS = 10**18
 
@@ -56,9 +56,9 @@ def test_a_look_writes_nothing(tmp_path: Path) -> None:
     store = open_store(folder)
     store.open()
     before, files = store.stats, {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    for turn in range(1, 4):
-        assert store.glance_due(LONG_AFTER_NS * turn)
-        work_until(store, lambda turn=turn: store.stats["looks"] == before["looks"] + turn)
+    for times in range(1, 4):
+        assert store.glance_due(LONG_AFTER_NS * times)
+        work_until(store, lambda times=times: store.stats["looks"] == before["looks"] + times)
     after = store.stats
     for name in ("batches", "flushes", "journal_bytes", "lmdb_bytes", "syncs"):
         assert after[name] == before[name]
@@ -110,7 +110,7 @@ def mended_while(store: Store, path: Path, kept: Kept) -> None:
         assert time.monotonic() < end
         if logs[2].visible_seq == logs[2].last_seq:
             logs[2].append(b"b", b"", b"z" * 300, 7000)
-        store.work()
+        turn(store)
     logs[1].purge()
     logs[2].purge((b"b",))
     work_until(store, lambda: store.stats["mends"] == 1)
@@ -124,7 +124,7 @@ def test_a_purge_during_a_mend(tmp_path: Path, encrypted: bool) -> None:
     store.open()
     mended_while(store, folder / "data.mdb", kept)
     left = {seq: message for seq, message in kept[2].items() if message.subject != b"b"}
-    for turn in range(2):
+    for times in range(2):
         one, two = store.open_log(1), store.open_log(2)
         assert one.messages == 0
         assert served(one) == {}
@@ -132,7 +132,7 @@ def test_a_purge_during_a_mend(tmp_path: Path, encrypted: bool) -> None:
         assert two.subjects() == {s: sum(m.subject == s for m in left.values()) for s in two.subjects()}
         assert store.lost(1) is store.lost(2) is None
         store.close()
-        if turn == 0:
+        if times == 0:
             store = open_store(folder)
             assert store.open() == []
     assert check(folder, keys=KEYS).findings == []

@@ -16,17 +16,17 @@ from phloem.shared.store.encrypt import prepare
 from phloem.shared.store.log import Damaged, Log
 from phloem.shared.store.repair import mend
 from phloem.shared.store.store import Store, StoreDamaged, StoreError
-from tests.unit.store.damage import KEYS, open_store
+from tests.support.sampling import sampled
+from tests.unit.store.damage import KEYS, LIMIT_S, open_store, turn
 from tests.unit.store.pages import flip, live_keys
 from tests.unit.store.test_heads import served
 
 TREES = ("free", "names", "meta", "pairs", "dead", "blocks", "subjects")
 SAMPLE, MORE, ALL = (
-    6,
+    3,
     60,
     10_000,
 )  # flips of each tree in make test; in make test-long of a store in use, of a closed one
-LIMIT_S = 20.0
 IDENTS, OWNER = (1, 2, 3), 7
 Messages = dict[int, tuple[bytes, bytes]]
 
@@ -40,13 +40,6 @@ class Truth:
     subjects: dict[int, dict[bytes, tuple[int, int, int]]] = field(default_factory=dict)
     pairs: list[tuple[bytes, bytes]] = field(default_factory=list)
     state: tuple[bytes | None, list[bytes]] = (None, [])
-
-
-@pytest.fixture(params=[False, True], ids=["plain", "encrypted"])
-def encrypted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether the store is."""
-    monkeypatch.setattr(keyring, "COST", 4)
-    return bool(request.param)
 
 
 def filled(folder: Path, *, encrypted: bool) -> Truth:
@@ -83,6 +76,17 @@ def filled(folder: Path, *, encrypted: bool) -> Truth:
     return truth
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "encrypted"])
+def right(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, Truth]]:
+    """The undamaged store, encrypted or not, and what it answers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keyring, "COST", 4)
+        folder = tmp_path_factory.mktemp("right") / "store"
+        yield folder, filled(folder, encrypted=request.param)
+
+
 def asked(store: Store) -> Truth:
     truth = Truth(pairs=list(store.scan(b"")), state=store.state(OWNER))
     for ident in IDENTS:
@@ -101,11 +105,11 @@ def bits_of(folder: Path, tree: str, count: int) -> list[int]:
     return random.Random(tree).sample(bits, min(count, len(bits)))
 
 
-def flipped(folder: Path, right: Path, bit: int) -> None:
+def flipped(folder: Path, source: Path, bit: int) -> None:
     for old in folder.parent.glob(folder.name + ".*"):
         shutil.rmtree(old)
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(right, folder)
+    shutil.copytree(source, folder)
     flip(folder / "data.mdb", bit // 8, 1 << bit % 8)
 
 
@@ -121,19 +125,13 @@ def opened(folder: Path) -> Store:
     return store
 
 
-@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["sample", "whole"])
-def whole(request: pytest.FixtureRequest) -> bool:
-    """Whether each bit is flipped, or of a store in use many."""
-    return bool(request.param)
-
-
+@sampled
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("tree", TREES)
-def test_a_closed_store(tmp_path: Path, tree: str, whole: bool, encrypted: bool) -> None:
-    right, folder = tmp_path / "right", tmp_path / "store"
-    truth = filled(right, encrypted=encrypted)
-    for bit in bits_of(right, tree, ALL if whole else SAMPLE):
-        flipped(folder, right, bit)
+def test_a_closed_store(tmp_path: Path, tree: str, whole: bool, right: tuple[Path, Truth]) -> None:
+    folder, (source, truth) = tmp_path / "store", right
+    for bit in bits_of(source, tree, ALL if whole else SAMPLE):
+        flipped(folder, source, bit)
         store = opened(folder)
         what = f"{tree}: bit {bit % 8} of byte {bit // 8}"
         assert asked(store) == truth, what
@@ -164,18 +162,18 @@ def until_looked(store: Store, what: str) -> None:
         assert time.monotonic() < end, (what, store.stats)
         if log.visible_seq == log.last_seq and not store.full:
             log.append(b"more", b"", bytes(4000), 60)
-        store.work()
+        turn(store)
     store.wait()
 
 
+@sampled
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("tree", TREES)
-def test_a_store_in_use(tmp_path: Path, tree: str, whole: bool, encrypted: bool) -> None:
-    right, folder = tmp_path / "right", tmp_path / "store"
-    truth = filled(right, encrypted=encrypted)
-    for bit in bits_of(right, tree, MORE if whole else SAMPLE):
+def test_a_store_in_use(tmp_path: Path, tree: str, whole: bool, right: tuple[Path, Truth]) -> None:
+    folder, (source, truth) = tmp_path / "store", right
+    for bit in bits_of(source, tree, MORE if whole else SAMPLE):
         what = f"{tree}: bit {bit % 8} of byte {bit // 8}"
-        flipped(folder, right, bit)
+        flipped(folder, source, bit)
         flip(folder / "data.mdb", bit // 8, 1 << bit % 8)
         store = open_store(folder)
         assert store.open() == []

@@ -3,7 +3,6 @@ what was lost is named, and new messages are taken all the time."""
 
 import contextlib
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,9 @@ from phloem.shared.store.check import check
 from phloem.shared.store.log import Log, Message
 from phloem.shared.store.repair import mend
 from phloem.shared.store.store import Store, StoreError
-from tests.unit.store.damage import KEYS, fill, nothing_invented, open_store
+from tests.unit.store.damage import KEYS, LIMIT_S, Kept, fill, nothing_invented, open_store, turn, work_until
 from tests.unit.store.pages import pages_of, spoil
 from tests.unit.store.test_heads import served
-
-LIMIT_S = 20.0
-Kept = dict[int, dict[int, Message]]
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "encrypted"])
@@ -26,13 +22,6 @@ def encrypted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Whether the store is."""
     monkeypatch.setattr(keyring, "COST", 4)
     return bool(request.param)
-
-
-def work_until(store: Store, done: Callable[[], bool]) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not done():
-        store.work()
-        assert time.monotonic() < end, store.stats
 
 
 def added(store: Store, ident: int, kept: Kept, count: int) -> None:
@@ -54,7 +43,7 @@ def until_full(store: Store, kept: dict[int, Message]) -> None:
         if log.visible_seq == log.last_seq:
             seq = log.append(b"b", b"", b"y" * 300, 1)
             kept[seq] = Message(seq, 1, b"b", b"", b"y" * 300)
-        store.work()
+        turn(store)
 
 
 def right(log: Log, kept: dict[int, Message], lost: tuple[int, int, str] | None) -> None:
@@ -154,6 +143,8 @@ def test_without_space_nothing_new_is_taken_until_there_is(
         until_full(store, kept[1])
         assert "was damaged while it is in use" in store.mending
         assert any("could not be mended: no space left" in problem for problem in problems)
+        seq = store.open_log(1).append(b"b", b"", b"waits", 1)
+        kept[1][seq] = Message(seq, 1, b"b", b"", b"waits")
         with pytest.raises(StoreError, match="could not be mended"):
             store.wait()
     work_until(store, lambda: not store.full)

@@ -13,12 +13,9 @@ from phloem.shared.store.inspect import Inspector
 from phloem.shared.store.log import Message
 from phloem.shared.store.repair import mend
 from phloem.shared.store.store import Store, StoreDamaged
-from tests.unit.store.damage import KEYS, fill, leaf_nodes, open_store
-from tests.unit.store.pages import HEAD, PAGE, flip, pages_of
+from tests.unit.store.damage import KEYS, LIMIT_S, Kept, fill, leaf_nodes, open_store, turn
+from tests.unit.store.pages import PAGE, TREES, flip, pages_of
 from tests.unit.store.test_heads import served
-
-LIMIT_S = 20.0
-Kept = dict[int, dict[int, Message]]
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "encrypted"])
@@ -89,7 +86,7 @@ def test_nor_while_the_store_is_open(tmp_path: Path, encrypted: bool) -> None:
         assert time.monotonic() < end, (problems, store.stats)
         seq = logs[2].append(b"b", b"", b"z" * 300, 7000)
         kept[2][seq] = Message(seq, 7000, b"b", b"", b"z" * 300)
-        store.work()
+        turn(store)
     store.wait()
     assert any("was damaged while it is in use" in problem for problem in problems)
     nothing_lost(store, kept)
@@ -120,7 +117,7 @@ def test_the_list_of_free_pages_is_of_its_kind(tmp_path: Path, encrypted: bool) 
     folder = tmp_path / "store"
     kept = fill(folder, encrypted=encrypted)
     path = folder / "data.mdb"
-    flip(path, pages_of(path)["head"][0] * PAGE + HEAD + 24 + 4, 4)
+    flip(path, pages_of(path)["head"][0] * PAGE + TREES + 4, 4)
     with pytest.raises(StoreDamaged, match="phloem store repair"):
         open_store(folder).open()
     mend(folder, keys=KEYS)

@@ -18,8 +18,7 @@ from phloem.shared.store.check import check
 from phloem.shared.store.compact import compact
 from phloem.shared.store.folder import make_file
 from phloem.shared.store.store import StoreError
-from tests.unit.store.damage import fill, open_store
-from tests.unit.store.test_faults import work_until
+from tests.unit.store.damage import fill, open_store, work_until
 
 PAYLOAD = random.Random(1).randbytes(120)
 

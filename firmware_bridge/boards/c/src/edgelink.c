@@ -5,7 +5,7 @@
  * (board_ms and readings, as they go over the line). A kept ring begins with two slots of 16 bytes: epoch, first, offset of
  * that frame, crc32. They are written in turn when frames become free, so one is whole wherever power is lost; where the
  * frames end follows from their checksums, in which a frame of an earlier round has another number. So a reading costs no
- * write to a fixed place.
+ * write to a fixed place. A frame that is damaged is not sent: the ring is looked through for the next one that is whole.
  *
  * Whatever comes in is checked against its size before it is read, and sizes in the ring are checked as well: the memory
  * may be damaged. An int may have 16 bits here and bytes may not lie as on the line: numbers go byte by byte. */
@@ -25,6 +25,7 @@ enum { STAGE_IDLE, STAGE_BEFORE, STAGE_CODE, STAGE_RUN, STAGE_AFTER };
 #define STAMP_SIZE 4u   /* board_ms */
 #define SLOT_SIZE 16u
 #define SLOT_CRC 0x314C45UL /* "EL1": zeros have a checksum of zeros otherwise */
+#define SKIPPED_MAX 8u /* numbers of frames that may be damaged side by side */
 #define RUN_MAX 254u
 #define HELLO_EVERY_MS 1000u
 #define RETRY_MS 200u
@@ -130,6 +131,8 @@ static void forget_window(el_board *board) {
     board->retry_ms = board->config->retry_ms != 0 ? board->config->retry_ms : RETRY_MS;
 }
 
+static const uint8_t nothing[SLOT_SIZE] = {0};
+
 /* An empty ring of a new epoch. */
 static void ring_begin(el_board *board) {
     const el_config *config = board->config;
@@ -143,17 +146,10 @@ static void ring_begin(el_board *board) {
     board->due |= DUE_HELLO;
     forget_window(board);
     if (config->ring_kept) {
-        static const uint8_t nothing[SLOT_SIZE] = {0};
         memory_write(board, SLOT_SIZE, nothing, SLOT_SIZE); /* else an old slot could be the newer one */
         board->slot = 1;
         write_slot(board);
     }
-}
-
-/* The ring is not what it should be. What is durable at the host is so; the rest cannot be told from damage. */
-static void ring_renew(el_board *board) {
-    count(&board->counts.renewed);
-    ring_begin(board);
 }
 
 /* Bytes of payload of the frame there, 0 if there cannot be one. */
@@ -167,6 +163,43 @@ static uint16_t entry_size(const el_board *board, EL_OFFSET at) {
 
 static uint32_t entry_crc(const el_board *board, uint32_t seq) {
     return crc_number(crc_number(0, board->epoch), seq);
+}
+
+/* The checksum that the frame there has to have if it is frame seq. */
+static uint32_t entry_sum(const el_board *board, EL_OFFSET at, uint16_t size, uint32_t seq) {
+    uint8_t bytes[8];
+    uint32_t crc = entry_crc(board, seq);
+    at = after(board, at, entry_head(board));
+    for (uint16_t left = size, part; left != 0; left = (uint16_t)(left - part), at = after(board, at, part)) {
+        part = left < sizeof bytes ? left : (uint16_t)sizeof bytes;
+        ring_read(board, at, bytes, part);
+        crc = el_crc32(crc, bytes, part);
+    }
+    store16(bytes, size);
+    return el_crc32(crc, bytes, 2);
+}
+
+/* The size of frame seq if that is there and whole, else 0. Without checksums it is enough that there can be a frame. */
+static uint16_t entry_whole(const el_board *board, EL_OFFSET at, uint32_t seq) {
+    uint8_t head[6];
+    uint16_t size = entry_size(board, at);
+    if (size == 0 || !board->config->ring_kept) return size;
+    ring_read(board, at, head, sizeof head);
+    return load32(head + 2) == entry_sum(board, at, size, seq) ? size : 0u;
+}
+
+/* What is damaged has no size to go by: looks for a whole frame of some numbers from *seq on, at each of *left bytes. */
+static bool ring_look(const el_board *board, EL_OFFSET *at, EL_OFFSET *left, uint32_t *seq) {
+    for (; *left != 0; --*left, *at = after(board, *at, 1)) {
+        if (entry_size(board, *at) == 0) continue;
+        for (uint8_t i = 0; i < SKIPPED_MAX; i++) {
+            if (entry_whole(board, *at, *seq + i) != 0) {
+                *seq += i;
+                return true;
+            }
+        }
+    }
+    return false;
 }
 
 static bool read_slot(const el_board *board, uint8_t slot, uint32_t *epoch, uint32_t *first, uint32_t *at) {
@@ -191,45 +224,76 @@ static bool read_slots(el_board *board) {
     return true;
 }
 
-/* Finds the frames that a kept ring holds. frame_out is free yet, and serves as scratch. */
+/* Behind frames that are damaged, and no longer than one may be, others may be whole: the ring has them as well. */
+static bool ring_skip(el_board *board) {
+    EL_OFFSET free = (EL_OFFSET)(board->capacity - board->used), at = after(board, board->next_at, 1);
+    EL_OFFSET reach = board->config->frame_out_size, left;
+    uint32_t seq = board->next + 1;
+    if (free <= reach) reach = free != 0 ? (EL_OFFSET)(free - 1u) : 0u;
+    left = reach;
+    if (!ring_look(board, &at, &left, &seq)) return false;
+    board->used = (EL_OFFSET)(board->used + reach - left + 1u);
+    board->next_at = at;
+    board->next = seq;
+    return true;
+}
+
+/* Finds the frames that a kept ring holds. */
 static bool ring_recover(el_board *board) {
-    uint8_t head[6], *scratch = board->config->frame_out;
     if (!read_slots(board)) return false;
     for (;;) {
-        uint16_t size = entry_size(board, board->next_at);
-        if (size == 0 || (EL_OFFSET)(board->capacity - board->used) < size + sizeof head) break;
-        ring_read(board, board->next_at, head, sizeof head);
-        ring_read(board, after(board, board->next_at, sizeof head), scratch, size);
-        uint32_t crc = el_crc32(entry_crc(board, board->next), scratch, size);
-        if (load32(head + 2) != el_crc32(crc, head, 2)) break;
-        board->next_at = after(board, board->next_at, (uint16_t)(size + sizeof head));
-        board->used = (EL_OFFSET)(board->used + size + sizeof head);
+        uint16_t size = entry_whole(board, board->next_at, board->next);
+        EL_OFFSET free = (EL_OFFSET)(board->capacity - board->used);
+        if (size == 0 && ring_skip(board)) continue;
+        if (size == 0 || free < size + 6u) break;
+        board->next_at = after(board, board->next_at, (uint16_t)(size + 6u));
+        board->used = (EL_OFFSET)(board->used + size + 6u);
         board->next++;
     }
     board->fresh = board->next;
     return true;
 }
 
-/* The oldest frames are durable elsewhere. */
-static void ring_free(el_board *board, uint32_t frames) {
-    if (frames == 0) return;
-    for (uint32_t done = 0; done < frames; done++) {
-        uint16_t size = entry_size(board, board->first_at);
-        if (size == 0 || (uint32_t)size + entry_head(board) > board->used) {
-            ring_renew(board);
-            return;
+/* What is before seq is durable elsewhere, and what stands at the beginning is damaged. The first frame from seq on that is
+ * whole is the oldest from now on, which HELLO says, so that the host names those between as lost. */
+static void ring_mend(el_board *board, uint32_t seq) {
+    count(&board->counts.renewed);
+    if (!board->config->ring_kept) {
+        ring_begin(board);
+        return;
+    }
+    if (!ring_look(board, &board->first_at, &board->used, &seq) || seq - board->first >= board->next - board->first) {
+        seq = board->next;
+        board->first_at = board->next_at;
+        board->used = 0;
+    }
+    board->first = seq;
+    if ((uint32_t)(board->first - board->fresh) < 0x80000000UL) board->fresh = board->first;
+    board->welcomed = false;
+    board->due |= DUE_HELLO;
+    forget_window(board);
+    write_slot(board);
+}
+
+/* The oldest frames are durable elsewhere. False if the ring was damaged. */
+static bool ring_free(el_board *board, uint32_t frames) {
+    uint32_t until = board->first + frames;
+    if (frames == 0) return true;
+    if (until == board->next) {
+        board->first_at = board->next_at; /* whatever damaged sizes say */
+        board->used = 0;
+        board->first = until;
+    }
+    while (board->first != until) {
+        uint16_t size = entry_whole(board, board->first_at, board->first);
+        if (size == 0 || (uint32_t)size + entry_head(board) >= board->used) {
+            ring_mend(board, until);
+            return false;
         }
         size = (uint16_t)(size + entry_head(board));
         board->first_at = after(board, board->first_at, size);
         board->used = (EL_OFFSET)(board->used - size);
         board->first++;
-    }
-    if (board->first == board->next) {
-        board->first_at = board->next_at; /* whatever damaged sizes say */
-        board->used = 0;
-    } else if (board->used == 0) {
-        ring_renew(board);
-        return;
     }
     uint8_t moved = frames < EL_WINDOW_MAX ? (uint8_t)frames : (uint8_t)EL_WINDOW_MAX;
     board->sent = (uint8_t)((unsigned)board->sent >> moved);
@@ -237,34 +301,37 @@ static void ring_free(el_board *board, uint32_t frames) {
     board->out_data = board->out_data > moved ? (uint8_t)(board->out_data - moved) : 0u;
     memmove(board->sent_ms, board->sent_ms + moved, (EL_WINDOW_MAX - moved) * sizeof board->sent_ms[0]);
     write_slot(board);
+    return true;
+}
+
+/* Frames of numbers that will be given again must not be found. */
+static void ring_wipe(el_board *board) {
+    EL_OFFSET left = (EL_OFFSET)(board->capacity - board->used), at = board->next_at;
+    for (uint16_t part; left != 0; left = (EL_OFFSET)(left - part), at = after(board, at, part)) {
+        part = left < sizeof nothing ? (uint16_t)left : (uint16_t)sizeof nothing;
+        ring_write(board, at, nothing, part);
+    }
 }
 
 /* The host has numbers that this ring has not given yet: its memory went back in time. What was made since the start gets
  * new ones. A frame of readings that is open is given up, since its checksum is of another number. */
 static void ring_go_on_at(el_board *board, uint32_t next) {
-    uint16_t renewed = board->counts.renewed;
-    ring_free(board, board->fresh - board->first);
-    if (board->counts.renewed != renewed) return;
+    if (!ring_free(board, board->fresh - board->first)) return;
     count(&board->counts.renewed);
-    uint32_t frames = board->next - board->first;
+    uint32_t frames = board->next - board->first, seq = board->first;
     EL_OFFSET at = board->first_at;
-    board->first = board->next = board->fresh = next;
     board->open_good = false;
+    if (board->config->ring_kept) ring_wipe(board);
+    board->first = board->next = board->fresh = next;
     write_slot(board);
     for (; frames != 0; frames--) {
-        uint8_t bytes[8];
-        uint16_t size = entry_size(board, at), head = entry_head(board);
-        uint32_t crc = entry_crc(board, board->next);
+        uint8_t bytes[6];
+        uint16_t size = entry_whole(board, at, seq++);
         if (size == 0) break;
-        for (uint16_t done = 0, part; board->config->ring_kept && done < size; done = (uint16_t)(done + part)) {
-            part = size - done < 8 ? (uint16_t)(size - done) : (uint16_t)8;
-            ring_read(board, after(board, at, (uint16_t)(head + done)), bytes, part);
-            crc = el_crc32(crc, bytes, part);
-        }
         store16(bytes, size);
-        store32(bytes + 2, el_crc32(crc, bytes, 2));
-        ring_write(board, at, bytes, head);
-        at = after(board, at, (uint16_t)(head + size));
+        if (board->config->ring_kept) store32(bytes + 2, entry_sum(board, at, size, board->next));
+        ring_write(board, at, bytes, entry_head(board));
+        at = after(board, at, (uint16_t)(entry_head(board) + size));
         board->next++;
     }
     if (frames != 0) ring_begin(board);
@@ -522,12 +589,13 @@ static bool say_readings(el_board *board) {
     if (!board->welcomed || frames == 0) return false;
     expire(board, frames);
     for (uint8_t i = 0; i < frames; i++) {
-        uint16_t size = entry_size(board, at);
+        bool sent = (board->sent & (1u << i)) != 0;
+        uint16_t size = sent ? entry_size(board, at) : entry_whole(board, at, board->first + i);
         if (size == 0) {
-            ring_renew(board);
-            return false;
+            if (i == 0) ring_mend(board, board->first);
+            return i == 0; /* those before it first, so that the host knows what is missing */
         }
-        if ((board->sent & (1u << i)) == 0) {
+        if (!sent) {
             if (size + DATA_FRAME > board->host_frame_max) return false; /* made for a host that takes more */
             say_data(board, i, at, size);
             return true;
@@ -556,20 +624,20 @@ static void take_welcome(el_board *board, const uint8_t *p, uint16_t n) {
         return;
     }
     /* What was made since the start cannot be durable before the first WELCOME */
-    uint32_t epoch = board->epoch, made = (board->settled ? board->next : board->fresh) - board->first;
+    uint32_t made = (board->settled ? board->next : board->fresh) - board->first;
     uint32_t moved = load32(p + 6) - board->first;
+    board->due &= (uint8_t)~DUE_HELLO;
     if (moved > made && moved < 0x80000000UL) {
         board->fresh = board->first + made;
         ring_go_on_at(board, load32(p + 6));
-    } else if (moved <= made) {
-        ring_free(board, moved);
+        if ((board->due & DUE_HELLO) != 0) return; /* the ring was damaged */
+    } else if (moved <= made && !ring_free(board, moved)) {
+        return;
     }
-    if (board->epoch != epoch) return; /* the ring was damaged */
     board->settled = true;
     board->host_frame_max = frame_max < EL_FRAME_MIN ? (uint16_t)EL_FRAME_MIN : frame_max;
     board->session = load32(p);
     board->welcomed = true;
-    board->due &= (uint8_t)~DUE_HELLO;
     forget_window(board);
 }
 
@@ -600,6 +668,10 @@ static void take_ack(el_board *board, const uint8_t *p, uint16_t n) {
         return;
     }
     uint16_t moved = n < 5 ? UINT16_MAX : (uint16_t)(load16(p + 2) - (uint16_t)(board->first & 0xFFFFu));
+    if (n >= 5 && moved >= 0x8000u && board->welcomed) {
+        doubt(board); /* the host waits for what is not here any more */
+        return;
+    }
     if (moved > in_window(board) || !board->welcomed) {
         count(&board->counts.foreign);
         return;

@@ -141,6 +141,17 @@ def test_acks_of_what_was_not_sent_are_counted(make: Make) -> None:
     assert board.state()["foreign"] == 5
 
 
+def test_a_host_that_waits_for_what_is_gone_hears_where_the_ring_begins(make: Make) -> None:
+    board = make(window=2)
+    hello = welcome(board)
+    put(board, 3)
+    board.tick(0)
+    board.tick(1, ack(hello, 2))
+    said = [heard(board, now_ms, ack(hello, 1)) for now_ms in (999, 1000, 1001)]
+    hellos = [[Hello.of(payload) for kind, payload in frames if kind == host.HELLO] for frames in said]
+    assert [[each.first for each in some] for some in hellos] == [[], [2], []], "once a second"
+
+
 def test_a_welcome_frees_what_is_durable_and_nothing_from_below(make: Make) -> None:
     board = make()
     hello = welcome(board)

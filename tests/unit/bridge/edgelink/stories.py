@@ -313,7 +313,7 @@ class World:
                     self._tasks(self._put(effect))
                 case up.Gap(uid, epoch, first, next_):
                     assert first < next_
-                    message = message_of_gap(effect, "tele", "port", self.now)
+                    message = message_of_gap(effect, "tele", "port", self.now, "synced")
                     self._tasks(self.ledger.put(uid, epoch, next_ - 1, [message], self.now))
                 case up.Outcome(ticket):
                     name = self.asked[ticket]
@@ -330,7 +330,7 @@ class World:
             assert abs(frame.mono_ns - made) <= frame.error_ns + 2 * MS, (frame, made)
             self.worst_stamp_ns = max(self.worst_stamp_ns, abs(frame.mono_ns - made))
         return self.ledger.put(
-            frame.uid, frame.epoch, frame.seq, messages_of(frame, "tele", "port", 0), self.now
+            frame.uid, frame.epoch, frame.seq, messages_of(frame, "tele", "port", 0, "synced"), self.now
         )
 
     def _tasks(self, tasks: list[ledger.Task]) -> None:
