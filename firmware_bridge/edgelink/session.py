@@ -12,7 +12,7 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 
 from phloem.firmware_bridge.edgelink import limits, messages
-from phloem.firmware_bridge.edgelink.clock import BoardClock, Exchanges
+from phloem.firmware_bridge.edgelink.clock import BoardClock, Exchanges, Stamp
 from phloem.firmware_bridge.edgelink.commands import Commands
 from phloem.firmware_bridge.edgelink.effects import (
     Effect,
@@ -89,6 +89,7 @@ class Session:
         self._upload: Upload | None = None
         self._heard_ns, self._pings, self._ping_due_ns = now_ns, 0, 0
         self._noticed: set[str] = set()
+        self._stamp: tuple[int, int, Stamp | None] | None = None  # of the last frame of this read
 
     @property
     def due_ns(self) -> int:
@@ -107,6 +108,7 @@ class Session:
     def receive(self, data: bytes, now_ns: int) -> list[Effect]:
         """Bytes from the line."""
         effects: list[Effect] = []
+        self._stamp = None
         for heard in self.reader.feed(data, now_ns):
             if isinstance(heard, Text):
                 effects.append(Said(heard.line))
@@ -119,7 +121,11 @@ class Session:
                 continue
             self.counters.frames += 1
             self._heard_ns, self._pings = now_ns, 0
-            effects += self._take(message, now_ns)
+            if isinstance(message, Data):
+                effects += self._data(message, now_ns)
+            else:
+                self._stamp = None  # the clock may be another one now
+                effects += self._take(message, now_ns)
         return effects
 
     def expire(self, now_ns: int) -> list[Effect]:
@@ -148,7 +154,8 @@ class Session:
         hello = self.hello
         if hello is None or (hello.uid, hello.epoch) != (uid, epoch) or self._window is not None:
             return []
-        self._window = Window(tag_of(epoch, hello.boot), hello.first if next_ is None else next_)
+        first = hello.first if next_ is None else next_
+        self._window = Window(tag_of(epoch, hello.boot), first, _window_of(hello))
         return self._welcome_if_ready(now_ns)
 
     def durable(self, uid: bytes, epoch: int, next_: int, now_ns: int) -> list[Effect]:
@@ -198,8 +205,6 @@ class Session:
         match message:
             case Hello():
                 return self._greeted(message, now_ns)
-            case Data():
-                return self._data(message, now_ns)
             case messages.Schema():
                 return self._schema(message, now_ns)
             case messages.Clock():
@@ -242,7 +247,7 @@ class Session:
             self._exchanges = Exchanges(self.clock, self._exchanges.token)
             effects.append(self._ask_clock(now_ns))
             if self._window is not None:
-                self._window.begin_again(tag_of(hello.epoch, hello.boot))
+                self._window.begin_again(tag_of(hello.epoch, hello.boot), _window_of(hello))
         if not same_ring:
             self._window = None
             effects.append(Locate(hello.uid, hello.epoch))
@@ -313,7 +318,10 @@ class Session:
         if news:
             self.counters.welcomes += 1
             effects.append(Joined(hello))
-        effects.append(_send(messages.Welcome(self.number, window.tag, window.durable, self._max_frame)))
+        size = window.size if hello.most else 0
+        effects.append(
+            _send(messages.Welcome(self.number, window.tag, window.durable, self._max_frame, size))
+        )
         if news and self._upload is not None and not self._upload.ended:
             effects += self._upload.welcomed(hello.firmware, self._restarted, now_ns)
         self._restarted = False
@@ -350,15 +358,20 @@ class Session:
         effects: list[Effect] = []
         stamp = None
         if ahead(step.seq, hello.fresh) >= 0:
-            stamp = self.clock.stamp(step.data.board_ms, now_ns)
+            if self._stamp is not None and self._stamp[:2] == (step.data.board_ms, now_ns):
+                stamp = self._stamp[2]
+            else:
+                stamp = self.clock.stamp(step.data.board_ms, now_ns)
+                self._stamp = step.data.board_ms, now_ns, stamp
         try:
-            samples = tuple(self._dictionary.read(step.data.readings))
+            read = self._dictionary.read(step.data.readings)
         except Malformed as error:
-            samples = ()
+            read = None
             self.counters.unreadable += 1
             effects += self._notice(f"frame {step.seq} cannot be read: {error}")
         mono_ns, error_ns = stamp if stamp is not None else (now_ns, None)
-        return [*effects, Taken(hello.uid, hello.epoch, step.seq, samples, mono_ns, error_ns)]
+        effects.append(Taken(hello.uid, hello.epoch, step.seq, read, mono_ns, error_ns))
+        return effects
 
     def _ask(self, now_ns: int) -> list[Effect]:
         if now_ns - self._asked_ns < _ASK_LEAST_NS:
@@ -404,6 +417,11 @@ class Session:
             return []
         self._noticed.add(text)
         return [Noticed(text)]
+
+
+def _window_of(hello: Hello) -> int:
+    """Frames that the board may have under way."""
+    return max(limits.WINDOW_MAX, min(hello.most, limits.WINDOW_MOST))
 
 
 def _send(message: Message) -> Send:

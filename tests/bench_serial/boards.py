@@ -14,19 +14,22 @@ from tests.bench_serial.report import Line
 from tests.unit.bridge.boards.building import C
 
 WARM_S = 3.0  # until all of them are welcomed
+WINDOW = 64
 
 
 def _program(folder: Path) -> Path:
     """As on a board: optimised, without sanitizers."""
     target = folder / "el_sim"
     sources = [C / "host" / "el_sim.c", C / "src" / "edgelink.c"]
-    subprocess.run(["cc", "-O2", "-o", str(target), *map(str, sources)], check=True)
+    subprocess.run(
+        ["cc", "-O2", f"-DEL_WINDOW_MAX={WINDOW}", "-o", str(target), *map(str, sources)], check=True
+    )
     return target
 
 
 def _command(program: Path, link: Path, number: int, channels: int) -> list[str]:
     words = [str(program), "--live", "--every", "0", "--rate", str(LINE_BYTES_S), "--pty", str(link)]
-    words += ["--uid", f"{number + 1:02x}", "--window", "8", "--ring", "16384"]
+    words += ["--uid", f"{number + 1:02x}", "--window", str(WINDOW), "--ring", "16384"]
     words += ["--frame-in", "512", "--frame-out", "512"]
     for channel in range(channels):
         words += ["--channel", f"{channel},5,-2,c{channel},Cel"]

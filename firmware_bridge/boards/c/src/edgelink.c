@@ -27,6 +27,7 @@ enum { STAGE_IDLE, STAGE_BEFORE, STAGE_CODE, STAGE_RUN, STAGE_AFTER };
 #define SLOT_CRC 0x314C45UL /* "EL1": zeros have a checksum of zeros otherwise */
 #define RUN_MAX 254u
 #define HELLO_EVERY_MS 1000u
+#define WINDOW_ANY 8u /* what every host takes */
 #define RETRY_MS 200u
 #define RETRY_MS_MAX 5000u
 
@@ -210,6 +211,11 @@ static bool ring_recover(el_board *board) {
     return true;
 }
 
+static el_frames without_oldest(el_frames frames, uint8_t count) {
+    if (count >= EL_WINDOW_MAX) return 0; /* all of its bits are more than a shift can do */
+    return (el_frames)(frames >> count);
+}
+
 /* The oldest frames are durable elsewhere. */
 static void ring_free(el_board *board, uint32_t frames) {
     if (frames == 0) return;
@@ -232,10 +238,10 @@ static void ring_free(el_board *board, uint32_t frames) {
         return;
     }
     uint8_t moved = frames < EL_WINDOW_MAX ? (uint8_t)frames : (uint8_t)EL_WINDOW_MAX;
-    board->sent = (uint8_t)((unsigned)board->sent >> moved);
-    board->held = (uint8_t)((unsigned)board->held >> moved);
+    board->sent = without_oldest(board->sent, moved);
+    board->held = without_oldest(board->held, moved);
     board->out_data = board->out_data > moved ? (uint8_t)(board->out_data - moved) : 0u;
-    memmove(board->sent_ms, board->sent_ms + moved, (EL_WINDOW_MAX - moved) * sizeof board->sent_ms[0]);
+    memmove(board->sent_ms, board->sent_ms + moved, (size_t)(EL_WINDOW_MAX - moved) * sizeof board->sent_ms[0]);
     write_slot(board);
 }
 
@@ -388,6 +394,11 @@ static uint16_t caps(const el_config *config) {
     return set;
 }
 
+/* What HELLO says to any host. */
+static uint8_t window_any(const el_board *board) {
+    return board->window_max < WINDOW_ANY ? board->window_max : (uint8_t)WINDOW_ANY;
+}
+
 static void say_hello(el_board *board) {
     const el_config *config = board->config;
     frame_begin(board, HELLO);
@@ -397,11 +408,14 @@ static void say_hello(el_board *board) {
     put32(board, board->fresh);
     put16(board, board->boot);
     put8(board, config->reason);
-    put8(board, board->window);
+    put8(board, window_any(board));
     put16(board, config->frame_in_size);
     put16(board, caps(config));
     put32(board, board->schema);
     put_str(board, config->firmware, (uint8_t)strlen(config->firmware));
+#if EL_WINDOW_MAX > 8
+    if (board->window_max > WINDOW_ANY) put8(board, board->window_max);
+#endif
     frame_end(board);
     board->hello_ms = now_ms(board);
 }
@@ -481,6 +495,8 @@ static bool say_due(el_board *board) {
 
 /* Sending in order */
 
+static el_frames bit_of(uint8_t place) { return (el_frames)((el_frames)1u << place); }
+
 static uint8_t in_window(const el_board *board) {
     uint32_t frames = board->next - board->first;
     return frames < board->window ? (uint8_t)frames : board->window;
@@ -491,12 +507,12 @@ static void expire(el_board *board, uint8_t frames) {
     uint16_t now = (uint16_t)(now_ms(board) & 0xFFFFu), retry_ms = board->retry_ms;
     /* If all of them are held the oldest is sent again: the ACK that it became durable may have been lost, and nothing else
      * would bring another one. */
-    bool all_held = (board->sent & ~(unsigned)board->held) == 0;
+    bool all_held = (el_frames)(board->sent & (el_frames)~board->held) == 0;
     for (uint8_t i = 0; i < frames; i++) {
-        uint8_t bit = (uint8_t)(1u << i);
+        el_frames bit = bit_of(i);
         if ((board->held & bit) != 0 && (i != 0 || !all_held)) continue;
         if ((board->sent & bit) == 0 || (uint16_t)(now - board->sent_ms[i]) < retry_ms) continue;
-        board->sent &= (uint8_t)~bit;
+        board->sent &= (el_frames)~bit;
         count(&board->counts.repeated);
         if (board->retry_ms == retry_ms)
             board->retry_ms = retry_ms < RETRY_MS_MAX / 2u ? (uint16_t)(2u * retry_ms) : (uint16_t)RETRY_MS_MAX;
@@ -512,7 +528,7 @@ static void say_data(el_board *board, uint8_t place, EL_OFFSET at, uint16_t size
     board->out_size = (uint16_t)(board->out_size + size);
     frame_end(board);
     board->out_data = (uint8_t)(place + 1u);
-    board->sent = (uint8_t)(board->sent | (1u << place));
+    board->sent = (el_frames)(board->sent | bit_of(place));
 }
 
 /* The first frame of the window that is not on its way. False if there is none. */
@@ -527,7 +543,7 @@ static bool say_readings(el_board *board) {
             ring_renew(board);
             return false;
         }
-        if ((board->sent & (1u << i)) == 0) {
+        if ((board->sent & bit_of(i)) == 0) {
             if (size + DATA_FRAME > board->host_frame_max) return false; /* made for a host that takes more */
             say_data(board, i, at, size);
             return true;
@@ -570,6 +586,10 @@ static void take_welcome(el_board *board, const uint8_t *p, uint16_t n) {
     board->session = load32(p);
     board->welcomed = true;
     board->due &= (uint8_t)~DUE_HELLO;
+    board->window = window_any(board);
+#if EL_WINDOW_MAX > 8
+    if (n > 12 && p[12] > board->window) board->window = p[12] < board->window_max ? p[12] : board->window_max;
+#endif
     forget_window(board);
 }
 
@@ -583,13 +603,13 @@ static void take_ask(el_board *board, const uint8_t *p, uint16_t n) {
 }
 
 /* A frame that the host misses though it reports a later one for the first time. */
-static void repeat_missed(el_board *board, uint8_t held) {
-    uint8_t fresh = (uint8_t)(held & ~(unsigned)board->held);
+static void repeat_missed(el_board *board, el_frames held) {
+    el_frames fresh = (el_frames)(held & (el_frames)~board->held);
     board->held = held;
     for (uint8_t i = 0; i < EL_WINDOW_MAX && (fresh >> i) > 1; i++) {
-        uint8_t bit = (uint8_t)(1u << i);
+        el_frames bit = bit_of(i);
         if ((held & bit) != 0 || (board->sent & bit) == 0 || board->out_data == i + 1) continue;
-        board->sent &= (uint8_t)~bit;
+        board->sent &= (el_frames)~bit;
         count(&board->counts.repeated);
     }
 }
@@ -608,7 +628,10 @@ static void take_ack(el_board *board, const uint8_t *p, uint16_t n) {
         ring_free(board, moved);
         board->retry_ms = board->config->retry_ms != 0 ? board->config->retry_ms : RETRY_MS;
     }
-    repeat_missed(board, (uint8_t)(p[4] & (0xFFu >> (EL_WINDOW_MAX - in_window(board)))));
+    el_frames held = 0;
+    for (uint8_t i = 0; i < in_window(board) && 4u + i / 8u < n; i++)
+        if ((p[4u + i / 8u] & (1u << (i % 8u))) != 0) held = (el_frames)(held | bit_of(i));
+    repeat_missed(board, held);
 }
 
 static uint16_t result_room(const el_board *board) {
@@ -916,7 +939,7 @@ static el_error check_config(const el_config *config) {
         (config->ring == NULL && (config->ring_read == NULL || config->ring_write == NULL)))
         return EL_BAD_RING;
     if (config->uid == NULL || config->uid_size == 0 || config->uid_size > 16 || config->firmware == NULL ||
-        config->uid_size + strlen(config->firmware) > EL_FRAME_MIN - 31u)
+        config->uid_size + strlen(config->firmware) > EL_FRAME_MIN - (config->window > WINDOW_ANY ? 32u : 31u))
         return EL_BAD_UID;
     if (config->now_ms == NULL || config->write == NULL || (config->result_size != 0 && config->result == NULL))
         return EL_BAD_CALLBACKS;
@@ -929,8 +952,9 @@ el_error el_start(el_board *board, const el_config *config) {
     board->config = config;
     if (error == EL_OK) error = check_schema(board);
     if (error != EL_OK) return error;
-    board->window = config->window == 0 ? 4u : config->window;
-    if (board->window > EL_WINDOW_MAX) board->window = EL_WINDOW_MAX;
+    board->window_max = config->window == 0 ? 4u : config->window;
+    if (board->window_max > EL_WINDOW_MAX) board->window_max = EL_WINDOW_MAX;
+    board->window = window_any(board);
     board->host_frame_max = EL_FRAME_MIN;
     board->capacity = (EL_OFFSET)(config->ring_size - kept_head(board));
     board->heard_ms = now_ms(board);
