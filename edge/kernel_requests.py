@@ -14,6 +14,7 @@ from phloem.firmware_bridge.headers import Encoded, encode_headers
 from phloem.firmware_bridge.timers import CallLater, Timer, loop_call_later
 from phloem.shared.accounts.auth import GLOBAL_ACCOUNT
 from phloem.shared.limits import SECOND_NS
+from phloem.shared.store.log import Log
 
 if TYPE_CHECKING:
     from phloem.shared.server.jetstream.stream import Stream
@@ -40,6 +41,7 @@ class KernelRequests:
         self._line = Line(server, server.account(), "_INBOX.bridge")
         self._waiting: dict[str, tuple[Callable[[bytes | None], None], Timer]] = {}
         self._placed: dict[str, _Placed] = {}  # by the stream's name
+        self._turn: dict[Log, list[Callable[[bool], None]]] = {}  # who waits for what was placed in this turn
 
     def ask(self, messages: Sequence[Message], done: Callable[[bytes | None], None]) -> None:
         """As ``Requests`` has it."""
@@ -72,12 +74,25 @@ class KernelRequests:
         if count:
             lasts[pattern] = last
             self._placed[stream] = _Placed(found, last, lasts)
+        # The next round does what follows from it, for all ports that are read in this turn of the loop: nobody
+        # is called back from here, and one answer is enough for all of them.
         if count == len(messages):
-            reply = self._await(lambda answer: done(answer is not None))
-            found.system.engine.answer(self._line.account, reply.encode(), b"", b"durable", found.log)
-        # The kernel's next round does what follows from it, and for all ports that have been read in this turn of the
-        # loop: nobody is called back from here.
+            if not self._turn:
+                self._call_later(0, self._ask_the_disk)
+            self._turn.setdefault(found.log, []).append(done)
         return (count, last) if count else (0, 0)
+
+    def _ask_the_disk(self) -> None:
+        jetstream, (turn, self._turn) = self._line.server.jetstream, (self._turn, {})
+        for log, waiting in turn.items():
+
+            def answered(answer: bytes | None, waiting: list[Callable[[bool], None]] = waiting) -> None:
+                for done in waiting:
+                    done(answer is not None)
+
+            reply = self._await(answered)
+            if jetstream is not None:
+                jetstream.engine.answer(self._line.account, reply.encode(), b"", b"durable", log)
 
     def _lasts(self, stream: "Stream") -> dict[str, int]:
         """What is known of last messages: nothing, if anything was stored that was not placed here. What was removed

@@ -75,14 +75,16 @@ class FrameReader:
     def feed(self, data: bytes, now_ns: int) -> list[Heard]:
         """What became whole with these bytes, in order."""
         heard: list[Heard] = []
-        parts = data.split(b"\0")
-        last = len(parts) - 1
-        for number, part in enumerate(parts):
-            if number:
-                self._end(heard)
-            # Between two zeros in one read: a frame, most of the time, or nothing.
-            if number == last or not number or (part and not self._whole(part, heard)):
-                self._more(part, heard)
+        first, *whole = data.split(b"\0")
+        self._more(first, heard)
+        if whole:
+            last = whole.pop()
+            self._end(heard)
+            for part in whole:  # between two zeros in one read: a frame, most of the time, or nothing
+                if part and not self._whole(part, heard):
+                    self._more(part, heard)
+                    self._end(heard)
+            self._more(last, heard)
         self._due_ns = now_ns + limits.TEXT_IDLE_NS if len(self._buffer) > 1 else None
         return heard
 

@@ -111,15 +111,21 @@ class _Lane:
     def due_ns(self) -> int | None:
         return self._patience.due_ns if self._resting else None
 
-    def put(self, entry: _Entry) -> list[Task]:
+    def put(self, epoch: int, frames: Iterable[tuple[int, Sequence[Encoded]]]) -> list[Task]:
         """Two ports may hand up one frame, when a board moves while its bytes are on their way."""
-        top = self._top
-        if top is None or top[0] != entry.epoch or ahead(entry.seq, top[1]) > 0:
-            self._top = entry.epoch, entry.seq
-            self._queue.append(self._left_of(entry))
-        elif not self._queue and not self._under_way:
-            return [Durable(self.uid, entry.epoch, (top[1] + 1) % WRAP)]
-        return []
+        tasks: list[Task] = []
+        top = self._top[1] if self._top is not None and self._top[0] == epoch else None
+        elsewhere = self._last is not None and self._last.epoch == epoch
+        for seq, messages in frames:
+            if top is None or ahead(seq, top) > 0:
+                top = seq
+                entry = _Entry(epoch, seq, messages)
+                self._queue.append(self._left_of(entry) if elsewhere else entry)
+            elif not self._queue and not self._under_way:
+                tasks.append(Durable(self.uid, epoch, (top + 1) % WRAP))
+        if top is not None:
+            self._top = epoch, top
+        return tasks
 
     def ask(self, epoch: int) -> None:
         if epoch not in self._asked:
@@ -266,10 +272,7 @@ class Ledger:
         """Frames of a ring that were handed up: their numbers, in order, and their messages, of which there may be
         none."""
         lane = self._lane(uid)
-        tasks: list[Task] = []
-        for seq, messages in frames:
-            tasks += lane.put(_Entry(epoch, seq, messages))
-        return tasks + lane.pump(now_ns)
+        return lane.put(epoch, frames) + lane.pump(now_ns)
 
     def locate(self, uid: bytes, epoch: int, now_ns: int) -> list[Task]:
         """Say where this ring begins, when all that was put is settled."""

@@ -44,5 +44,5 @@ TWINS_TURNS, TWINS_NS = (
 
 # --- the stream -----------------------------------------------------------------------------------
 STORE_MESSAGES = 512  # a group is not begun with more; a batch of JetStream may have 1,000
-STORES_MAX = 4  # groups of a board under way at once, where a stream says at once that it has taken one
+STORES_MAX = 2  # groups of a board under way at once: the disk writes one batch while the next one fills
 STORE_MIN_NS, STORE_MAX_NS = 500 * MILLISECOND_NS, 10 * SECOND_NS  # after a failure

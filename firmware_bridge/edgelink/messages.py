@@ -294,8 +294,9 @@ Message: TypeAlias = (
 TYPES: Final[dict[int, type[_Message]]] = {kind.TYPE: kind for kind in _Message.__subclasses__()}
 
 
-_DATA: Final = struct.Struct("<HHI")
-_DATA_BYTES: Final = 1 + _DATA.size
+_DATA: Final = struct.Struct("<BHHI")
+_DATA_HEAD: Final = VERSION << 4 | Data.TYPE
+_ACK: Final = struct.Struct("<BHH")
 
 
 def encode(message: Message) -> bytes:
@@ -304,6 +305,8 @@ def encode(message: Message) -> bytes:
     Raises:
         ValueError: A field does not fit into its place.
     """
+    if isinstance(message, Ack):  # as below, of what goes in thousands
+        return _ACK.pack(VERSION << 4 | Ack.TYPE, message.tag, message.next) + _packed(_BITS, message.held)
     return bytes([VERSION << 4 | message.TYPE]) + message.payload()
 
 
@@ -318,9 +321,6 @@ def decode(plain: bytes) -> Message:
     kind = TYPES.get(plain[0] & 15)
     if kind is None:
         raise Malformed("no such type")
-    if kind is Data and len(plain) >= _DATA_BYTES:  # as below, of what comes in thousands
-        tag, seq, board_ms = _DATA.unpack_from(plain, 1)
-        return Data(tag, seq, board_ms, plain[_DATA_BYTES:])
     values, at = [], 1
     for wire in kind.WIRE:
         value, at = _TAKE.get(wire, _take_number)(plain, at, wire)
@@ -328,6 +328,14 @@ def decode(plain: bytes) -> Message:
     message = kind(*values)
     message.check()
     return message  # type: ignore[return-value]
+
+
+def split_data(plain: bytes) -> tuple[int, int, int, bytes] | None:
+    """What ``Data`` has, if this is one: of what comes in thousands no object is made."""
+    if plain[0] != _DATA_HEAD or len(plain) < _DATA.size:
+        return None
+    _, tag, seq, board_ms = _DATA.unpack_from(plain)
+    return tag, seq, board_ms, plain[_DATA.size :]
 
 
 def begin_rest(size: int, sha256: bytes, version: str) -> bytes:

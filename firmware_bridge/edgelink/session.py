@@ -12,7 +12,7 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 
 from phloem.firmware_bridge.edgelink import limits, messages
-from phloem.firmware_bridge.edgelink.clock import BoardClock, Exchanges, Stamp
+from phloem.firmware_bridge.edgelink.clock import BoardClock, Exchanges
 from phloem.firmware_bridge.edgelink.commands import Commands
 from phloem.firmware_bridge.edgelink.effects import (
     Effect,
@@ -89,7 +89,8 @@ class Session:
         self._upload: Upload | None = None
         self._heard_ns, self._pings, self._ping_due_ns = now_ns, 0, 0
         self._noticed: set[str] = set()
-        self._stamp: tuple[int, int, Stamp | None] | None = None  # of the last frame of this read
+        # Of the last frame of this read: the board's time, now, what became of it and how uncertain that is.
+        self._stamp: tuple[int, int, int, int | None] | None = None
 
     @property
     def due_ns(self) -> int:
@@ -113,6 +114,8 @@ class Session:
             if isinstance(heard, Text):
                 effects.append(Said(heard.line))
                 continue
+            if self._next_in_order(heard.plain, effects, now_ns):
+                continue
             try:
                 message = messages.decode(heard.plain)
             except Malformed as error:
@@ -121,11 +124,8 @@ class Session:
                 continue
             self.counters.frames += 1
             self._heard_ns, self._pings = now_ns, 0
-            if isinstance(message, Data):
-                effects += self._data(message, now_ns)
-            else:
-                self._stamp = None  # the clock may be another one now
-                effects += self._take(message, now_ns)
+            self._stamp = None  # the clock may be another one behind this
+            effects += self._take(message, now_ns)
         return effects
 
     def expire(self, now_ns: int) -> list[Effect]:
@@ -201,10 +201,26 @@ class Session:
         """Nobody wants it any more. The board is told nothing: it goes on where it was if the image is wanted again."""
         self._upload = None
 
+    def _next_in_order(self, plain: bytes, effects: list[Effect], now_ns: int) -> bool:
+        """What most frames are: the next one of readings, from a board that is welcome. ``_data`` takes all others."""
+        window = self._window
+        if not self.welcomed or window is None or (data := messages.split_data(plain)) is None:
+            return False
+        tag, low, board_ms, readings = data
+        if tag != window.tag or (seq := window.follows(low)) is None:
+            return False
+        self.counters.frames += 1
+        self.certain += 1
+        self._heard_ns, self._pings = now_ns, 0
+        self._up_frame(seq, board_ms, readings, effects, now_ns)
+        return True
+
     def _take(self, message: Message, now_ns: int) -> list[Effect]:
         match message:
             case Hello():
                 return self._greeted(message, now_ns)
+            case Data():
+                return self._data(message, now_ns)
             case messages.Schema():
                 return self._schema(message, now_ns)
             case messages.Clock():
@@ -350,28 +366,26 @@ class Session:
                 self.counters.gaps += 1
                 effects.append(Gap(hello.uid, hello.epoch, step.first, step.next))
             else:
-                effects += self._up_frame(hello, step, now_ns)
+                self._up_frame(step.seq, step.data.board_ms, step.data.readings, effects, now_ns)
         return effects
 
-    def _up_frame(self, hello: Hello, step: InOrder, now_ns: int) -> list[Effect]:
+    def _up_frame(self, seq: int, board_ms: int, readings: bytes, effects: list[Effect], now_ns: int) -> None:
+        hello, read = self.hello, None
         assert self._dictionary is not None
-        effects: list[Effect] = []
-        stamp = None
-        if ahead(step.seq, hello.fresh) >= 0:
-            if self._stamp is not None and self._stamp[:2] == (step.data.board_ms, now_ns):
-                stamp = self._stamp[2]
-            else:
-                stamp = self.clock.stamp(step.data.board_ms, now_ns)
-                self._stamp = step.data.board_ms, now_ns, stamp
+        assert hello is not None
         try:
-            read = self._dictionary.read(step.data.readings)
+            read = self._dictionary.read(readings)
         except Malformed as error:
-            read = None
             self.counters.unreadable += 1
-            effects += self._notice(f"frame {step.seq} cannot be read: {error}")
-        mono_ns, error_ns = stamp if stamp is not None else (now_ns, None)
-        effects.append(Taken(hello.uid, hello.epoch, step.seq, read, mono_ns, error_ns))
-        return effects
+            effects += self._notice(f"frame {seq} cannot be read: {error}")
+        stamp = self._stamp
+        if ahead(seq, hello.fresh) < 0:
+            effects.append(Taken(hello.uid, hello.epoch, seq, read, now_ns, None))
+            return
+        if stamp is None or stamp[0] != board_ms or stamp[1] != now_ns:
+            mono_ns, error_ns = self.clock.stamp(board_ms, now_ns) or (now_ns, None)
+            stamp = self._stamp = board_ms, now_ns, mono_ns, error_ns
+        effects.append(Taken(hello.uid, hello.epoch, seq, read, stamp[2], stamp[3]))
 
     def _ask(self, now_ns: int) -> list[Effect]:
         if now_ns - self._asked_ns < _ASK_LEAST_NS:

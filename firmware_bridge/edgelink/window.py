@@ -47,13 +47,17 @@ class Window:
         """Whether all that was handed out is durable."""
         return self.next == self.durable
 
+    def follows(self, low: int) -> int | None:
+        """Take the frame with the lower half ``low`` if it is the next one and nothing is held: its number."""
+        seq = self.next
+        if low != seq & 0xFFFF or self._held:
+            return None
+        self.next = (seq + 1) % WRAP
+        return seq
+
     def take(self, data: Data) -> list[InOrder]:
         """Keep a frame; those that are in order now. Nothing means that it is acknowledged at once."""
         off = distance(data.seq, self.next)
-        if off == 0 and not self._held:
-            seq = self.next
-            self.next = (seq + 1) % WRAP
-            return [InOrder(seq, data)]
         if abs(off) > self.size:
             self.stray += 1
             return []

@@ -177,8 +177,8 @@ def test_the_next_group_goes_when_the_one_before_is_in_its_place() -> None:
     assert put(ledger, 1) == []
     assert ledger.placed(UID, 1, 2, 0) == [Store(UID, 2, 2, frame(1))]
     assert ledger.placed(UID, 2, 9, 0) == []
-    assert put(ledger, 2) == [Store(UID, 3, 9, frame(2))]
     assert ledger.stored(UID, 1, 2, 0) == [Durable(UID, RING, 1)]
+    assert put(ledger, 2) == [Store(UID, 3, 9, frame(2))]
     assert ledger.stored(UID, 2, 9, 0) == [Durable(UID, RING, 2)]
     assert ledger.stored(UID, 3, 11, 0) == [Durable(UID, RING, 3)]
 
