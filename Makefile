@@ -5,7 +5,7 @@ KERNEL := $(wildcard shared/*/*.pyx shared/*/*.pxd shared/*/*.pxi)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test check unit test-long fuzz soak links test-durability chaos bench bench-link bench-serial boards deb device wheel clean
+.PHONY: help dev demo test check unit test-long fuzz soak links test-durability chaos bench bench-link bench-serial boards deb device elsewhere wheel clean
 
 help:                 ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -68,11 +68,15 @@ boards:               ## EdgeLink's C on microcontrollers: flash and RAM, the sa
 	@firmware_bridge/boards/c/elsewhere
 	@firmware_bridge/boards/c/sizes
 
-deb: dev              ## a Debian package with all libraries into dist/; ARGS="--out /tmp"
+deb: dev              ## a Debian package with all libraries into dist/; ARGS="--arch armhf", arm64, all: for other machines
 	@$(BIN)/python systemd/debian/build.py $(ARGS)
 
-device: deb           ## an emulated device whose plug is pulled, nats-server beside it; root; ARGS="--cuts 6"
-	@$(BIN)/python -m tests.device --package $$(ls -t dist/phloem_*.deb | head -1) $(ARGS)
+device: dev           ## an emulated device whose plug is pulled, nats-server beside it; root; ARGS="--cuts 6"
+	@$(BIN)/python systemd/debian/build.py
+	@$(BIN)/python -m tests.device --package $$(ls -t dist/phloem_*_$$(dpkg --print-architecture).deb | head -1) $(ARGS)
+
+elsewhere: dev        ## a package and the tests under qemu-user; root, hours; ARGS="--package dist/phloem_0.4.0_armhf.deb"
+	@$(BIN)/python -m tests.elsewhere $(ARGS)
 
 wheel: dev            ## build a wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

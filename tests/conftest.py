@@ -1,10 +1,12 @@
 """What all tests share: hypothesis finds the same examples every time, on a slow machine as well; and each file
 answers for what its tests leave behind. With several workers a file's tests run in one of them, so that servers that
-they share are started once.
+they share are started once. What tests write is in memory where there is enough of it: thousands of waits for a disk
+are no test of it, and what a power cut leaves is made from recorded writes.
 """
 
 import gc
 import os
+import shutil
 from collections.abc import Generator
 
 import pytest
@@ -25,6 +27,20 @@ for _name, _count in PROFILES.items():
         max_examples=_count,
     )
 settings.load_profile("phloem")
+
+MEMORY, MEMORY_LEAST = (
+    "/dev/shm",
+    4 << 30,
+)  # a folder, and bytes that have to be free there; far less is used at a time
+TEMPORARY = (
+    "PYTEST_DEBUG_TEMPROOT"  # where pytest makes folders; PYTEST_DEBUG_TEMPROOT=/tmp keeps them on the disk
+)
+if (
+    TEMPORARY not in os.environ
+    and os.access(MEMORY, os.W_OK)
+    and shutil.disk_usage(MEMORY).free > MEMORY_LEAST
+):
+    os.environ[TEMPORARY] = MEMORY
 
 # Workers and the programs that tests start find what the first of them has compiled; without that, a start of phloem
 # costs seconds, and so does pytest's look at every assertion.

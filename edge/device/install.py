@@ -81,9 +81,11 @@ def systemd_version(root: Path) -> int:
     return 0
 
 
-def install_steps(target: Target, role: Role, *, start: bool, enable: bool = True) -> list[Step]:
-    """What is left to do. Without ``enable`` units stay enabled or disabled, and only enabled ones are started. Raises
-    InstallError."""
+def install_steps(
+    target: Target, role: Role, *, start: bool, enable: bool = True, unpacked: bool = True
+) -> list[Step]:
+    """What is left to do. Without ``enable`` units stay enabled or disabled, and only enabled ones are started.
+    ``unpacked``: the files of a package, if it is one, are new. Raises InstallError."""
     steps = []
     files = layout(role, target.place, target.program, systemd_version(target.root))
     for file in files:
@@ -95,9 +97,10 @@ def install_steps(target: Target, role: Role, *, start: bool, enable: bool = Tru
     secrets = target.at(SECRET_FOLDER)
     if not secrets.is_dir():
         steps.append(Step(f"make {secrets}, for secrets (mode 0700)", _folder(secrets, 0o700)))
-    changed = bool(steps) or target.place is PACKAGE  # what is in a package was put there by somebody else
+    changed = bool(steps) or (target.place is PACKAGE and unpacked)  # by somebody else
+    yielding = _yielding(target, role) if enable and target.place is PACKAGE else []
     if not target.live:
-        return steps + (_links(target, role) if enable else [])
+        return steps + (yielding + _links(target, role) if enable else [])
     if changed:
         steps += _commands(
             target.run,
@@ -105,7 +108,7 @@ def install_steps(target: Target, role: Role, *, start: bool, enable: bool = Tru
             ["systemd-tmpfiles", "--create", _below(target, "tmpfiles")],
         )
     if not target.booted:
-        return steps + (_links(target, role) if enable else [])
+        return steps + (yielding + _links(target, role) if enable else [])
     if changed:
         steps += _commands(target.run, ["systemctl", "daemon-reload"])
         if role is Role.EDGE and target.at("run/udev").is_dir():
@@ -116,7 +119,7 @@ def install_steps(target: Target, role: Role, *, start: bool, enable: bool = Tru
             )
     if not enable:
         return steps + _beginning(target, role, changed=changed, start=start)
-    return steps + _enabling(target, role, changed=changed, start=start)
+    return steps + yielding + _enabling(target, role, changed=changed, start=start)
 
 
 def uninstall_steps(target: Target, *, purge: bool) -> list[Step]:
@@ -231,6 +234,18 @@ def _enabling(target: Target, role: Role, *, changed: bool, start: bool) -> list
     elif changed:
         steps += _commands(run, ["systemctl", "restart", *services])
     return steps
+
+
+def _yielding(target: Target, role: Role) -> list[Step]:
+    """A package enables a device's units by itself; a machine that is a hub now needs their port."""
+    others = [unit for other in Role if other is not role for unit in UNITS[other]]
+    there = [
+        unit for unit, link in zip(others, _link_paths(target, others), strict=True) if link.is_symlink()
+    ]
+    if target.booted:
+        return _commands(target.run, ["systemctl", "disable", "--now", *there]) if there else []
+    links = _link_paths(target, there)
+    return [Step(f"remove {link}", partial(link.unlink, missing_ok=True)) for link in links]
 
 
 def _beginning(target: Target, role: Role, *, changed: bool, start: bool) -> list[Step]:

@@ -15,7 +15,7 @@ from phloem.edge.device.install import (
     run_command,
     uninstall_steps,
 )
-from phloem.edge.device.layout import Role
+from phloem.edge.device.layout import MARK, PACKAGE, UNITS, Role
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 
@@ -39,6 +39,15 @@ def this_program() -> str:
     return str(Path(sys.executable).with_name("phloem"))
 
 
+def came_as_package(root: Path, program: str) -> bool:
+    """Whether the units of this program are the package's: they are not to be written once more, into /etc."""
+    unit = root / PACKAGE.units / UNITS[Role.HUB][0]
+    try:
+        return unit.read_text().startswith(MARK) and f"ExecStart={program} " in unit.read_text()
+    except OSError:
+        return False
+
+
 @click.command(context_settings=_SETTINGS)
 @click.argument("role", type=click.Choice([role.value for role in Role]), default=Role.EDGE.value)
 @_root
@@ -59,16 +68,20 @@ def install(
     """Set up phloem as services of systemd: users, units, udev rules, example configurations.
 
     ROLE is edge (a device: broker and serial ports) or hub. A second install changes nothing; a newer phloem's brings
-    its own units. Configurations that are there stay as they are.
+    its own units. Configurations that are there stay as they are. The Debian package does it for a device; install hub
+    makes a hub of such a machine, and disables the device's services.
 
     \b
       sudo phloem install
       sudo phloem install hub
       phloem install --root ./image --program /opt/phloem/bin/phloem
     """
-    target = _target(root, packaged, dry_run, program or this_program())
+    program = program or this_program()
+    target = _target(root, packaged or came_as_package(root, program), dry_run, program)
     with _told():
-        steps = install_steps(target, Role(role), start=start and target.live, enable=enable)
+        steps = install_steps(
+            target, Role(role), start=start and target.live, enable=enable, unpacked=packaged
+        )
         _carry_out(steps, dry_run)
     if target.live and not dry_run:
         click.echo("Next: phloem doctor")

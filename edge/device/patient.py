@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from phloem.edge.device.layout import CONFIG_FOLDER
+from phloem.edge.device.layout import ADMINISTRATOR, CONFIG_FOLDER
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.load import load, merge
 from phloem.shared.server.options import Options
@@ -35,7 +35,9 @@ class Patient:
         self.edge_file = Path(edge) if edge else self.at(f"{CONFIG_FOLDER}/edge.conf")
         self.bridge_file = Path(bridge) if bridge else self.at(f"{CONFIG_FOLDER}/bridge.conf")
         self.hub_file = self.at(f"{CONFIG_FOLDER}/hub.conf")
-        self.is_hub = not self.edge_file.exists() and self.hub_file.exists()
+        # The package makes a device of a machine until somebody enables the hub (systemd/debian/postinst).
+        enabled = self.at(f"{ADMINISTRATOR.units}/multi-user.target.wants/phloem-hub.service").is_symlink()
+        self.is_hub = not edge and (enabled or (not self.edge_file.exists() and self.hub_file.exists()))
         self.broker = self._options(self.hub_file if self.is_hub else self.edge_file)
         self.bridge = self._options(self.bridge_file) if not self.is_hub else None
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -105,6 +106,11 @@ class Device:
     def look(self) -> None:
         """See ``Effects``."""
         assert self._deb is not None
+        if others := [unit for unit in _others(self.role) if self._is_enabled(unit)]:
+            raise UpgradeError(
+                f"this machine is a {self.role.value}, and {' and '.join(others)} would go on with files of two "
+                "versions: systemctl disable --now what it does not need"
+            )
         if missing := package.missing(self._run, self._deb):
             raise UpgradeError(
                 f"it needs what is not installed: {', '.join(missing)}; apt-get install it first"
@@ -195,12 +201,11 @@ class Device:
             must(
                 self._run([*new, "store", "check", "-c", config, str(folder)], {}), "the new version's check"
             )
-        words = [*new, "upgrade", "--rehearse", str(self._copy), "-c", config]
-        must(self._run(words, {}), "the new version with a copy of the store")
-        old = ["/usr/bin/phloem", "store", "check", "-c", config, str(folder)]
+        words = ["upgrade", "--rehearse", str(self._copy), "-c", config]
+        must(self._run([*new, *words], {}), "the new version with a copy of the store")
         must(
-            self._run(old, {}),
-            "the installed version's check of what the new one wrote, which is the way back,",
+            self._run(["/usr/bin/phloem", *words], {}),
+            "the installed version with what the new one wrote, which is the way back,",
         )
 
     # time
@@ -237,7 +242,10 @@ class Device:
             must(self._systemctl(verb, "--no-block", *units), f"systemctl {verb}")
 
     def _enabled(self) -> list[str]:
-        return [unit for unit in UNITS[self.role] if not self._systemctl("--quiet", "is-enabled", unit).code]
+        return [unit for unit in UNITS[self.role] if self._is_enabled(unit)]
+
+    def _is_enabled(self, unit: str) -> bool:
+        return not self._systemctl("--quiet", "is-enabled", unit).code
 
     def _shown(self, unit: str) -> Mapping[str, str]:
         said = self._systemctl("show", "-p", "ActiveState,MainPID,NRestarts,Result", unit)
@@ -262,7 +270,8 @@ class Device:
         if options is None:
             return "its configuration cannot be read"
         try:
-            return _ping(options.phloem.unix_socket, options.host, options.port)
+            first = options.tls is not None and options.tls.handshake_first
+            return _ping(options.phloem.unix_socket, options.host, options.port, handshake_first=first)
         except (OSError, ValueError) as error:
             return f"it does not answer: {error}"
 
@@ -282,7 +291,11 @@ def environment_of(run: Run, proc: Path = Path("/proc")) -> dict[str, str]:
     return kept
 
 
-def _ping(path: str, host: str, port: int) -> str:
+def _others(role: Role) -> list[str]:
+    return [unit for other in Role if other is not role for unit in UNITS[other]]
+
+
+def _ping(path: str, host: str, port: int, *, handshake_first: bool = False) -> str:
     """Greeting and PONG over the Unix socket, or over TCP where there is none; "" or what is wrong. Raises OSError and
     ValueError."""
     host = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
@@ -291,6 +304,8 @@ def _ping(path: str, host: str, port: int) -> str:
     with socket.socket(family) as connection, connection.makefile("rb") as lines:
         connection.settimeout(ASK_S)
         connection.connect(address)
+        if handshake_first and not path:
+            return _shakes_hands(connection)
         verb, _, rest = lines.readline(INFO_BYTES).partition(b" ")
         if verb != b"INFO":
             return "it does not greet"
@@ -302,3 +317,16 @@ def _ping(path: str, host: str, port: int) -> str:
             if line == b"PONG\r\n":
                 return ""
         return "it hangs up"
+
+
+def _shakes_hands(connection: socket.socket) -> str:
+    """Nothing is said before a handshake; one that is refused, for want of a certificate, has been served all the same.
+    Raises OSError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # who it is is not asked here
+    try:
+        context.wrap_socket(connection).close()
+    except ssl.SSLError as error:
+        if "ALERT" not in (error.reason or ""):
+            raise
+    return ""

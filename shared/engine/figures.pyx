@@ -99,9 +99,10 @@ cdef class Figures:
         """One more payload; False: this leads to nothing."""
         cdef uint32_t figures
         cdef int shape
+        cdef uint64_t start = self.scales.length  # as wide as it is read
         if self.useless:
             return False
-        memcpy(room(&self.starts, 8), &self.scales.length, 8)
+        memcpy(room(&self.starts, 8), &start, 8)
         self.starts.length += 8
         figures = self._take_apart(p, n)
         shape = self._shape(figures)

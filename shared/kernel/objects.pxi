@@ -429,7 +429,7 @@ cdef class Kernel:
         self.open = True
         self.set_limits()
 
-    def set_limits(self, *, uint32_t max_control_line=4096, uint32_t max_sub_tokens=0, size_t max_pending=64 << 20,
+    def set_limits(self, *, uint32_t max_control_line=4096, uint32_t max_sub_tokens=0, uint64_t max_pending=64 << 20,
                    uint64_t write_deadline_ns=10_000_000_000, uint64_t leaf_write_deadline_ns=10_000_000_000,
                    uint64_t ping_interval_ns=120_000_000_000,
                    uint32_t ping_max=2, bint stall=True, size_t stall_bytes=4 << 20, uint64_t stall_ns=5_000_000,
@@ -439,13 +439,13 @@ cdef class Kernel:
             raise ValueError("max_control_line has to be between 1 and 65000")
         k.max_control_line = max_control_line
         k.max_sub_tokens = max_sub_tokens
-        k.max_pending = max_pending
+        k.max_pending = <size_t>min(max_pending, <uint64_t>PY_SSIZE_T_MAX)  # what a machine of 32 bits can count
         k.write_deadline_ns = write_deadline_ns
         k.leaf_write_deadline_ns = leaf_write_deadline_ns
         k.ping_interval_ns = ping_interval_ns
         k.ping_max = ping_max
         k.stall_enabled = stall
-        k.stall_bytes = min(stall_bytes, max_pending * 3 // 4)
+        k.stall_bytes = min(stall_bytes, k.max_pending // 4 * 3)
         k.stall_ns = stall_ns if stall_ns else 1  # a timer set to 0 would never end it
         k.plan_bytes_max = plan_bytes_max
         k.linger_ns = min(linger_ns, 1_000_000)

@@ -57,7 +57,8 @@ class JetStream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     max_memory_store: Annotated[
         Size,
         Opt(
-            "Bytes of memory for streams; -1 for three quarters of the machine's. May grow.",
+            "Bytes of memory for streams; -1 for three quarters of the machine's, and at most a third of what "
+            "systemd or a container lets the server use. May grow.",
             aliases="max_mem max_mem_store",
             reload=True,
         ),

@@ -49,6 +49,8 @@ def prepare(folder: Path, keys: Keys | None, tell: Tell) -> Vault | None:
         StoreDamaged: ``data.mdb`` has to be repaired first.
         StoreError: No key, a wrong one, no space; then everything is as it was, or goes on from there the next time.
     """
+    if why_not := refusal(str(folder)):
+        raise StoreError(why_not)
     ring = keyring.read(str(folder), keys)
     if keys is None or not keys.key:
         return None
@@ -79,8 +81,6 @@ def _with_keys(folder: Path, keys: Keys, ring: Ring | None, tell: Tell) -> Ring:
     """The file of keys is there, opens with the key, and says what is to be done."""
     path = str(folder)
     if ring is None:
-        if why_not := refusal(path):
-            raise StoreError(why_not)
         make_folder(path)
         secret = keyring.fresh(keys.cipher)
         ring = Ring(PLAIN, secret) if _used(folder) else Ring(secret)

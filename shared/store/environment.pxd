@@ -3,11 +3,11 @@
 from libc.stdint cimport uint64_t
 
 from .disk cimport Disk
-from .lmdb cimport MDB_val
+from .lmdb cimport META_BYTES, PAGE_HEAD, MDB_val
 from .vault cimport Vault
 
 cdef enum:
-    HEADS = 152  # bytes that LMDB uses of each of its file's first two pages
+    HEADS = PAGE_HEAD + META_BYTES  # bytes that LMDB uses of each of its file's first two pages
 
 cdef int disk_open(Disk* d, const char* path, bint read_only, Vault* vault) noexcept nogil
 cdef void disk_close(Disk* d) noexcept nogil

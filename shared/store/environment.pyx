@@ -16,15 +16,13 @@ from .disk cimport Disk
 from .keys cimport unseal
 from .lmdb cimport (
     MDB_CREATE, MDB_GET_CURRENT, MDB_LAST, MDB_NEXT, MDB_NOMEMINIT, MDB_NORDAHEAD, MDB_NOSUBDIR, MDB_NOTFOUND, MDB_NOTLS,
-    MDB_PREV, MDB_RDONLY, MDB_SET_KEY, MDB_SET_RANGE, MDB_envinfo, MDB_stat, MDB_val, lmdb,
+    MDB_PREV, MDB_RDONLY, MDB_SET_KEY, MDB_SET_RANGE, NODE_HEAD, PAGE_HEAD, WORD, MDB_envinfo, MDB_stat, MDB_val, lmdb,
 )
 from .vault cimport Vault, opener_free
 
 cdef enum:
     DATABASES = 8
-    PAGE_HEAD = 16  # of LMDB: number, padding, flags, and of a large value how many pages it has
     OVERFLOW_PAGE = 4
-    NODE_HEAD = 8  # of an entry: size of the value, flags, size of the key, which follows
     BIG = 1  # its value is on pages of its own
     FREE_PAGES = 0  # LMDB's own database: lists of pages, each with its length in front
 
@@ -111,7 +109,7 @@ cdef void _find_map(Disk* d) noexcept nogil:
     """From a page that says which one it is, where pages are not larger than the system's; a new file has none yet."""
     cdef MDB_val k, v
     cdef MDB_stat stat
-    cdef uint64_t number
+    cdef size_t number
     cdef const char* page
     k.mv_data, k.mv_size = <char*>b"generation", 10
     if lmdb.stat(d.reader, d.meta, &stat) != 0 or stat.ms_psize > <size_t>sysconf(_SC_PAGESIZE) \
@@ -119,7 +117,7 @@ cdef void _find_map(Disk* d) noexcept nogil:
         return
     d.page_size = stat.ms_psize
     page = <const char*>(<size_t>v.mv_data & ~<size_t>(d.page_size - 1))
-    memcpy(&number, page, 8)
+    memcpy(&number, page, WORD)
     d.map = page - number * d.page_size
     d.pages = disk_pages(d)
 
@@ -155,13 +153,13 @@ cdef inline uint32_t _page_count(Disk* d, const MDB_val* v) noexcept nogil:
 
 
 cdef bint _head_sound(Disk* d, const char* page, const MDB_val* v) noexcept nogil:
-    cdef uint64_t number
+    cdef size_t number
     cdef uint32_t count
     cdef uint16_t flags
-    memcpy(&number, page, 8)
-    memcpy(&flags, page + 10, 2)
-    memcpy(&count, page + 12, 4)
-    return number == <uint64_t>(page - d.map) // d.page_size and flags == OVERFLOW_PAGE and count == _page_count(d, v)
+    memcpy(&number, page, WORD)
+    memcpy(&flags, page + WORD + 2, 2)
+    memcpy(&count, page + WORD + 4, 4)
+    return number == <size_t>(page - d.map) // d.page_size and flags == OVERFLOW_PAGE and count == _page_count(d, v)
 
 
 cdef int disk_value(Disk* d, void* cursor, uint64_t pages, const MDB_val* key, MDB_val* v, uint64_t* bad) noexcept nogil:
@@ -171,7 +169,7 @@ cdef int disk_value(Disk* d, void* cursor, uint64_t pages, const MDB_val* key, M
     cdef MDB_val k = key[0]
     cdef const char* node = <const char*>key.mv_data - NODE_HEAD
     cdef const char* page
-    cdef uint64_t number
+    cdef size_t number
     cdef uint32_t size
     cdef uint16_t flags
     bad[0] = 0
@@ -182,7 +180,7 @@ cdef int disk_value(Disk* d, void* cursor, uint64_t pages, const MDB_val* key, M
     v.mv_data, v.mv_size = <void*>(<const char*>key.mv_data + key.mv_size), size
     if not flags & BIG:
         return 0
-    memcpy(&number, v.mv_data, 8)
+    memcpy(&number, v.mv_data, WORD)
     if number >= pages or _page_count(d, v) > pages - number:
         bad[0] = number
         v.mv_size = 0
@@ -257,15 +255,16 @@ cdef bint disk_mend_head(Disk* d, uint64_t number, const MDB_val* v) noexcept no
     """Writes the head of a large value again, that has proved all of itself: so its pages are as many as it takes, and its
     alone. The next commit syncs it. False: it could not be written."""
     cdef char head[PAGE_HEAD]
+    cdef size_t own = <size_t>number
     cdef uint16_t flags = OVERFLOW_PAGE
     cdef uint32_t count = _page_count(d, v)
     cdef const char* path = NULL
     cdef ssize_t done
     cdef int fd
     memset(head, 0, PAGE_HEAD)
-    memcpy(head, &number, 8)
-    memcpy(head + 10, &flags, 2)
-    memcpy(head + 12, &count, 4)
+    memcpy(head, &own, WORD)
+    memcpy(head + WORD + 2, &flags, 2)
+    memcpy(head + WORD + 4, &count, 4)
     if lmdb.env_get_path(d.env, &path) != 0:
         return False
     fd = open(path, O_WRONLY | O_CLOEXEC)

@@ -2,6 +2,9 @@
 
 import contextlib
 import os
+import struct
+
+from phloem.shared.store.format import strange
 
 
 def sync_folder(folder: str) -> None:
@@ -49,13 +52,34 @@ def left_beside(folder: str) -> list[str]:
 
 
 def refusal(folder: str) -> str:
-    """Why a folder that is not there must not be made: something of a repair is beside it; "": it may be made."""
+    """Why a folder must not be used, or made: it has a later format, or it is not there and something of a repair is
+    beside it; "": it may."""
+    if why_not := strange(folder):
+        return why_not
     beside = left_beside(folder)
     if not beside:
         return ""
     return (
         f"{folder} is not there, but {' and '.join(beside)} is, of a repair: give the one that shall be used the name "
         f"{folder}, or move all of them away to begin with nothing"
+    )
+
+
+LMDB_MAGIC = 0xBEEFC0DE.to_bytes(4, "little")
+PAGE_HEADS = {64: 16, 32: 12}  # bits of a machine: bytes in front of the magic number in LMDB's file
+
+
+def other_machines(path: str, bits: int = 8 * struct.calcsize("P")) -> str:
+    """Why LMDB's file cannot be used here: page numbers in it are as wide as another machine's; "": nothing says so.
+    It is not damaged, and a repair would find nothing in it. Raises OSError."""
+    with open(path, "rb") as file:
+        head = file.read(PAGE_HEADS[64] + len(LMDB_MAGIC))
+    found = [width for width, at in PAGE_HEADS.items() if head[at : at + len(LMDB_MAGIC)] == LMDB_MAGIC]
+    if not found or bits in found:
+        return ""
+    return (
+        f"{path} was written by a system of {found[0]} bits, and this one has {bits}: it cannot be read here; "
+        "what is in it comes over as backups of its streams, or from the hub"
     )
 
 

@@ -57,7 +57,7 @@ cdef struct Writer:
     uint64_t took_ns
     Buffer spare
     # tests put their own here
-    ssize_t (*pwrite_fn)(int fd, const void* data, size_t n, long offset) noexcept nogil
+    ssize_t (*pwrite_fn)(int fd, const void* data, size_t n, int64_t offset) noexcept nogil
     int (*sync_fn)(int fd) noexcept nogil
 
 cdef void writer_loop(Writer* w) noexcept nogil

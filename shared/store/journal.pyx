@@ -42,7 +42,7 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_cond_destroy(void* c)
 
 cdef extern from "<unistd.h>" nogil:
-    ssize_t pwrite(int fd, const void* data, size_t n, long offset)
+    ssize_t pwrite(int fd, const void* data, size_t n, int64_t offset)
     int fdatasync(int fd)
     ssize_t read(int fd, void* buf, size_t n)
     ssize_t write(int fd, const void* buf, size_t n)
@@ -490,7 +490,7 @@ cdef int _carry_out(Writer* w) noexcept nogil:
     if w.vault != NULL:
         frame_shut(w.vault, w.data, FRAME, w.length - FRAME - TAG)
     while done < w.length:
-        n = w.pwrite_fn(w.fd, w.data + done, w.length - done, <long>(w.offset + done))
+        n = w.pwrite_fn(w.fd, w.data + done, w.length - done, <int64_t>(w.offset + done))
         if n < 0:
             if errno == EINTR or ((errno == ENOSPC or errno == EDQUOT) and _wait_for_space(w)):
                 continue

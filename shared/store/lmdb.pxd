@@ -42,6 +42,27 @@ cdef enum:
     MDB_MAP_FULL = -30792
     MDB_CORRUPTED = -30796
 
+# How a file is laid out: page numbers, transactions and sizes in it are as wide as the machine's ``size_t``
+cdef extern from *:
+    """
+    #include <stddef.h>
+    enum {
+        PHLOEM_WORD = sizeof(size_t),
+        PHLOEM_PAGE_HEAD = 8 + PHLOEM_WORD,
+        PHLOEM_NODE_HEAD = 8,
+        PHLOEM_TREE = 8 + 5 * PHLOEM_WORD,
+        PHLOEM_META_TREES = 8 + 2 * PHLOEM_WORD,
+        PHLOEM_META = PHLOEM_META_TREES + 2 * PHLOEM_TREE + 2 * PHLOEM_WORD
+    };
+    """
+    enum:
+        WORD "PHLOEM_WORD"
+        PAGE_HEAD "PHLOEM_PAGE_HEAD"  # number, padding, flags, and of a large value how many pages it has
+        NODE_HEAD "PHLOEM_NODE_HEAD"  # of an entry: size of the value, flags, size of the key, which follows
+        TREE "PHLOEM_TREE"  # of a database: padding, flags, depth; branches, leaves, large pages, entries, root
+        META_TREES "PHLOEM_META_TREES"  # behind magic, version, address, size of the map
+        META_BYTES "PHLOEM_META"  # the trees, the last page, the transaction
+
 cdef struct Api:  # py-lmdb's table of function pointers, in its order
     int major
     int minor

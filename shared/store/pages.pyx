@@ -5,7 +5,8 @@ are where they say, nodes fill their page exactly and do not overlap, keys are i
 is on the list of free pages is used by nobody. What is broken is noted and passed over. And every entry proves that its key
 is the one that it was written under: by its seal, or, of a block, by what the log's counters say (``_blocks_stand``).
 
-Format: LMDB 0.9, 64-bit, little-endian (mdb.c: MDB_page, MDB_node, MDB_meta, MDB_db), without sorted duplicates.
+Format: LMDB 0.9, little-endian (mdb.c: MDB_page, MDB_node, MDB_meta, MDB_db), without sorted duplicates. Page numbers,
+transactions and sizes are ``WORD`` bytes, so a file of a machine with 64 bits is none for one with 32.
 """
 
 import mmap
@@ -21,12 +22,16 @@ from phloem.shared.kernel.sublist cimport grow, must
 from .keys cimport (
     KEY, META_KEY, SEAL_DEAD, SEAL_META, SEAL_PAIRS, SEAL_SUBJECTS, LogState, key_fold, key_ident, state_read, unseal,
 )
-from .lmdb cimport MDB_val
+from .lmdb cimport META_BYTES, META_TREES, NODE_HEAD, PAGE_HEAD, TREE, WORD, MDB_val
 from .vault cimport Opener, Vault_, opener_free
 
 cdef enum:
-    HEAD = 16  # of a page
-    NODE = 8  # head of a node
+    # in a page
+    KIND = WORD + 2
+    LOWER = WORD + 4
+    UPPER = WORD + 6
+    TRANSACTION = PAGE_HEAD + META_BYTES - WORD
+    # and else
     KEY_MOST = 511
     BRANCH = 1
     LEAF = 2
@@ -34,10 +39,8 @@ cdef enum:
     META = 8
     BIG = 1  # the value is on pages of its own
     SUB = 2  # the value is a tree
-    TREE = 48  # bytes of one
     DB_FLAGS = 0xFF  # of a tree's flags those that say of what kind it is; the list's of free pages has LMDB's own beside
     NUMBERED = 8  # keys are numbers: the list of free pages
-    META_BYTES = 136
     VERSION = 1
     PAGE_LEAST = 256
     PAGE_MOST = 32768
@@ -63,15 +66,15 @@ cdef inline uint16_t _u16(const char* at) noexcept nogil:
     return value
 
 
-cdef inline uint64_t _u64(const char* at) noexcept nogil:
-    cdef uint64_t value
-    memcpy(&value, at, 8)
+cdef inline uint64_t _word(const char* at) noexcept nogil:
+    cdef size_t value
+    memcpy(&value, at, WORD)
     return value
 
 
 cdef void _tree(Tree* t, const char* at) noexcept nogil:
     t.flags, t.depth = _u16(at + 4), _u16(at + 6)
-    t.entries, t.root = _u64(at + 32), _u64(at + 40)
+    t.entries, t.root = _word(at + 8 + 3 * WORD), _word(at + 8 + 4 * WORD)
 
 
 # --- the file --------------------------------------------------------------------------------------
@@ -81,12 +84,12 @@ cdef size_t _meta(const char* at, size_t size) noexcept nogil:
     """The page size that a meta page names, if it is one; else 0."""
     cdef uint32_t page
     cdef uint32_t version
-    if size < HEAD + META_BYTES or _u16(at + 10) != META:
+    if size < PAGE_HEAD + META_BYTES or _u16(at + KIND) != META:
         return 0
-    memcpy(&version, at + HEAD + 4, 4)
-    if _u16(at + HEAD) != MAGIC_LOW or _u16(at + HEAD + 2) != MAGIC_HIGH or version != VERSION:
+    memcpy(&version, at + PAGE_HEAD + 4, 4)
+    if _u16(at + PAGE_HEAD) != MAGIC_LOW or _u16(at + PAGE_HEAD + 2) != MAGIC_HIGH or version != VERSION:
         return 0
-    memcpy(&page, at + HEAD + 24, 4)
+    memcpy(&page, at + PAGE_HEAD + META_TREES, 4)
     return page if PAGE_LEAST <= page <= PAGE_MOST and page & (page - 1) == 0 else 0
 
 
@@ -107,15 +110,15 @@ cdef bint pages_open(Pages* p, const char* data, size_t size) noexcept nogil:
             break
     if first:
         at = data
-    if second and (at == NULL or _u64(data + second + HEAD + 128) > _u64(at + HEAD + 128)):
+    if second and (at == NULL or _word(data + second + TRANSACTION) > _word(at + TRANSACTION)):
         at = data + second
     if at == NULL:
         return False
     p.page_size = first if first else second
-    _tree(&p.free, at + HEAD + 24)
-    _tree(&p.main, at + HEAD + 24 + TREE)
-    p.last_page = _u64(at + HEAD + 24 + 2 * TREE)
-    p.transaction = _u64(at + HEAD + 24 + 2 * TREE + 8)
+    _tree(&p.free, at + PAGE_HEAD + META_TREES)
+    _tree(&p.main, at + PAGE_HEAD + META_TREES + TREE)
+    p.last_page = _word(at + TRANSACTION - WORD)
+    p.transaction = _word(at + TRANSACTION)
     if size < 2 * p.page_size:
         p.page_size = 0
         return False
@@ -126,7 +129,7 @@ cdef bint pages_open(Pages* p, const char* data, size_t size) noexcept nogil:
     p.used[0] |= 3
     if first == 0 or second == 0:
         _note(p, 0, 0 if first == 0 else 1, T_PAGE)
-    elif not _heads_agree(_u64(data + HEAD + 128), _u64(data + second + HEAD + 128)):
+    elif not _heads_agree(_word(data + TRANSACTION), _word(data + second + TRANSACTION)):
         _note(p, 0, 0, T_ORDER)
     return p.total == 0
 
@@ -165,11 +168,11 @@ cdef inline const char* _page(Pages* p, uint64_t number) noexcept nogil:
 
 
 cdef inline uint32_t _count(const char* page) noexcept nogil:
-    return (_u16(page + 12) - HEAD) // 2
+    return (_u16(page + LOWER) - PAGE_HEAD) // 2
 
 
 cdef inline const char* _node(const char* page, uint32_t index) noexcept nogil:
-    return page + _u16(page + HEAD + 2 * index)
+    return page + _u16(page + PAGE_HEAD + 2 * index)
 
 
 cdef inline uint32_t _data_size(const char* node) noexcept nogil:
@@ -181,7 +184,7 @@ cdef inline uint64_t _child(const char* node) noexcept nogil:
 
 
 cdef inline void _key(const char* node, MDB_val* key) noexcept nogil:
-    key.mv_data, key.mv_size = <void*>(node + NODE), _u16(node + 6)
+    key.mv_data, key.mv_size = <void*>(node + NODE_HEAD), _u16(node + 6)
 
 
 cdef int _compare(MDB_val* a, MDB_val* b) noexcept nogil:
@@ -195,24 +198,24 @@ cdef int _compare(MDB_val* a, MDB_val* b) noexcept nogil:
 
 cdef bint _nodes_fit(Pages* p, const char* page, int kind) noexcept nogil:
     """Nodes fill the upper part of the page exactly, as LMDB leaves them."""
-    cdef size_t lower = _u16(page + 12)
-    cdef size_t upper = _u16(page + 14)
+    cdef size_t lower = _u16(page + LOWER)
+    cdef size_t upper = _u16(page + UPPER)
     cdef size_t filled = 0
     cdef size_t offset, length
     cdef uint32_t i
     cdef const char* node
-    if lower <= HEAD or lower & 1 or upper < lower or upper > p.page_size:
+    if lower <= PAGE_HEAD or lower & 1 or upper < lower or upper > p.page_size:
         return False
     for i in range(_count(page)):
-        offset = _u16(page + HEAD + 2 * i)
-        if offset < upper or offset & 1 or offset + NODE > p.page_size:
+        offset = _u16(page + PAGE_HEAD + 2 * i)
+        if offset < upper or offset & 1 or offset + NODE_HEAD > p.page_size:
             return False
         node = page + offset
-        length = NODE + _u16(node + 6)
+        length = NODE_HEAD + _u16(node + 6)
         if kind == LEAF:
             if _u16(node + 4) not in (0, BIG, SUB) or _u16(node + 6) == 0:
                 return False
-            length += 8 if _u16(node + 4) == BIG else _data_size(node)
+            length += WORD if _u16(node + 4) == BIG else _data_size(node)
         length = (length + 1) & ~<size_t>1
         if _u16(node + 6) > KEY_MOST or offset + length > p.page_size:
             return False
@@ -228,7 +231,7 @@ cdef int _page_trouble(Pages* p, uint64_t number, int kind, bint ordered) noexce
     if number > p.last_page:
         return T_OUTSIDE
     page = _page(p, number)
-    if _u64(page) != number or _u16(page + 10) != kind:
+    if _word(page) != number or _u16(page + KIND) != kind:
         return T_PAGE
     if not _nodes_fit(p, page, kind):
         return T_NODES
@@ -247,21 +250,21 @@ cdef int _value(Pages* p, const char* node, MDB_val* value, bint take, int how=W
     cdef uint64_t number
     cdef uint64_t count
     cdef const char* page
-    value.mv_data, value.mv_size = <void*>(node + NODE + _u16(node + 6)), size
+    value.mv_data, value.mv_size = <void*>(node + NODE_HEAD + _u16(node + 6)), size
     if _u16(node + 4) != BIG:
         return NO_TROUBLE
-    number = _u64(<const char*>value.mv_data)
-    count = (HEAD - 1 + <uint64_t>size) // p.page_size + 1
+    number = _word(<const char*>value.mv_data)
+    count = (PAGE_HEAD - 1 + <uint64_t>size) // p.page_size + 1
     if number > p.last_page or count > p.last_page - number + 1 or (take and not _take(p, number, count)):
         return T_VALUE
     if how == SHALLOW:
         return NO_TROUBLE
     page = _page(p, number)
-    value.mv_data = <void*>(page + HEAD)
+    value.mv_data = <void*>(page + PAGE_HEAD)
     if how == HEADLESS:
         return NO_TROUBLE
-    if _u64(page) != number or _u16(page + 10) != OVERFLOW \
-            or (_u16(page + 12) | <uint32_t>_u16(page + 14) << 16) != count:
+    if _word(page) != number or _u16(page + KIND) != OVERFLOW \
+            or (_u16(page + LOWER) | <uint32_t>_u16(page + UPPER) << 16) != count:
         return T_HEAD
     return NO_TROUBLE
 
@@ -285,10 +288,10 @@ cdef uint32_t damaged_leaf(Pages* p, uint64_t number) noexcept nogil:
     """How many entries a leaf may have of which not all is right; 0: it does not look like one."""
     cdef const char* page = _page(p, number)
     cdef uint32_t count
-    if _u16(page + 10) != LEAF or _u64(page) != number or _u16(page + 12) < HEAD:
+    if _u16(page + KIND) != LEAF or _word(page) != number or _u16(page + LOWER) < PAGE_HEAD:
         return 0
     count = _count(page)
-    return count if count <= (p.page_size - HEAD) // 2 else 0
+    return count if count <= (p.page_size - PAGE_HEAD) // 2 else 0
 
 
 cdef bint damaged_leaf_entry(Pages* p, uint64_t number, uint32_t index, MDB_val* key, MDB_val* value,
@@ -309,13 +312,13 @@ cdef bint damaged_leaf_entry(Pages* p, uint64_t number, uint32_t index, MDB_val*
 
 
 cdef bint _node_inside(Pages* p, const char* page, uint32_t index, MDB_val* key) noexcept nogil:
-    cdef size_t offset = _u16(page + HEAD + 2 * index)
+    cdef size_t offset = _u16(page + PAGE_HEAD + 2 * index)
     cdef const char* node = page + offset
-    if offset < HEAD + 2 * <size_t>_count(page) or offset + NODE > p.page_size:
+    if offset < PAGE_HEAD + 2 * <size_t>_count(page) or offset + NODE_HEAD > p.page_size:
         return False
     if _u16(node + 4) not in (0, BIG) or not 0 < _u16(node + 6) <= KEY_MOST:
         return False
-    if offset + NODE + _u16(node + 6) + (8 if _u16(node + 4) == BIG else 0) > p.page_size:
+    if offset + NODE_HEAD + _u16(node + 6) + (WORD if _u16(node + 4) == BIG else 0) > p.page_size:
         return False
     _key(node, key)
     return True
@@ -332,7 +335,7 @@ cdef void walk_begin(Walk* w, Pages* p, Tree* tree, int how) noexcept nogil:
     w.level = -1
     if tree.flags & DB_FLAGS != (0 if w.ordered else NUMBERED):  # else keys are looked for in another order, or worse
         _trouble(w, tree.root if tree.depth else 0, T_FLAGS)
-    if tree.depth > DEEP or (tree.depth == 0) != (tree.root == <uint64_t>-1):
+    if tree.depth > DEEP or (tree.depth == 0) != (tree.root == <size_t>-1):
         _trouble(w, tree.root, T_PAGE)
     elif tree.depth:
         _down(w, tree.root)
@@ -394,7 +397,7 @@ cdef bint walk_next(Walk* w, MDB_val* key, MDB_val* value) noexcept nogil:
         w.key = key[0]
         what = _value(w.pages, node, value, True, w.how)
         if what == T_HEAD and w.ordered:  # it has a checksum of its own
-            _note(w.pages, w.number, _u64(node + NODE + _u16(node + 6)), T_HEAD)
+            _note(w.pages, w.number, _word(node + NODE_HEAD + _u16(node + 6)), T_HEAD)
         elif what != NO_TROUBLE:
             _trouble(w, w.stack[w.level], T_VALUE)
             continue
@@ -431,15 +434,15 @@ cdef bint _free_pages(Walk* w, MDB_val* key, MDB_val* value) noexcept nogil:
     cdef uint64_t count, number, i
     cdef uint64_t before = <uint64_t>-1
     cdef uint64_t left_by
-    if key.mv_size != 8 or value.mv_size < 8:
+    if key.mv_size != WORD or value.mv_size < WORD:
         return False
-    count = _u64(at)
-    left_by = _u64(<const char*>key.mv_data)
-    if count > value.mv_size // 8 - 1 or left_by > w.pages.transaction or left_by <= w.left_by:
+    count = _word(at)
+    left_by = _word(<const char*>key.mv_data)
+    if count > value.mv_size // WORD - 1 or left_by > w.pages.transaction or left_by <= w.left_by:
         return False
     w.left_by = left_by
     for i in range(count):
-        number = _u64(at + 8 + 8 * i)
+        number = _word(at + WORD + WORD * i)
         if number > w.pages.last_page or number < 2 or number >= before or not _take(w.pages, number, 1):
             return False
         before = number

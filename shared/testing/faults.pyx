@@ -7,7 +7,7 @@ from libc.stdint cimport int64_t
 from phloem.shared.store.store cimport Store
 
 cdef extern from "<unistd.h>" nogil:
-    ssize_t pwrite(int fd, const void* data, size_t n, long offset)
+    ssize_t pwrite(int fd, const void* data, size_t n, int64_t offset)
     int fdatasync(int fd)
 
 cdef extern from *:
@@ -23,7 +23,7 @@ cdef int sync_error = 0
 cdef size_t most = 0
 
 
-cdef ssize_t _pwrite(int fd, const void* data, size_t n, long offset) noexcept nogil:
+cdef ssize_t _pwrite(int fd, const void* data, size_t n, int64_t offset) noexcept nogil:
     global room
     if most and n > most:
         n = most

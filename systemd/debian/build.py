@@ -2,27 +2,31 @@
 follows it (Raspberry Pi OS 12), where Python is 3.11.
 
     python systemd/debian/build.py                                  for this machine, into dist/
-    python systemd/debian/build.py --arch arm64 --wheel FILE.whl    for another, with a wheel that was built for it
+    python systemd/debian/build.py --arch armhf                     for another: cross.py compiles what it needs
+    python systemd/debian/build.py --arch all                       for each
+    python systemd/debian/build.py --arch arm64 --wheel FILE.whl    with a wheel of phloem that was built for it
 
-The libraries come as wheels, which are what their makers tested. They lie beside phloem in ``/usr/lib/phloem`` and are
-nobody else's business: the system's Python packages are not touched, and none of them is asked.
+The libraries come as wheels, which are what their makers tested, as far as there are any. They lie beside phloem in
+``/usr/lib/phloem`` and are nobody else's business: the system's Python packages are not touched, and none of them is
+asked. ``/usr/share/doc/phloem/LIBRARIES`` in the package says which ones they are, and where they come from.
 """
 
 import argparse
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import NamedTuple
+
+from cross import PYTHON, TARGETS, BuildError, Workshop, run, specifiers
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 LIBRARY = Path("usr/lib/phloem")
-PYTHON = "3.11"  # Debian 12's; compiled modules are for one version
 SCRIPTS = ("postinst", "prerm", "postrm")
 EXTRAS = "nmea"
 
@@ -44,21 +48,14 @@ class Machine(NamedTuple):
 MACHINES = {"amd64": Machine("x86_64"), "arm64": Machine("aarch64"), "armhf": Machine("armv7l")}
 
 
-class BuildError(Exception):
-    """It cannot be built; the text says what to do."""
-
-
-def run(*words: str | Path, **more: object) -> str:
-    """What a program prints.
-
-    Raises:
-        BuildError: It failed; with the end of what it said.
-    """
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False, **more)  # type: ignore[call-overload]
-    if done.returncode:
-        said = (done.stdout + done.stderr).strip().splitlines()[-8:]
-        raise BuildError(f"{words[0]} failed:\n" + "\n".join(said))
-    return str(done.stdout)
+def source_copy(folder: Path) -> Path:
+    """phloem's sources: in the tree there may be modules of an earlier build, and setuptools would take those too."""
+    left_out = shutil.ignore_patterns(
+        ".*venv*", ".git", "build", "dist", "__pycache__", "*.egg-info", "*.so", "tests"
+    )
+    source = folder / "source"
+    shutil.copytree(ROOT, source, symlinks=True, ignore=left_out)
+    return source
 
 
 def own_wheel(folder: Path) -> Path:
@@ -72,14 +69,37 @@ def own_wheel(folder: Path) -> Path:
         raise BuildError(
             f"this is Python {have}, and the package is for {PYTHON}: run it with python{PYTHON}, or give --wheel"
         )
-    # From a copy: in the tree there may be modules of an earlier build, and setuptools would take them as well.
-    left_out = shutil.ignore_patterns(
-        ".*venv*", ".git", "build", "dist", "__pycache__", "*.egg-info", "*.so", "tests"
-    )
-    source = folder / "source"
-    shutil.copytree(ROOT, source, symlinks=True, ignore=left_out)
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, source)
+    words = ("--quiet", "--no-deps", "--wheel-dir", folder)
+    run(sys.executable, "-m", "pip", "wheel", *words, source_copy(folder))
     return next(folder.glob("phloem-*.whl"))
+
+
+def native_libraries(arch: str, keep: Path) -> list[Path]:
+    """The same as ``Workshop.libraries`` on a machine of that kind."""
+    shelf = keep / arch / "native"
+    for name, wanted in specifiers(TARGETS[arch].from_source, (ROOT / "pyproject.toml").read_text()).items():
+        if not list(shelf.glob(f"{name}-*.whl")):
+            print(f"compiling {name}", flush=True)
+            run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", shelf, wanted)
+    return sorted(shelf.glob("*.whl"))
+
+
+def wheels(arch: str, here: str, folder: Path, keep: Path) -> tuple[Path, list[Path]]:
+    """phloem compiled for ``arch`` on a machine that is ``here``, and libraries that have no public wheel for it.
+
+    Raises:
+        BuildError: It cannot be compiled here.
+    """
+    if arch == here:
+        print("compiling phloem", flush=True)
+        return own_wheel(folder), native_libraries(arch, keep) if arch in TARGETS else []
+    if arch not in TARGETS:
+        raise BuildError(f"this machine is {here}: give --wheel with a wheel of phloem for {arch}")
+    workshop = Workshop(arch, keep)
+    workshop.prepare()
+    print(f"compiling phloem for {arch}", flush=True)
+    workshop.wheel(source_copy(folder), folder)
+    return next(folder.glob("phloem-*.whl")), workshop.libraries((ROOT / "pyproject.toml").read_text())
 
 
 def install(wheel: Path, extra: Iterable[Path], to: Path, machine: Machine) -> None:
@@ -100,6 +120,19 @@ def install(wheel: Path, extra: Iterable[Path], to: Path, machine: Machine) -> N
         f"/{LIBRARY / 'python'}", to)  # fmt: skip
 
 
+def origin(library: Distribution) -> str:
+    """Where it comes from: a wheel that was compiled here has no tag of an old C library."""
+    tags = [line[5:] for line in (library.read_text("WHEEL") or "").splitlines() if line.startswith("Tag: ")]
+    own = any("-linux_" in tag for tag in tags)
+    return f"{'compiled from source' if own else 'PyPI'}, {' '.join(tags)}"
+
+
+def listing(libraries: Iterable[Distribution]) -> str:
+    """The package's libraries, one a line: name, version, where from."""
+    lines = {f"{each.metadata['Name']} {each.version} ({origin(each)})" for each in libraries}
+    return "\n".join(sorted(lines, key=str.lower)) + "\n"
+
+
 def lay_out(stage: Path) -> None:
     """Everything that is not Python: the command, units, users, rules of udev, an example."""
     command = stage / "usr/bin/phloem"
@@ -117,6 +150,7 @@ def lay_out(stage: Path) -> None:
     documents.mkdir(parents=True)
     shutil.copy2(ROOT / "LICENSE", documents / "copyright")
     shutil.copy2(ROOT / "CHANGELOG.md", documents / "NEWS")
+    (documents / "LIBRARIES").write_text(listing(distributions(path=[str(stage / LIBRARY / "python")])))
 
 
 def control(version: str, arch: str, stage: Path) -> str:
@@ -143,14 +177,12 @@ def build(arch: str, wheel: Path | None, extra: list[Path], out: Path) -> Path:
         BuildError: It cannot be built.
     """
     here = run("dpkg", "--print-architecture").strip()
-    if wheel is None and arch != here:
-        raise BuildError(f"this machine is {here}: give --wheel with a wheel of phloem for {arch}")
     with tempfile.TemporaryDirectory() as folder:
         stage = Path(folder) / "stage"
         stage.mkdir(mode=0o755)
         if wheel is None:
-            print("compiling phloem", flush=True)
-            wheel = own_wheel(Path(folder))
+            wheel, more = wheels(arch, here, Path(folder), ROOT / "build/cross")
+            extra = [*extra, *more]
         print("taking its libraries", flush=True)
         install(wheel, extra, stage / LIBRARY / "python", MACHINES[arch])
         lay_out(stage)
@@ -180,19 +212,23 @@ def build(arch: str, wheel: Path | None, extra: list[Path], out: Path) -> Path:
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description="Build a Debian package of phloem with all its libraries.")
-    parser.add_argument("--arch", choices=sorted(MACHINES), help="this machine's, if not given")
+    parser.add_argument("--arch", choices=[*sorted(MACHINES), "all"],
+                        help="this machine's, if not given; all: one package for each")  # fmt: skip
     parser.add_argument("--wheel", type=Path, help="phloem compiled for that machine")
     parser.add_argument("--library", type=Path, action="append", default=[], metavar="FILE.whl",
                         help="a library that has no public wheel for that machine; may be given again")  # fmt: skip
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder for the package")
     wish = parser.parse_args()
+    if wish.arch == "all" and wish.wheel:
+        parser.error("a wheel is for one kind of machine")
     try:
-        arch = wish.arch or run("dpkg", "--print-architecture").strip()
-        package = build(arch, wish.wheel, wish.library, wish.out)
+        here = run("dpkg", "--print-architecture").strip()
+        for arch in sorted(MACHINES) if wish.arch == "all" else [wish.arch or here]:
+            package = build(arch, wish.wheel, wish.library, wish.out)
+            print(f"{package} ({package.stat().st_size / 1e6:.1f} MB)", flush=True)
     except (BuildError, OSError) as error:
         print(f"no package: {error}", file=sys.stderr)
         return 1
-    print(f"{package} ({package.stat().st_size / 1e6:.1f} MB)")
     return 0
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from phloem.shared.clock import Clock, SystemClock
-from tests.bench import report
+from tests.bench import pages, report
 from tests.bench.loads import LOADS, Load
 from tests.bench.rounds import (
     QUICK_RUN_SECONDS,
@@ -148,6 +148,8 @@ def bench(
     if path is not None:
         report.write(result, path)
         console.print(f"written to {path} and {path.with_suffix('.md').name}", markup=False)
+    if path == RESULTS:
+        pages.main()
     sys.exit(1 if result.failed else 0)
 
 

@@ -8,6 +8,8 @@ import os
 import platform
 import sys
 import tempfile
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 import click
@@ -15,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from phloem.shared.clock import SystemClock
+from tests.bench import pages
 from tests.bench.report import cpu_model, date_text
 from tests.bench_link.pairs import PAIRS, Pair
 from tests.bench_link.report import Line, Report, line_of, shown, table, write
@@ -22,6 +25,9 @@ from tests.bench_link.rows import ROWS, Row
 from tests.bench_link.sizes import QUICK, Size
 
 RESULTS = Path(__file__).parents[1] / "bench" / "results" / "link.json"
+
+
+Samples = list[tuple[float, ...]]  # a run each, in the order of its row's figures
 
 
 def measured(row: Row, kind: type[Pair], size: Size) -> tuple[float, ...]:
@@ -35,27 +41,47 @@ def measured(row: Row, kind: type[Pair], size: Size) -> tuple[float, ...]:
         return result if isinstance(result, tuple) else (result,)
 
 
+def beside(row: Row, kind: type[Pair], size: Size) -> Future[tuple[float, ...]]:
+    """A run that goes on while others do; it does not keep the program from ending."""
+    future: Future[tuple[float, ...]] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(measured(row, kind, size))
+        except Exception as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
 def lines(rows: list[Row], kinds: list[int], rounds: int, size: Size, console: Console) -> list[Line]:
     """All figures of all rows; the two take turns. A progress bar on standard error."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    found: list[Line] = []
+    watching = [row for row in rows if row.watches]
+    turns = [(row, i) for row in rows if not row.watches for _ in range(rounds) for i in kinds]
+    found: dict[str, tuple[Samples, Samples]] = {row.name: ([], []) for row in rows}
+
+    def keep(row: Row, i: int, sample: tuple[float, ...]) -> None:
+        found[row.name][i].append(sample)
+        progress.advance(task)
+        for figure, value in zip(row.figures, sample, strict=True):
+            console.print(f"{figure.name}: {PAIRS[i].name} {shown(value, figure.unit)}", style="dim")
+
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=len(rows) * rounds * len(kinds))
-        for row in rows:
-            samples: list[list[tuple[float, ...]]] = [[], []]
-            for _ in range(rounds):
-                for i in kinds:
-                    progress.update(task, description=f"{row.title}: {PAIRS[i].name}")
-                    samples[i].append(measured(row, PAIRS[i], size))
-                    progress.advance(task)
-                    for figure, value in zip(row.figures, samples[i][-1], strict=True):
-                        console.print(
-                            f"{figure.name}: {PAIRS[i].name} {shown(value, figure.unit)}", style="dim"
-                        )
-            for at, figure in enumerate(row.figures):
-                theirs, ours = ([sample[at] for sample in side] for side in samples)
-                found.append(line_of(figure, theirs, ours))
-    return found
+        task = progress.add_task("", total=len(turns) + len(watching) * len(kinds))
+        watched = {beside(row, PAIRS[i], size): (row, i) for row in watching for i in kinds}
+        for row, i in turns:
+            progress.update(task, description=f"{row.title}: {PAIRS[i].name}")
+            keep(row, i, measured(row, PAIRS[i], size))
+        for future, (row, i) in watched.items():
+            progress.update(task, description=f"{row.title}: {PAIRS[i].name}")
+            keep(row, i, future.result())
+    return [
+        line_of(figure, *([sample[at] for sample in side] for side in found[row.name]))
+        for row in rows
+        for at, figure in enumerate(row.figures)
+    ]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -74,7 +100,10 @@ def lines(rows: list[Row], kinds: list[int], rounds: int, size: Size, console: C
     help="JSON file; the Markdown table goes beside it.  [default: bench/results/link.json, if the run is whole]",
 )
 def main(quick: bool, only: tuple[str, ...], rounds: int, ours: bool, out: Path | None) -> None:
-    """Measure what a link costs and how a device comes back to its hub: phloem beside nats-server."""
+    """Measure what a link costs and how a device comes back to its hub: phloem beside nats-server.
+
+    A whole run takes a little more than an hour: for so long an idle link is watched, beside everything else.
+    """
     rows = [row for row in ROWS if not only or row.name in only]
     found = lines(rows, [1] if ours else [0, 1], rounds, QUICK if quick else Size(), Console(stderr=True))
     result = Report(
@@ -93,6 +122,8 @@ def main(quick: bool, only: tuple[str, ...], rounds: int, ours: bool, out: Path 
     if path is not None:
         write(result, path)
         console.print(f"written to {path} and {path.with_suffix('.md').name}", markup=False)
+    if path == RESULTS:
+        pages.main()
     sys.exit(1 if any(None in line.ours for line in found) else 0)
 
 

@@ -10,7 +10,7 @@ class Size(NamedTuple):
     slow: int = 100_000
     trickle_s: int = 60
     alarm_s: int = 60
-    idle_s: int = 1200
+    idle_s: int = 3600
     stored: int = 1_000_000
     devices: int = 1000
     fleet_s: int = 60

@@ -10,8 +10,9 @@ from phloem.shared.limits import SECOND_NS
 from phloem.shared.testing.simulated_disk import Trouble
 from tests.chaos.story import HEAL_NS, Story
 from tests.chaos.world import MS, Place
+from tests.support.sampling import rest
 
-SEEDS = range(8)
+SEEDS = 8
 YEAR_NS = 365 * 86_400 * SECOND_NS
 
 
@@ -74,8 +75,14 @@ class Fault(Story):
         assert gaps or not announced
 
 
+@pytest.fixture(autouse=True, params=[3, rest(SEEDS)])
+def seeds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How often a fault is told."""
+    monkeypatch.setitem(globals(), "SEEDS", request.param)
+
+
 def each(name: str) -> Iterator[Fault]:
-    return (Fault(name, seed) for seed in SEEDS)
+    return (Fault(name, seed) for seed in range(SEEDS))
 
 
 @pytest.mark.parametrize("back_s", [0, 30])

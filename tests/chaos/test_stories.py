@@ -4,7 +4,7 @@ import pytest
 
 from tests.chaos.story import FIRST, Story
 
-SEED, STORIES, PART = 1, 80, 40
+SEED, STORIES, PART = 1, 30, 15
 
 
 @pytest.mark.parametrize("first", range(0, STORIES, PART))

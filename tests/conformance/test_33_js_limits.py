@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from tests.support.jetstream import JsClient
+from tests.support.brokers import Brokers
+from tests.support.jetstream import JsClient, at_once
 
 S_NS = 1_000_000_000
 STORAGE = pytest.mark.parametrize("storage", ["file", "memory"])
@@ -207,8 +208,15 @@ async def test_ttl_that_is_one(js: JsClient, ttl: str) -> None:
     assert await js.publish("s.a", headers={"Nats-TTL": ttl}) == {"stream": "S", "seq": 1}
 
 
-@STORAGE
-async def test_ttl_ends_a_message(js: JsClient, storage: str) -> None:
+async def test_ttl_ends_a_message(broker: Brokers) -> None:
+    """Without a marker, and with one that ends as well."""
+    await at_once(broker, _ttl_ends, [("file",), ("memory",), ("marker",)])
+
+
+async def _ttl_ends(js: JsClient, storage: str) -> None:
+    if storage == "marker":
+        await _ttl_leaves_a_marker(js)
+        return
     await js.stream(storage=storage, allow_msg_ttl=True)
     await js.publish("s.a", headers={"Nats-TTL": "1"})
     await js.publish("s.b")
@@ -237,7 +245,7 @@ async def test_a_marker_takes_the_place_of_the_last(js: JsClient, storage: str) 
     assert (marker.subject, marker.payload, marker.seq) == ("s.a", b"", 2)
 
 
-async def test_a_ttl_leaves_a_marker_too(js: JsClient) -> None:
+async def _ttl_leaves_a_marker(js: JsClient) -> None:
     await js.stream(subject_delete_marker_ttl=S_NS, max_msgs_per_subject=1)
     await js.consumer("push", deliver_subject="d", ack_policy="none")
     delivered = js.subscribe("d")

@@ -3,10 +3,12 @@ allowed, that nobody wants (jetstream.md 2.5, 4.5, 4.8). The cases are what the 
 """
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
-from tests.support.jetstream import JsClient
+from tests.support.brokers import Brokers
+from tests.support.jetstream import JsClient, at_once
 
 STORAGE = pytest.mark.parametrize("storage", ["file", "memory"])
 RETENTION = pytest.mark.parametrize("retention", ["limits", "interest", "workqueue"])
@@ -21,8 +23,18 @@ async def _gone(js: JsClient, seq: int) -> None:
 
 @STORAGE
 @RETENTION
-@pytest.mark.parametrize("how", ["delete", "purge", "limit", "ttl"])
+@pytest.mark.parametrize("how", ["delete", "purge", "limit"])
 async def test_a_message_goes_while_it_is_out(js: JsClient, storage: str, retention: str, how: str) -> None:
+    await _goes(js, storage, retention, how)
+
+
+async def test_a_message_ends_while_it_is_out(broker: Brokers) -> None:
+    """After the shortest TTL there is, for all of them at once."""
+    kinds = itertools.product(("file", "memory"), ("limits", "interest", "workqueue"), ["ttl"])
+    await at_once(broker, _goes, kinds)
+
+
+async def _goes(js: JsClient, storage: str, retention: str, how: str) -> None:
     await js.stream(storage=storage, retention=retention, max_msgs=3, allow_msg_ttl=True)
     await js.consumer()
     await js.fill("s.a", "s.b", headers={"Nats-TTL": "1s"} if how == "ttl" else None)

@@ -1,11 +1,13 @@
 """Mirrors and sources: what of an origin arrives, as what, and what info says of it (jetstream.md 2.9)."""
 
 import base64
+import itertools
 import re
 from typing import Any
 
 import pytest
-from tests.support.jetstream import JsClient
+from tests.support.brokers import Brokers
+from tests.support.jetstream import JsClient, at_once
 
 NOT_FOUND = {"code": 404, "err_code": 10059, "description": "stream not found"}
 
@@ -294,9 +296,12 @@ async def test_header_of_a_source_is_refused(js: JsClient) -> None:
 # --- origins that keep a message only as long as somebody wants it
 
 
-@pytest.mark.parametrize("retention", ["interest", "workqueue"])
-@pytest.mark.parametrize("as_mirror", [True, False])
-async def test_origin_gives_away(js: JsClient, retention: str, as_mirror: bool) -> None:
+async def test_origin_gives_away(broker: Brokers) -> None:
+    """nats-server takes a second for it."""
+    await at_once(broker, _gives_away, itertools.product(("interest", "workqueue"), (True, False)))
+
+
+async def _gives_away(js: JsClient, retention: str, as_mirror: bool) -> None:
     await js.stream("O", retention=retention)
     await js.stream("S", **({"mirror": {"name": "O"}} if as_mirror else {"sources": [{"name": "O"}]}))
 

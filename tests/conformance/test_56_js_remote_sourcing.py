@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support.brokers import Brokers
-from tests.support.jetstream import JsClient, JsWorld, error_of
+from tests.support.jetstream import JsClient, JsWorld, at_once, error_of
 
 ACCOUNT = "accounts { A { jetstream: enabled, users: [ { user: u, password: p } ] } }\n"
 HUB = (
@@ -104,7 +104,16 @@ async def test_mirror_over_a_link(broker: Brokers) -> None:
 # --- through a durable consumer --------------------------------------------------------------------
 
 
-async def test_source_through_a_consumer(js: JsClient) -> None:
+async def test_through_a_consumer(broker: Brokers) -> None:
+    """nats-server tells what has arrived once a second."""
+    await at_once(broker, _through, [("source",), ("mirror",)])
+
+
+async def _through(js: JsClient, kind: str) -> None:
+    await (_source_through_a_consumer if kind == "source" else _mirror_through_a_consumer)(js)
+
+
+async def _source_through_a_consumer(js: JsClient) -> None:
     await js.stream("O", retention="workqueue")
     await js.fill("o.a", "o.b", "o.c")
     await js.consumer("dd", "O", **FLOW)
@@ -121,7 +130,7 @@ async def test_source_through_a_consumer(js: JsClient) -> None:
     assert (await js.numbers("dd", "O"))["ack_floor"] == (4, 4)
 
 
-async def test_mirror_through_a_consumer(js: JsClient) -> None:
+async def _mirror_through_a_consumer(js: JsClient) -> None:
     await js.stream("O", retention="interest")
     await js.consumer("dd", "O", **FLOW)
     await js.fill("o.a", "o.b")

@@ -6,11 +6,14 @@ Needs root, ``debootstrap`` and ``mke2fs``. The base system is kept in a cache a
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 MIRROR = "http://deb.debian.org/debian"
-PACKAGES = "systemd,systemd-sysv,linux-image-cloud-amd64,python3,udev,iproute2,dbus"
+PACKAGES = "systemd,systemd-sysv,{kernel},python3,udev,iproute2,dbus"
+KERNEL = "linux-image-cloud-amd64"  # small: without USB
+USB_KERNEL = "linux-image-amd64"
 SIZE = "1600M"
 PORT = 4222
 NETWORK = "[Match]\nName=en*\n[Network]\nDHCP=yes\n"
@@ -55,14 +58,21 @@ def run(*words: str | Path) -> None:
         raise ImageError(f"{words[0]}: {(done.stdout + done.stderr).strip()[-600:]}")
 
 
-def base(cache: Path) -> Path:
-    """Debian as files; made once, some minutes."""
-    root = cache / "base"
+def base(cache: Path, kernel: str = KERNEL) -> Path:
+    """Debian as files; made once for each kernel, some minutes."""
+    root = cache / ("base" if kernel == KERNEL else f"base-{kernel}")
     if not (root / "done").exists():
         if os.geteuid():
             raise ImageError("a Debian system can only be put together by root")
         shutil.rmtree(root, ignore_errors=True)
-        run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", root, MIRROR)
+        run(
+            "debootstrap",
+            "--variant=minbase",
+            f"--include={PACKAGES.format(kernel=kernel)}",
+            "bookworm",
+            root,
+            MIRROR,
+        )
         (root / "etc/systemd/network/80-all.network").write_text(NETWORK)
         (root / "etc/fstab").write_text(FSTAB)
         (root / "etc/hostname").write_text("device\n")
@@ -74,11 +84,19 @@ def base(cache: Path) -> Path:
     return root
 
 
-def make(cache: Path, product: Product, disk: Path) -> None:
-    """A disk with ``product`` installed as its documentation says."""
+def make(
+    cache: Path,
+    product: Product,
+    disk: Path,
+    *,
+    kernel: str = KERNEL,
+    prepare: Callable[[Path], None] = lambda _: None,
+) -> None:
+    """A disk with ``product`` installed as its documentation says; ``prepare`` is given the files before they are put
+    there."""
     root = cache / "root"
     shutil.rmtree(root, ignore_errors=True)
-    run("cp", "-a", "--reflink=auto", base(cache), root)
+    run("cp", "-a", "--reflink=auto", base(cache, kernel), root)
     if product.package is not None:
         # As it comes, but for an address that the emulator's network reaches.
         shutil.copy(product.package, root / "tmp/phloem.deb")
@@ -95,6 +113,12 @@ def make(cache: Path, product: Product, disk: Path) -> None:
         (root / "etc/systemd/system/nats-server.service").write_text(NATS_UNIT)
         (root / "etc/nats-server.conf").write_text(NATS_CONF.format(more=product.more))
         run("chroot", root, "systemctl", "enable", "nats-server")
-    disk.unlink(missing_ok=True)
-    run("mke2fs", "-q", "-t", "ext4", "-d", root, disk, SIZE)
+    prepare(root)
+    file_system(root, disk)
     shutil.rmtree(root)
+
+
+def file_system(files: Path, disk: Path, size: str = SIZE) -> None:
+    """A new disk with these files."""
+    disk.unlink(missing_ok=True)
+    run("mke2fs", "-q", "-t", "ext4", "-d", files, disk, size)

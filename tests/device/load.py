@@ -16,6 +16,7 @@ WINDOW = 1000  # publishes that wait for their acknowledgement at most
 SIZE = 128
 PATIENCE_S = 60.0
 BATCH = 500
+PAUSE_S = 5.0  # without a confirmation, when no more is published
 
 
 class Found(NamedTuple):
@@ -57,6 +58,12 @@ class Publisher:
         self.sent = self._first = first
         self.acked: set[int] = set()
         self._room = asyncio.Event()
+        self._ending = False
+
+    def end(self) -> None:
+        """Publish no more, and hear what was confirmed."""
+        self._ending = True
+        self._room.set()
 
     async def run(self) -> None:
         """Until the connection ends."""
@@ -65,7 +72,7 @@ class Publisher:
         writer.write(b'CONNECT {"verbose":false,"protocol":1}\r\nSUB ack.* 1\r\nPING\r\n')
         reading = asyncio.create_task(self._read(reader, writer))
         try:
-            while not reading.done() and not writer.is_closing():
+            while not (reading.done() or writer.is_closing() or self._ending):
                 if self.sent - self._first - len(self.acked) >= WINDOW:
                     self._room.clear()
                     await self._room.wait()
@@ -76,11 +83,20 @@ class Publisher:
                 if not self.sent % 50:
                     await writer.drain()
                     await asyncio.sleep(0)
+            if self._ending:
+                await self._hear_out(reading)
         except OSError:
             pass
         finally:
             reading.cancel()
             writer.close()
+
+    async def _hear_out(self, reading: asyncio.Task[None]) -> None:
+        """Until all is confirmed, or nothing is for a while."""
+        heard = -1
+        while not reading.done() and heard < len(self.acked) < self.sent - self._first:
+            heard = len(self.acked)
+            await asyncio.wait({reading}, timeout=PAUSE_S)
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Collect acknowledgements."""

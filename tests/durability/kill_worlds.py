@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import nats
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DiscardPolicy, RetentionPolicy, StreamConfig
 
@@ -22,12 +23,14 @@ from tests.durability.kills import (
     CONFIG,
     PUBLISHERS,
     TIMEOUT_S,
+    Came,
     Everything,
     Life,
     Stream,
     check_stream,
     contents,
     message,
+    moment,
     number_of,
     some,
 )
@@ -67,18 +70,18 @@ class Done:
     """What one consumer has had."""
 
     tried: set[int] = field(default_factory=set)  # asked to be taken for done
-    finished: set[int] = field(default_factory=set)  # and answered
+    finished: dict[int, int] = field(default_factory=dict)  # and answered, when
 
-    def taken(self, msg: Msg, stream: Stream) -> int:
-        number = number_of(msg.data)
-        stream.named(msg.metadata.sequence.stream, number)
-        assert number not in self.finished, f"message {number} was done and came again"
+    def taken(self, came: Came, stream: Stream) -> int:
+        number = number_of(came.msg.data)
+        stream.named(came.msg.metadata.sequence.stream, number)
+        assert came.at < self.finished.get(number, came.at + 1), f"message {number} was done and came again"
         return number
 
-    async def finish(self, msg: Msg, number: int) -> None:
+    async def finish(self, came: Came, number: int) -> None:
         self.tried.add(number)
-        await msg.ack_sync(timeout=TIMEOUT_S)
-        self.finished.add(number)
+        await came.msg.ack_sync(timeout=TIMEOUT_S)
+        self.finished[number] = moment()
 
 
 class Push(Published):
@@ -99,22 +102,31 @@ class Push(Published):
         return [self.publish(life) for _ in range(PUBLISHERS)] + [self.listen(life)]
 
     async def listen(self, life: Life) -> None:
-        subscription = await life.js._nc.subscribe("to.P")
+        _, deliveries = await self._listening(life.js)
         while not life.over:
-            msg = await subscription.next_msg(TIMEOUT_S)
-            number = self.done.taken(msg, self.stream)
+            came = await asyncio.wait_for(deliveries.get(), TIMEOUT_S)
+            number = self.done.taken(came, self.stream)
             if self.rng.random() < 0.8:
-                await self.done.finish(msg, number)
+                await self.done.finish(came, number)
                 life.counted()
+
+    async def _listening(self, js: JetStreamContext) -> tuple[Subscription, asyncio.Queue[Came]]:
+        """What is delivered, each with the moment at which it came."""
+        deliveries: asyncio.Queue[Came] = asyncio.Queue()
+
+        async def come(msg: Msg) -> None:
+            deliveries.put_nowait(Came(msg, moment()))
+
+        return await js._nc.subscribe("to.P", cb=come), deliveries
 
     async def check(self, js: JetStreamContext) -> None:
         await check_stream(js, "push", self.stream)
         waiting = set(self.stream.acked.values()) - self.done.tried
-        subscription = await js._nc.subscribe("to.P")
+        subscription, deliveries = await self._listening(js)
         while waiting:
-            msg = await subscription.next_msg(TIMEOUT_S)
-            number = self.done.taken(msg, self.stream)
-            await self.done.finish(msg, number)
+            came = await asyncio.wait_for(deliveries.get(), TIMEOUT_S)
+            number = self.done.taken(came, self.stream)
+            await self.done.finish(came, number)
             waiting.discard(number)
         await subscription.unsubscribe()
 
@@ -172,11 +184,11 @@ class Interest(Published):
         done = self.done[name]
         while not life.over:
             subscription = await life.js.pull_subscribe_bind(name, "interest")
-            for msg in await some(subscription, 20, 0.2):
-                number = done.taken(msg, self.stream)
+            for came in await some(subscription, 20, 0.2):
+                number = done.taken(came, self.stream)
                 if self.rng.random() >= diligence:
                     break
-                await done.finish(msg, number)
+                await done.finish(came, number)
                 life.counted()
             await subscription.unsubscribe()
 
@@ -197,9 +209,9 @@ class Interest(Published):
             assert tries < 100, f"{name} does not get {sorted(waiting)[:10]}"
             # one for each fetch: what comes too late for it is handed out again, and would be here twice
             subscription = await js.pull_subscribe_bind(name, "interest")
-            for msg in await some(subscription, 100, 0.3):
-                number = done.taken(msg, self.stream)
-                await done.finish(msg, number)
+            for came in await some(subscription, 100, 0.3):
+                number = done.taken(came, self.stream)
+                await done.finish(came, number)
                 waiting.discard(number)
             await subscription.unsubscribe()
 

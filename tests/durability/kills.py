@@ -18,7 +18,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, NamedTuple, Protocol, TypeVar
 
 import nats
 from nats.aio.client import Client
@@ -80,7 +80,9 @@ class Ledger:
     keys: dict[str, tuple[int, int]] = field(default_factory=dict)  # key: revision and value acknowledged
     key_asked: dict[str, set[int]] = field(default_factory=dict)
     tried: set[int] = field(default_factory=set)  # work for which that was asked
-    finished: set[int] = field(default_factory=set)  # work that was acknowledged with an answer
+    finished: dict[int, int] = field(
+        default_factory=dict
+    )  # work that was acknowledged with an answer, and when
 
 
 class World(Protocol):
@@ -196,31 +198,49 @@ class Load:
         """Takes work, and says with a double ack that it is done; some of it is taken and left."""
         subscription = await self.js.pull_subscribe_bind("workers", "work")
         while not self.over:
-            for msg in await some(subscription, 5, 0.2):
-                await self._one(msg)
+            for came in await some(subscription, 5, 0.2):
+                await self._one(came)
 
-    async def _one(self, msg: Msg) -> None:
-        number = taken(msg, self.ledger)
+    async def _one(self, came: "Came") -> None:
+        number = taken(came, self.ledger)
         if self.ledger.rng.random() < 0.8:
             self.ledger.tried.add(number)
-            await msg.ack_sync(timeout=TIMEOUT_S)
-            self.ledger.finished.add(number)
+            await came.msg.ack_sync(timeout=TIMEOUT_S)
+            self.ledger.finished[number] = moment()
             self.counted()
 
 
-async def some(subscription: JetStreamContext.PullSubscription, count: int, timeout_s: float) -> list[Msg]:
+MOMENTS = itertools.count()
+
+
+def moment() -> int:
+    """Later ones are greater."""
+    return next(MOMENTS)
+
+
+class Came(NamedTuple):
+    """A delivery, and when it came. One that waits here for longer than ``ack_wait`` comes twice, and rightly so: only
+    what came after its acknowledgement was answered has come again."""
+
+    msg: Msg
+    at: int
+
+
+async def some(subscription: JetStreamContext.PullSubscription, count: int, timeout_s: float) -> list[Came]:
     """What there is within a moment; nats-py waits that long unless all of it comes."""
     try:
-        return await subscription.fetch(count, timeout=timeout_s)
+        found = await subscription.fetch(count, timeout=timeout_s)
     except TimeoutError:  # nats-py's own is one, and it lets asyncio's through
         return []
+    at = moment()
+    return [Came(msg, at) for msg in found]
 
 
-def taken(msg: Msg, ledger: Ledger) -> int:
+def taken(came: Came, ledger: Ledger) -> int:
     """A delivery from the work queue: its number, checked."""
-    number = number_of(msg.data)
-    ledger.streams["work"].named(msg.metadata.sequence.stream, number)
-    assert number not in ledger.finished, f"work {number} was done and came again"
+    number = number_of(came.msg.data)
+    ledger.streams["work"].named(came.msg.metadata.sequence.stream, number)
+    assert came.at < ledger.finished.get(number, came.at + 1), f"work {number} was done and came again"
     return number
 
 
@@ -304,11 +324,11 @@ async def check_work(js: JetStreamContext, ledger: Ledger) -> None:
     while open_work:
         tries += 1
         assert tries < 100, f"work that was acknowledged does not come: {sorted(open_work)[:10]}"
-        for msg in await some(subscription, 100, 0.3):
-            number = taken(msg, ledger)
+        for came in await some(subscription, 100, 0.3):
+            number = taken(came, ledger)
             ledger.tried.add(number)
-            await msg.ack_sync(timeout=TIMEOUT_S)
-            ledger.finished.add(number)
+            await came.msg.ack_sync(timeout=TIMEOUT_S)
+            ledger.finished[number] = moment()
             open_work.discard(number)
     await subscription.unsubscribe()
 

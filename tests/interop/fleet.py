@@ -23,6 +23,7 @@ from phloem.shared.security.creds import credentials_in
 from phloem.shared.security.tokens import encode_base64url
 from phloem.shared.server.client_login import login_with
 from phloem.shared.server.secret_files import read_secret
+from phloem.shared.server.stream_command import stream
 from tests.support.phloem_server import ForkedServer
 from tests.support.real_server import BINARY
 from tests.support.server_process import ServerProcess
@@ -50,6 +51,7 @@ IN_PROCESS = {
     "revoke": revoke,
     "push": push,
     "devices": devices,
+    "stream": stream,
 }
 
 
@@ -171,7 +173,7 @@ class Fleet:
     async def _start(self, program: list[str], text: str, name: str) -> ServerProcess:
         kind = ForkedServer if program[1:3] == ["-m", "phloem"] else ServerProcess
         server = await asyncio.to_thread(kind, program, text, self.place / f"run-{name}")
-        self._stack.push_async_callback(asyncio.to_thread, server.stop)
+        self._stack.push_async_callback(asyncio.to_thread, server.end)
         return server
 
 

@@ -78,7 +78,7 @@ class World:
         if "leafnodes" not in config:
             text += '\nleafnodes { listen: "127.0.0.1:-1" }'
         server = await asyncio.to_thread(RealServer, text, self.folder / f"real{number}")
-        self._stack.push_async_callback(asyncio.to_thread, server.stop)
+        self._stack.push_async_callback(asyncio.to_thread, server.end)
         return server
 
     async def ours(

@@ -22,6 +22,7 @@ from tests.support.phloem_server import ForkedPhloemServer, PhloemServer
 from tests.support.real_server import RealServer
 from tests.support.server_process import ServerProcess
 
+COUNT = 100  # messages, each of which is asked for by itself
 KINDS: dict[str, Any] = {"real": RealServer, "ours": ForkedPhloemServer}
 
 
@@ -36,7 +37,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serv
         yield made
     finally:
         for server in made.values():
-            server.stop()
+            server.end()
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ async def contents(client: Client) -> tuple[list[Any], dict[str, Any], dict[str,
 async def test_there_and_back(
     clients: dict[str, Client], tmp_path: Path, source: str, target: str, storage: str
 ) -> None:
-    await filled(clients[source], storage, 300)
+    await filled(clients[source], storage, COUNT)
     before = await contents(clients[source])
     seen: list[tuple[int, int]] = []
     meta, census = await stream_backup.backup(
@@ -118,18 +119,18 @@ async def test_there_and_back(
         tmp_path / "b",
         progress=lambda done, total: seen.append((done, total)),
     )
-    assert (census.messages, census.known) == (296, True)
+    assert (census.messages, census.known) == (COUNT - 4, True)
     assert meta["config"]["metadata"]["purpose"] == "test"
     assert seen[-1] == (census.plain_bytes, census.plain_bytes)
     await clients[source].jetstream().delete_stream("B")
 
     info = await stream_backup.restore(JetStreamApi(clients[target]), tmp_path / "b")
     assert "differs" not in info
-    assert info["state"]["messages"] == 296
+    assert info["state"]["messages"] == COUNT - 4
     assert await contents(clients[target]) == before
 
     js = clients[target].jetstream()
-    assert (await js.publish("b.new", b"")).seq == 301
+    assert (await js.publish("b.new", b"")).seq == COUNT + 1
     pull = await js.pull_subscribe_bind("worker", "B")
     assert (await pull.fetch(1, timeout=10))[0].metadata.sequence.stream == 14
     with pytest.raises(BackupError, match="10130"):
@@ -244,7 +245,7 @@ async def test_errors(clients: dict[str, Client], kind: str, what: str, body: An
 async def test_a_damaged_backup_leaves_nothing(
     clients: dict[str, Client], tmp_path: Path, kind: str, harm: str
 ) -> None:
-    await filled(clients[kind], "file", 200)
+    await filled(clients[kind], "file", COUNT)
     await stream_backup.backup(JetStreamApi(clients[kind]), "B", tmp_path / "b")
     await clients[kind].jetstream().delete_stream("B")
     data = tmp_path / "b" / "stream.tar.s2"
@@ -387,7 +388,7 @@ async def test_ttls_and_schedules_go_on(clients: dict[str, Client], tmp_path: Pa
     await JetStreamApi(clients[source]).ask("STREAM.CREATE.B", config)
     js = clients[source].jetstream()
     await js.publish("b.never", b"", headers={"Nats-TTL": "never"})
-    await js.publish("b.short", b"", headers={"Nats-TTL": "3s"})
+    await js.publish("b.short", b"", headers={"Nats-TTL": "2s"})
     await js.publish(
         "b.plan", b"now", headers={"Nats-Schedule": "@every 1s", "Nats-Schedule-Target": "b.made"}
     )

@@ -36,7 +36,7 @@ def server(
     folder = tmp_path_factory.mktemp(request.param)
     running = KINDS[request.param](f'jetstream {{ store_dir: "{folder / "js"}" }}\n', folder)
     yield running
-    running.stop()
+    running.end()
 
 
 @pytest.fixture

@@ -16,9 +16,7 @@ from nats.js.api import (
 )
 from nats.js.errors import NoKeysError, NotFoundError
 
-from tests.interop.pairs import BOTH_WAYS, IN_EVERY_PAIRING, TIMEOUT_S, Pair, fresh, until
-
-pytestmark = [IN_EVERY_PAIRING]
+from tests.interop.pairs import AND_THE_CONTROL, BOTH_WAYS, IN_EVERY_PAIRING, TIMEOUT_S, Pair, fresh, until
 
 
 async def _across(pair: Pair, up: bool) -> tuple[JetStreamContext, JetStreamContext]:
@@ -27,6 +25,7 @@ async def _across(pair: Pair, up: bool) -> tuple[JetStreamContext, JetStreamCont
     return (await here.client()).jetstream(domain=there.domain, timeout=TIMEOUT_S), await there.js()
 
 
+@AND_THE_CONTROL
 @BOTH_WAYS
 async def test_streams(pair: Pair, up: bool) -> None:
     js, there = await _across(pair, up)
@@ -55,6 +54,7 @@ async def test_streams(pair: Pair, up: bool) -> None:
         await js.stream_info(name)
 
 
+@IN_EVERY_PAIRING
 @BOTH_WAYS
 async def test_publish_across_and_pull(pair: Pair, up: bool) -> None:
     """A stream's subject is interest like any other; answers and acknowledgements find back."""
@@ -80,6 +80,7 @@ async def test_publish_across_and_pull(pair: Pair, up: bool) -> None:
     assert (await there.stream_info(name)).state.consumer_count == 0
 
 
+@IN_EVERY_PAIRING
 @BOTH_WAYS
 async def test_push_with_flow_control(pair: Pair, up: bool) -> None:
     """More than one window of flow control, acknowledged and not, and heartbeats in the silence behind it."""
@@ -106,6 +107,7 @@ async def test_push_with_flow_control(pair: Pair, up: bool) -> None:
         assert (await ordered.next_msg(timeout=TIMEOUT_S)).metadata.sequence.stream == seq
 
 
+@IN_EVERY_PAIRING
 @BOTH_WAYS
 async def test_key_value(pair: Pair, up: bool) -> None:
     """Read and watched from afar; written through the domain's own subjects, because ``$KV`` does not cross."""
@@ -143,6 +145,7 @@ async def test_key_value(pair: Pair, up: bool) -> None:
     await watcher.stop()
 
 
+@IN_EVERY_PAIRING
 @BOTH_WAYS
 async def test_objects(pair: Pair, up: bool) -> None:
     js, there = await _across(pair, up)
@@ -156,6 +159,7 @@ async def test_objects(pair: Pair, up: bool) -> None:
     assert (await near.get("p")).data == content
 
 
+@IN_EVERY_PAIRING
 async def test_what_is_asked_without_a_domain_stays(pair: Pair) -> None:
     """Each side is asked about itself, once, by whatever name it has; nobody answers for a domain that is not there."""
     for side in (pair.hub, pair.leaf):
@@ -175,6 +179,7 @@ async def test_what_is_asked_without_a_domain_stays(pair: Pair) -> None:
             await client.request("$JS.nowhere.API.INFO", b"", timeout=TIMEOUT_S)
 
 
+@IN_EVERY_PAIRING
 async def test_subjects_of_jetstream_that_do_not_cross(pair: Pair) -> None:
     """Neither requests nor what is published, not even to those who listen to everything."""
     for here, there in (pair.sides(True), pair.sides(False)):
@@ -198,6 +203,7 @@ async def test_subjects_of_jetstream_that_do_not_cross(pair: Pair) -> None:
         assert [subject for subject in crossed if not subject.startswith("$JS.EVENT.")] == []
 
 
+@IN_EVERY_PAIRING
 async def test_an_account_without_streams_of_its_own(pair: Pair) -> None:
     """The leaf side of B has no JetStream and takes the hub's for its own."""
     await pair.linked("b")
@@ -213,6 +219,7 @@ async def test_an_account_without_streams_of_its_own(pair: Pair) -> None:
     assert (await bucket.get("k")).value == b"v"
 
 
+@IN_EVERY_PAIRING
 async def test_isolation(pair: Pair) -> None:
     """A link whose leaf asked to be told of no other leafs carries its JetStream as any other does."""
     await pair.linked("i")

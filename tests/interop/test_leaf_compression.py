@@ -15,6 +15,7 @@ from tests.interop.links import Inbox, World, leaf_url, reachable, settled
 from tests.support.certificates import Certificates
 from tests.support.rawclient import TIMEOUT_S
 from tests.support.real_server import RealServer
+from tests.support.sampling import in_turn
 
 MODES = ("s2_fast", "s2_better", "s2_best", "s2_auto", "accept", "off")
 AGREED = {  # of what a side with the first mode sends to one with the second; by default both ends are near
@@ -95,20 +96,19 @@ def shown(server: Server) -> str:
 PAIRS = [("ours", "real"), ("real", "ours"), ("ours", "ours")]
 
 
-@pytest.mark.parametrize("pairing", PAIRS, ids="-".join)
-@pytest.mark.parametrize(
-    ("hub", "leaf"),
-    [
-        *((mode, mode) for mode in MODES),
-        ("", ""),
-        ("accept", "s2_best"),
-        ("s2_better", "accept"),
-        ("off", "s2_fast"),
-        ("s2_fast", "off"),
-        ("accept", "s2_auto"),
-    ],
-)
-async def test_modes(world: World, pairing: tuple[str, str], hub: str, leaf: str) -> None:
+BOTH_MODES = [
+    *((mode, mode) for mode in MODES),
+    ("", ""),
+    ("accept", "s2_best"),
+    ("s2_better", "accept"),
+    ("off", "s2_fast"),
+    ("s2_fast", "off"),
+    ("accept", "s2_auto"),
+]
+
+
+@pytest.mark.parametrize(("hub", "leaf", "pairing"), in_turn(BOTH_MODES, PAIRS))
+async def test_modes(world: World, hub: str, leaf: str, pairing: tuple[str, str]) -> None:
     up, down = await pair(world, *pairing, hub, leaf)
     await exchange(world, up, down)
     for server, own, theirs in ((up, hub, leaf), (down, leaf, hub)):
@@ -132,11 +132,12 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
-@pytest.mark.parametrize("pairing", PAIRS, ids="-".join)
-@pytest.mark.parametrize("mode", ["s2_auto", "s2_better"])
-@pytest.mark.parametrize("how", ["", "handshake_first: true"])
+SECURED = [(mode, how) for mode in ("s2_auto", "s2_better") for how in ("", "handshake_first: true")]
+
+
+@pytest.mark.parametrize(("mode", "how", "pairing"), in_turn(SECURED, PAIRS))
 async def test_below_it_tls(
-    world: World, certificates: Certificates, pairing: tuple[str, str], mode: str, how: str
+    world: World, certificates: Certificates, mode: str, how: str, pairing: tuple[str, str]
 ) -> None:
     tls = f'tls {{ {certificates.server.block}\n ca_file: "{certificates.ca_file}"\n {how} }}'
     mine = f'tls {{ ca_file: "{certificates.ca_file}"\n {how} }}'

@@ -24,6 +24,7 @@ from phloem.shared.server.reload import use
 from tests.support.certificates import Certificates
 from tests.support.mosquitto import Mosquitto, add_user, needs_mosquitto
 from tests.support.mqtt_broker import MqttBroker, publish
+from tests.support.phloem_server import ForkedServer
 from tests.support.real_server import RealServer
 from tests.support.server_process import ServerProcess
 
@@ -334,7 +335,7 @@ def _text(folder: Path, url: str, more: str) -> str:
 
 
 def _edge(text: str, folder: Path) -> ServerProcess:
-    return ServerProcess([sys.executable, "-m", "phloem", "edge"], text, folder / "run")
+    return ForkedServer([sys.executable, "-m", "phloem", "edge"], text, folder / "run")
 
 
 async def test_topics_become_what_nats_server_makes_of_them(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from nats.aio.subscription import Subscription
 
 from phloem.firmware_bridge.simulate import SimulatedSensor
 from phloem.shared.clock import SystemClock
+from tests.support.phloem_server import ForkedServer
 from tests.support.server_process import ServerProcess, StartFailed
 
 WAIT_S, KNOCK_AGAIN_S = 10.0, 0.05
@@ -27,7 +28,7 @@ LINES, BATCH = 600, 60  # a batch fits into the 4 KiB of a tty
 
 
 def product(name: str, config: str, folder: Path) -> ServerProcess:
-    return ServerProcess([sys.executable, "-m", "phloem", name], config, folder)
+    return ForkedServer([sys.executable, "-m", "phloem", name], config, folder)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from phloem.shared.server.server import Server
 from phloem.shared.twin.names import HUB_DESIRED, HUB_REPORTED
 from tests.interop.links import TIMEOUT_S, World
 from tests.interop.test_twin import Pair, buckets, same, until, value
-from tests.support.server_process import ServerProcess
+from tests.support.phloem_server import ForkedServer
 
 
 class OurHub:
@@ -205,7 +205,7 @@ async def test_kill_9(world: World, hub: OurHub, step: str, idempotent: bool) ->
     wanted, told = await pair.bucket(HUB_DESIRED), await pair.bucket(HUB_REPORTED)
     program = [sys.executable, "-m", "phloem", "edge"]
     text = KILLED.format(port=-1, store=world.folder / "killed", hub=hub.server.leaf_port)
-    edge = await asyncio.to_thread(ServerProcess, program, text, world.folder / "run1")
+    edge = await asyncio.to_thread(ForkedServer, program, text, world.folder / "run1")
     runs: list[str] = []
     running = asyncio.Event()
 
@@ -229,7 +229,7 @@ async def test_kill_9(world: World, hub: OurHub, step: str, idempotent: bool) ->
         await first.close()
     finally:
         await asyncio.to_thread(edge.stop)
-    edge = await asyncio.to_thread(ServerProcess, program, text, world.folder / "run2")
+    edge = await asyncio.to_thread(ForkedServer, program, text, world.folder / "run2")
     try:
         again = await nats.connect(f"nats://127.0.0.1:{edge.port()}", allow_reconnect=False)
         await again.subscribe("cmd.act", cb=handle)

@@ -122,21 +122,16 @@ class Brokers:
     def kill_own(self) -> None:
         """The same when the test is over: nobody looks at them any more."""
         while self._own:
-            _end(self._own.pop())
+            self._own.pop().process.end()
 
     def stop(self) -> None:
         """End every server."""
         self.kill_own()
         for broker in self._shared.values():
-            _end(broker)
+            broker.process.end()
 
     def _start(
         self, config: str, files: Mapping[str, bytes] | None = None, flags: Sequence[str] = ()
     ) -> Broker:
         folder = self._folder / f"server{next(self._numbers)}"
         return Broker(self._start_process(config, folder, files, flags))
-
-
-def _end(broker: Broker) -> None:
-    broker.process.kill()
-    broker.process.stop()

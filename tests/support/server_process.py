@@ -137,6 +137,11 @@ class ServerProcess:
         self._process.kill()
         self._process.wait()
 
+    def end(self) -> None:
+        """The test is over, and nobody looks at what the server leaves behind. Returns when it is gone."""
+        self.kill()
+        self.stop()
+
     def stop(self) -> None:
         """End the server: politely, then not. Returns when it is gone."""
         if self._process.poll() is None:

@@ -23,6 +23,7 @@ from phloem.shared.server.jetstream.account import AccountJetStream
 from phloem.shared.server.jetstream.api import Api
 from phloem.shared.server.jetstream.api_backup import Transfers
 from phloem.shared.server.jetstream.intake import Intakes
+from phloem.shared.server.jetstream.memory import bound_of_streams
 from phloem.shared.server.jetstream.steady_date import SteadyDate
 from phloem.shared.server.options_jetstream import AccountJetStream as AccountOptions
 from phloem.shared.server.options_jetstream import BatchLimits
@@ -41,7 +42,7 @@ log = logging.getLogger("phloem.jetstream")
 FLOOR = b"\x02floor"  # store key: a time that is over, as somebody knew it
 NEXT_IDENT = b"\x02ident"  # store key: the lowest number that no log and no consumer has had
 DEFAULT_STORE_DIR = "/tmp/nats/jetstream"  # nats-server's
-SHARE = 0.75  # of memory and of free space, where no bound is set
+SHARE = 0.75  # of free space, where no bound is set
 
 
 class BatchLoad:
@@ -200,7 +201,7 @@ class JetStream:
     def _bounds(self) -> tuple[int, int]:
         memory, disk = self.options.max_memory_store, self.options.max_file_store
         if memory < 0:
-            memory = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * SHARE)
+            memory = bound_of_streams()
         if disk < 0:
             system = os.statvfs(self.folder)
             own = sum(entry.stat().st_blocks for entry in os.scandir(self.folder) if entry.is_file()) * 512

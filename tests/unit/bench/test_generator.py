@@ -10,11 +10,18 @@ from threading import Thread
 import pytest
 from tests.bench import generator
 from tests.bench.generator import LoadFailed
-from tests.bench.servers import PRODUCTS, deployed
+from tests.bench.servers import PRODUCTS, Deployment, deployed
 
 PUBLISH = b"PUB bench.data 16\r\n" + b"x" * 16 + b"\r\n"
 MESSAGE = b"MSG bench.data 1 16\r\n" + b"x" * 16 + b"\r\n"
 MESSAGES = 5
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Iterator[Deployment]:
+    """A nats-server that keeps nothing of what is sent through it."""
+    with deployed(PRODUCTS["nats-server"], leaf=False) as made:
+        yield made
 
 
 @pytest.mark.parametrize(
@@ -27,20 +34,18 @@ MESSAGES = 5
         ("subjects --messages 2000 --subjects 100 --wildcards 0 --subscribers 3", 2_000),
     ],
 )
-def test_counts_on_a_real_server(arguments: str, delivered: int) -> None:
-    with deployed(PRODUCTS["nats-server"], leaf=False) as deployment:
-        figures = generator.run((*arguments.split(), *deployment.arguments()))
+def test_counts_on_a_real_server(deployment: Deployment, arguments: str, delivered: int) -> None:
+    figures = generator.run((*arguments.split(), *deployment.arguments()))
     assert figures["delivered"] == delivered
     assert figures["published_per_s"] > 0
 
 
-def test_round_trips_on_a_real_server() -> None:
-    with deployed(PRODUCTS["nats-server"], leaf=False) as deployment:
-        where = deployment.arguments()
-        for inbox in ((), ("--fixed-inbox",)):
-            figures = generator.run(("rtt", "--messages", "50", "--pairs", "2", *inbox, *where))
-            assert figures["requests"] == 100
-            assert 0 < figures["p50_us"] <= figures["p99_us"] <= figures["p999_us"]
+def test_round_trips_on_a_real_server(deployment: Deployment) -> None:
+    where = deployment.arguments()
+    for inbox in ((), ("--fixed-inbox",)):
+        figures = generator.run(("rtt", "--messages", "50", "--pairs", "2", *inbox, *where))
+        assert figures["requests"] == 100
+        assert 0 < figures["p50_us"] <= figures["p99_us"] <= figures["p999_us"]
 
 
 def test_delivery_over_a_real_leaf_link_starts_after_interest_has_crossed_it() -> None:
@@ -49,26 +54,23 @@ def test_delivery_over_a_real_leaf_link_starts_after_interest_has_crossed_it() -
     assert figures["delivered"] == 4_000
 
 
-def test_idle_connections_are_held_while_the_block_runs() -> None:
-    with deployed(PRODUCTS["nats-server"], leaf=False) as deployment:
-        arguments = ("idle", "--connections", "20", "--subscriptions", "3", *deployment.arguments())
-        with generator.held(arguments) as figures:
-            assert figures == {"connections": 20, "subscriptions": 60}
-            assert deployment.resident_bytes() > 1_000_000
+def test_idle_connections_are_held_while_the_block_runs(deployment: Deployment) -> None:
+    arguments = ("idle", "--connections", "20", "--subscriptions", "3", *deployment.arguments())
+    with generator.held(arguments) as figures:
+        assert figures == {"connections": 20, "subscriptions": 60}
+        assert deployment.resident_bytes() > 1_000_000
 
 
-def test_a_refused_login_fails_with_the_servers_words() -> None:
-    with deployed(PRODUCTS["nats-server"], leaf=False) as deployment:
-        arguments = ("pub", "--messages", "1", *deployment.arguments(), "--password", "wrong")
-        with pytest.raises(LoadFailed, match="Authorization Violation"):
-            generator.run(arguments)
+def test_a_refused_login_fails_with_the_servers_words(deployment: Deployment) -> None:
+    arguments = ("pub", "--messages", "1", *deployment.arguments(), "--password", "wrong")
+    with pytest.raises(LoadFailed, match="Authorization Violation"):
+        generator.run(arguments)
 
 
-def test_a_denied_subject_fails_with_the_servers_words() -> None:
-    with deployed(PRODUCTS["nats-server"], leaf=False) as deployment:
-        arguments = ("pub", "--messages", "1", "--subject", "bench.secret.x", *deployment.arguments())
-        with pytest.raises(LoadFailed, match="Permissions Violation"):
-            generator.run(arguments)
+def test_a_denied_subject_fails_with_the_servers_words(deployment: Deployment) -> None:
+    arguments = ("pub", "--messages", "1", "--subject", "bench.secret.x", *deployment.arguments())
+    with pytest.raises(LoadFailed, match="Permissions Violation"):
+        generator.run(arguments)
 
 
 @pytest.mark.parametrize(

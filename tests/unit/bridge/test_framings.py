@@ -6,6 +6,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 from tests.unit.bridge.framings import CHECKED, MAX, WIRES, Wire
 
 from phloem.firmware_bridge.framing.catalogue import FRAMINGS, framing_of
@@ -33,7 +34,7 @@ cuts = st.lists(st.integers(0, 2000), max_size=12)
 
 
 @pytest.mark.parametrize("name", WIRES)
-@settings(max_examples=40)
+@settings(max_examples=examples(60))
 @given(data=st.data(), cuts=cuts)
 def test_cut_anywhere(name: str, data: st.DataObject, cuts: list[int]) -> None:
     wire = WIRES[name]
@@ -44,7 +45,7 @@ def test_cut_anywhere(name: str, data: st.DataObject, cuts: list[int]) -> None:
 
 
 @pytest.mark.parametrize("name", CHECKED)
-@settings(max_examples=40)
+@settings(max_examples=examples(60))
 @given(data=st.data(), cuts=cuts)
 def test_damaged_anywhere(name: str, data: st.DataObject, cuts: list[int]) -> None:
     """A flipped, a lost or an added byte costs the frame that it hits and at most a neighbour whose end it ate;
@@ -68,7 +69,7 @@ def test_damaged_anywhere(name: str, data: st.DataObject, cuts: list[int]) -> No
 
 
 @pytest.mark.parametrize("name", CHECKED)
-@settings(max_examples=40)
+@settings(max_examples=examples(60))
 @given(data=st.data(), noise=st.binary(max_size=300), cuts=cuts)
 def test_good_frames_after_noise_and_a_pause(
     name: str, data: st.DataObject, noise: bytes, cuts: list[int]
@@ -83,7 +84,7 @@ def test_good_frames_after_noise_and_a_pause(
 
 
 @pytest.mark.parametrize("name", FRAMINGS)
-@settings(max_examples=30)
+@settings(max_examples=examples(60))
 @given(noise=st.lists(st.binary(max_size=400), max_size=6), gap_ns=st.sampled_from([0, 1000]))
 def test_noise_is_bounded_and_counted(name: str, noise: list[bytes], gap_ns: int) -> None:
     written = {

@@ -135,7 +135,7 @@ def test_what_the_server_says_of_the_line() -> None:
 
 def test_an_endless_suboption_takes_no_memory() -> None:
     client = Rfc2217(SETTINGS)
-    for piece in (IAC + SB, *[b"x" * 10_000] * 100):
+    for piece in (IAC + SB, *[b"x" * 10_000] * 10):
         assert client.decode(piece) == b""
     assert len(client._suboption) <= 64
     assert client.decode(IAC + SE + b"data") == b"data"

@@ -72,6 +72,23 @@ def test_a_hub_for_a_package(tmp_path: Path) -> None:
     assert not any("udev" in file for file in files)
 
 
+def test_an_image_with_the_package_becomes_a_hub(tmp_path: Path) -> None:
+    for role in ("edge", "hub"):
+        done = phloem("install", role, "--root", str(tmp_path), "--packaged", "--program", PROGRAM)
+        assert done.exit_code == 0, done.output
+    links = [path.name for path in (tmp_path / ETC).rglob("*") if path.is_symlink()]
+    assert links == ["phloem-hub.service"]
+    again = phloem("install", "hub", "--root", str(tmp_path), "--program", PROGRAM)
+    assert again.output == "Nothing to do: all is as it should be.\n", "the package has the units"
+    assert not (tmp_path / ETC / "phloem-hub.service").exists()
+
+
+def test_units_of_another_program_are_not_the_packages(tmp_path: Path) -> None:
+    phloem("install", "hub", "--root", str(tmp_path), "--packaged", "--program", "/usr/bin/phloem")
+    phloem("install", "hub", "--root", str(tmp_path), "--program", PROGRAM)
+    assert f"ExecStart={PROGRAM} hub" in (tmp_path / ETC / "phloem-hub.service").read_text()
+
+
 def test_a_dry_run_does_nothing(tmp_path: Path) -> None:
     done = phloem("install", "--root", str(tmp_path), "--dry-run")
     assert done.exit_code == 0
@@ -250,6 +267,22 @@ def test_an_upgraded_package_enables_nothing_and_restarts_what_is_enabled(tmp_pa
     for step in install_steps(target, Role.EDGE, start=False, enable=False):
         step.act()
     assert machine.ran[-1] != "systemctl restart phloem-edge.service phloem-bridge.service"
+
+
+def test_a_machine_with_the_package_becomes_a_hub(tmp_path: Path) -> None:
+    image = Target(tmp_path, PACKAGE, PROGRAM, Machine())
+    for role in (Role.EDGE, Role.HUB):
+        for step in install_steps(image, role, start=False, enable=role is Role.EDGE):
+            step.act()
+    boot(tmp_path)
+    machine = Machine()
+    for step in install_steps(here(tmp_path, machine, packaged=True), Role.HUB, start=True, unpacked=False):
+        step.act()
+    assert machine.ran == [
+        "systemctl disable --now phloem-edge.socket phloem-edge.service phloem-bridge.service",
+        "systemctl enable phloem-hub.service",
+        "systemctl start phloem-hub.service",
+    ]
 
 
 def test_an_upgraded_package_in_a_chroot_leaves_what_is_enabled(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.conf import config_digest, parse_file
 from phloem.shared.server.load import load
+from tests.support.sampling import SHARES
 from tests.unit.server.corpus import (
     DOCUMENTS,
     ENVIRONMENT,
@@ -54,8 +55,9 @@ def judge(folder: Path, name: str) -> str:
     return done.stderr.strip().removeprefix("nats-server: ")
 
 
-def judged(folder: Path, texts: list[str]) -> list[tuple[str, str, str]]:
-    """For each text its file and nats-server's verdict, two at a time."""
+def judged(folder: Path, texts: list[str], every: int) -> list[tuple[str, str, str]]:
+    """For each ``every``-th text its file and nats-server's verdict, two at a time."""
+    texts = texts[::every]
     names = [f"c{number}.conf" for number in range(len(texts))]
     for name, text in zip(names, texts, strict=True):
         (folder / name).write_text(text, newline="")
@@ -77,8 +79,9 @@ def our_verdict(name: str) -> tuple[str | None, str]:
     return (None, "\n".join(loaded.warnings)) if loaded.warnings else (loaded.digest, "")
 
 
-def test_grammar(folder: Path) -> None:
-    for text, name, verdict in judged(folder, [ANY_VALUE % value for value in GRAMMAR]):
+@SHARES
+def test_grammar(folder: Path, every: int) -> None:
+    for text, name, verdict in judged(folder, [ANY_VALUE % value for value in GRAMMAR], every):
         try:
             ours = config_digest(parse_file(name))
         except ConfigError:
@@ -86,14 +89,16 @@ def test_grammar(folder: Path) -> None:
         assert ours == digest_in(verdict), (text, verdict)
 
 
-def test_documents_and_options(folder: Path) -> None:
-    for text, name, verdict in judged(folder, [*DOCUMENTS, *OPTIONS, *NO_EFFECT]):
+@SHARES
+def test_documents_and_options(folder: Path, every: int) -> None:
+    for text, name, verdict in judged(folder, [*DOCUMENTS, *OPTIONS, *NO_EFFECT], every):
         ours, said = our_verdict(name)
         assert ours == digest_in(verdict), (text, verdict, said)
 
 
-def test_features_phloem_does_not_have(folder: Path) -> None:
-    for text, name, verdict in judged(folder, FEATURES):
+@SHARES
+def test_features_phloem_does_not_have(folder: Path, every: int) -> None:
+    for text, name, verdict in judged(folder, FEATURES, every):
         assert digest_in(verdict), (text, verdict)
         ours, said = our_verdict(name)
         assert ours is None
@@ -103,6 +108,7 @@ def test_features_phloem_does_not_have(folder: Path) -> None:
         )
 
 
-def test_wording(folder: Path) -> None:
-    for text, name, verdict in judged(folder, [*SAME_TEXT, *NO_EFFECT_TEXT]):
+@SHARES
+def test_wording(folder: Path, every: int) -> None:
+    for text, name, verdict in judged(folder, [*SAME_TEXT, *NO_EFFECT_TEXT], every):
         assert our_verdict(name) == (None, verdict), text

@@ -10,6 +10,7 @@ import pytest
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.load import load, merge
 from phloem.shared.server.validation import validate
+from tests.support.sampling import SHARES
 from tests.unit.server.corpus_security import CHECKED, FILES, REFUSED_AT_START, SAME_TEXT, SAME_WORDS, STARTS
 from tests.unit.server.corpus_sharing import (
     EXPORTS,
@@ -32,16 +33,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_accepted_alike(folder: Path) -> None:
-    for text, name, verdict in judged(folder, [*CHECKED, *EXPORTS, *IMPORTS, *MAPPINGS]):
+@SHARES
+def test_accepted_alike(folder: Path, every: int) -> None:
+    for text, name, verdict in judged(folder, [*CHECKED, *EXPORTS, *IMPORTS, *MAPPINGS], every):
         ours, said = our_verdict(name)
         assert ours == digest_in(verdict), (text, verdict, said)
 
 
-def test_wording(folder: Path) -> None:
-    for text, name, verdict in judged(folder, [*SAME_TEXT, *SAME_TEXT_EXPORTS, *SAME_TEXT_BETWEEN]):
+@SHARES
+def test_wording(folder: Path, every: int) -> None:
+    for text, name, verdict in judged(folder, [*SAME_TEXT, *SAME_TEXT_EXPORTS, *SAME_TEXT_BETWEEN], every):
         assert our_verdict(name) == (None, verdict), text
-    for text, name, verdict in judged(folder, SAME_WORDS):
+    for text, name, verdict in judged(folder, SAME_WORDS, every):
         assert words(our_verdict(name)[1]) == words(verdict), text
 
 
@@ -71,8 +74,9 @@ def our_start(name: str) -> str:
     return ""
 
 
-def test_what_only_a_server_that_starts_looks_at(folder: Path) -> None:
-    texts = [*REFUSED_AT_START, *STARTS]
+@SHARES
+def test_what_only_a_server_that_starts_looks_at(folder: Path, every: int) -> None:
+    texts = [*REFUSED_AT_START[::every], *STARTS[::every]]
     names = [f"s{number}.conf" for number in range(len(texts))]
     for name, text in zip(names, texts, strict=True):
         (folder / name).write_text(f'listen: "127.0.0.1:-1"\n{text}')

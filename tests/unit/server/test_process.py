@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.phloem_server import PhloemServer
+from tests.support.phloem_server import ForkedPhloemServer
 from tests.support.rawclient import RawClient
 
 RUN_TIMEOUT_S = 30
@@ -27,7 +27,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 async def test_hup_reads_the_file_again(folder: Path) -> None:
-    with PhloemServer('authorization { user: a, password: p }\nhttp: "127.0.0.1:-1"', folder) as process:
+    with ForkedPhloemServer(
+        'authorization { user: a, password: p }\nhttp: "127.0.0.1:-1"', folder
+    ) as process:
         process.configure('authorization { user: b, password: p }\nhttp: "127.0.0.1:-1"')
         process.signal(signal.SIGHUP)
         process.wait_for_log("Reloaded server configuration")
@@ -40,7 +42,7 @@ async def test_hup_reads_the_file_again(folder: Path) -> None:
 
 
 async def test_hup_with_a_wrong_file_changes_nothing(folder: Path) -> None:
-    with PhloemServer("max_payload: 2000", folder) as process:
+    with ForkedPhloemServer("max_payload: 2000", folder) as process:
         process.configure("max_payload: 10\nno_such_key: 1")
         process.signal(signal.SIGHUP)
         assert "no_such_key" in process.wait_for_log("Failed to reload server configuration: .*")[0]
@@ -66,7 +68,7 @@ def test_usr1_reopens_the_log_file(tmp_path: Path) -> None:
 
 
 async def test_usr2_is_lame_duck_mode(folder: Path) -> None:
-    with PhloemServer("", folder) as process:
+    with ForkedPhloemServer("", folder) as process:
         async with await RawClient.connect("127.0.0.1", process.port()) as client:
             await client.handshake(CONNECT)
             await client.expect_info()
@@ -74,7 +76,7 @@ async def test_usr2_is_lame_duck_mode(folder: Path) -> None:
             assert (await client.expect_info())["ldm"] is True
             await client.expect_silence_until_pong()
             process.wait_for_log("Entering lame duck mode")
-    with PhloemServer("", folder) as process:
+    with ForkedPhloemServer("", folder) as process:
         process.signal(signal.SIGUSR2)
         assert process.wait() == 0
 
@@ -82,7 +84,7 @@ async def test_usr2_is_lame_duck_mode(folder: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_stop_closes_clients_and_removes_the_ports_file(folder: Path, number: signal.Signals) -> None:
     pid_file = folder / "pid"
-    with PhloemServer(f'pid_file: "{pid_file}"\nhttp: "127.0.0.1:-1"', folder) as process:
+    with ForkedPhloemServer(f'pid_file: "{pid_file}"\nhttp: "127.0.0.1:-1"', folder) as process:
         assert pid_file.read_text() == str(process.pid)
         client = await RawClient.connect("127.0.0.1", process.port())
         await client.handshake(CONNECT)  # the ports file is written before the first client is served
@@ -119,7 +121,7 @@ def test_t_says_whether_the_file_is_right(tmp_path: Path) -> None:
 
 
 def test_a_taken_port_is_one_line_and_exit_code_1(folder: Path) -> None:
-    with PhloemServer("", folder) as process:
+    with ForkedPhloemServer("", folder) as process:
         second = phloem_server("-a", "127.0.0.1", "-p", str(process.port()))
     assert second.returncode == 1
     (line,) = [line for line in second.stderr.splitlines() if "[FTL]" in line]

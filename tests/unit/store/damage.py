@@ -10,7 +10,7 @@ from phloem.shared.store.encrypt import prepare
 from phloem.shared.store.keyring import Keys, has_keys
 from phloem.shared.store.log import Damaged, Message
 from phloem.shared.store.store import Store, StoreError
-from tests.unit.store.pages import flip, pages_of
+from tests.unit.store.pages import FLAGS, HEAD, flip, pages_of, word
 
 LONG = b"long." + b"y" * 600
 
@@ -102,10 +102,11 @@ def nothing_invented(folder: Path, kept: dict[int, dict[int, Message]]) -> int:
 def leaf_nodes(data: bytes, page_size: int = 4096) -> Iterator[tuple[int, bytes]]:
     """Where each entry's key stands in the leaves of LMDB's file, old ones as well, and the key."""
     for page in range(0, len(data), page_size):
-        number, _, flags, lower = struct.unpack_from("<QHHH", data, page)
+        number = word(data, page)
+        flags, lower = struct.unpack_from("<HH", data, page + FLAGS)
         if flags != 2 or number != page // page_size:
             continue
-        for (at,) in struct.iter_unpack("<H", data[page + 16 : page + lower]):
+        for (at,) in struct.iter_unpack("<H", data[page + HEAD : page + lower]):
             (size,) = struct.unpack_from("<H", data, page + at + 6)
             yield page + at + 8, data[page + at + 8 : page + at + 8 + size]
 
@@ -123,6 +124,6 @@ def break_leaf(path: Path, ident: int) -> None:
     assert pages
     for at in pages.values():
         large = data[at - 4] == 1
-        value = int.from_bytes(data[at + 12 : at + 20], "little") * 4096 + 16 if large else at + 12
+        value = word(data, at + 12) * 4096 + HEAD if large else at + 12
         flip(path, value + 20, 1)
         flip(path, at + 4, 0x40)  # the sequence is out of all proportion

@@ -11,11 +11,13 @@ from click.testing import CliRunner
 from phloem.shared.server.store_command import store as command
 from phloem.shared.store import keyring
 from phloem.shared.store.check import check
+from phloem.shared.store.folder import other_machines
 from phloem.shared.store.inspect import Inspector
 from phloem.shared.store.log import Message
 from phloem.shared.store.repair import repair
 from phloem.shared.store.store import StoreError
 from tests.unit.store.damage import KEYS, fill, nothing_invented, open_store
+from tests.unit.store.pages import HEAD
 
 Kept = dict[int, dict[int, Message]]
 
@@ -171,3 +173,25 @@ def test_an_emptied_file_is_not_a_new_one(tmp_path: Path) -> None:
     assert {finding.kind for finding in check(copy, keys=KEYS).findings} == {"file"}
     repair(copy, keys=KEYS)
     assert check(copy, keys=KEYS).findings == []
+
+
+def test_a_file_of_a_machine_with_another_width_is_not_taken_for_damage(
+    made: tuple[Path, Kept], tmp_path: Path
+) -> None:
+    """A repair would find nothing in it, and put an empty store in its place."""
+    folder = tmp_path / "store"
+    shutil.copytree(made[0], folder)
+    path = folder / "data.mdb"
+    assert other_machines(str(path)) == ""
+    whole, other = path.read_bytes(), 28 - HEAD  # bytes in front of the magic number: 16, or 12
+    path.write_bytes(whole[HEAD:].rjust(len(whole) - HEAD + other, b"\0"))
+    before = path.read_bytes()
+    for look in (
+        lambda: open_store(folder).open(),
+        lambda: check(folder, keys=KEYS),
+        lambda: repair(folder, keys=KEYS),
+    ):
+        with pytest.raises(StoreError, match="cannot be read here"):
+            look()
+    assert path.read_bytes() == before
+    assert not list(folder.parent.glob("*.damaged-*"))

@@ -14,16 +14,16 @@ from phloem.shared.store.log import Log, Message
 from phloem.shared.store.repair import repair
 from phloem.shared.store.store import Store
 from tests.unit.store.damage import KEYS, fill, leaf_nodes, open_store
+from tests.unit.store.pages import FLAGS, HEAD, LOWER, PAGE, word
 
-PAGE = 4096
 FIELDS = {  # of a head, and what a flipped bit makes of it
     "number": lambda head: head.__setitem__(0, head[0] ^ 1),
-    "branch": lambda head: head.__setitem__(10, head[10] ^ 1),
-    "leaf": lambda head: head.__setitem__(10, head[10] ^ 2),
-    "no large value": lambda head: head.__setitem__(10, head[10] ^ 4),
-    "dirty": lambda head: head.__setitem__(10, head[10] ^ 0x10),
-    "more pages": lambda head: head.__setitem__(12, head[12] ^ 0x40),
-    "very many pages": lambda head: head.__setitem__(15, head[15] ^ 0x40),
+    "branch": lambda head: head.__setitem__(FLAGS, head[FLAGS] ^ 1),
+    "leaf": lambda head: head.__setitem__(FLAGS, head[FLAGS] ^ 2),
+    "no large value": lambda head: head.__setitem__(FLAGS, head[FLAGS] ^ 4),
+    "dirty": lambda head: head.__setitem__(FLAGS, head[FLAGS] ^ 0x10),
+    "more pages": lambda head: head.__setitem__(LOWER, head[LOWER] ^ 0x40),
+    "very many pages": lambda head: head.__setitem__(HEAD - 1, head[HEAD - 1] ^ 0x40),
 }
 Spoil = Callable[[bytearray], None]
 
@@ -43,12 +43,8 @@ def spoil(request: pytest.FixtureRequest) -> Spoil:
 
 def large_values(data: bytes, wanted: Callable[[bytes], bool]) -> list[int]:
     """First pages of the large values under keys that are wanted, of entries of any age."""
-    pages = {
-        int.from_bytes(data[at + len(key) : at + len(key) + 8], "little")
-        for at, key in leaf_nodes(data)
-        if data[at - 4] == 1 and wanted(key)
-    }
-    return sorted(n for n in pages if 0 < n < len(data) // PAGE and data[n * PAGE + 10] == 4)
+    pages = {word(data, at + len(key)) for at, key in leaf_nodes(data) if data[at - 4] == 1 and wanted(key)}
+    return sorted(n for n in pages if 0 < n < len(data) // PAGE and data[n * PAGE + FLAGS] == 4)
 
 
 def damage(path: Path, spoil: Spoil, wanted: Callable[[bytes], bool]) -> list[int]:
@@ -58,7 +54,7 @@ def damage(path: Path, spoil: Spoil, wanted: Callable[[bytes], bool]) -> list[in
     with path.open("r+b") as file:
         for page in pages:
             file.seek(page * PAGE)
-            head = bytearray(file.read(16))
+            head = bytearray(file.read(HEAD))
             spoil(head)
             file.seek(page * PAGE)
             file.write(head)

@@ -11,6 +11,7 @@ from phloem.shared.store.check import check
 from phloem.shared.store.repair import mend, repair
 from phloem.shared.store.store import StoreDamaged, StoreError
 from tests.unit.store.damage import KEYS, break_leaf, fill, leaf_nodes, open_store
+from tests.unit.store.pages import FLAGS, LOWER, word
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "encrypted"])
@@ -122,14 +123,14 @@ def test_a_block_that_says_it_has_more_pages_takes_none_from_others(tmp_path: Pa
     path = folder / "data.mdb"
     data = bytearray(path.read_bytes())
     pages = {
-        int.from_bytes(data[at + 12 : at + 20], "little")
+        word(data, at + 12)
         for at, key in leaf_nodes(bytes(data))
         if len(key) == 12 and key[:4] == (1).to_bytes(4)
     }
     damaged = 0
     for page in pages:
-        if 0 < page < len(data) // 4096 and data[page * 4096 + 10] == 4:
-            data[page * 4096 + 12] += 40
+        if 0 < page < len(data) // 4096 and data[page * 4096 + FLAGS] == 4:
+            data[page * 4096 + LOWER] += 40
             damaged += 1
     assert damaged
     path.write_bytes(data)

@@ -14,7 +14,7 @@ from phloem.shared.store.log import Message
 from phloem.shared.store.repair import mend
 from phloem.shared.store.store import Store, StoreDamaged
 from tests.unit.store.damage import KEYS, fill, leaf_nodes, open_store
-from tests.unit.store.pages import HEAD, PAGE, flip, pages_of
+from tests.unit.store.pages import PAGE, TREES, flip, pages_of
 from tests.unit.store.test_heads import served
 
 LIMIT_S = 20.0
@@ -120,7 +120,7 @@ def test_the_list_of_free_pages_is_of_its_kind(tmp_path: Path, encrypted: bool) 
     folder = tmp_path / "store"
     kept = fill(folder, encrypted=encrypted)
     path = folder / "data.mdb"
-    flip(path, pages_of(path)["head"][0] * PAGE + HEAD + 24 + 4, 4)
+    flip(path, pages_of(path)["head"][0] * PAGE + TREES + 4, 4)
     with pytest.raises(StoreDamaged, match="phloem store repair"):
         open_store(folder).open()
     mend(folder, keys=KEYS)

@@ -1,11 +1,13 @@
 """The effects on a device, with systemctl and dpkg that are played, and a real broker where it is asked."""
 
+import contextlib
 import os
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from tests.support.certificates import Certificates
 
 from phloem import Server
 from phloem.edge.device.patient import Patient
@@ -118,6 +120,64 @@ async def test_a_broker_that_answers(tmp_path: Path, login: str) -> None:
     (tmp_path / "server.conf").write_text(text)
     async with Server(tmp_path / "server.conf"):
         assert (await asyncio.to_thread(here.health)).why == ""
+
+
+@pytest.mark.parametrize("demand", ["", "verify: true"])
+async def test_a_broker_that_says_nothing_before_a_handshake(tmp_path: Path, demand: str) -> None:
+    import asyncio
+
+    made = Certificates(tmp_path / "certificates")
+    text = f"""\
+tls {{
+  {made.server.block}
+  ca_file: "{made.ca_file}"
+  handshake_first: true
+  {demand}
+}}
+"""
+    (tmp_path / "server.conf").write_text(f'listen: "127.0.0.1:-1"\n{text}')
+    async with Server(tmp_path / "server.conf") as server:
+        here = device(tmp_path, Played(), f'listen: "127.0.0.1:{server.port}"\n{text}')
+        assert (await asyncio.to_thread(here.health)).why == ""
+    assert "it does not answer: " in here.health().why
+
+
+def test_a_broker_that_does_not_shake_hands(tmp_path: Path) -> None:
+    import threading
+
+    made = Certificates(tmp_path / "certificates")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        text = f'listen: "127.0.0.1:{port}"\ntls {{ {made.server.block}\n handshake_first: true }}\n'
+        here = device(tmp_path, Played(), text)
+
+        def serve() -> None:
+            peer, _ = listening.accept()
+            with peer, contextlib.suppress(ConnectionResetError):  # the greeting was not for it
+                peer.sendall(b"INFO {}\r\n")
+                peer.shutdown(socket.SHUT_WR)
+                while peer.recv(1000):
+                    pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert here.health().why.startswith("it does not answer: ")
+        thread.join()
+
+
+def test_a_machine_with_both_is_a_hub_when_the_hub_is_enabled(tmp_path: Path) -> None:
+    (tmp_path / "etc/phloem").mkdir(parents=True)
+    for name in ("hub", "edge"):
+        (tmp_path / f"etc/phloem/{name}.conf").write_text(f'server_name: {name}\nlisten: "127.0.0.1:1"\n')
+    assert not Patient(tmp_path).is_hub, "what the package makes of every machine"
+    wants = tmp_path / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(parents=True)
+    (wants / "phloem-hub.service").symlink_to("/usr/lib/systemd/system/phloem-hub.service")
+    patient = Patient(tmp_path)
+    assert patient.is_hub
+    assert patient.broker is not None
+    assert patient.broker.server_name == "hub"
+    assert not Patient(tmp_path, edge=str(tmp_path / "etc/phloem/edge.conf")).is_hub
 
 
 def test_a_broker_that_hangs_up_or_says_something_else(tmp_path: Path) -> None:

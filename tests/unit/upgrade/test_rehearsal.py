@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tests.unit.hub.deployments import deployment
 
 from phloem import Server
 from phloem.commands import phloem_command
@@ -84,6 +85,36 @@ def test_without_a_store_there_is_nothing_to_rehearse(tmp_path: Path) -> None:
     path.write_text("port: -1\n")
     with pytest.raises(UpgradeError, match="no jetstream"):
         rehearse(tmp_path, str(path))
+
+
+def test_a_hub_of_phloem_init(tmp_path: Path) -> None:
+    """Its accounts are in a folder of JWTs, which the live hub goes on to use: it is left as it is."""
+    hub = deployment(tmp_path) / "hub"
+    before = {path: path.read_bytes() for path in hub.rglob("*") if path.is_file()}
+    config = str(hub / "hub.conf")
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    options = alone(merge(load(config), {}), copy)
+    assert options.resolver is not None
+    assert options.resolver.dir == f"{copy}/jwt"
+    assert sorted(path.name for path in (copy / "jwt").iterdir()) == sorted(
+        path.name for path in (hub / "jwt").iterdir()
+    )
+    assert options.leafnodes.port == 0
+    assert options.tls is None or not options.tls.handshake_first
+    rehearse(copy, config)
+    assert {path: path.read_bytes() for path in hub.rglob("*") if path.is_file()} == before
+
+
+def test_tokens_that_cannot_be_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = str(deployment(tmp_path) / "hub/hub.conf")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copytree", full)
+    with pytest.raises(UpgradeError, match=r"hub/jwt cannot be copied to .*/copy/jwt: .*No space left"):
+        rehearse(tmp_path / "copy", config)
 
 
 def test_the_command_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,11 @@
 """Each reading once and in order, over lines that damage, with hosts that crash and boards that are reset."""
 
+import itertools
 import struct
 from random import Random
 
 import pytest
+from tests.support.sampling import rest
 from tests.unit.bridge.boards.board import Board
 from tests.unit.bridge.boards.conftest import Make
 from tests.unit.bridge.boards.host import Host
@@ -52,9 +54,14 @@ class World:
         raise AssertionError(f"still waiting: {self.board.state()}")
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("errors", [0.0, 0.002, 0.02])
-def test_each_reading_once_and_in_order(make: Make, seed: int, errors: float) -> None:
+@pytest.mark.parametrize(
+    ("errors", "seed"),
+    [
+        case if case in ((0.0, 0), (0.002, 3), (0.02, 1)) else rest(*case)
+        for case in itertools.product((0.0, 0.002, 0.02), range(4))
+    ],
+)
+def test_each_reading_once_and_in_order(make: Make, errors: float, seed: int) -> None:
     world = World(make(window=1 + 2 * seed, ring=600), seed, errors)
     for _ in range(400):
         if world.random.random() < 0.5:
@@ -71,7 +78,7 @@ def test_each_reading_once_and_in_order(make: Make, seed: int, errors: float) ->
     assert errors or not state["noise"]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, 1, *map(rest, range(2, 6))])
 def test_a_kept_ring_survives_resets_and_torn_writes(make_c: Make, seed: int) -> None:
     """Power goes at any byte that is written into the ring: only the frame that was being written may be missing."""
     board = make_c(ring=400, kept=True, window=8)

@@ -1,0 +1,144 @@
+"""``make elsewhere``: a package in a bare Debian of its kind, then the tests there.
+
+    python -m tests.elsewhere --package dist/phloem_0.4.0_armhf.deb --root /var/tmp/phloem-armhf
+    python -m tests.elsewhere ... tests/unit/store tests/property        these tests only; none: SUITE
+    python -m tests.elsewhere ... --no-suite                             only the package
+
+What is printed goes into a log; a summary of it, which is worth keeping, into ``results/ARCH.txt``. Cases that need
+nats-server's own binary are left out: what they compare with is no matter of the machine.
+"""
+
+import argparse
+import platform
+import re
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.elsewhere.machine import HOME, Machine, MachineError, packages_architecture
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = Path(__file__).resolve().parent / "results"
+# The most telling first: what is compiled, what is on the disk, then what is made of it
+SUITE = (
+    "tests/unit/kernel",
+    "tests/unit/store",
+    "tests/unit/storage",
+    "tests/unit/wire",
+    "tests/unit/engine",
+    "tests/unit/forward",
+    "tests/unit/jetstream",
+    "tests/unit/security",
+    "tests/unit/net",
+    "tests/property",
+    "tests/unit/bridge",
+    "tests/conformance/test_32_js_publish.py",
+    "tests/conformance/test_36_js_pull.py",
+    "tests/conformance/test_13_delivery.py",
+    "tests/conformance/test_20_leaf_handshake.py",
+)
+PATIENCE_S = 900  # of one test: emulation is slow, and nothing is measured
+COUNTS = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|deselected)")
+
+
+def outcome(said: str) -> tuple[str, list[str]]:
+    """pytest's counts, and the cases that did not pass."""
+    last = [line for line in said.splitlines() if COUNTS.search(line) and (" in " in line)]
+    counts = (
+        ", ".join(f"{number} {what}" for number, what in COUNTS.findall(last[-1])) if last else "did not end"
+    )
+    bad = sorted(
+        {line.split(" - ")[0] for line in said.splitlines() if line.startswith(("FAILED ", "ERROR "))}
+    )
+    return counts, bad
+
+
+class Report:
+    """A file that is written line by line, so that what was done is there however a run ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+
+    def __call__(self, line: str) -> None:
+        print(line, flush=True)
+        with self._path.open("a") as file:
+            file.write(line + "\n")
+
+
+def package(machine: Machine, path: Path, log: Path, report: Report) -> bool:
+    """Installed, and looked at with what it has itself."""
+    machine.install(path, log)
+    report(f"dpkg -i {path.name}, without a network: installed")
+    (machine.root / "tmp/smoke.py").write_text((Path(__file__).parent / "smoke.py").read_text())
+    code, said = machine.run("/usr/bin/python3.11", "-I", "/tmp/smoke.py", log=log)
+    for line in said.splitlines():
+        if not line.startswith("["):  # the server's log
+            report(f"  {line}")
+    return code == 0
+
+
+def suite(machine: Machine, paths: list[str], options: argparse.Namespace, log: Path, report: Report) -> bool:
+    """Each part in a process of its own; False: something did not pass."""
+    machine.furnish(ROOT)
+    good = True
+    library = f"/usr/lib/phloem/python:/{HOME}/lib"
+    for path in paths:
+        begin = time.monotonic()
+        words = ["python3.11", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not soak and not slow"]
+        words += ["-o", f"timeout={PATIENCE_S}", *(["-n", str(options.workers)] if options.workers else [])]
+        words += ["-k", options.k, path]
+        line = f'cd /{HOME} && exec "$@"'
+        code, said = machine.run(
+            "sh", "-c", line, "sh", *words, log=log, timeout_s=options.minutes * 60, PYTHONPATH=library
+        )
+        counts, bad = outcome(said)
+        report(
+            f"{path}: {counts}{' (stopped)' if code == 124 else ''}; {(time.monotonic() - begin) / 60:.0f} min"
+        )
+        for case in bad:
+            report(f"  {case}")
+        good = good and code in (0, 5)
+    return good
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="make elsewhere", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--package", type=Path, required=True, help="phloem_VERSION_ARCH.deb, as make deb writes it"
+    )
+    parser.add_argument("--root", type=Path, help="folder with that Debian, made if it is not there")
+    parser.add_argument("--log", type=Path, help="all that is printed; build/elsewhere/ARCH.log")
+    parser.add_argument("--results", type=Path, help="the summary; tests/elsewhere/results/ARCH.txt")
+    parser.add_argument("--no-suite", action="store_true", help="only the package")
+    parser.add_argument("--no-package", action="store_true", help="it is installed, and was looked at")
+    parser.add_argument(
+        "--minutes", type=float, default=120, help="a part of the suite that takes longer is stopped"
+    )
+    parser.add_argument("--workers", type=int, default=0, help="processes for tests")
+    parser.add_argument("-k", default="not nats-server", help="which cases, as pytest understands it")
+    parser.add_argument("tests", nargs="*", help="parts of the suite")
+    wish = parser.parse_args()
+    try:
+        arch = packages_architecture(wish.package)
+        log = wish.log or ROOT / f"build/elsewhere/{arch}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("")
+        report = Report(wish.results or RESULTS / f"{arch}.txt")
+        machine = Machine(arch, wish.root or Path(f"/var/tmp/phloem-{arch}"))
+        host = f"qemu-user on {platform.machine()} (Linux {platform.release()})"
+        report(f"{arch}, Debian 12 by debootstrap, {host}; {datetime.now(UTC):%Y-%m-%d}")
+        good = wish.no_package or package(machine, wish.package, log, report)
+        if not wish.no_suite:
+            good = suite(machine, wish.tests or list(SUITE), wish, log, report) and good
+    except MachineError as error:
+        print(f"not run: {error}", file=sys.stderr)
+        return 2
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""A bare Debian 12 of any kind of machine in a folder, and programs inside it: without a network, in namespaces of
+their own, so that nothing of them is left when they end.
+
+Needs root, ``debootstrap``, and for a foreign machine ``qemu-user-static`` with its entries in binfmt_misc.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+MIRROR = "http://deb.debian.org/debian"
+INCLUDED = "python3,adduser"  # as in any Debian that was installed; minbase alone would be less
+# Everything in Python, so that one wheel is for every machine
+TEST_LIBRARIES = (
+    "hypothesis",
+    "nkeys",
+    "pymodbus",
+    "pytest",
+    "pytest-asyncio",
+    "pytest-rerunfailures",
+    "pytest-timeout",
+    "pytest-xdist",
+)
+HOME = Path("opt/phloem-tests")
+MOUNTS = """\
+set -e
+ip link set lo up
+mount --bind /dev "$ROOT/dev"
+mkdir -p "$ROOT/dev/pts" "$ROOT/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=0666 devpts "$ROOT/dev/pts"
+mount -t tmpfs tmpfs "$ROOT/dev/shm"
+mount -t sysfs sysfs "$ROOT/sys" || true
+exec chroot "$ROOT" "$@"
+"""
+ENVIRONMENT = {
+    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+}
+
+
+class MachineError(Exception):
+    """There is no such machine here; the text says why."""
+
+
+def packages_architecture(package: Path) -> str:
+    """What kind of machine a package is for. Raises MachineError."""
+    return _run("dpkg-deb", "--field", package, "Architecture").strip()
+
+
+def _run(*words: str | Path) -> str:
+    try:
+        done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise MachineError(
+            f"{words[0]} is missing: apt-get install debootstrap qemu-user-static util-linux iproute2"
+        ) from None
+    if done.returncode:
+        raise MachineError(f"{words[0]}: {(done.stdout + done.stderr).strip()[-1500:]}")
+    return done.stdout
+
+
+class Machine:
+    """One of kind ``arch`` in the folder ``root``, made if it is not there."""
+
+    def __init__(self, arch: str, root: Path) -> None:
+        self.arch, self.root = arch, root.resolve()
+        if os.geteuid():
+            raise MachineError("only root can make a Debian, and run programs in it")
+        if not (self.root / "usr/bin/python3").exists():
+            _run(
+                "debootstrap",
+                f"--arch={arch}",
+                "--variant=minbase",
+                f"--include={INCLUDED}",
+                "bookworm",
+                self.root,
+                MIRROR,
+            )
+
+    def command(self, *words: str, **environment: str) -> list[str]:
+        """What runs a program inside: no network, its own processes, which end with it."""
+        inside = [f"{name}={value}" for name, value in {**ENVIRONMENT, **environment}.items()]
+        unshare = [
+            "unshare",
+            "--mount",
+            "--net",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            f"--mount-proc={self.root}/proc",
+        ]
+        return [
+            "env",
+            "-i",
+            f"ROOT={self.root}",
+            f"PATH={ENVIRONMENT['PATH']}",
+            *unshare,
+            "sh",
+            "-c",
+            MOUNTS,
+            "sh",
+            "env",
+            *inside,
+            *words,
+        ]
+
+    def run(
+        self, *words: str, log: Path, timeout_s: float | None = None, **environment: str
+    ) -> tuple[int, str]:
+        """How it ended (124: it took too long) and what it printed, which is added to ``log`` as well."""
+        with log.open("a") as file:
+            file.write(f"$ {shlex.join(words)}\n")
+        begin = log.stat().st_size
+        with log.open("a") as file:
+            process = subprocess.Popen(
+                self.command(*words, **environment), stdin=subprocess.DEVNULL, stdout=file, stderr=file
+            )
+            try:
+                code = process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                code = 124
+        with log.open(errors="replace") as file:
+            file.seek(begin)
+            return code, file.read()
+
+    def install(self, package: Path, log: Path) -> str:
+        """The package, as on a machine without a network. Raises MachineError."""
+        shutil.copy(package, self.root / "tmp/phloem.deb")
+        code, said = self.run("dpkg", "-i", "/tmp/phloem.deb", log=log, DEBIAN_FRONTEND="noninteractive")
+        if code:
+            raise MachineError(f"dpkg -i: {said[-1500:]}")
+        return said
+
+    def furnish(self, tree: Path) -> None:
+        """Tests and what they need, beside the package. Raises MachineError."""
+        home = self.root / HOME
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True)
+        listed = _run("git", "-C", tree, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+        for name in listed.split("\0"):
+            if name and (tree / name).is_file() and not (tree / name).is_symlink():
+                (home / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(tree / name, home / name)
+        wanted = [f"{name}=={version(name)}" for name in TEST_LIBRARIES]
+        words = [
+            "--quiet",
+            "--target",
+            home / "lib",
+            "--only-binary",
+            ":all:",
+            "--python-version",
+            "3.11",
+            "--no-compile",
+        ]
+        _run(
+            tree / ".venv/bin/python",
+            "-m",
+            "pip",
+            "install",
+            *words,
+            "--implementation",
+            "py",
+            "--abi",
+            "none",
+            "--platform",
+            "any",
+            *wanted,
+        )
