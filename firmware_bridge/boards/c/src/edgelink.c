@@ -27,6 +27,12 @@ enum { STAGE_IDLE, STAGE_BEFORE, STAGE_CODE, STAGE_RUN, STAGE_AFTER };
 #define SLOT_CRC 0x314C45UL /* "EL1": zeros have a checksum of zeros otherwise */
 #define RUN_MAX 254u
 #define HELLO_EVERY_MS 1000u
+#if EL_WINDOW_MAX > 8
+typedef uint64_t el_wide; /* what shifts need */
+#else
+typedef unsigned el_wide;
+#endif
+
 #define WINDOW_ANY 8u /* what every host takes */
 #define RETRY_MS 200u
 #define RETRY_MS_MAX 5000u
@@ -212,8 +218,10 @@ static bool ring_recover(el_board *board) {
 }
 
 static el_frames without_oldest(el_frames frames, uint8_t count) {
+#if EL_WINDOW_MAX == 64
     if (count >= EL_WINDOW_MAX) return 0; /* all of its bits are more than a shift can do */
-    return (el_frames)(frames >> count);
+#endif
+    return (el_frames)((el_wide)frames >> count);
 }
 
 /* The oldest frames are durable elsewhere. */
@@ -396,7 +404,11 @@ static uint16_t caps(const el_config *config) {
 
 /* What HELLO says to any host. */
 static uint8_t window_any(const el_board *board) {
+#if EL_WINDOW_MAX > 8
     return board->window_max < WINDOW_ANY ? board->window_max : (uint8_t)WINDOW_ANY;
+#else
+    return board->window;
+#endif
 }
 
 static void say_hello(el_board *board) {
@@ -495,7 +507,7 @@ static bool say_due(el_board *board) {
 
 /* Sending in order */
 
-static el_frames bit_of(uint8_t place) { return (el_frames)((el_frames)1u << place); }
+static el_frames bit_of(uint8_t place) { return (el_frames)((el_wide)1u << place); }
 
 static uint8_t in_window(const el_board *board) {
     uint32_t frames = board->next - board->first;
@@ -586,8 +598,8 @@ static void take_welcome(el_board *board, const uint8_t *p, uint16_t n) {
     board->session = load32(p);
     board->welcomed = true;
     board->due &= (uint8_t)~DUE_HELLO;
-    board->window = window_any(board);
 #if EL_WINDOW_MAX > 8
+    board->window = window_any(board);
     if (n > 12 && p[12] > board->window) board->window = p[12] < board->window_max ? p[12] : board->window_max;
 #endif
     forget_window(board);
@@ -628,10 +640,14 @@ static void take_ack(el_board *board, const uint8_t *p, uint16_t n) {
         ring_free(board, moved);
         board->retry_ms = board->config->retry_ms != 0 ? board->config->retry_ms : RETRY_MS;
     }
+#if EL_WINDOW_MAX > 8
     el_frames held = 0;
     for (uint8_t i = 0; i < in_window(board) && 4u + i / 8u < n; i++)
         if ((p[4u + i / 8u] & (1u << (i % 8u))) != 0) held = (el_frames)(held | bit_of(i));
     repeat_missed(board, held);
+#else
+    repeat_missed(board, (el_frames)(p[4] & (0xFFu >> (8u - in_window(board)))));
+#endif
 }
 
 static uint16_t result_room(const el_board *board) {
@@ -952,9 +968,12 @@ el_error el_start(el_board *board, const el_config *config) {
     board->config = config;
     if (error == EL_OK) error = check_schema(board);
     if (error != EL_OK) return error;
-    board->window_max = config->window == 0 ? 4u : config->window;
-    if (board->window_max > EL_WINDOW_MAX) board->window_max = EL_WINDOW_MAX;
+    board->window = config->window == 0 ? 4u : config->window;
+    if (board->window > EL_WINDOW_MAX) board->window = EL_WINDOW_MAX;
+#if EL_WINDOW_MAX > 8
+    board->window_max = board->window;
     board->window = window_any(board);
+#endif
     board->host_frame_max = EL_FRAME_MIN;
     board->capacity = (EL_OFFSET)(config->ring_size - kept_head(board));
     board->heard_ms = now_ms(board);

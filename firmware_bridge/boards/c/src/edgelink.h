@@ -159,7 +159,10 @@ typedef struct {
     EL_OFFSET capacity, used, first_at, next_at;
     uint16_t host_frame_max, retry_ms, sent_ms[EL_WINDOW_MAX];
     el_frames sent, held; /* a bit for each frame of the window, the oldest is the lowest */
-    uint8_t window, window_max, slot;
+    uint8_t window, slot;
+#if EL_WINDOW_MAX > 8
+    uint8_t window_max; /* of this board; window is what the host takes of it */
+#endif
     uint32_t hello_ms, heard_ms;
 
     uint16_t open_size; /* of the frame of readings that is being put together; 0: none */
