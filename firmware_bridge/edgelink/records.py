@@ -51,7 +51,12 @@ class Records:
     def _of(self, frame: Taken, lines: Iterator[bytes], wall_ahead_ns: int, clock: bytes) -> list[Encoded]:
         assert frame.read is not None
         form = self._forms.get(frame.read.layout) or self._form(frame.read.layout)
-        head = b"%b%d\r\nPhloem-Time: %d\r\n%b" % (self._head, frame.seq, frame.mono_ns + wall_ahead_ns, clock)
+        head = b"%b%d\r\nPhloem-Time: %d\r\n%b" % (
+            self._head,
+            frame.seq,
+            frame.mono_ns + wall_ahead_ns,
+            clock,
+        )
         if frame.error_ns is not None:
             head += b"Phloem-Time-Error: %d\r\n" % frame.error_ns
         return [
