@@ -13,17 +13,22 @@ from pathlib import Path
 
 MIRROR = "http://deb.debian.org/debian"
 INCLUDED = "python3,adduser"  # as in any Debian that was installed; minbase alone would be less
-# Everything in Python, so that one wheel is for every machine
+# Everything in Python, so that one wheel is for every machine; of hypothesis that are not the newest versions
 TEST_LIBRARIES = (
-    "hypothesis",
-    "nkeys",
-    "pymodbus",
-    "pytest",
-    "pytest-asyncio",
-    "pytest-rerunfailures",
-    "pytest-timeout",
-    "pytest-xdist",
+    "hypothesis>=6.100",
+    *(
+        f"{name}=={version(name)}"
+        for name in (
+            "pymodbus",
+            "pytest",
+            "pytest-asyncio",
+            "pytest-rerunfailures",
+            "pytest-timeout",
+            "pytest-xdist",
+        )
+    ),
 )
+FROM_SOURCE = f"nkeys=={version('nkeys')}"  # published as source alone, and what it needs is in the package
 HOME = Path("opt/phloem-tests")
 MOUNTS = """\
 set -e
@@ -71,7 +76,7 @@ class Machine:
         self.arch, self.root = arch, root.resolve()
         if os.geteuid():
             raise MachineError("only root can make a Debian, and run programs in it")
-        if not (self.root / "usr/bin/python3").exists():
+        if not (self.root / "usr/bin/python3.11").exists():
             _run(
                 "debootstrap",
                 f"--arch={arch}",
@@ -148,28 +153,10 @@ class Machine:
             if name and (tree / name).is_file() and not (tree / name).is_symlink():
                 (home / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(tree / name, home / name)
-        wanted = [f"{name}=={version(name)}" for name in TEST_LIBRARIES]
-        words = [
-            "--quiet",
-            "--target",
-            home / "lib",
-            "--only-binary",
-            ":all:",
-            "--python-version",
-            "3.11",
-            "--no-compile",
-        ]
-        _run(
-            tree / ".venv/bin/python",
-            "-m",
-            "pip",
-            "install",
-            *words,
-            "--implementation",
-            "py",
-            "--abi",
-            "none",
-            "--platform",
-            "any",
-            *wanted,
-        )
+        pip = (tree / ".venv/bin/python", "-m", "pip")
+        words = ["--quiet", "--no-compile", "--target", home / "lib", "--only-binary", ":all:"]
+        words += ["--python-version", "3.11", "--implementation", "py", "--abi", "none", "--platform", "any"]
+        _run(*pip, "install", *words, *TEST_LIBRARIES)
+        _run(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", home / "wheels", FROM_SOURCE)
+        for wheel in (home / "wheels").glob("*.whl"):
+            shutil.unpack_archive(wheel, home / "lib", "zip")
