@@ -71,7 +71,7 @@ boards:               ## EdgeLink's C on microcontrollers: flash and RAM, the sa
 deb: dev              ## a Debian package with all libraries into dist/; ARGS="--arch armhf", arm64, all: for other machines
 	@$(BIN)/python systemd/debian/build.py $(ARGS)
 
-device: dev           ## an emulated device whose plug is pulled, nats-server beside it; root; ARGS="--cuts 6"
+device: dev           ## an emulated device whose plug is pulled, nats-server beside it; root; ARGS="--scenario usb"
 	@$(BIN)/python systemd/debian/build.py
 	@$(BIN)/python -m tests.device --package $$(ls -t dist/phloem_*_$$(dpkg --print-architecture).deb | head -1) $(ARGS)
 

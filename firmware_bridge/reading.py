@@ -46,6 +46,21 @@ def payloads(readings: Iterable[Reading]) -> list[bytes]:
     return [b'{"v":' + line + _tail(reading) for reading, line in zip(readings, lines, strict=False)]
 
 
+def lines_of(values: list[Value]) -> list[bytes]:
+    """Each value in JSON; bytes become base64. One call for all of them, as JSON has no line end inside."""
+    return _ENCODER.encode_lines(values).split(b"\n")[:-1]
+
+
+def tail_of(unit: str) -> bytes:
+    """What stands behind the value of a good reading, whose payload is ``{"v":``, value and this."""
+    tail = _good_tails.get(unit)
+    if tail is None:
+        if len(_good_tails) >= _TAILS_MAX:
+            _good_tails.clear()
+        tail = _good_tails[unit] = _make_tail(Reading("", 0, unit))
+    return tail
+
+
 def as_json(reading: Reading) -> bytes:
     """``payloads`` of one."""
     return b'{"v":' + _ENCODER.encode(reading.value) + _tail(reading)
@@ -53,14 +68,7 @@ def as_json(reading: Reading) -> bytes:
 
 def _tail(reading: Reading) -> bytes:
     """What stands behind the value."""
-    if reading.quality is Quality.GOOD:
-        tail = _good_tails.get(reading.unit)
-        if tail is None:
-            if len(_good_tails) >= _TAILS_MAX:
-                _good_tails.clear()
-            tail = _good_tails[reading.unit] = _make_tail(reading)
-        return tail
-    return _make_tail(reading)
+    return tail_of(reading.unit) if reading.quality is Quality.GOOD else _make_tail(reading)
 
 
 def _make_tail(reading: Reading) -> bytes:

@@ -1,9 +1,10 @@
 """Messages that are answered: what a port needs of messaging when it may not lose anything, beside ``publisher.py``."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from phloem.firmware_bridge.backlog import Message
+from phloem.firmware_bridge.headers import Encoded
 
 
 class Requests(Protocol):
@@ -12,4 +13,23 @@ class Requests(Protocol):
     def ask(self, messages: Sequence[Message], done: Callable[[bytes | None], None]) -> None:
         """Publish all of ``messages``, in order, the last one as a request. ``done`` is called once, later: with the
         answer, or with None if nobody knows what became of them."""
+        ...
+
+
+@runtime_checkable
+class Places(Protocol):
+    """What requests can do as well if streams are in this process."""
+
+    def place(
+        self,
+        stream: str,
+        pattern: str,
+        after: int,
+        messages: Sequence[Encoded],
+        done: Callable[[bool], None],
+    ) -> tuple[int, int]:
+        """Put messages into a stream of this process, if its last one on ``pattern`` is ``after`` (0: there is none):
+        as many, from the first on, as it takes at once. How many these are, and its number of the last of them; zeros:
+        none. If they are all, ``done`` is called once, later: True when they and everything before them are durable,
+        False if nobody knows."""
         ...

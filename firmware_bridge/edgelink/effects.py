@@ -4,7 +4,7 @@ from enum import Enum, auto
 from typing import NamedTuple, TypeAlias
 
 from phloem.firmware_bridge.edgelink.messages import Hello
-from phloem.firmware_bridge.edgelink.schema import Sample
+from phloem.firmware_bridge.edgelink.schema import Read, Sample
 
 
 class Send(NamedTuple):
@@ -24,15 +24,20 @@ class Locate(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """A frame to make durable, in order; then ``Session.durable``. ``samples`` is empty for a frame that says nothing
+    """A frame to make durable, in order; then ``Session.durable``. ``read`` is None for a frame that says nothing
     that the schema knows. ``error_ns`` is None if ``mono_ns`` is when it came, for want of a clock."""
 
     uid: bytes
     epoch: int
     seq: int
-    samples: tuple[Sample, ...]
+    read: Read | None
     mono_ns: int
     error_ns: int | None
+
+    @property
+    def samples(self) -> list[Sample]:
+        """What it says, one by one."""
+        return self.read.samples if self.read is not None else []
 
 
 class Gap(NamedTuple):
@@ -106,6 +111,6 @@ class Noticed(NamedTuple):
 
 
 Upward: TypeAlias = Taken | Gap
-Effect: TypeAlias = (
-    Send | Locate | Taken | Gap | Joined | Left | Said | Outcome | ImageProgress | ImageEnded | Noticed
-)
+Aside: TypeAlias = Send | Locate | Gap | Joined | Left | Said | Outcome | ImageProgress | ImageEnded | Noticed
+"""All but the many."""
+Effect: TypeAlias = Taken | Aside

@@ -18,6 +18,7 @@ from phloem.firmware_bridge.edgelink import limits
 
 _BODY_LEAST = 1 + limits.CRC_BYTES
 _HEADS = range(0x10, 0x20)
+_RESIDUE = zlib.crc32(zlib.crc32(b"").to_bytes(limits.CRC_BYTES, "little"))
 _PRINTS_TOO = "\t\r\n\x1b"  # beside what is printable; 1b begins the colours of a log
 
 
@@ -48,10 +49,10 @@ def unwrap(piece: bytes) -> bytes | None:
         body: bytes = cobs.decode(piece)
     except cobs.DecodeError:
         return None
-    plain, crc = body[: -limits.CRC_BYTES], body[-limits.CRC_BYTES :]
-    if len(body) < _BODY_LEAST or zlib.crc32(plain).to_bytes(limits.CRC_BYTES, "little") != crc:
+    # The checksum of all of a body that ends in its own is always this number.
+    if len(body) < _BODY_LEAST or zlib.crc32(body) != _RESIDUE:
         return None
-    return plain
+    return body[: -limits.CRC_BYTES]
 
 
 class FrameReader:
@@ -74,10 +75,16 @@ class FrameReader:
     def feed(self, data: bytes, now_ns: int) -> list[Heard]:
         """What became whole with these bytes, in order."""
         heard: list[Heard] = []
-        for number, part in enumerate(data.split(b"\0")):
-            if number:
-                self._end(heard)
-            self._more(part, heard)
+        first, *whole = data.split(b"\0")
+        self._more(first, heard)
+        if whole:
+            last = whole.pop()
+            self._end(heard)
+            for part in whole:  # between two zeros in one read: a frame, most of the time, or nothing
+                if part and not self._whole(part, heard):
+                    self._more(part, heard)
+                    self._end(heard)
+            self._more(last, heard)
         self._due_ns = now_ns + limits.TEXT_IDLE_NS if len(self._buffer) > 1 else None
         return heard
 
@@ -96,6 +103,17 @@ class FrameReader:
         """Forget what is not whole, for a line that begins anew."""
         self._buffer.clear()
         self._skipping, self._due_ns = False, None
+
+    def _whole(self, piece: bytes, heard: list[Heard]) -> bool:
+        """Take what stood between two zeros if it is a frame. Text is none, also what ``_more`` would find of it."""
+        if len(piece) < _BODY_LEAST or piece[1] not in _HEADS or len(piece) > self._wire_most:
+            return False
+        plain = unwrap(piece)
+        if plain is None or len(plain) + limits.CRC_BYTES > self._max_frame:
+            return False
+        self.frames += 1
+        heard.append(Frame(plain))
+        return True
 
     def _more(self, part: bytes, heard: list[Heard]) -> None:
         if self._skipping:
@@ -134,6 +152,8 @@ class FrameReader:
             self._buffer.clear()
 
     def _end(self, heard: list[Heard]) -> None:
+        if not self._buffer and not self._skipping:
+            return
         piece = bytes(self._buffer)
         self._buffer.clear()
         if self._skipping or not piece:

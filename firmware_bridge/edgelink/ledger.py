@@ -1,19 +1,23 @@
 """From frames to a stream and back: in order, once, and what of it is durable. Pure; one for all ports of an edge.
 
-Each board has a lane, whichever port it is on. A lane has one group of messages under way. If nobody knows what became
-of a group, the stream is asked for its last message of the board, which says frame and part; what is behind it is
-stored again, so that neither an answer that was lost nor a message of many that was stored brings anything twice.
+Each board has a lane, whichever port it is on. A lane stores one group of messages after the other, and begins the
+next when it knows which message of the stream the last one of a group is. Where the stream is in the same process that
+is known before it is durable (``placed``), so that some groups are on their way to the disk at once, in order. If
+nobody knows what became of a group, the stream is asked for its last message of the board, which says frame and part;
+what is behind it is stored again, so that neither an answer that was lost nor a message of many that was stored brings
+anything twice.
 Each group says which message of its board it expects to be the last one: what arrives late is refused by the stream.
 """
 
 from collections import deque
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
+from enum import Enum, auto
 from typing import NamedTuple, TypeAlias
 
-from phloem.firmware_bridge.backlog import Message
 from phloem.firmware_bridge.edgelink import limits
 from phloem.firmware_bridge.edgelink.repeating import Repeating
 from phloem.firmware_bridge.edgelink.sequence import WRAP, ahead
+from phloem.firmware_bridge.headers import Encoded
 
 
 class Position(NamedTuple):
@@ -34,11 +38,12 @@ class Position(NamedTuple):
 
 class Store(NamedTuple):
     """Publish these in order if the board's last message in the stream is ``after`` (0: there is none), and answer with
-    ``Ledger.stored``. If it fails any first part of them may be there, or come to be."""
+    ``Ledger.stored`` and ``number``. If it fails any first part of them may be there, or come to be."""
 
     uid: bytes
+    number: int
     after: int
-    messages: tuple[Message, ...]
+    messages: Sequence[Encoded]
 
 
 class Find(NamedTuple):
@@ -69,7 +74,19 @@ Task: TypeAlias = Store | Find | Located | Durable
 class _Entry(NamedTuple):
     epoch: int
     seq: int
-    messages: tuple[Message, ...]
+    messages: Sequence[Encoded]
+
+
+class _Group(NamedTuple):
+    number: int
+    entries: list[_Entry]
+
+
+class _Waits(Enum):
+    """What a lane does not go on without."""
+
+    FIND = auto()
+    STORE = auto()  # the last group that is under way
 
 
 class _Lane:
@@ -77,9 +94,11 @@ class _Lane:
 
     def __init__(self, uid: bytes) -> None:
         self.uid = uid
-        self.busy = False
+        self._waits: _Waits | None = None
         self._queue: deque[_Entry] = deque()
-        self._under_way: list[_Entry] = []
+        self._under_way: deque[_Group] = deque()
+        self._number = 0  # of the last group
+        self._lost = False  # nobody knows what became of some group that is under way
         self._asked: list[int] = []  # epochs that ``Locate`` named
         self._last: Position | None = None  # what the stream said when it was asked
         self._top: tuple[int, int] | None = None  # the ring and frame that was handed up last
@@ -92,15 +111,21 @@ class _Lane:
     def due_ns(self) -> int | None:
         return self._patience.due_ns if self._resting else None
 
-    def put(self, entry: _Entry) -> list[Task]:
+    def put(self, epoch: int, frames: Iterable[tuple[int, Sequence[Encoded]]]) -> list[Task]:
         """Two ports may hand up one frame, when a board moves while its bytes are on their way."""
-        top = self._top
-        if top is None or top[0] != entry.epoch or ahead(entry.seq, top[1]) > 0:
-            self._top = entry.epoch, entry.seq
-            self._queue.append(self._left_of(entry))
-        elif not self._queue and not self._under_way:
-            return [Durable(self.uid, entry.epoch, (top[1] + 1) % WRAP)]
-        return []
+        tasks: list[Task] = []
+        top = self._top[1] if self._top is not None and self._top[0] == epoch else None
+        elsewhere = self._last is not None and self._last.epoch == epoch
+        for seq, messages in frames:
+            if top is None or ahead(seq, top) > 0:
+                top = seq
+                entry = _Entry(epoch, seq, messages)
+                self._queue.append(self._left_of(entry) if elsewhere else entry)
+            elif not self._queue and not self._under_way:
+                tasks.append(Durable(self.uid, epoch, (top + 1) % WRAP))
+        if top is not None:
+            self._top = epoch, top
+        return tasks
 
     def ask(self, epoch: int) -> None:
         if epoch not in self._asked:
@@ -108,40 +133,66 @@ class _Lane:
 
     @property
     def idle(self) -> bool:
-        return not (self.busy or self._queue or self._under_way or self._asked)
+        return not (self._waits or self._queue or self._under_way or self._asked)
 
     def pump(self, now_ns: int) -> list[Task]:
         """The next thing to do, unless something is being done."""
-        if self.busy or (self._resting and now_ns < self._patience.due_ns):
+        if self._waits is not None or (self._resting and now_ns < self._patience.due_ns):
             return []
         self._resting = False
-        if self._under_way or self._after is None:  # nobody knows what became of it, or what there is
-            return self._find() if self._under_way or self._queue or self._asked else []
+        if self._lost or self._after is None:
+            return self._find() if self._lost or self._queue or self._asked else []
+        if len(self._under_way) >= limits.STORES_MAX:
+            return []
         group: list[_Entry] = []
-        messages: list[Message] = []
+        messages: list[Encoded] = []
         while self._queue and len(messages) < limits.STORE_MESSAGES:
             group.append(self._queue.popleft())
             messages += group[-1].messages
         if messages:
-            self.busy, self._under_way = True, group
-            return [Store(self.uid, self._after, tuple(messages))]
-        if group:
+            self._waits = _Waits.STORE
+            self._number += 1
+            self._under_way.append(_Group(self._number, group))
+            return [Store(self.uid, self._number, self._after, messages)]
+        if group and self._under_way:  # they say nothing, and are durable when all before them is
+            self._under_way[-1].entries.extend(group)
+        elif group:
             return [*self._durable(group), *self.pump(now_ns)]
-        return self._find() if self._asked else []
+        return self._find() if self._asked and not self._under_way else []
 
-    def stored(self, stream_seq: int | None, overtaken: bool, now_ns: int) -> list[Task]:
-        self.busy = False
+    def placed(self, number: int, stream_seq: int, now_ns: int) -> list[Task]:
+        if self._waits is not _Waits.STORE or number != self._number:
+            return []
+        self._waits, self._overtaken, self._after = None, False, stream_seq
+        return self.pump(now_ns)
+
+    def stored(self, number: int, stream_seq: int | None, overtaken: bool, now_ns: int) -> list[Task]:
+        if all(group.number != number for group in self._under_way):
+            return []  # the stream has been asked what became of it
+        if number == self._number and self._waits is _Waits.STORE:
+            self._waits = None
+            if stream_seq is not None:
+                self._after = stream_seq
         if stream_seq is None:
-            again, self._overtaken = overtaken and not self._overtaken, overtaken
-            return self.pump(now_ns) if again else self._rest(now_ns)
+            return self._failed(overtaken, now_ns)
         self._overtaken = False
-        self._after = stream_seq
         self._patience.again(now_ns)
-        group, self._under_way = self._under_way, []
-        return [*self._durable(group), *self.pump(now_ns)]
+        done: list[_Entry] = []
+        while self._under_way and self._under_way[0].number <= number:  # what is before it is durable as well
+            done += self._under_way.popleft().entries
+        self._lost = self._lost and bool(self._under_way)
+        return [*self._durable(done), *self.pump(now_ns)]
+
+    def _failed(self, overtaken: bool, now_ns: int) -> list[Task]:
+        """What is behind such a group is not believed, either, until the stream was asked."""
+        self._lost = True
+        if self._waits is not None or self._resting:
+            return []
+        again, self._overtaken = overtaken and not self._overtaken, overtaken
+        return self.pump(now_ns) if again else self._rest(now_ns)
 
     def found(self, last: Position | None, now_ns: int) -> list[Task]:
-        self.busy = False
+        self._waits = None
         self._last, self._after = last, last.stream_seq if last is not None else 0
         self._sort_out()
         tasks: list[Task] = []
@@ -152,7 +203,7 @@ class _Lane:
         return tasks + self.pump(now_ns)
 
     def not_found(self, now_ns: int) -> list[Task]:
-        self.busy = False
+        self._waits = None
         return self._rest(now_ns)
 
     def _next_of(self, epoch: int) -> int | None:
@@ -165,7 +216,7 @@ class _Lane:
         return handed if ahead(handed, stored) > 0 else stored
 
     def _find(self) -> list[Task]:
-        self.busy = True
+        self._waits = _Waits.FIND
         return [Find(self.uid)]
 
     def _rest(self, now_ns: int) -> list[Task]:
@@ -176,8 +227,10 @@ class _Lane:
     def _sort_out(self) -> None:
         """What the stream has of what was handed up need not be stored: also of what was not under way, if an earlier
         process's group arrived late."""
-        entries = [*self._under_way, *self._queue]
-        self._under_way = []
+        entries = [entry for group in self._under_way for entry in group.entries]
+        entries += self._queue
+        self._under_way.clear()
+        self._lost = False
         left = [self._left_of(entry) for entry in entries]
         stored = max((at for at, entry in enumerate(left) if entry is not entries[at]), default=0)
         before = [entry._replace(messages=()) for entry in left[:stored]]  # of a ring that it had earlier
@@ -197,7 +250,8 @@ class _Lane:
 
 
 class Ledger:
-    """All lanes. What it returns is to be done; ``stored``, ``found`` and ``not_found`` say what came of it."""
+    """All lanes. What it returns is to be done; ``placed``, ``stored``, ``found`` and ``not_found`` say
+    what came of it."""
 
     def __init__(self) -> None:
         self._lanes: dict[bytes, _Lane] = {}
@@ -212,11 +266,13 @@ class Ledger:
         """When ``expire`` wants to be called."""
         return min((due for lane in self._lanes.values() if (due := lane.due_ns) is not None), default=None)
 
-    def put(self, uid: bytes, epoch: int, seq: int, messages: Sequence[Message], now_ns: int) -> list[Task]:
-        """A frame that was handed up, as messages, of which there may be none."""
+    def put(
+        self, uid: bytes, epoch: int, frames: Iterable[tuple[int, Sequence[Encoded]]], now_ns: int
+    ) -> list[Task]:
+        """Frames of a ring that were handed up: their numbers, in order, and their messages, of which there may be
+        none."""
         lane = self._lane(uid)
-        tasks = lane.put(_Entry(epoch, seq, tuple(messages)))
-        return tasks + lane.pump(now_ns)
+        return lane.put(epoch, frames) + lane.pump(now_ns)
 
     def locate(self, uid: bytes, epoch: int, now_ns: int) -> list[Task]:
         """Say where this ring begins, when all that was put is settled."""
@@ -224,12 +280,17 @@ class Ledger:
         lane.ask(epoch)
         return lane.pump(now_ns)
 
+    def placed(self, uid: bytes, number: int, stream_seq: int, now_ns: int) -> list[Task]:
+        """The stream has taken a group, whose last message is ``stream_seq``; ``stored`` follows when it is durable,
+        and what it stores afterwards is not durable before that."""
+        return self._lane(uid).placed(number, stream_seq, now_ns)
+
     def stored(
-        self, uid: bytes, stream_seq: int | None, now_ns: int, *, overtaken: bool = False
+        self, uid: bytes, number: int, stream_seq: int | None, now_ns: int, *, overtaken: bool = False
     ) -> list[Task]:
         """A group is durable and its last message is ``stream_seq``, or (None) nobody knows. ``overtaken``: nothing of
         it is stored, as the board's last message is another one: that is asked for at once, unless it was just now."""
-        return self._lane(uid).stored(stream_seq, overtaken, now_ns)
+        return self._lane(uid).stored(number, stream_seq, overtaken, now_ns)
 
     def found(self, uid: bytes, last: Position | None, now_ns: int) -> list[Task]:
         """The last message of the board; None if there is none."""

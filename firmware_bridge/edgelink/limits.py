@@ -13,8 +13,10 @@ UID_BYTES_MAX = 16  # the chips with the longest numbers have 128 bits
 CHANNELS_MAX = 255
 
 # --- the window -----------------------------------------------------------------------------------
-WINDOW_MAX = 8  # ``held`` has eight bits
-NEAR = 8  # a sequence number further from the expected one is from nowhere
+WINDOW_MAX = 8  # what every host takes, and HELLO's ``window`` may say
+WINDOW_MOST = (
+    64  # what this host takes of a board that says ``most``: 15 ms of a line at 921,600 baud, or more
+)
 
 # --- times ----------------------------------------------------------------------------------------
 ASK_NS = 1 * SECOND_NS
@@ -41,5 +43,6 @@ TWINS_TURNS, TWINS_NS = (
 )  # a uid that changes its port so often in that time is of two boards
 
 # --- the stream -----------------------------------------------------------------------------------
-STORE_MESSAGES = 64  # a group is not begun with more; a batch of JetStream may have 1,000
+STORE_MESSAGES = 512  # a group is not begun with more; a batch of JetStream may have 1,000
+STORES_MAX = 2  # groups of a board under way at once: the disk writes one batch while the next one fills
 STORE_MIN_NS, STORE_MAX_NS = 500 * MILLISECOND_NS, 10 * SECOND_NS  # after a failure

@@ -60,10 +60,14 @@ class ImageStatus(IntEnum):
     REFUSED = 5
 
 
+_BITS_BYTES = limits.WINDOW_MOST // 8
+
 # What a field is on the wire: the code of a number for struct, or one of these.
 _BYTES: Final = "bytes"  # a length byte, then bytes that are not text
 _TEXT: Final = "text"  # a length byte, then UTF-8
 _REST: Final = "rest"  # everything that is left
+_MORE: Final = "more"  # a byte at the end, left out if it is 0
+_BITS: Final = "bits"  # as many bytes as have a bit, the lowest first; one at least, eight at most
 
 
 class _Message(msgspec.Struct, frozen=True):
@@ -86,10 +90,11 @@ class _Message(msgspec.Struct, frozen=True):
 
 
 class Hello(_Message, frozen=True):
-    """A board says who it is. Frames from ``fresh`` on were made since it started, by the clock that it has now."""
+    """A board says who it is. Frames from ``fresh`` on were made since it started, by the clock that it has now.
+    ``most``: the window with a host that takes more than ``window``; 0: it has no longer one."""
 
     TYPE: ClassVar[int] = 1
-    WIRE: ClassVar[tuple[str, ...]] = (_BYTES, "I", "I", "I", "H", "B", "B", "H", "H", "I", _TEXT)
+    WIRE: ClassVar[tuple[str, ...]] = (_BYTES, "I", "I", "I", "H", "B", "B", "H", "H", "I", _TEXT, _MORE)
     uid: bytes
     epoch: int
     first: int
@@ -101,6 +106,7 @@ class Hello(_Message, frozen=True):
     caps: int
     schema: int
     firmware: str
+    most: int = 0
 
     def check(self) -> None:
         """Bounds of the identity, the window and the frame."""
@@ -113,14 +119,16 @@ class Hello(_Message, frozen=True):
 
 
 class Welcome(_Message, frozen=True):
-    """The host takes a board; ``next`` is the first frame that it does not have."""
+    """The host takes a board; ``next`` is the first frame that it does not have. ``window``: the frames that it takes
+    at once of a board that said ``most``; 0: not more than every host does."""
 
     TYPE: ClassVar[int] = 2
-    WIRE: ClassVar[tuple[str, ...]] = ("I", "H", "I", "H")
+    WIRE: ClassVar[tuple[str, ...]] = ("I", "H", "I", "H", _MORE)
     session: int
     tag: int
     next: int
     max_frame: int
+    window: int = 0
 
     def check(self) -> None:
         """Bounds of the frame."""
@@ -175,7 +183,7 @@ class Ack(_Message, frozen=True):
     """Everything before ``next`` is durable; bit i of ``held``: frame ``next`` + i is here."""
 
     TYPE: ClassVar[int] = 7
-    WIRE: ClassVar[tuple[str, ...]] = ("H", "H", "B")
+    WIRE: ClassVar[tuple[str, ...]] = ("H", "H", _BITS)
     tag: int
     next: int
     held: int
@@ -286,12 +294,19 @@ Message: TypeAlias = (
 TYPES: Final[dict[int, type[_Message]]] = {kind.TYPE: kind for kind in _Message.__subclasses__()}
 
 
+_DATA: Final = struct.Struct("<BHHI")
+_DATA_HEAD: Final = VERSION << 4 | Data.TYPE
+_ACK: Final = struct.Struct("<BHH")
+
+
 def encode(message: Message) -> bytes:
     """Head and payload of ``message``; ``frame.wrap`` puts a frame around it.
 
     Raises:
         ValueError: A field does not fit into its place.
     """
+    if isinstance(message, Ack):  # as below, of what goes in thousands
+        return _ACK.pack(VERSION << 4 | Ack.TYPE, message.tag, message.next) + _packed(_BITS, message.held)
     return bytes([VERSION << 4 | message.TYPE]) + message.payload()
 
 
@@ -313,6 +328,14 @@ def decode(plain: bytes) -> Message:
     message = kind(*values)
     message.check()
     return message  # type: ignore[return-value]
+
+
+def split_data(plain: bytes) -> tuple[int, int, int, bytes] | None:
+    """What ``Data`` has, if this is one: of what comes in thousands no object is made."""
+    if plain[0] != _DATA_HEAD or len(plain) < _DATA.size:
+        return None
+    _, tag, seq, board_ms = _DATA.unpack_from(plain)
+    return tag, seq, board_ms, plain[_DATA.size :]
 
 
 def begin_rest(size: int, sha256: bytes, version: str) -> bytes:
@@ -342,6 +365,10 @@ def _packed(kind: str, value: Any) -> bytes:
         if len(data) > 255:
             raise ValueError("more than 255 bytes do not fit behind a length byte")
         return bytes([len(data)]) + bytes(data)
+    if kind == _BITS:
+        return int(value).to_bytes(max(1, (value.bit_length() + 7) // 8), "little")
+    if kind == _MORE:
+        return _packed("B", value) if value else b""
     try:
         return bytes(struct.pack("<" + kind, value))
     except struct.error as error:
@@ -370,6 +397,17 @@ def _take_text(data: bytes, at: int, kind: str) -> tuple[str, int]:
         raise Malformed("text is not UTF-8") from None
 
 
+def _take_bits(data: bytes, at: int, _kind: str) -> tuple[int, int]:
+    end = min(len(data), at + _BITS_BYTES)
+    if end == at:
+        raise Malformed("too short")
+    return int.from_bytes(data[at:end], "little"), end
+
+
+def _take_more(data: bytes, at: int, _kind: str) -> tuple[int, int]:
+    return (data[at], at + 1) if at < len(data) else (0, at)
+
+
 def _take_rest(data: bytes, at: int, _kind: str) -> tuple[bytes, int]:
     return data[at:], len(data)
 
@@ -378,4 +416,6 @@ _TAKE: Final[dict[str, Callable[[bytes, int, str], tuple[Any, int]]]] = {
     _BYTES: _take_bytes,
     _TEXT: _take_text,
     _REST: _take_rest,
+    _BITS: _take_bits,
+    _MORE: _take_more,
 }

@@ -5,8 +5,10 @@ the one that the board's HELLO said.
 """
 
 import re
+import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from operator import truediv
 from typing import NamedTuple
 
 from phloem.firmware_bridge.edgelink import messages, values
@@ -14,6 +16,9 @@ from phloem.firmware_bridge.edgelink.messages import Malformed
 
 _NOT_IN_TOKEN = re.compile(r"^\$|[\x00-\x20\x7f.*>]")
 _EXPONENT_MOST = 30  # quetta and quecto; beyond that a power of ten is a mistake
+_LAYOUTS_MAX = (
+    64  # of one schema that are remembered; a board that mixes its channels anew each time fills no memory
+)
 
 
 class Channel(NamedTuple):
@@ -66,6 +71,52 @@ def checksum(entries: Sequence[bytes]) -> int:
     return zlib.crc32(b"".join(entries))
 
 
+class Layout:
+    """Which channels a frame has, in order: the same ones in most frames of a board, which are read at one go then."""
+
+    def __init__(self, channels: tuple[Channel, ...]) -> None:
+        self.channels = channels
+        self._numbers = tuple(channel.number for channel in channels)
+        codes = [values.code_of(channel.kind) for channel in channels]
+        self._struct = struct.Struct("<" + "".join(f"B{code}" for code in codes)) if all(codes) else None
+        self._as_they_are = all(channel.kind != values.BOOL and not channel.exponent for channel in channels)
+        whole = all(values.is_whole(channel.kind) and channel.exponent < 0 for channel in channels)
+        self._divisors = [10**-channel.exponent for channel in channels] if whole else None
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of such readings; None: that depends on them."""
+        return self._struct.size if self._struct is not None else None
+
+    def read(self, readings: bytes) -> list[values.Value] | None:
+        """The values, scaled, of readings of this ``size``; None if they are of other channels."""
+        assert self._struct is not None
+        fields = self._struct.unpack(readings)
+        if fields[::2] != self._numbers:
+            return None
+        plain = fields[1::2]
+        if self._divisors is not None:
+            return list(map(truediv, plain, self._divisors))
+        if self._as_they_are:
+            return list(plain)
+        return [
+            values.scaled(kind, value != 0 if kind == values.BOOL else value, exponent)
+            for (_, kind, exponent, _, _), value in zip(self.channels, plain, strict=True)
+        ]
+
+
+class Read(NamedTuple):
+    """The readings of a frame, scaled."""
+
+    layout: Layout
+    values: Sequence[values.Value]
+
+    @property
+    def samples(self) -> list[Sample]:
+        """One by one."""
+        return [Sample(*each) for each in zip(self.layout.channels, self.values, strict=True)]
+
+
 class Dictionary:
     """A whole schema.
 
@@ -81,24 +132,42 @@ class Dictionary:
             raise Malformed("two channels have one number")
         if len({channel.name for channel in channels}) != len(channels):
             raise Malformed("two channels have one name")
+        self._layouts: dict[tuple[Channel, ...], Layout] = {}
+        self._by_size: dict[int, Layout] = {}  # the one that came last
 
-    def read(self, readings: bytes) -> list[Sample]:
+    def read(self, readings: bytes) -> Read:
         """The samples of a DATA frame, in order.
 
         Raises:
             Malformed: There are none, one is cut off, or of a channel that the schema does not have.
         """
-        samples: list[Sample] = []
+        layout = self._by_size.get(len(readings))
+        if layout is not None and (found := layout.read(readings)) is not None:
+            return Read(layout, found)
+        channels: list[Channel] = []
+        found = []
         at = 0
         while at < len(readings):
             channel = self.channels.get(readings[at])
             if channel is None:
                 raise Malformed(f"no channel {readings[at]}")
             value, at = values.take_value(channel.kind, readings, at + 1)
-            samples.append(Sample(channel, values.scaled(channel.kind, value, channel.exponent)))
-        if not samples:
+            channels.append(channel)
+            found.append(values.scaled(channel.kind, value, channel.exponent))
+        if not found:
             raise Malformed("no readings")
-        return samples
+        return Read(self._layout(tuple(channels)), found)
+
+    def _layout(self, channels: tuple[Channel, ...]) -> Layout:
+        layout = self._layouts.get(channels)
+        if layout is None:
+            if len(self._layouts) >= _LAYOUTS_MAX:
+                self._layouts.clear()
+                self._by_size.clear()
+            layout = self._layouts[channels] = Layout(channels)
+        if layout.size is not None:
+            self._by_size[layout.size] = layout
+        return layout
 
 
 class Gathering:

@@ -89,6 +89,8 @@ class Session:
         self._upload: Upload | None = None
         self._heard_ns, self._pings, self._ping_due_ns = now_ns, 0, 0
         self._noticed: set[str] = set()
+        # Of the last frame of this read: the board's time, now, what became of it and how uncertain that is.
+        self._stamp: tuple[int, int, int, int | None] | None = None
 
     @property
     def due_ns(self) -> int:
@@ -107,9 +109,12 @@ class Session:
     def receive(self, data: bytes, now_ns: int) -> list[Effect]:
         """Bytes from the line."""
         effects: list[Effect] = []
+        self._stamp = None
         for heard in self.reader.feed(data, now_ns):
             if isinstance(heard, Text):
                 effects.append(Said(heard.line))
+                continue
+            if self._next_in_order(heard.plain, effects, now_ns):
                 continue
             try:
                 message = messages.decode(heard.plain)
@@ -119,6 +124,7 @@ class Session:
                 continue
             self.counters.frames += 1
             self._heard_ns, self._pings = now_ns, 0
+            self._stamp = None  # the clock may be another one behind this
             effects += self._take(message, now_ns)
         return effects
 
@@ -148,7 +154,8 @@ class Session:
         hello = self.hello
         if hello is None or (hello.uid, hello.epoch) != (uid, epoch) or self._window is not None:
             return []
-        self._window = Window(tag_of(epoch, hello.boot), hello.first if next_ is None else next_)
+        first = hello.first if next_ is None else next_
+        self._window = Window(tag_of(epoch, hello.boot), first, _window_of(hello))
         return self._welcome_if_ready(now_ns)
 
     def durable(self, uid: bytes, epoch: int, next_: int, now_ns: int) -> list[Effect]:
@@ -193,6 +200,20 @@ class Session:
     def give_up_image(self) -> None:
         """Nobody wants it any more. The board is told nothing: it goes on where it was if the image is wanted again."""
         self._upload = None
+
+    def _next_in_order(self, plain: bytes, effects: list[Effect], now_ns: int) -> bool:
+        """What most frames are: the next one of readings, from a board that is welcome. ``_data`` takes all others."""
+        window = self._window
+        if not self.welcomed or window is None or (data := messages.split_data(plain)) is None:
+            return False
+        tag, low, board_ms, readings = data
+        if tag != window.tag or (seq := window.follows(low)) is None:
+            return False
+        self.counters.frames += 1
+        self.certain += 1
+        self._heard_ns, self._pings = now_ns, 0
+        self._up_frame(seq, board_ms, readings, effects, now_ns)
+        return True
 
     def _take(self, message: Message, now_ns: int) -> list[Effect]:
         match message:
@@ -242,7 +263,7 @@ class Session:
             self._exchanges = Exchanges(self.clock, self._exchanges.token)
             effects.append(self._ask_clock(now_ns))
             if self._window is not None:
-                self._window.begin_again(tag_of(hello.epoch, hello.boot))
+                self._window.begin_again(tag_of(hello.epoch, hello.boot), _window_of(hello))
         if not same_ring:
             self._window = None
             effects.append(Locate(hello.uid, hello.epoch))
@@ -313,7 +334,10 @@ class Session:
         if news:
             self.counters.welcomes += 1
             effects.append(Joined(hello))
-        effects.append(_send(messages.Welcome(self.number, window.tag, window.durable, self._max_frame)))
+        size = window.size if hello.most else 0
+        effects.append(
+            _send(messages.Welcome(self.number, window.tag, window.durable, self._max_frame, size))
+        )
         if news and self._upload is not None and not self._upload.ended:
             effects += self._upload.welcomed(hello.firmware, self._restarted, now_ns)
         self._restarted = False
@@ -342,23 +366,26 @@ class Session:
                 self.counters.gaps += 1
                 effects.append(Gap(hello.uid, hello.epoch, step.first, step.next))
             else:
-                effects += self._up_frame(hello, step, now_ns)
+                self._up_frame(step.seq, step.data.board_ms, step.data.readings, effects, now_ns)
         return effects
 
-    def _up_frame(self, hello: Hello, step: InOrder, now_ns: int) -> list[Effect]:
+    def _up_frame(self, seq: int, board_ms: int, readings: bytes, effects: list[Effect], now_ns: int) -> None:
+        hello, read = self.hello, None
         assert self._dictionary is not None
-        effects: list[Effect] = []
-        stamp = None
-        if ahead(step.seq, hello.fresh) >= 0:
-            stamp = self.clock.stamp(step.data.board_ms, now_ns)
+        assert hello is not None
         try:
-            samples = tuple(self._dictionary.read(step.data.readings))
+            read = self._dictionary.read(readings)
         except Malformed as error:
-            samples = ()
             self.counters.unreadable += 1
-            effects += self._notice(f"frame {step.seq} cannot be read: {error}")
-        mono_ns, error_ns = stamp if stamp is not None else (now_ns, None)
-        return [*effects, Taken(hello.uid, hello.epoch, step.seq, samples, mono_ns, error_ns)]
+            effects += self._notice(f"frame {seq} cannot be read: {error}")
+        stamp = self._stamp
+        if ahead(seq, hello.fresh) < 0:
+            effects.append(Taken(hello.uid, hello.epoch, seq, read, now_ns, None))
+            return
+        if stamp is None or stamp[0] != board_ms or stamp[1] != now_ns:
+            mono_ns, error_ns = self.clock.stamp(board_ms, now_ns) or (now_ns, None)
+            stamp = self._stamp = board_ms, now_ns, mono_ns, error_ns
+        effects.append(Taken(hello.uid, hello.epoch, seq, read, stamp[2], stamp[3]))
 
     def _ask(self, now_ns: int) -> list[Effect]:
         if now_ns - self._asked_ns < _ASK_LEAST_NS:
@@ -404,6 +431,11 @@ class Session:
             return []
         self._noticed.add(text)
         return [Noticed(text)]
+
+
+def _window_of(hello: Hello) -> int:
+    """Frames that the board may have under way."""
+    return max(limits.WINDOW_MAX, min(hello.most, limits.WINDOW_MOST))
 
 
 def _send(message: Message) -> Send:

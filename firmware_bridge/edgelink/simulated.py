@@ -70,7 +70,7 @@ class SimulatedBoard:
         rate: float = 0.0,
     ) -> None:
         self.uid, self.firmware, self.survives = uid, firmware, survives
-        self.capacity, self.window, self.max_frame, self.rate = capacity, window, max_frame, rate
+        self.capacity, self.most, self.max_frame, self.rate = capacity, window, max_frame, rate
         self.command = command
         self._channels = {channel.name: channel for channel in channels}
         self._entries = [encode_channel(channel) for channel in channels]
@@ -94,6 +94,7 @@ class SimulatedBoard:
         self.settled = False  # welcomed since the start
         self.wall_ns: int | None = None
         self._host_frame = limits.FRAME_UNKNOWN
+        self.window = min(self.most, limits.WINDOW_MAX)  # until a host takes more
         self._hello_due_ns = now_ns
         self._hello_said_ns = now_ns - limits.SECOND_NS
         self._sent = 0  # frames of the window that are under way
@@ -197,8 +198,9 @@ class SimulatedBoard:
         caps = Caps.COMMANDS | Caps.IMAGES | Caps.WALL_TIME | (Caps.RING_SURVIVES if self.survives else 0)
         ring = self.ring
         hello = messages.Hello(
-            self.uid, ring.epoch, ring.first, self.fresh, self._boot, self.reason, self.window,
-            self.max_frame, caps, checksum(self._entries), self.firmware,
+            self.uid, ring.epoch, ring.first, self.fresh, self._boot, self.reason,
+            min(self.most, limits.WINDOW_MAX), self.max_frame, caps, checksum(self._entries), self.firmware,
+            self.most if self.most > limits.WINDOW_MAX else 0,
         )  # fmt: skip
         return wrap(encode(hello))
 
@@ -210,6 +212,7 @@ class SimulatedBoard:
         if welcome.tag != self._tag:
             return self._foreign(now_ns)
         self._host_frame = welcome.max_frame
+        self.window = min(self.most, max(welcome.window, limits.WINDOW_MAX))
         if self.session != welcome.session:
             self.session, self._sent = welcome.session, 0
             self._held.clear()

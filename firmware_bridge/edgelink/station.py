@@ -15,11 +15,7 @@ from phloem.firmware_bridge.counters import Counters
 from phloem.firmware_bridge.edgelink import effects as up
 from phloem.firmware_bridge.edgelink import ledger, limits
 from phloem.firmware_bridge.edgelink.messages import Hello
-from phloem.firmware_bridge.edgelink.records import (
-    message_of_gap,
-    messages_of,
-    pattern_of,
-)
+from phloem.firmware_bridge.edgelink.records import Records, pattern_of
 from phloem.firmware_bridge.edgelink.schema import Dictionary
 from phloem.firmware_bridge.edgelink.session import Session
 from phloem.firmware_bridge.edgelink.stream import Found, JetStream, Kept
@@ -115,19 +111,22 @@ class Station:
             self._stream.forget()
         self._do(self._ledger.locate(uid, epoch, self._now()))
 
-    def put(self, frame: up.Taken, port: str) -> None:
-        """A frame on its way to the stream."""
-        subject = self._subjects[frame.uid]
-        ahead_ns = self.clock.wall_ns() - self.clock.monotonic_ns()
-        messages = messages_of(frame, subject, port, ahead_ns, self.quality())
-        self._do(self._ledger.put(frame.uid, frame.epoch, frame.seq, messages, self._now()))
+    def put(self, frames: list[up.Taken], records: Records) -> None:
+        """Frames of one ring, in order, on their way to the stream."""
+        now_ns = self._now()
+        messages = records.of(frames, self.clock.wall_ns() - now_ns, self.quality())
+        seqs = [frame.seq for frame in frames]
+        self._do(self._ledger.put(frames[0].uid, frames[0].epoch, zip(seqs, messages, strict=True), now_ns))
 
-    def put_gap(self, gap: up.Gap, port: str) -> None:
+    def put_gap(self, gap: up.Gap, records: Records) -> None:
         """Frames that are gone, on their way to the stream."""
-        subject, wall_ns = self._subjects[gap.uid], self.clock.wall_ns()
-        message = message_of_gap(gap, subject, port, wall_ns, self.quality())
+        message = records.of_gap(gap, self.clock.wall_ns(), self.quality())
         last = (gap.next - 1) % (1 << 32)
-        self._do(self._ledger.put(gap.uid, gap.epoch, last, [message], self._now()))
+        self._do(self._ledger.put(gap.uid, gap.epoch, [(last, [message])], self._now()))
+
+    def subject_of(self, uid: bytes) -> str:
+        """What the subjects of a board begin with: those of the port where it was located last."""
+        return self._subjects[uid]
 
     def _now(self) -> int:
         return self.clock.monotonic_ns()
@@ -138,13 +137,15 @@ class Station:
     def _do(self, tasks: list[ledger.Task]) -> None:
         for task in tasks:
             match task:
-                case ledger.Store(uid, after, messages):
-                    self._stream.store(
+                case ledger.Store(uid, number, after, messages):
+                    placed = self._stream.store(
                         pattern_of(self._subjects[uid], uid),
                         after,
                         messages,
-                        lambda kept, uid=uid: self._stored(uid, kept),  # type: ignore[misc]
+                        lambda kept, uid=uid, number=number: self._stored(uid, number, kept),  # type: ignore[misc]
                     )
+                    if placed is not None:
+                        self._do(self._ledger.placed(uid, number, placed, self._now()))
                 case ledger.Find(uid):
                     self._stream.last(
                         pattern_of(self._subjects[uid], uid),
@@ -157,10 +158,10 @@ class Station:
                     assert_never(task)
         self._alarm.set(self._ledger.due_ns)
 
-    def _stored(self, uid: bytes, kept: Kept) -> None:
+    def _stored(self, uid: bytes, number: int, kept: Kept) -> None:
         if not kept.overtaken:  # that is no trouble
             self._judge(uid, kept.why)
-        self._do(self._ledger.stored(uid, kept.stream_seq, self._now(), overtaken=kept.overtaken))
+        self._do(self._ledger.stored(uid, number, kept.stream_seq, self._now(), overtaken=kept.overtaken))
 
     def _found(self, uid: bytes, found: Found) -> None:
         self._judge(uid, found.why)
@@ -228,6 +229,7 @@ class Link:
         self._tickets = 0
         self._before = Counters()  # of sessions that have ended
         self._readings = 0
+        self._records: tuple[tuple[bytes, int, str], Records] | None = None
         self.frame_mono_ns = -1  # when the last frame came
         self.board: Watching = _Nobody()
 
@@ -290,7 +292,7 @@ class Link:
 
     def told(self, task: ledger.Located | ledger.Durable) -> None:
         """What the ledger says of a board, perhaps of another port's."""
-        if self.session is None:
+        if self.session is None or self._uid() != task.uid:
             return
         now_ns = self._station.clock.monotonic_ns()
         if isinstance(task, ledger.Located):
@@ -306,24 +308,41 @@ class Link:
             self._do(self.session.expire(now_ns))
 
     def _do(self, effects: list[up.Effect]) -> None:
+        taken: list[up.Taken] = []
         for effect in effects:
+            if isinstance(effect, up.Taken):
+                taken.append(effect)
+                continue
+            self._put(taken)
             self._carry_out(effect)
+        self._put(taken)
         if self.session is not None:
             self._alarm.set(self.session.due_ns)
 
-    def _carry_out(self, effect: up.Effect) -> None:
+    def _put(self, taken: list[up.Taken]) -> None:
+        """What of a read is to become durable goes on its way together."""
+        if taken:
+            self._readings += sum(len(frame.read.values) for frame in taken if frame.read)
+            self._station.put(taken[:], self._records_of(taken[0]))
+            taken.clear()
+
+    def _records_of(self, what: up.Upward) -> Records:
+        """The ones of the ring that is here; a read is of one ring only."""
+        ring = what.uid, what.epoch, self._station.subject_of(what.uid)
+        if self._records is None or self._records[0] != ring:
+            self._records = ring, Records(*ring, self.name)
+        return self._records[1]
+
+    def _carry_out(self, effect: up.Aside) -> None:
         station = self._station
         match effect:
             case up.Send(data):
                 self._write(data)
             case up.Locate(uid, epoch):
                 station.locate(uid, epoch, self.subject)
-            case up.Taken():
-                self._readings += len(effect.samples)
-                station.put(effect, self.name)
-            case up.Gap(uid, epoch, first, next_):
+            case up.Gap(uid, _, first, next_):
                 logger.warning("board %s: frames %d to %d of its ring are gone", uid.hex(), first, next_ - 1)
-                station.put_gap(effect, self.name)
+                station.put_gap(effect, self._records_of(effect))
             case up.Joined(hello):
                 logger.info("serial port %s: board %s, %s", self.name, hello.uid.hex(), hello.firmware)
                 self._serve(hello.uid)

@@ -1,8 +1,10 @@
 """JetStream as the place where frames become durable: the two questions of a ledger, as requests.
 
-The stream is the one that has the board's subjects. A group is an atomic batch where the stream allows that, else one
-message after the other; either way the first says which message of the board it expects to be the last, so that a
-group whose answer was lost cannot come twice however late it arrives.
+The stream is the one that has the board's subjects. If it is in this process it takes a group at once, and what it has
+taken is known before it is durable. Else a group is an atomic batch where the stream allows that, or one message after
+the other; either way the first says which message of the board it expects to be the last, so that a group whose answer
+was lost cannot come twice however late it arrives. What a stream does not take at once, because it has to say why or
+does more than to keep messages, goes that way as well.
 """
 
 import base64
@@ -15,7 +17,8 @@ import msgspec
 from phloem.firmware_bridge.backlog import Message
 from phloem.firmware_bridge.edgelink.ledger import Position
 from phloem.firmware_bridge.edgelink.records import position_of
-from phloem.firmware_bridge.requests import Requests
+from phloem.firmware_bridge.headers import Encoded, decode_headers
+from phloem.firmware_bridge.requests import Places, Requests
 
 _BATCH_OFF = 10174
 _NO_MESSAGE = 10037
@@ -61,11 +64,15 @@ class Kept(NamedTuple):
     overtaken: bool = False
 
 
+_NOBODY_KNOWS = Kept(None, "JetStream does not answer")
+
+
 class JetStream:
     """All answers come by callback, once. ``batch_id`` gives names that no batch had."""
 
     def __init__(self, requests: Requests, batch_id: Callable[[], str]) -> None:
         self._requests, self._batch_id = requests, batch_id
+        self._here = requests if isinstance(requests, Places) else None
         self._streams: dict[str, str] = {}  # by pattern
         self._atomic: dict[str, bool] = {}  # by pattern: False once a stream said no
 
@@ -95,13 +102,32 @@ class JetStream:
         self._atomic.clear()
 
     def store(
-        self, pattern: str, after: int, messages: Sequence[Message], done: Callable[[Kept], None]
-    ) -> None:
-        """Store ``messages`` if the last one of ``pattern`` is ``after`` (0: there is none)."""
-        if len(messages) > 1 and self._atomic.get(pattern, True):
-            self._store_batch(pattern, after, messages, done)
+        self, pattern: str, after: int, messages: Sequence[Encoded], done: Callable[[Kept], None]
+    ) -> int | None:
+        """Store ``messages`` if the last one of ``pattern`` is ``after`` (0: there is none). If the stream has taken
+        all of them already, its number of the last one: what is stored from now on is not durable before them."""
+        stream = self._streams.get(pattern)
+        if stream is not None and self._here is not None:
+            count, last = self._here.place(
+                stream,
+                pattern,
+                after,
+                messages,
+                lambda durable: done(Kept(last) if durable else _NOBODY_KNOWS),
+            )
+            if count == len(messages):
+                return last
+            if count:
+                after, messages = last, messages[count:]
+        plain = [
+            Message(subject.decode(), payload, decode_headers(header))
+            for subject, header, payload in messages
+        ]
+        if len(plain) > 1 and self._atomic.get(pattern, True):
+            self._store_batch(pattern, after, plain, done)
         else:
-            self._store_next(pattern, after, list(messages), done)
+            self._store_next(pattern, after, plain, done)
+        return None
 
     def _last_of(self, stream: str, pattern: str, done: Callable[[Found], None]) -> None:
         def got(payload: bytes | None) -> None:

@@ -13,7 +13,7 @@ KINDS: Final = ("bool", "u8", "i8", "u16", "i16", "u32", "i32", "f32", "u64", "i
 
 _CODES: Final = ("?", "B", "b", "H", "h", "I", "i", "f", "Q", "q", "d")
 BYTES, TEXT = KINDS.index("bytes"), KINDS.index("text")
-_BOOL = KINDS.index("bool")
+BOOL = KINDS.index("bool")
 _LAYOUTS: Final = tuple(struct.Struct("<" + ("B" if code == "?" else code)) for code in _CODES)
 
 
@@ -57,7 +57,17 @@ def take_value(kind: int, data: bytes, at: int) -> tuple[Value, int]:
     if end > len(data):
         raise Malformed("a value is cut off")
     (value,) = layout.unpack_from(data, at)
-    return (value != 0 if kind == _BOOL else value), end
+    return (value != 0 if kind == BOOL else value), end
+
+
+def code_of(kind: int) -> str:
+    """What ``struct`` calls a value of this kind on the line; empty for those that say their length."""
+    return "" if kind in (BYTES, TEXT) else _LAYOUTS[kind].format[1:]
+
+
+def is_whole(kind: int) -> bool:
+    """Whether values of this kind are whole numbers."""
+    return KINDS[kind][0] in "ui"
 
 
 def scaled(kind: int, value: Value, exponent: int) -> Value:

@@ -26,20 +26,20 @@ class Window:
     """Begins at ``next``, the first number that is not durable.
 
     ``tag`` is what the board's frames have to carry; ``next`` the number that comes next in order, ``durable`` the
-    first that is not durable yet. ``repeated`` counts frames that were here already, ``stray`` those whose number is
-    from nowhere.
+    first that is not durable yet. ``size``: the frames that the board may have under way. ``repeated`` counts frames
+    that were here already, ``stray`` those whose number is from nowhere.
     """
 
-    def __init__(self, tag: int, next_: int) -> None:
-        self.tag = tag
+    def __init__(self, tag: int, next_: int, size: int = limits.WINDOW_MAX) -> None:
+        self.tag, self.size = tag, size
         self.next = self.durable = next_
         self.repeated = self.stray = 0
         self._held: dict[int, Data] = {}
 
-    def begin_again(self, tag: int) -> None:
+    def begin_again(self, tag: int, size: int) -> None:
         """The board was reset: what was held out of order may be of a ring whose end is gone, and other frames get
         those numbers."""
-        self.tag = tag
+        self.tag, self.size = tag, size
         self._held.clear()
 
     @property
@@ -47,10 +47,18 @@ class Window:
         """Whether all that was handed out is durable."""
         return self.next == self.durable
 
+    def follows(self, low: int) -> int | None:
+        """Take the frame with the lower half ``low`` if it is the next one and nothing is held: its number."""
+        seq = self.next
+        if low != seq & 0xFFFF or self._held:
+            return None
+        self.next = (seq + 1) % WRAP
+        return seq
+
     def take(self, data: Data) -> list[InOrder]:
         """Keep a frame; those that are in order now. Nothing means that it is acknowledged at once."""
         off = distance(data.seq, self.next)
-        if abs(off) > limits.NEAR:
+        if abs(off) > self.size:
             self.stray += 1
             return []
         seq = (self.next + off) % WRAP
@@ -84,10 +92,9 @@ class Window:
 
     def ack(self) -> Ack:
         """What the board may free, and what it need not send again."""
-        held = 0
-        for bit in range(limits.WINDOW_MAX):
-            seq = (self.durable + bit) % WRAP
-            if seq in self._held or ahead(seq, self.next) < 0:
+        held = (1 << min(self.size, ahead(self.next, self.durable))) - 1
+        for seq in self._held:
+            if (bit := ahead(seq, self.durable)) < self.size:
                 held |= 1 << bit
         return Ack(self.tag, self.durable & 0xFFFF, held)
 

@@ -101,6 +101,11 @@ class Stream:
         what else is asked for goes to its callback."""
     def store(self, subject: bytes, header: bytes, payload: bytes, ts: int, seq: int = 0) -> int:
         """Stores a message that may be stored, limits hold afterwards; its sequence."""
+    def take_all(self, messages: Iterable[tuple[bytes, bytes, bytes]]) -> int:
+        """Publishes messages (subject, header, payload) in order as long as each is stored at once by this stream; how
+        many were. The one behind these, if there is one, was passed on and is not stored, those after it are nowhere.
+        What they cause happens in the kernel's next round, which comes soon. Raises ValueError as ``Kernel.publish``
+        does."""
     def full(self, size: int) -> int:
         """Which limit a message of so many bytes (as the log counts) would break: 0 none, 1 max_msgs, 2 max_bytes."""
     def wanted(self, subject: bytes) -> bool:

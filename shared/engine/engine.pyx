@@ -292,6 +292,22 @@ cdef class Stream:
         wake(&self.engine.g)
         return seq
 
+    def take_all(self, messages not None):
+        cdef types.Stream* s = &self.s
+        cdef Kernel kernel = self.engine.kernel
+        cdef uint32_t stored = 0
+        try:
+            for subject, header, payload in messages:
+                s.group = types.GROUP_OPEN
+                kernel.pass_on(self.account, subject, header, payload)
+                if s.group != types.GROUP_STORED:
+                    break
+                stored += 1
+        finally:
+            s.group = types.NO_GROUP
+            wake(&self.engine.g)
+        return stored
+
     def full(self, uint64_t size):
         cdef types.Stream* s = &self.s
         if s.max_msgs >= 0 and s.log.messages >= <uint64_t>s.max_msgs:

@@ -142,6 +142,14 @@ cdef bint stream_wanted(Stream* s, uint64_t seq, const char* subject, uint32_t n
     return False
 
 
+cdef inline bint _to_python(Stream* s, Core* k) noexcept nogil:
+    """A message that is Python's, and what comes behind it; of a group it is nobody's."""
+    if s.group:
+        return True
+    s.waiting = k.inbox_serial
+    return False
+
+
 cdef bint stream_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     """The sink of the stream's subscriptions; False: Python has to look."""
     cdef Stream* s = <Stream*>context
@@ -156,8 +164,7 @@ cdef bint stream_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     s.in_msgs += 1
     asks = _asks(m, &text, &text_len)
     if s.waiting == k.inbox_serial or s.slow & SLOW_ALWAYS or _fast_batch(m) or (asks == MORE and not _as_expected(s, m)):
-        s.waiting = k.inbox_serial
-        return False
+        return _to_python(s, k)
     if asks == ONLY_ID and _allowed(s, m):
         seq = ids_first(s.ids, text, text_len, now, &h)
         if seq:
@@ -165,13 +172,14 @@ cdef bint stream_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
                 answer_duplicate(s.engine, s, seq, m.reply, m.client_reply_len)
             return True
     if not stream_fits(s, m):
-        s.waiting = k.inbox_serial
-        return False
+        return _to_python(s, k)
     if s.retention == INTEREST and not stream_wanted(s, s.log.last_seq + 1, m.subject, m.subject_len):
         seq = s.log.last_seq + 1
         log_skip(s.log, seq)
     else:
         seq = stream_store(s, 0, now, m.subject, m.subject_len, m.body, m.header_len, m.size)
+    if s.group:
+        s.group = GROUP_STORED
     if asks == ONLY_ID:
         ids_put(s.ids, text, text_len, seq, now, &h)
     if m.reply_len and not s.no_ack:

@@ -100,6 +100,11 @@ cdef struct Ids:  # the message ids of one stream's duplicate window
     uint32_t last_len
     uint32_t last_cap
 
+cdef enum Group:
+    NO_GROUP = 0
+    GROUP_OPEN = 1  # if it cannot be stored at once it is nobody's: who gave it looks, and gives no other behind it
+    GROUP_STORED = 2
+
 cdef struct Stream:
     Engine* engine
     void (*acked)(Stream* s, Consumer* c, uint64_t seq) noexcept nogil  # stream.pyx, which needs this module's types first
@@ -125,6 +130,7 @@ cdef struct Stream:
     uint8_t discard_new
     uint8_t discard_new_per_subject
     uint8_t gone
+    uint8_t group  # a message of a group is being taken in: Group
     uint64_t waiting  # Core.inbox_serial when a message went to Python: what comes later may not overtake it
     uint8_t news  # in the engine's list: something became visible, consumers have to look
     int64_t max_msgs  # -1: no limit, here and below

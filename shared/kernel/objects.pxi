@@ -742,6 +742,10 @@ cdef class Kernel:
         self._after()
         return self.callbacks_made
 
+    cdef int pass_on(self, Account account, bytes subject, bytes header, bytes body) except -1:
+        _publish(self, account, subject, b"", header, body)
+        return 0
+
     cdef void sink(self, uint32_t ident, sink_fn take, void* context):
         cdef bytes sid = b"%d" % ident
         cdef Account account = self.callbacks[ident][0]

@@ -371,15 +371,14 @@ cdef bint _follow(void* context, const char* subject, uint32_t n, SubjectState* 
     cdef Chains* c = <Chains*>context
     cdef Filter* f = c.filter
     cdef uint64_t seq = s.last
-    cdef uint64_t found = 0
-    while seq >= c.start and seq >= s.first and seq and seq != <uint64_t>-1:
+    while seq >= c.start and seq >= s.first and seq and not c.broken:
         f.gathered = <uint64_t*>grow(f.gathered, &c.cap, f.ngathered + 1, sizeof(uint64_t))
         f.gathered[f.ngathered] = seq
         f.ngathered += 1
-        found += 1
+        if seq == s.first:
+            break
         seq = _chain(c.log, seq)
-    if seq == <uint64_t>-1 and found < s.count:  # a block is gone that was between them
-        c.broken = True
+        c.broken = seq == <uint64_t>-1  # what it led to is in no block: there may be more before it
     return not c.broken and f.ngathered <= GATHER_MAX
 
 

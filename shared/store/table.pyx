@@ -147,6 +147,7 @@ cdef void table_take(Table* t, Entry* e) noexcept nogil:
         e.topic.oldest = e.newer
     if e.newer != NULL:
         e.newer.older = e.older
+        e.newer.previous = e.previous  # this one will be in no block, and would lead nowhere
     else:
         e.topic.newest = e.older
     p.slots[seq % PAGE_SLOTS] = NULL

@@ -7,8 +7,6 @@ hand; a test compares. `make bench` and `make bench-link` write the pages after 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import msgspec
-
 from tests.bench import report
 from tests.bench_link import report as link_report
 
@@ -46,8 +44,7 @@ def headlines(results: Path = RESULTS) -> str:
     rows = [report.cells(messages[name])[:4] for name in MESSAGES if name in messages]
     path = results / "link.json"
     if path.exists():
-        kept = msgspec.json.decode(path.read_bytes(), type=link_report.Report)
-        links = {line.name: line for line in kept.rows}
+        links = {line.name: line for line in link_report.read(path).rows}
         for name in LINKS:
             title, theirs, ours, ratio, *_ = link_report.cells(links[name])
             rows.append((title, theirs, ours, ratio and f"{ratio}x"))

@@ -20,7 +20,7 @@ from phloem.shared.clock import SystemClock
 from tests.bench import pages
 from tests.bench.report import cpu_model, date_text
 from tests.bench_link.pairs import PAIRS, Pair
-from tests.bench_link.report import Line, Report, line_of, shown, table, write
+from tests.bench_link.report import Line, Report, line_of, read, shown, table, write
 from tests.bench_link.rows import ROWS, Row
 from tests.bench_link.sizes import QUICK, Size
 
@@ -99,13 +99,25 @@ def lines(rows: list[Row], kinds: list[int], rounds: int, size: Size, console: C
     type=click.Path(dir_okay=False, path_type=Path),
     help="JSON file; the Markdown table goes beside it.  [default: bench/results/link.json, if the run is whole]",
 )
-def main(quick: bool, only: tuple[str, ...], rounds: int, ours: bool, out: Path | None) -> None:
+@click.option(
+    "--with",
+    "parts",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON of an earlier run on this machine: its rows are taken from there. May be given again.",
+)
+def main(
+    quick: bool, only: tuple[str, ...], rounds: int, ours: bool, out: Path | None, parts: tuple[Path, ...]
+) -> None:
     """Measure what a link costs and how a device comes back to its hub: phloem beside nats-server.
 
     A whole run takes a little more than an hour: for so long an idle link is watched, beside everything else.
     """
+    earlier = {line.name: line for path in parts for line in read(path).rows}
     rows = [row for row in ROWS if not only or row.name in only]
+    rows = [row for row in rows if not all(figure.name in earlier for figure in row.figures)]
     found = lines(rows, [1] if ours else [0, 1], rounds, QUICK if quick else Size(), Console(stderr=True))
+    known = earlier | {line.name: line for line in found}
     result = Report(
         date=date_text(SystemClock().wall_ns()),
         cpu=cpu_model(Path("/proc/cpuinfo").read_text()),
@@ -113,18 +125,19 @@ def main(quick: bool, only: tuple[str, ...], rounds: int, ours: bool, out: Path 
         kernel=platform.release(),
         rounds=rounds,
         quick=quick,
-        rows=found,
+        rows=[known[figure.name] for row in ROWS for figure in row.figures if figure.name in known],
     )
     console = Console()
     console.print(table(result))
     # A part or a quick look must not take the place of the whole table that is kept.
-    path = out or (RESULTS if len(rows) == len(ROWS) and not quick and not ours else None)
+    is_whole = all(figure.name in known for row in ROWS for figure in row.figures)
+    path = out or (RESULTS if is_whole and not quick and not ours else None)
     if path is not None:
         write(result, path)
         console.print(f"written to {path} and {path.with_suffix('.md').name}", markup=False)
     if path == RESULTS:
         pages.main()
-    sys.exit(1 if any(None in line.ours for line in found) else 0)
+    sys.exit(1 if any(None in line.ours for line in result.rows) else 0)
 
 
 if __name__ == "__main__":

@@ -133,3 +133,8 @@ def write(report: Report, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     path.with_suffix(".md").write_text(markdown(report))
+
+
+def read(path: Path) -> Report:
+    """A report from its JSON file. Raises msgspec.ValidationError where it is none."""
+    return msgspec.json.decode(path.read_bytes(), type=Report)

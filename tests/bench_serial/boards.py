@@ -1,4 +1,7 @@
-"""EdgeLink boards: ``el_sim``, the board's C as a program, on lines of the same speed."""
+"""EdgeLink boards: ``el_sim``, the board's C as a program, on lines of the same speed.
+
+Each board counts its frames from 0, so that as many messages have to be on each of its subjects as the last one says.
+"""
 
 import asyncio
 import json
@@ -8,34 +11,37 @@ from pathlib import Path
 
 from nats.aio.client import Client
 
-from tests.bench_serial.edge import EdgeProcess, config, connected, make_stream, stored, use_of
+from tests.bench_serial.edge import STREAM, EdgeProcess, config, connected, make_stream, stored, use_of
 from tests.bench_serial.loads import LINE_BYTES_S, Load
 from tests.bench_serial.report import Line
 from tests.unit.bridge.boards.building import C
 
 WARM_S = 3.0  # until all of them are welcomed
+SETTLE_S = 20
 
 
 def _program(folder: Path) -> Path:
     """As on a board: optimised, without sanitizers."""
     target = folder / "el_sim"
     sources = [C / "host" / "el_sim.c", C / "src" / "edgelink.c"]
-    subprocess.run(["cc", "-O2", "-o", str(target), *map(str, sources)], check=True)
+    command = ["cc", "-O2", "-DEL_WINDOW_MAX=64", "-o", str(target)]
+    subprocess.run([*command, *map(str, sources)], check=True)
     return target
 
 
-def _command(program: Path, link: Path, number: int, channels: int) -> list[str]:
+def _command(program: Path, link: Path, number: int, load: Load) -> list[str]:
     words = [str(program), "--live", "--every", "0", "--rate", str(LINE_BYTES_S), "--pty", str(link)]
-    words += ["--uid", f"{number + 1:02x}", "--window", "8", "--ring", "16384"]
+    words += ["--uid", f"{number + 1:02x}", "--window", str(load.window), "--ring", "16384"]
     words += ["--frame-in", "512", "--frame-out", "512"]
-    for channel in range(channels):
+    for channel in range(load.messages):
         words += ["--channel", f"{channel},5,-2,c{channel},Cel"]
     return words
 
 
-def _plug(stack: ExitStack, command: list[str]) -> None:
+def _plug(stack: ExitStack, command: list[str]) -> "subprocess.Popen[bytes]":
     board = stack.enter_context(subprocess.Popen(command))
     stack.callback(board.kill)
+    return board
 
 
 async def run_boards(load: Load, folder: Path, ports: int, seconds: float, core: int) -> Line:
@@ -43,8 +49,7 @@ async def run_boards(load: Load, folder: Path, ports: int, seconds: float, core:
     program = _program(folder)
     links = [folder / f"tty{number}" for number in range(ports)]
     with ExitStack() as stack:
-        for number, link in enumerate(links):
-            _plug(stack, _command(program, link, number, load.messages))
+        boards = [_plug(stack, _command(program, link, number, load)) for number, link in enumerate(links)]
         while not all(link.is_symlink() for link in links):
             await asyncio.sleep(0.01)
         edge = stack.enter_context(
@@ -60,6 +65,9 @@ async def run_boards(load: Load, folder: Path, ports: int, seconds: float, core:
             await stored(client),
             await _bytes_read(client, ports),
         )
+        for board in boards:
+            board.kill()
+        lost = await _lost(client, load, ports)
         await client.close()
         assert "Traceback" not in edge.log, edge.log
     return Line(
@@ -70,10 +78,27 @@ async def run_boards(load: Load, folder: Path, ports: int, seconds: float, core:
         bytes_s=(read_then - read) / seconds / ports,
         messages_s=(count_then - count) / seconds / ports,
         behind_bytes=0,
-        lost=0,
+        lost=lost,
         resident_bytes=after.resident_bytes,
-        good=True,
+        good=not lost,
     )
+
+
+async def _lost(client: Client, load: Load, ports: int) -> int:
+    """Messages that are missing, or there twice, once nothing more comes."""
+    async with asyncio.timeout(SETTLE_S):
+        count = -1
+        while count != (count := await stored(client)):
+            await asyncio.sleep(0.2)
+    wrong = 0
+    for number in range(ports):
+        prefix = f"bench.s{number}.{number + 1:02x}"
+        info = await client.jetstream().stream_info(STREAM, subjects_filter=f"{prefix}.>")
+        counts = info.state.subjects or {}
+        for channel in range(load.messages):
+            last = await client.jetstream().get_last_msg(STREAM, f"{prefix}.c{channel}")
+            wrong += abs(int((last.headers or {})["Phloem-Seq"]) + 1 - counts[f"{prefix}.c{channel}"])
+    return wrong
 
 
 async def _bytes_read(client: Client, ports: int) -> int:

@@ -9,13 +9,15 @@ LINE_BYTES_S = 92_160  # 921,600 baud, ten bits a byte
 
 class Load(NamedTuple):
     """One row. ``port`` is what stands in each ``serial`` block, ``line`` makes one frame with its end, ``messages`` is
-    how many messages come of a frame; ``line`` is None for boards that speak EdgeLink."""
+    how many messages come of a frame; ``line`` is None for boards that speak EdgeLink, which have ``window`` frames
+    under way at most."""
 
     name: str
     title: str
     port: str
     line: Callable[[Random], bytes] | None
     messages: int
+    window: int = 64
 
 
 def _imu(rng: Random) -> list[str]:
@@ -47,4 +49,5 @@ LOADS = (
     Load("window", "csv, and 1 s windows of it", f"{_CSV}\n shape {{ window: 1s }}", _csv, 0),
     Load("edgelink-1", "EdgeLink, 1 reading a frame", "protocol: edgelink", None, 1),
     Load("edgelink-8", "EdgeLink, 8 readings a frame", "protocol: edgelink", None, 8),
+    Load("edgelink-8-short", "EdgeLink, 8 readings, window of 8", "protocol: edgelink", None, 8, 8),
 )

@@ -14,7 +14,7 @@ from nats.js.errors import NotFoundError
 STREAM, SUBJECT = "PROOF", "proof.readings"
 WINDOW = 1000  # publishes that wait for their acknowledgement at most
 SIZE = 128
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 BATCH = 500
 PAUSE_S = 5.0  # without a confirmation, when no more is published
 

@@ -15,7 +15,7 @@ BOOT_TIMEOUT_S = 1200.0  # an emulator on a machine that has other work
 LOOK_S = 0.1
 DONE = "that-was-all"  # a shell that was cut off did not say it
 SHELL_PORT = 2323
-SHELL_TIMEOUT_S = 300.0
+SHELL_TIMEOUT_S = 1200.0
 SHELL_SOCKET = f"""\
 [Unit]
 DefaultDependencies=no

@@ -32,15 +32,25 @@ def children(pid: int) -> dict[str, int]:
     return {Path(f"/proc/{child}/cmdline").read_text().split("\0")[3]: int(child) for child in ids}
 
 
+class Demo(subprocess.Popen[str]):
+    """A demo, and what it has said so far."""
+
+    said = ""
+
+    def hear(self, pattern: str) -> None:
+        """Until it has said that."""
+        assert self.stdout is not None
+        while not re.search(pattern, self.said):
+            line = self.stdout.readline()
+            assert line, f"it has ended, and never said {pattern}:\n{self.said}"
+            self.said += line
+
+
 @pytest.fixture
-def running() -> Iterator["subprocess.Popen[str]"]:
+def running() -> Iterator[Demo]:
     """A demo that has delivered its first lines."""
-    process = subprocess.Popen(
-        demo("--plain", "--for", "5s"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    while not re.search(r"at the hub [1-9]\d+,|^$", process.stdout.readline()):
-        continue
+    process = Demo(demo("--plain", "--for", "5s"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.hear(r"at the hub [1-9]\d+,")
     yield process
     process.terminate()
     process.communicate(timeout=TIMEOUT_S)
@@ -69,12 +79,10 @@ def test_ends_by_itself_with_nothing_lost() -> None:
     assert sum(passed) == found["overtaken"]
 
 
-def test_ctrl_c_while_the_cable_is_cut_gives_the_same_summary(running: "subprocess.Popen[str]") -> None:
+def test_ctrl_c_while_the_cable_is_cut_gives_the_same_summary(running: Demo) -> None:
     started = children(running.pid)
     assert started.keys() == {"hub", "edge"}
-    assert running.stdout is not None
-    while not re.search(r"the cable is cut|^$", running.stdout.readline()):
-        continue
+    running.hear("the cable is cut")
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=TIMEOUT_S)
     found = counts(out)
@@ -85,7 +93,7 @@ def test_ctrl_c_while_the_cable_is_cut_gives_the_same_summary(running: "subproce
 
 
 @pytest.mark.parametrize("name", ["hub", rest("edge")])
-def test_a_child_that_dies_is_one_line(running: "subprocess.Popen[str]", name: str) -> None:
+def test_a_child_that_dies_is_one_line(running: Demo, name: str) -> None:
     started = children(running.pid)
     os.kill(started[name], signal.SIGKILL)
     _, err = running.communicate(timeout=TIMEOUT_S)

@@ -11,12 +11,12 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from phloem.firmware_bridge.backlog import Message
 from phloem.firmware_bridge.bridge import Bridge
 from phloem.firmware_bridge.edgelink import effects, records
 from phloem.firmware_bridge.edgelink.ledger import Position
-from phloem.firmware_bridge.edgelink.schema import Sample
+from phloem.firmware_bridge.edgelink.schema import Layout, Read
 from phloem.firmware_bridge.edgelink.stream import Found, JetStream, Kept
+from phloem.firmware_bridge.headers import Encoded
 from phloem.firmware_bridge.nats_publisher import NatsPublisher
 from phloem.firmware_bridge.settings import SerialSettings
 from phloem.shared.clock import SystemClock
@@ -52,9 +52,10 @@ def url(server: ServerProcess) -> str:
     return f"nats://127.0.0.1:{server.port('nats')}"
 
 
-def frame(seq: int) -> list[Message]:
-    samples = tuple(Sample(channel, seq) for channel in CHANNELS)
-    return records.messages_of(effects.Taken(UID, 7, seq, samples, 0, None), "tele.s", "p", 0, "synced")
+def frame(seq: int) -> list[Encoded]:
+    taken = effects.Taken(UID, 7, seq, Read(Layout(CHANNELS), [seq] * len(CHANNELS)), 0, None)
+    (messages,) = records.Records(UID, 7, "tele.s", "p").of([taken], 0, "synced")
+    return messages
 
 
 class EdgeProcess(ForkedServer):
@@ -75,7 +76,7 @@ class Asked:
         self._stream.last(PATTERN, answer.set_result)
         return await answer
 
-    async def store(self, after: int, messages: list[Message]) -> Kept:
+    async def store(self, after: int, messages: list[Encoded]) -> Kept:
         answer: asyncio.Future[Kept] = asyncio.get_running_loop().create_future()
         self._stream.store(PATTERN, after, messages, answer.set_result)
         return await answer

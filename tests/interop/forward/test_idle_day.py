@@ -23,7 +23,7 @@ from tests.interop.forward.test_forward import TIMEOUT_S, stored
 DAY_MINUTES = 24 * 60
 STREAMS = 5
 BUDGET = 50_000  # bytes
-BUDGET_TRICKLE = 60_000  # 48 parcels and what confirms them
+BUDGET_TRICKLE = 64_000  # 48 parcels and what confirms them
 LINGER = "30m"
 EVERY = 5  # minutes between two readings of a trickle
 

@@ -3,9 +3,8 @@
 from math import nan
 from pathlib import Path
 
-import msgspec
 import pytest
-from tests.bench_link.report import Report, cells, line_of, markdown, shown, write
+from tests.bench_link.report import Report, cells, line_of, markdown, read, shown, write
 from tests.bench_link.rows import ROWS, Figure
 
 RATIO = Figure("drain", "drain", "s", ratio=0.5)
@@ -43,7 +42,7 @@ def test_units(value: float, unit: str, text: str) -> None:
 def test_result_is_kept(tmp_path: Path) -> None:
     report = Report("2026-01-01", "cpu", 2, "6.1", 1, False, [line_of(RATIO, [2.0], [1.0])])
     write(report, tmp_path / "x" / "link.json")
-    assert msgspec.json.decode((tmp_path / "x" / "link.json").read_bytes(), type=Report) == report
+    assert read(tmp_path / "x" / "link.json") == report
     assert (tmp_path / "x" / "link.md").read_text() == markdown(report)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.unit.bridge.rig import WAIT_S, ManualTimers
+from tests.unit.bridge.rig import WAIT_S, ManualTimers, until
 
 from phloem.edge.app import Edge
 from phloem.edge.line import Line
@@ -92,11 +92,18 @@ async def test_nobody_answers(rig: Rig) -> None:
 
 
 async def test_after_the_end_nobody_is_told(rig: Rig) -> None:
-    await rig.stream("S", subjects=["a"])
-    told = list[object]()
-    rig.publisher.publish("a", b"", [], told.append)
+    replies, told = list[str](), list[object]()
+
+    def heard(_subject: bytes, reply: bytes, _header: bytes, _body: bytes) -> None:
+        replies.append(reply.decode())
+
+    rig.edge.kernel.subscribe(rig.edge.account(), b"late", None, heard)
+    rig.publisher.publish("late", b"", [], told.append)
+    await until(lambda: bool(replies))
     rig.publisher.close()
-    assert await rig.put("a") == Stored("S", 2)
+    rig.line.send(replies[0], b'{"stream":"S","seq":1}')
+    await rig.stream("S", subjects=["a"])
+    assert await rig.put("a") == Stored("S", 1)  # which comes behind it
     assert told == []
 
 

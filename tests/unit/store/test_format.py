@@ -15,6 +15,7 @@ from phloem.edge.upgrade.machine import UpgradeError
 from phloem.edge.upgrade.rehearsal import rehearse
 from phloem.shared.errors import ConfigError
 from phloem.shared.server.store_command import store as command
+from phloem.shared.store import keyring
 from phloem.shared.store.check import check
 from phloem.shared.store.compact import compact
 from phloem.shared.store.encrypt import prepare
@@ -24,7 +25,9 @@ from phloem.shared.store.keyring import Keys
 from phloem.shared.store.repair import mend, repair
 from phloem.shared.store.store import StoreError
 from tests.unit.store.every_format import KEYS, KINDS, Contents, make, opened, read
+from tests.unit.store.pages import WORD
 
+pytestmark = pytest.mark.skipif(WORD != 8, reason="a file of LMDB is for machines of one width")
 VECTORS = Path(__file__).parents[2] / "vectors"
 CHANGED = (
     "stores are written in another way than tests/vectors has them. If earlier versions cannot read that, it is a new "
@@ -88,7 +91,8 @@ def test_this_version_writes_the_format_that_it_says(tmp_path: Path) -> None:
     assert found == wanted, CHANGED
 
 
-def test_this_version_encrypts_as_it_says(tmp_path: Path) -> None:
+def test_this_version_encrypts_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyring, "COST", 14)  # others have made it less, for the process that they are in
     made = tmp_path / "made"
     assert make(made, KEYS) == expected(WRITES), CHANGED
     kept = files(unpacked(WRITES, "encrypted", tmp_path))

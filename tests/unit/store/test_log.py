@@ -55,3 +55,24 @@ def test_answers_as_the_model_does(kind: str, seed: int, tmp_path: Path) -> None
     driver.again()
     compare(driver.log, model, rng)
     driver.close()
+
+
+@pytest.mark.parametrize("kind", DRIVERS)
+def test_what_is_removed_before_it_is_moved_hides_nothing_before_it(kind: str, tmp_path: Path) -> None:
+    """Messages of a subject lead from one to the one before; one in between that came into no block leads nowhere."""
+    driver, model = DRIVERS[kind](tmp_path), ModelLog()
+    for log in (driver.log, model):
+        for number in range(160):
+            log.append(
+                b"wanted" if number in (0, 8, 16, 24, 32) else b"other.%d" % number, b"", b"x", number, 0
+            )
+        for seq in (9, 17):
+            assert log.remove(seq)
+    driver.settle()
+    found, at = [], 1
+    while (message := driver.log.next((b"wanted",), at, 160)) is not None:
+        found.append(message.seq)
+        at = message.seq + 1
+    assert found == [1, 25, 33]
+    compare(driver.log, model, random.Random(1))
+    driver.close()

@@ -235,7 +235,7 @@ static void one(uint32_t seed) {
     c->firmware = "fuzz";
     c->channels = channels;
     c->channel_count = 4;
-    c->window = (uint8_t)random_below(9);
+    c->window = (uint8_t)random_below(EL_WINDOW_MAX + 1u);
     c->ring_size = (EL_OFFSET)(EL_KEPT_HEAD + EL_FRAME_MIN + random_below(500));
     c->ring_kept = random_below(2) != 0;
     c->frame_in_size = (uint16_t)(EL_FRAME_MIN + random_below(300));

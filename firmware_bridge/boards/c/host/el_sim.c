@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #define OUT_MAX 65536u
+#define LINE_BUFFER 4096u /* what the line has not taken yet */
 #define LINE_MAX_BYTES 20000
 #define CHANNELS_MAX 16
 
@@ -100,12 +101,24 @@ static uint16_t line_room(uint16_t count) {
     return count;
 }
 
+/* What a UART sends while the program goes on. */
+static void line_flush(void) {
+    if (sim.out_size == 0) return;
+    ssize_t taken = write(sim.line, sim.out, sim.out_size);
+    if (taken <= 0) return;
+    sim.out_size -= (size_t)taken;
+    memmove(sim.out, sim.out + taken, sim.out_size);
+}
+
 static uint16_t sim_write(void *user, const uint8_t *bytes, uint16_t count) {
     (void)user;
     if (sim.live) {
+        if (sim.out_size + count > LINE_BUFFER) line_flush();
+        if (sim.out_size + count > LINE_BUFFER) return 0;
         count = line_room(count);
-        ssize_t taken = count == 0 ? 0 : write(sim.line, bytes, count);
-        return taken < 0 ? 0 : (uint16_t)taken;
+        memcpy(sim.out + sim.out_size, bytes, count);
+        sim.out_size += count;
+        return count;
     }
     if (count > sim.room) count = (uint16_t)sim.room;
     if (count > OUT_MAX - sim.out_size) fail("too much output at once");
@@ -333,6 +346,8 @@ static void live(int every_ms, long count) {
     long made = 0;
     for (;;) {
         bool busy = el_poll(&sim.board);
+        line_flush();
+        if (sim.out_size != 0) busy = true;
         if (sim.image_runs) run_image();
         if (every_ms == 0) {
             while ((count == 0 || made < count) && measure(made)) made++;

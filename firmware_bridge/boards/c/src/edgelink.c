@@ -28,6 +28,13 @@ enum { STAGE_IDLE, STAGE_BEFORE, STAGE_CODE, STAGE_RUN, STAGE_AFTER };
 #define SKIPPED_MAX 8u /* numbers of frames that may be damaged side by side */
 #define RUN_MAX 254u
 #define HELLO_EVERY_MS 1000u
+#if EL_WINDOW_MAX > 8
+typedef uint64_t el_wide; /* what shifts need */
+#else
+typedef unsigned el_wide;
+#endif
+
+#define WINDOW_ANY 8u /* what every host takes */
 #define RETRY_MS 200u
 #define RETRY_MS_MAX 5000u
 
@@ -254,6 +261,13 @@ static bool ring_recover(el_board *board) {
     return true;
 }
 
+static el_frames without_oldest(el_frames frames, uint8_t count) {
+#if EL_WINDOW_MAX == 64
+    if (count >= EL_WINDOW_MAX) return 0; /* all of its bits are more than a shift can do */
+#endif
+    return (el_frames)((el_wide)frames >> count);
+}
+
 /* What is before seq is durable elsewhere, and what stands at the beginning is damaged. The first frame from seq on that is
  * whole is the oldest from now on, which HELLO says, so that the host names those between as lost. */
 static void ring_mend(el_board *board, uint32_t seq) {
@@ -296,10 +310,10 @@ static bool ring_free(el_board *board, uint32_t frames) {
         board->first++;
     }
     uint8_t moved = frames < EL_WINDOW_MAX ? (uint8_t)frames : (uint8_t)EL_WINDOW_MAX;
-    board->sent = (uint8_t)((unsigned)board->sent >> moved);
-    board->held = (uint8_t)((unsigned)board->held >> moved);
+    board->sent = without_oldest(board->sent, moved);
+    board->held = without_oldest(board->held, moved);
     board->out_data = board->out_data > moved ? (uint8_t)(board->out_data - moved) : 0u;
-    memmove(board->sent_ms, board->sent_ms + moved, (EL_WINDOW_MAX - moved) * sizeof board->sent_ms[0]);
+    memmove(board->sent_ms, board->sent_ms + moved, (size_t)(EL_WINDOW_MAX - moved) * sizeof board->sent_ms[0]);
     write_slot(board);
     return true;
 }
@@ -455,6 +469,15 @@ static uint16_t caps(const el_config *config) {
     return set;
 }
 
+/* What HELLO says to any host. */
+static uint8_t window_any(const el_board *board) {
+#if EL_WINDOW_MAX > 8
+    return board->window_max < WINDOW_ANY ? board->window_max : (uint8_t)WINDOW_ANY;
+#else
+    return board->window;
+#endif
+}
+
 static void say_hello(el_board *board) {
     const el_config *config = board->config;
     frame_begin(board, HELLO);
@@ -464,11 +487,14 @@ static void say_hello(el_board *board) {
     put32(board, board->fresh);
     put16(board, board->boot);
     put8(board, config->reason);
-    put8(board, board->window);
+    put8(board, window_any(board));
     put16(board, config->frame_in_size);
     put16(board, caps(config));
     put32(board, board->schema);
     put_str(board, config->firmware, (uint8_t)strlen(config->firmware));
+#if EL_WINDOW_MAX > 8
+    if (board->window_max > WINDOW_ANY) put8(board, board->window_max);
+#endif
     frame_end(board);
     board->hello_ms = now_ms(board);
 }
@@ -548,6 +574,8 @@ static bool say_due(el_board *board) {
 
 /* Sending in order */
 
+static el_frames bit_of(uint8_t place) { return (el_frames)((el_wide)1u << place); }
+
 static uint8_t in_window(const el_board *board) {
     uint32_t frames = board->next - board->first;
     return frames < board->window ? (uint8_t)frames : board->window;
@@ -558,12 +586,12 @@ static void expire(el_board *board, uint8_t frames) {
     uint16_t now = (uint16_t)(now_ms(board) & 0xFFFFu), retry_ms = board->retry_ms;
     /* If all of them are held the oldest is sent again: the ACK that it became durable may have been lost, and nothing else
      * would bring another one. */
-    bool all_held = (board->sent & ~(unsigned)board->held) == 0;
+    bool all_held = (el_frames)(board->sent & (el_frames)~board->held) == 0;
     for (uint8_t i = 0; i < frames; i++) {
-        uint8_t bit = (uint8_t)(1u << i);
+        el_frames bit = bit_of(i);
         if ((board->held & bit) != 0 && (i != 0 || !all_held)) continue;
         if ((board->sent & bit) == 0 || (uint16_t)(now - board->sent_ms[i]) < retry_ms) continue;
-        board->sent &= (uint8_t)~bit;
+        board->sent &= (el_frames)~bit;
         count(&board->counts.repeated);
         if (board->retry_ms == retry_ms)
             board->retry_ms = retry_ms < RETRY_MS_MAX / 2u ? (uint16_t)(2u * retry_ms) : (uint16_t)RETRY_MS_MAX;
@@ -579,7 +607,7 @@ static void say_data(el_board *board, uint8_t place, EL_OFFSET at, uint16_t size
     board->out_size = (uint16_t)(board->out_size + size);
     frame_end(board);
     board->out_data = (uint8_t)(place + 1u);
-    board->sent = (uint8_t)(board->sent | (1u << place));
+    board->sent = (el_frames)(board->sent | bit_of(place));
 }
 
 /* The first frame of the window that is not on its way. False if there is none. */
@@ -589,7 +617,7 @@ static bool say_readings(el_board *board) {
     if (!board->welcomed || frames == 0) return false;
     expire(board, frames);
     for (uint8_t i = 0; i < frames; i++) {
-        bool sent = (board->sent & (1u << i)) != 0;
+        bool sent = (board->sent & bit_of(i)) != 0;
         uint16_t size = sent ? entry_size(board, at) : entry_whole(board, at, board->first + i);
         if (size == 0) {
             if (i == 0) ring_mend(board, board->first);
@@ -638,6 +666,10 @@ static void take_welcome(el_board *board, const uint8_t *p, uint16_t n) {
     board->host_frame_max = frame_max < EL_FRAME_MIN ? (uint16_t)EL_FRAME_MIN : frame_max;
     board->session = load32(p);
     board->welcomed = true;
+#if EL_WINDOW_MAX > 8
+    board->window = window_any(board);
+    if (n > 12 && p[12] > board->window) board->window = p[12] < board->window_max ? p[12] : board->window_max;
+#endif
     forget_window(board);
 }
 
@@ -651,13 +683,13 @@ static void take_ask(el_board *board, const uint8_t *p, uint16_t n) {
 }
 
 /* A frame that the host misses though it reports a later one for the first time. */
-static void repeat_missed(el_board *board, uint8_t held) {
-    uint8_t fresh = (uint8_t)(held & ~(unsigned)board->held);
+static void repeat_missed(el_board *board, el_frames held) {
+    el_frames fresh = (el_frames)(held & (el_frames)~board->held);
     board->held = held;
     for (uint8_t i = 0; i < EL_WINDOW_MAX && (fresh >> i) > 1; i++) {
-        uint8_t bit = (uint8_t)(1u << i);
+        el_frames bit = bit_of(i);
         if ((held & bit) != 0 || (board->sent & bit) == 0 || board->out_data == i + 1) continue;
-        board->sent &= (uint8_t)~bit;
+        board->sent &= (el_frames)~bit;
         count(&board->counts.repeated);
     }
 }
@@ -680,7 +712,14 @@ static void take_ack(el_board *board, const uint8_t *p, uint16_t n) {
         ring_free(board, moved);
         board->retry_ms = board->config->retry_ms != 0 ? board->config->retry_ms : RETRY_MS;
     }
-    repeat_missed(board, (uint8_t)(p[4] & (0xFFu >> (EL_WINDOW_MAX - in_window(board)))));
+#if EL_WINDOW_MAX > 8
+    el_frames held = 0;
+    for (uint8_t i = 0; i < in_window(board) && 4u + i / 8u < n; i++)
+        if ((p[4u + i / 8u] & (1u << (i % 8u))) != 0) held = (el_frames)(held | bit_of(i));
+    repeat_missed(board, held);
+#else
+    repeat_missed(board, (el_frames)(p[4] & (0xFFu >> (8u - in_window(board)))));
+#endif
 }
 
 static uint16_t result_room(const el_board *board) {
@@ -988,7 +1027,7 @@ static el_error check_config(const el_config *config) {
         (config->ring == NULL && (config->ring_read == NULL || config->ring_write == NULL)))
         return EL_BAD_RING;
     if (config->uid == NULL || config->uid_size == 0 || config->uid_size > 16 || config->firmware == NULL ||
-        config->uid_size + strlen(config->firmware) > EL_FRAME_MIN - 31u)
+        config->uid_size + strlen(config->firmware) > EL_FRAME_MIN - (config->window > WINDOW_ANY ? 32u : 31u))
         return EL_BAD_UID;
     if (config->now_ms == NULL || config->write == NULL || (config->result_size != 0 && config->result == NULL))
         return EL_BAD_CALLBACKS;
@@ -1003,6 +1042,10 @@ el_error el_start(el_board *board, const el_config *config) {
     if (error != EL_OK) return error;
     board->window = config->window == 0 ? 4u : config->window;
     if (board->window > EL_WINDOW_MAX) board->window = EL_WINDOW_MAX;
+#if EL_WINDOW_MAX > 8
+    board->window_max = board->window;
+    board->window = window_any(board);
+#endif
     board->host_frame_max = EL_FRAME_MIN;
     board->capacity = (EL_OFFSET)(config->ring_size - kept_head(board));
     board->heard_ms = now_ms(board);

@@ -40,7 +40,20 @@ extern "C" {
 #define EL_FRAME_MIN 64u   /* bytes of a body that either side has to take; also the least for both frame buffers */
 #define EL_FRAME_LEAST 32u /* what a host may say */
 #define EL_FRAME_MAX 1024u
-#define EL_WINDOW_MAX 8u
+#ifndef EL_WINDOW_MAX /* frames under way at once: 8, or up to 64 for fast lines, with hosts that take as many */
+#define EL_WINDOW_MAX 8
+#endif
+#if EL_WINDOW_MAX < 1 || EL_WINDOW_MAX > 64
+#error "EL_WINDOW_MAX is 1 to 64"
+#elif EL_WINDOW_MAX <= 8
+typedef uint8_t el_frames;
+#elif EL_WINDOW_MAX <= 16
+typedef uint16_t el_frames;
+#elif EL_WINDOW_MAX <= 32
+typedef uint32_t el_frames;
+#else
+typedef uint64_t el_frames;
+#endif
 #define EL_KEPT_HEAD 32u   /* bytes at the beginning of a ring that survives resets */
 
 typedef enum {
@@ -111,12 +124,12 @@ typedef struct {
     uint8_t reason;   /* EL_BOOT_... */
     uint16_t boot;    /* counts starts; 0: drawn from random */
     uint32_t random;  /* another one at each start: noise of an open input, the chip's generator */
-    const char *firmware; /* with the uid at most 33 bytes */
+    const char *firmware; /* with the uid at most 33 bytes, with a window above 8 at most 32 */
     uint16_t caps;    /* EL_CAP_WALL_TIME or what later versions add; the others follow from what is set here */
 
     const el_channel *channels;
     uint8_t channel_count;
-    uint8_t window;    /* frames under way at once, 1 to 8; 0 is 4 */
+    uint8_t window;    /* frames under way at once, 1 to EL_WINDOW_MAX; 0 is 4. Above 8: with hosts that take them */
     uint16_t retry_ms; /* first repetition; 0 is 200, more for slow lines: a full window's time on the line, twice */
 
     uint8_t (*command)(void *user, el_command *command); /* returns its status; EL_STILL_AT_IT: el_finish comes later */
@@ -145,7 +158,11 @@ typedef struct {
     uint16_t boot;
     EL_OFFSET capacity, used, first_at, next_at;
     uint16_t host_frame_max, retry_ms, sent_ms[EL_WINDOW_MAX];
-    uint8_t sent, held, window, slot;
+    el_frames sent, held; /* a bit for each frame of the window, the oldest is the lowest */
+    uint8_t window, slot;
+#if EL_WINDOW_MAX > 8
+    uint8_t window_max; /* of this board; window is what the host takes of it */
+#endif
     uint32_t hello_ms, heard_ms;
 
     uint16_t open_size; /* of the frame of readings that is being put together; 0: none */

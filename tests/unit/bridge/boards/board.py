@@ -18,6 +18,7 @@ PYTHON_BOARD = ROOT / "firmware_bridge" / "boards" / "micropython"
 Channel = tuple[int, int, int, str, str]
 Reading = tuple[int, str, Any]
 COUNT: tuple[Channel, ...] = ((0, 5, 0, "count", "1"),)
+LONG_WINDOW = "-DEL_WINDOW_MAX=64"
 MICROPYTHON = os.environ.get("MICROPYTHON")
 
 
@@ -39,6 +40,8 @@ def command_of(language: str) -> list[str]:
     sim = [str(Path(__file__).with_name("sim.py")), str(PYTHON_BOARD)]
     if language == "c":
         return [os.environ.get("EL_SIM") or str(built("el_sim"))]
+    if language == "c, 64 frames":
+        return [str(built("el_sim", LONG_WINDOW))]
     return [MICROPYTHON or "", *sim] if language == "micropython" else [sys.executable, "-S", *sim]
 
 

@@ -44,13 +44,15 @@ class Hello:
     caps: int
     schema: int
     firmware: str
+    most: int = 0
 
     @classmethod
     def of(cls, payload: bytes) -> "Hello":
         uid, rest = payload[1 : 1 + payload[0]], payload[1 + payload[0] :]
         numbers = struct.unpack_from("<IIIHBBHHI", rest)
-        assert len(rest) == 25 + rest[24]
-        return cls(uid, *numbers, rest[25:].decode())
+        end = 25 + rest[24]
+        assert end <= len(rest) <= end + 1
+        return cls(uid, *numbers, rest[25:end].decode(), *rest[end:])
 
     @property
     def tag(self) -> int:

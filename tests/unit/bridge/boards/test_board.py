@@ -16,18 +16,22 @@ def heard(board: Board, now_ms: int, data: bytes = b"") -> list[tuple[int, bytes
     return list(host.read(board.tick(now_ms, data)))
 
 
-def welcome(board: Board, *, now_ms: int = 0, following: int | None = None, max_frame: int = 1024) -> Hello:
+def welcome(
+    board: Board, *, now_ms: int = 0, following: int | None = None, max_frame: int = 1024, more: bytes = b""
+) -> Hello:
     (kind, payload), *_ = heard(board, now_ms, frame(host.ASK, struct.pack("<I", SESSION)))
     assert kind == host.HELLO
     hello = Hello.of(payload)
     following = hello.first if following is None else following
-    board.tick(now_ms, frame(host.WELCOME, struct.pack("<IHIH", SESSION, hello.tag, following, max_frame)))
+    payload = struct.pack("<IHIH", SESSION, hello.tag, following, max_frame) + more
+    board.tick(now_ms, frame(host.WELCOME, payload))
     assert board.state()["welcomed"] == 1
     return hello
 
 
 def ack(hello: Hello, following: int, held: int = 0) -> bytes:
-    return frame(host.ACK, struct.pack("<HHB", hello.tag, following & 0xFFFF, held))
+    bits = held.to_bytes(max(1, (held.bit_length() + 7) // 8), "little")
+    return frame(host.ACK, struct.pack("<HH", hello.tag, following & 0xFFFF) + bits)
 
 
 def cmd(number: int, name: str, argument: bytes = b"", session: int = SESSION) -> bytes:

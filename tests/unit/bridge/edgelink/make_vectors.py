@@ -53,8 +53,13 @@ MESSAGES: tuple[tuple[str, m.Message], ...] = (
         "hello, most",
         m.Hello(b"\xff" * 16, *[2**32 - 1] * 3, 65535, 6, 8, 1024, 65535, 2**32 - 1, "é" * 8 + "x"),
     ),
+    (
+        "hello, a longer window",
+        m.Hello(UID, EPOCH, 70_000, 69_990, BOOT, 4, 8, 256, 0b0101, SCHEMA, "green 1", 64),
+    ),
     ("welcome", m.Welcome(SESSION, tag_of(EPOCH, BOOT), 70_003, 1024)),
     ("welcome, zeros", m.Welcome(0, 0, 0, 32)),
+    ("welcome, a longer window", m.Welcome(SESSION, tag_of(EPOCH, BOOT), 70_003, 1024, 32)),
     ("ask", m.Ask(SESSION)),
     ("schema get", m.SchemaGet(0)),
     ("data", m.Data(tag_of(EPOCH, BOOT), 70_003 & 0xFFFF, 123_456, b"\x00\x29\xff\x02\x01")),
@@ -63,6 +68,8 @@ MESSAGES: tuple[tuple[str, m.Message], ...] = (
     ("data, 600 bytes", m.Data(0xFFFF, 0xFFFF, 0xFFFFFFFF, bytes(range(256)) * 2 + b"\x55" * 88)),
     ("ack", m.Ack(tag_of(EPOCH, BOOT), 70_004 & 0xFFFF, 0)),
     ("ack, held", m.Ack(tag_of(EPOCH, BOOT), 65_535, 0b10110110)),
+    ("ack, held, a longer window", m.Ack(tag_of(EPOCH, BOOT), 1, 1 << 63 | 0b101)),
+    ("ack, held, two bytes", m.Ack(tag_of(EPOCH, BOOT), 1, 0b1_0000_0010)),
     ("cmd", m.Cmd(SESSION, 17, 2000, "pump", b"on\0\x01")),
     ("cmd, bare", m.Cmd(SESSION, 65535, 0, "reboot", b"")),
     ("reply", m.Reply(SESSION, 17, m.Status.DONE, b"42")),
@@ -142,11 +149,11 @@ def _refused() -> Iterable[dict[str, str]]:
 def _longer() -> Iterable[dict[str, str]]:
     """Frames with fields that a later version has added at the end: taken as if they ended before."""
     for name in (
-        "hello",
-        "welcome",
+        "hello, a longer window",
+        "welcome, a longer window",
         "ask",
         "schema get",
-        "ack",
+        "ack, held, a longer window",
         "clock get",
         "clock",
         "image, begin",

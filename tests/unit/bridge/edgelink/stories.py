@@ -13,14 +13,14 @@ from itertools import count
 from math import log
 from random import Random
 
-from phloem.firmware_bridge.backlog import Message
 from phloem.firmware_bridge.edgelink import effects as up
 from phloem.firmware_bridge.edgelink import ledger, limits
 from phloem.firmware_bridge.edgelink.messages import Status
-from phloem.firmware_bridge.edgelink.records import message_of_gap, messages_of, position_of
+from phloem.firmware_bridge.edgelink.records import Records, position_of
 from phloem.firmware_bridge.edgelink.schema import Channel, Dictionary
 from phloem.firmware_bridge.edgelink.session import Session
 from phloem.firmware_bridge.edgelink.simulated import SimulatedBoard
+from phloem.firmware_bridge.headers import Encoded, decode_headers
 
 MS = limits.MILLISECOND_NS
 SECOND = limits.SECOND_NS
@@ -54,7 +54,9 @@ class Stored:
 
     uid: bytes
     where: ledger.Position
-    message: Message
+    subject: str
+    payload: bytes
+    durable_ns: int  # a host that is killed before has not stored it, if the stream is in its process
 
 
 @dataclass
@@ -68,9 +70,12 @@ class Line:
 
 
 class World:
-    """``run`` tells a story; it raises AssertionError if something does not hold."""
+    """``run`` tells a story; it raises AssertionError if something does not hold. ``here``: the stream is in the
+    host's process, so that a group is in its place at once, durable later, and gone if the host is killed before."""
 
-    def __init__(self, seed: int, faults: Faults, *, survives: bool, boards: int = 1) -> None:
+    def __init__(
+        self, seed: int, faults: Faults, *, survives: bool, boards: int = 1, here: bool = False
+    ) -> None:
         self.rng, self.faults = Random(seed), faults
         self.now = 0
         self.calm = False
@@ -83,8 +88,8 @@ class World:
                 Random(self.rng.random()),
                 0,
                 survives=survives,
-                capacity=24,
-                window=self.rng.choice((1, 2, 4, 8)),
+                capacity=24 if not here else 80,
+                window=self.rng.choice((1, 2, 4, 8) if not here else (8, 12, 64)),
                 command=self._done,
                 rate=self.rng.uniform(-2e-4, 2e-4),
             )
@@ -93,6 +98,8 @@ class World:
         self.board_due = [-1] * boards
         self.lines = [Line(at) for at in range(boards)]
         self.stream: list[Stored] = []
+        self.here = here
+        self.disk_ns = 0  # when all of it will be durable
         self.given_back = 0  # messages of the stream that it has not any more
         self.generation = 0  # of the host
         self.asked_before = 0  # commands that died with the host
@@ -159,7 +166,8 @@ class World:
             board = self.rng.randrange(len(self.boards))
             self._carry(board, False, b"hello, 21.5 degrees\n")
         if chance() < faults.forwards:
-            self.given_back = len(self.stream)
+            durable = (at for at, one in enumerate(self.stream) if one.durable_ns > self.now)
+            self.given_back = next(durable, len(self.stream))
         if chance() < 0.5:
             self._command()
 
@@ -284,6 +292,8 @@ class World:
     def _open_host(self) -> None:
         """A process starts: of the one before only the stream is left."""
         self.generation += 1
+        if self.here:
+            self._lose_what_is_not_durable()
         self.asked_before = len(self.asked)
         self.ledger, self.ledger_due = ledger.Ledger(), -1
         self.schemas = {}
@@ -313,8 +323,8 @@ class World:
                     self._tasks(self._put(effect))
                 case up.Gap(uid, epoch, first, next_):
                     assert first < next_
-                    message = message_of_gap(effect, "tele", "port", self.now, "synced")
-                    self._tasks(self.ledger.put(uid, epoch, next_ - 1, [message], self.now))
+                    message = Records(uid, epoch, "tele", "port").of_gap(effect, self.now, "synced")
+                    self._tasks(self.ledger.put(uid, epoch, [(next_ - 1, [message])], self.now))
                 case up.Outcome(ticket):
                     name = self.asked[ticket]
                     assert name not in self.outcomes
@@ -329,15 +339,16 @@ class World:
             made = self.pushed[frame.uid, frame.epoch][frame.seq][1]
             assert abs(frame.mono_ns - made) <= frame.error_ns + 2 * MS, (frame, made)
             self.worst_stamp_ns = max(self.worst_stamp_ns, abs(frame.mono_ns - made))
-        return self.ledger.put(
-            frame.uid, frame.epoch, frame.seq, messages_of(frame, "tele", "port", 0, "synced"), self.now
-        )
+        (messages,) = Records(frame.uid, frame.epoch, "tele", "port").of([frame], 0, "synced")
+        return self.ledger.put(frame.uid, frame.epoch, [(frame.seq, messages)], self.now)
 
     def _tasks(self, tasks: list[ledger.Task]) -> None:
         generation = self.generation
         for task in tasks:
             later = self.now + self.rng.randrange(1, 60) * MS
             match task:
+                case ledger.Store() if self.here:
+                    self._place(task, generation)
                 case ledger.Store():
                     self.at(later, lambda task=task: self._store(task, generation))  # type: ignore[misc]
                 case ledger.Find(uid):
@@ -377,19 +388,57 @@ class World:
         if generation == self.generation:
             after = len(self.stream) if how == "all" else None
             overtaken = not bad and after is None
-            self._tasks(self.ledger.stored(task.uid, after, self.now, overtaken=overtaken))
+            self._tasks(self.ledger.stored(task.uid, task.number, after, self.now, overtaken=overtaken))
+
+    def _place(self, task: ledger.Store, generation: int) -> None:
+        """Into a stream of the same process: all of it at once, or a first part; the answer comes from the disk, or not
+        at all though the disk has it in the end."""
+        bad = not self.calm and self.rng.random() < self.faults.stream_fails
+        how = self.rng.choice(("not", "some", "silent")) if bad else "all"
+        whole = len(task.messages)
+        size = {"not": 0, "some": self.rng.randrange(whole)}.get(how, whole)
+        overtaken = self._last(task.uid) != task.after
+        seq = self._append(task, size)
+        when = max(self.disk_ns, self.now + MS) if how == "all" else self.now + self.rng.randrange(1, 90) * MS
+
+        def answer() -> None:
+            if generation == self.generation:
+                after = seq if how == "all" else None
+                self._tasks(
+                    self.ledger.stored(
+                        task.uid, task.number, after, self.now, overtaken=overtaken and not bad
+                    )
+                )
+
+        self.at(when, answer)
+        if seq is not None and size == whole:
+            self._tasks(self.ledger.placed(task.uid, task.number, seq, self.now))
+
+    def _lose_what_is_not_durable(self) -> None:
+        """A kill: of what was on its way some first part may have reached the disk."""
+        durable = next(
+            (at for at, one in enumerate(self.stream) if one.durable_ns > self.now), len(self.stream)
+        )
+        del self.stream[self.rng.randrange(durable, len(self.stream) + 1) :]
+        self.given_back = min(self.given_back, len(self.stream))
+        self.disk_ns = self.now
+        for one in self.stream:
+            one.durable_ns = min(one.durable_ns, self.now)
 
     def _append(self, task: ledger.Store, size: int) -> int | None:
         if self._last(task.uid) != task.after:
             return None
+        if self.here:
+            self.disk_ns = max(self.disk_ns, self.now) + self.rng.randrange(1, 60) * MS
         for message in task.messages[:size]:
             self.stream.append(self._message(task.uid, message))
         return len(self.stream)
 
-    def _message(self, uid: bytes, message: Message) -> Stored:
-        where = position_of(message.headers, len(self.stream) + 1)
+    def _message(self, uid: bytes, message: Encoded) -> Stored:
+        subject, header, payload = message
+        where = position_of(decode_headers(header), len(self.stream) + 1)
         assert where is not None
-        return Stored(uid, where, message)
+        return Stored(uid, where, subject.decode(), payload, self.disk_ns)
 
     def _last(self, uid: bytes) -> int:
         for at in range(len(self.stream), self.given_back, -1):
@@ -404,7 +453,16 @@ class World:
             self._tasks(self.ledger.not_found(uid, self.now))
             return
         at = self._last(uid)
-        self._tasks(self.ledger.found(uid, self.stream[at - 1].where if at else None, self.now))
+        last = self.stream[at - 1] if at else None
+
+        def answer() -> None:
+            if generation == self.generation:
+                self._tasks(self.ledger.found(uid, last.where if last else None, self.now))
+
+        if last is not None and last.durable_ns > self.now:  # what is not certain is not said
+            self.at(last.durable_ns, answer)
+        else:
+            answer()
 
     # --- what has to hold ------------------------------------------------------------------------------
 
@@ -431,16 +489,16 @@ class World:
         steps: list[tuple[int, int]] = []
         for stored in messages:
             where = stored.where
-            if stored.message.subject.endswith(".$gap"):
-                told = json.loads(stored.message.payload)
+            if stored.subject.endswith(".$gap"):
+                told = json.loads(stored.payload)
                 for seq in range(told["first"], told["next"]):
                     assert (board.uid, epoch, seq) in self.stolen, f"{seq} was there and is said to be gone"
                     if steps and seq > steps[-1][0]:  # else a group that arrived late had it
                         steps.append((seq, 0))
                 continue
             steps.append((where.seq, where.part))
-            if stored.message.subject.endswith(".count"):
-                assert json.loads(stored.message.payload)["v"] == pushed[where.seq][0]
+            if stored.subject.endswith(".count"):
+                assert json.loads(stored.payload)["v"] == pushed[where.seq][0]
         assert steps == sorted(set(steps)), "out of order, or twice"
         seqs = sorted({seq for seq, _ in steps})
         if seqs:

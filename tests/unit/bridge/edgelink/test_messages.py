@@ -14,7 +14,7 @@ from phloem.firmware_bridge.edgelink.schema import (
     decode_channel,
     encode_channel,
 )
-from phloem.firmware_bridge.edgelink.values import scaled
+from phloem.firmware_bridge.edgelink.values import encode_value, scaled
 
 heads = st.integers(0, 15).map(lambda number: bytes([0x10 | number]))
 
@@ -42,10 +42,31 @@ def test_any_entry_of_a_schema(entry: bytes) -> None:
 def test_any_readings(readings: bytes) -> None:
     dictionary = Dictionary([encode_channel(Channel(n, n, 0, f"c{n}", "")) for n in range(13)])
     try:
-        samples = dictionary.read(readings)
+        read = dictionary.read(readings)
     except Malformed:
         return
-    assert samples
+    assert read.samples
+    assert [str(each) for each in dictionary.read(readings).samples] == [str(each) for each in read.samples]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 100)), min_size=1, max_size=6), st.data())
+def test_readings_at_one_go_are_what_they_are_one_by_one(
+    readings: list[tuple[int, int]], more: st.DataObject
+) -> None:
+    """Frames of one size, of the same channels or of others: the first of each kind is read one by one."""
+    kinds = ((1, 0), (4, -1), (0, 0), (7, -2), (5, 3), (10, 0))
+    channels = [Channel(n, kind, exponent, f"c{n}", "") for n, (kind, exponent) in enumerate(kinds)]
+    entries = [encode_channel(channel) for channel in channels]
+    dictionary = Dictionary(entries)
+    for _ in range(3):
+        raw = b"".join(
+            bytes([n]) + encode_value(kinds[n][0], value % 2 if kinds[n][0] == 0 else value)
+            for n, value in readings
+        )
+        read, anew = dictionary.read(raw), Dictionary(entries).read(raw)
+        assert read.samples == anew.samples
+        assert [type(value) for value in read.values] == [type(value) for value in anew.values]
+        readings = more.draw(st.permutations(readings))
 
 
 def test_a_field_that_does_not_fit() -> None:

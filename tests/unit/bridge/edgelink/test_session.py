@@ -131,6 +131,34 @@ def test_data_before_a_welcome_is_a_question() -> None:
     assert host.taken() == []
 
 
+@pytest.mark.parametrize(
+    ("most", "size", "said"), [(0, 8, 0), (5, 8, 8), (32, 32, 32), (64, 64, 64), (255, 64, 64)]
+)
+def test_a_window_as_long_as_both_have(most: int, size: int, said: int) -> None:
+    host = Host()
+    sent = host.welcome(msgspec.structs.replace(HELLO, most=most))
+    assert sent[-1] == messages.Welcome(77, TAG, 5, 1024, said)
+    host.now = SECOND
+    for seq in range(6, 5 + size):
+        (ack,) = host.data(seq)
+    assert ack == messages.Ack(TAG, 5, (1 << size) - 2)
+    assert host.session.counters.stray == 0
+    host.data(5)
+    assert host.taken() == list(range(5, 5 + size))
+    host.data(5 + 2 * size + 1)
+    assert host.session.counters.stray == 1
+
+
+def test_a_board_that_comes_back_with_another_window() -> None:
+    host = Host()
+    host.welcome(msgspec.structs.replace(HELLO, most=64))
+    again = msgspec.structs.replace(HELLO, boot=HELLO.boot + 1)
+    tag = tag_of(again.epoch, again.boot)
+    assert host.answer_clock(host.hear(again), tag)[-1] == messages.Welcome(77, tag, 5, 1024)
+    host.data(20, tag=tag)
+    assert host.session.counters.stray == 1
+
+
 def test_a_foreign_tag_is_not_this_boards() -> None:
     host = Host()
     host.now = SECOND

@@ -25,6 +25,13 @@ def test_stories(kind: str, survives: bool) -> None:
 
 
 @pytest.mark.parametrize("survives", [False, True], ids=["RAM", "FRAM"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_stories_of_a_stream_in_the_same_process(kind: str, survives: bool) -> None:
+    for seed in range(3):
+        World(seed, KINDS[kind], survives=survives, here=True).run()
+
+
+@pytest.mark.parametrize("survives", [False, True], ids=["RAM", "FRAM"])
 def test_two_boards_swap_their_lines(survives: bool) -> None:
     for seed in range(3):
         faults = Faults(5e-4, 1e-3, 0.0, 0.05, 0.05, 0.1, 0.3)
@@ -35,4 +42,5 @@ def test_two_boards_swap_their_lines(survives: bool) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_stories(kind: str) -> None:
     for seed in range(1000, 1100):
-        World(seed, KINDS[kind], survives=bool(seed % 2), boards=1 + seed // 2 % 2).run()
+        here = bool(seed // 4 % 2)
+        World(seed, KINDS[kind], survives=bool(seed % 2), boards=1 + seed // 2 % 2, here=here).run()

@@ -94,8 +94,8 @@ def test_schema() -> None:
         assert {**decode_channel(entry)._asdict(), "entry": entry.hex()} == channel
     dictionary = Dictionary(entries)
     assert dictionary.number == schema["number"]
-    samples = dictionary.read(bytes.fromhex(schema["readings"]))
-    assert [(sample.channel.name, sample.value) for sample in samples] == [
+    read = dictionary.read(bytes.fromhex(schema["readings"]))
+    assert [(sample.channel.name, sample.value) for sample in read.samples] == [
         (sample["channel"], sample["scaled"]) for sample in schema["samples"]
     ]
 

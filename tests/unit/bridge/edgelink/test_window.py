@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phloem.firmware_bridge.edgelink.messages import Data
+from phloem.firmware_bridge.edgelink.messages import Ack, Data
 from phloem.firmware_bridge.edgelink.sequence import WRAP
 from phloem.firmware_bridge.edgelink.window import InOrder, Missing, Window
 
@@ -41,6 +41,22 @@ def test_held_says_what_is_here() -> None:
     assert (window.ack().next, window.ack().held) == (11, 0b10)
 
 
+@given(starts, st.lists(st.integers(0, 90), max_size=200))
+def test_a_longer_window(start: int, offsets: list[int]) -> None:
+    window, here, durable = Window(7, start, 64), set[int](), 0
+    for offset in offsets:
+        if durable <= offset < durable + 64:
+            window.take(data((start + offset) % WRAP))
+            here.add(offset)
+        out = next(at for at in range(200) if at not in here)
+        if offset < out and offset > durable:
+            window.settle((start + offset) % WRAP)
+            durable = offset
+        held = sum(1 << at - durable for at in here if 0 <= at - durable < 64)
+        assert window.ack() == Ack(7, (start + durable) & 0xFFFF, held)
+    assert window.stray == 0
+
+
 def test_from_nowhere() -> None:
     window = Window(7, 100)
     for seq in (91, 109, 40_000):
@@ -64,6 +80,7 @@ def test_what_is_gone_is_named_around_what_is_here() -> None:
     ]
     assert window.next == 17
     assert window.advance(2**31) == [Missing(17, 2**31)]
+    assert window.ack().held == 0xFF
 
 
 def test_durable_ahead_of_what_came_is_another_ports() -> None:
