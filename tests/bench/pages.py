@@ -1,7 +1,8 @@
-"""``python -m tests.bench.pages``: the kept results in README.md, a choice of them, and in docs/benchmarks.md, all.
+"""``python -m tests.bench.pages``: the kept results in README.md, a choice of them, in docs/benchmarks.md, all, and where
+else they are spoken of.
 
 Between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` of a page stands what the results give, never a figure by
-hand; a test compares. `make bench` and `make bench-link` write the pages after a whole run.
+hand; a test compares. `make bench`, `make bench-link` and `make bench-serial` write the pages after a whole run.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from tests.bench_link import report as link_report
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
-PAGES = (ROOT / "README.md", ROOT / "docs/benchmarks.md")
+PAGES = (ROOT / "README.md", ROOT / "docs/benchmarks.md", ROOT / "docs/serial.md")
 
 # What a reader of the README asks first. Names of rows, of `make bench` and of `make bench-link`.
 MESSAGES = (

@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 
 from phloem.shared.clock import SystemClock
+from tests.bench import pages
 from tests.bench.report import cpu_model, date_text
 from tests.bench_serial.boards import run_boards
 from tests.bench_serial.lines import run_lines
@@ -61,6 +62,7 @@ def main(only: tuple[str, ...], seconds: float, ports: int, core: int) -> None:
     Console().print(table(report))
     if not only and ports == PORTS:
         write(report, RESULTS)
+        pages.main()
     sys.exit(any(not line.good for line in lines))
 
 
