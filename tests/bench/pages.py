@@ -1,5 +1,5 @@
-"""``python -m tests.bench.pages``: the kept results in README.md, a choice of them, in docs/benchmarks.md, all, and where
-else they are spoken of.
+"""``python -m tests.bench.pages``: the kept results in the pages that speak of them: all in docs/benchmarks.md, of some a
+choice elsewhere.
 
 Between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` of a page stands what the results give, never a figure by
 hand; a test compares. `make bench`, `make bench-link` and `make bench-serial` write the pages after a whole run.
