@@ -1,5 +1,4 @@
-"""``python -m tests.bench.pages``: the kept results in the pages that speak of them: all in docs/benchmarks.md, of some a
-choice elsewhere.
+"""``python -m tests.bench.pages``: the kept results in the pages that speak of them.
 
 Between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` of a page stands what the results give, never a figure by
 hand; a test compares. `make bench`, `make bench-link` and `make bench-serial` write the pages after a whole run.
