@@ -158,8 +158,9 @@ class Watch:
         if 8 * rtt_ns > dead_after_ns and not link.slow:
             link.slow = True
             self._settle(link, quiet=link.quiet, rtt_ns=rtt_ns)
-        # Up to a look may pass before a message is noticed, and another before an answer is: 8 of 10, and 2 to spare.
-        ask_after_ns, patience_ns = (max(dead_after_ns * part // LOOKS, 4 * rtt_ns) for part in (4, 3))
+        # Up to a look may pass before a message is noticed, and another before an answer is: 8 of 10, and 2 to spare. Half
+        # a look less than 4 and 3, for a look that comes a moment early must not leave it to the next one.
+        ask_after_ns, patience_ns = (max(dead_after_ns * part // (2 * LOOKS), 4 * rtt_ns) for part in (7, 5))
         if link.quiet:
             ask_after_ns, patience_ns = ask_after_ns * QUIET_TIMES, patience_ns * QUIET_TIMES
         if link.outgoing is None and rtt_ns:
