@@ -19,6 +19,16 @@ from phloem.shared.limits import SECOND_NS
 
 RATE = 16 << 10  # bytes a second that even a bad link carries
 PATIENCE_MOST_NS = 300 * SECOND_NS
+LOOKS = 10  # within the time in which a dead link has to be noticed
+
+
+def due_within(dead_after_ns: int) -> tuple[int, int]:
+    """After how long a silent peer is asked, and how long an answer may take, if a dead one has to be noticed in time.
+
+    Up to a look may pass before a message is noticed, and another before an answer is missed: 4 and 3 looks, and 1 to
+    spare. Half a look less, because one that comes a moment early must not leave it to the next.
+    """
+    return dead_after_ns * 7 // (2 * LOOKS), dead_after_ns * 5 // (2 * LOOKS)
 
 
 class Sign(NamedTuple):

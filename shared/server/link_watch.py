@@ -6,7 +6,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from phloem.shared.kernel import Reason
-from phloem.shared.leaf.pulse import Pulse, Sign, Verdict
+from phloem.shared.leaf.pulse import LOOKS, Pulse, Sign, Verdict, due_within
 from phloem.shared.leaf.tcp import Segments, segments, tuning
 from phloem.shared.limits import SECOND_NS
 from phloem.shared.net.tcp_settings import settle
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("phloem.leaf")
 
-LOOKS = 10  # within ``dead_after``
 QUIET_TIMES = 6  # where bytes cost, a link that has not answered is asked so many times later
 LOOK_LEAST_NS = SECOND_NS // 5
 SILENT = Segments(0, 0, 0, 0, 0, 0, 0, False)
@@ -158,9 +157,7 @@ class Watch:
         if 8 * rtt_ns > dead_after_ns and not link.slow:
             link.slow = True
             self._settle(link, quiet=link.quiet, rtt_ns=rtt_ns)
-        # Up to a look may pass before a message is noticed, and another before an answer is: 8 of 10, and 2 to spare. Half
-        # a look less than 4 and 3, for a look that comes a moment early must not leave it to the next one.
-        ask_after_ns, patience_ns = (max(dead_after_ns * part // (2 * LOOKS), 4 * rtt_ns) for part in (7, 5))
+        ask_after_ns, patience_ns = (max(time_ns, 4 * rtt_ns) for time_ns in due_within(dead_after_ns))
         if link.quiet:
             ask_after_ns, patience_ns = ask_after_ns * QUIET_TIMES, patience_ns * QUIET_TIMES
         if link.outgoing is None and rtt_ns:

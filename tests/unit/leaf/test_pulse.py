@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from phloem.shared.leaf.pulse import RATE, Pulse, Sign, Verdict
+from phloem.shared.leaf.pulse import LOOKS, RATE, Pulse, Sign, Verdict, due_within
 from phloem.shared.leaf.tcp import segments, tuning
 
 SECOND_NS = 1_000_000_000
@@ -113,3 +113,20 @@ def test_an_old_system_knows_less() -> None:
     short = segments(bytes(104))
     assert short is not None
     assert short.wire_bytes(v6=False) == 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_looks_that_come_a_moment_early_or_late_are_in_time(seed: int) -> None:
+    rng, dead_after_ns = random.Random(seed), 10 * SECOND_NS
+    ask_after_ns, patience_ns = due_within(dead_after_ns)
+    every_ns = dead_after_ns // LOOKS
+    began_ns = rng.randrange(every_ns)  # when the first message was sent that nobody has
+    pulse, asked = Pulse(Sign(0, 0, 0)), False
+    for number in range(1, 20):
+        now_ns = number * every_ns + rng.randrange(-every_ns // 20, every_ns // 20)
+        sign = Sign(0, number, 0, asked)
+        verdict = pulse.look(now_ns, sign, ask_after_ns=ask_after_ns, patience_ns=patience_ns)
+        asked = asked or verdict is Verdict.ASK
+        if verdict is Verdict.DEAD:
+            break
+    assert 7 * every_ns <= now_ns - began_ns <= 9 * every_ns
