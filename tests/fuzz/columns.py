@@ -358,7 +358,7 @@ class _Parts:
 
     def __init__(self, r: Random, spoiled: float) -> None:
         self._r, self._spoiled = r, spoiled
-        self.data = b""
+        self.data = bytearray()
 
     def number(self, value: int) -> None:
         if self._r.random() < self._spoiled:
@@ -424,7 +424,7 @@ def _made(r: Random) -> Step:
         p.number(len(subject))
         p.text(subject)
     p.runs(sorted(r.randrange(len(subjects)) for _ in range(count)))
-    if version == 2 and r.random() < 0.4:
+    if version == 2 and not many and r.random() < 0.4:
         inner = _Parts(r, p._spoiled)
         _figures(inner, r, count, True)
         p.text(b"\1")
@@ -446,7 +446,7 @@ def _made(r: Random) -> Step:
         p.text(b"".join(payloads))
     first = r.choice((1, 1, 7, 1 << 40, SEQ_MAX >> 1))
     covered = count + sum(over for _, over in skips) + r.choice((0, 0, 0, 1, -1))
-    return Step("columns", int(r.random() < 0.2), max(covered, 0) << 63 | first, p.data)
+    return Step("columns", int(r.random() < 0.2), max(covered, 0) << 63 | first, bytes(p.data))
 
 
 def make(r: Random) -> Steps:
