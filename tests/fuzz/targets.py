@@ -30,9 +30,7 @@ from tests.fuzz.scenario import ATTACH_LEAF, ATTACH_PAIR, Scenario
 from tests.fuzz.steps import Step, Steps, corpus
 
 SLACK = 1_000
-SLACK_OF_SERVERS = (
-    2_000  # a whole server each time: Python's free lists take some runs to fill, and then it is nothing
-)
+SLACK_OF_SERVERS = 2_000  # a whole server each time: Python's free lists take some runs to fill
 
 
 class Target(NamedTuple):
