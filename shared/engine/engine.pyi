@@ -103,9 +103,9 @@ class Stream:
         """Stores a message that may be stored, limits hold afterwards; its sequence."""
     def take_all(self, messages: Iterable[tuple[bytes, bytes, bytes]]) -> int:
         """Publishes messages (subject, header, payload) in order as long as each is stored at once by this stream; how
-        many were. The one behind these, if there is one, was passed on and is not stored, those after it are nowhere.
-        What they cause happens in the kernel's next round, which comes soon. Raises ValueError as ``Kernel.publish``
-        does."""
+        many were. Those behind these are nowhere, and nobody has heard them, but for the first one if its subject is
+        not the stream's or its header is for the server. What they cause happens in the kernel's next round, which
+        comes soon. Raises ValueError as ``Kernel.publish`` does."""
     def full(self, size: int) -> int:
         """Which limit a message of so many bytes (as the log counts) would break: 0 none, 1 max_msgs, 2 max_bytes."""
     def wanted(self, subject: bytes) -> bool:

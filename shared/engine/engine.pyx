@@ -16,7 +16,7 @@ from libc.string cimport memcpy, memset
 from phloem.shared.kernel.output cimport due
 from phloem.shared.kernel.reactor cimport Account, Kernel
 from phloem.shared.kernel.sublist cimport must
-from phloem.shared.kernel.types cimport ECHO, CONNECTED, HEADERS, SYSTEM, Conn, Core
+from phloem.shared.kernel.types cimport ECHO, CONNECTED, HEADERS, SYSTEM, Conn, Core, Msg
 from phloem.shared.store.journal cimport journal_reap, journal_submit, journal_sync
 from phloem.shared.store.log cimport Log_
 from phloem.shared.store.store cimport Store
@@ -27,7 +27,7 @@ from .answers cimport answer_ack, answer_duplicate, answer_durable, answer_messa
 from .direct cimport direct_take
 from .consumer cimport ack_take, consumers_work, consumers_write_notes, flow_take
 from .message_ids cimport MessageIds, ids_join, ids_leave, ids_work
-from .stream cimport stream_acked, stream_forget_unwanted, stream_limits, stream_news, stream_removed, stream_store, stream_take, stream_visible, stream_wanted
+from .stream cimport stream_acked, stream_fits, stream_forget_unwanted, stream_limits, stream_news, stream_removed, stream_store, stream_take, stream_visible, stream_wanted
 
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
@@ -296,8 +296,15 @@ cdef class Stream:
         cdef types.Stream* s = &self.s
         cdef Kernel kernel = self.engine.kernel
         cdef uint32_t stored = 0
+        cdef Msg m
+        cdef bytes subject, header, payload
+        memset(&m, 0, sizeof(Msg))
         try:
             for subject, header, payload in messages:
+                m.subject, m.subject_len = subject, <uint32_t>len(subject)
+                m.header_len, m.size = <uint32_t>len(header), <uint32_t>(len(header) + len(payload))
+                if s.slow & types.SLOW_ALWAYS or s.waiting == kernel.k.inbox_serial or not stream_fits(s, &m):
+                    break  # before others hear it, who would hear it twice
                 s.group = types.GROUP_OPEN
                 kernel.pass_on(self.account, subject, header, payload)
                 if s.group != types.GROUP_STORED:

@@ -159,3 +159,18 @@ async def test_who_listens_hears_it(tmp_path: Path) -> None:
         message = await heard.next()
         rig.requests.stop()
     assert (message.subject, message.payload, message.headers["Phloem-Port"]) == ("tele.a.2", b"2", "s")
+
+
+@pytest.mark.parametrize("more", [{"republish": {"src": ">", "dest": "again.>"}}, {"max_msg_size": 50}])
+async def test_who_listens_hears_it_once_if_the_stream_does_not_take_it_at_once(
+    tmp_path: Path, more: Any
+) -> None:
+    config = {"listen": "127.0.0.1:-1", "jetstream": {"store_dir": str(tmp_path / "store")}}
+    async with Edge(config) as edge, listen(edge.client_url, "tele.a.>") as heard:
+        rig = Rig(edge, heard.client)
+        create = {"name": "TELE", "subjects": ["tele.>"], "allow_atomic": True, **more}
+        await heard.client.request("$JS.API.STREAM.CREATE.TELE", json.dumps(create).encode())
+        assert rig.place(0, group(range(3), size=30))[:2] == (0, 0)
+        await heard.client.publish("tele.a.end", b"")
+        assert (await heard.next()).subject == "tele.a.end"
+        rig.requests.stop()
