@@ -15,10 +15,12 @@ FIRST_LINE = b"NATS/1.0\r\n"
 
 def encode_headers(headers: Mapping[str, str]) -> bytes:
     """The header block of a message, with the empty line at its end; nothing for no headers."""
-    if not headers:
-        return b""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    return FIRST_LINE + lines.encode() + b"\r\n"
+    return FIRST_LINE + header_lines(headers) + b"\r\n" if headers else b""
+
+
+def header_lines(headers: Mapping[str, str]) -> bytes:
+    """Lines of such a block, each with its end."""
+    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()]).encode()
 
 
 def decode_headers(block: bytes) -> dict[str, str]:

@@ -26,6 +26,7 @@ from phloem.edge.device.layout import (
     Role,
     layout,
     ours,
+    units_of_others,
 )
 from phloem.shared.errors import PhloemError
 
@@ -238,7 +239,7 @@ def _enabling(target: Target, role: Role, *, changed: bool, start: bool) -> list
 
 def _yielding(target: Target, role: Role) -> list[Step]:
     """A package enables a device's units by itself; a machine that is a hub now needs their port."""
-    others = [unit for other in Role if other is not role for unit in UNITS[other]]
+    others = units_of_others(role)
     there = [
         unit for unit, link in zip(others, _link_paths(target, others), strict=True) if link.is_symlink()
     ]

@@ -37,6 +37,8 @@ UNITS = {
     Role.EDGE: ("phloem-edge.socket", "phloem-edge.service", "phloem-bridge.service"),
     Role.HUB: ("phloem-hub.service",),
 }
+
+
 CONFIGS = {Role.EDGE: ("edge.conf", "bridge.conf"), Role.HUB: ("hub.conf",)}
 CONFIG_FOLDER = "etc/phloem"
 SECRET_FOLDER = "etc/credstore"  # where LoadCredential= of the units looks
@@ -56,6 +58,11 @@ class Written(NamedTuple):
     text: str
     theirs: bool = False
     mode: int = 0o644
+
+
+def units_of_others(role: Role) -> list[str]:
+    """What a machine of this role has no use for."""
+    return [unit for other in Role if other is not role for unit in UNITS[other]]
 
 
 def text_of(name: str) -> str:

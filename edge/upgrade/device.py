@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from phloem.edge.device.layout import UNITS, Role
+from phloem.edge.device.layout import UNITS, Role, units_of_others
 from phloem.edge.device.patient import Patient
 from phloem.edge.upgrade import copying, package
 from phloem.edge.upgrade.files import Work
@@ -106,7 +106,7 @@ class Device:
     def look(self) -> None:
         """See ``Effects``."""
         assert self._deb is not None
-        if others := [unit for unit in _others(self.role) if self._is_enabled(unit)]:
+        if others := [unit for unit in units_of_others(self.role) if self._is_enabled(unit)]:
             raise UpgradeError(
                 f"this machine is a {self.role.value}, and {' and '.join(others)} would go on with files of two "
                 "versions: systemctl disable --now what it does not need"
@@ -289,10 +289,6 @@ def environment_of(run: Run, proc: Path = Path("/proc")) -> dict[str, str]:
         found = dict(part.split("=", 1) for part in text.split("\0") if "=" in part)
         kept |= {name: value for name, value in found.items() if not name.startswith(SYSTEMD_ONLY)}
     return kept
-
-
-def _others(role: Role) -> list[str]:
-    return [unit for other in Role if other is not role for unit in UNITS[other]]
 
 
 def _ping(path: str, host: str, port: int, *, handshake_first: bool = False) -> str:

@@ -14,9 +14,7 @@ CHANNELS_MAX = 255
 
 # --- the window -----------------------------------------------------------------------------------
 WINDOW_MAX = 8  # what every host takes, and HELLO's ``window`` may say
-WINDOW_MOST = (
-    64  # what this host takes of a board that says ``most``: 15 ms of a line at 921,600 baud, or more
-)
+WINDOW_MOST = 64  # what this host takes of a board that says ``most``: 15 ms of 921,600 baud, or more
 
 # --- times ----------------------------------------------------------------------------------------
 ASK_NS = 1 * SECOND_NS

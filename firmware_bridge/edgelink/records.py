@@ -12,7 +12,7 @@ from phloem.firmware_bridge.edgelink.effects import Gap, Taken
 from phloem.firmware_bridge.edgelink.ledger import Position
 from phloem.firmware_bridge.edgelink.schema import Layout
 from phloem.firmware_bridge.edgelink.sequence import WRAP
-from phloem.firmware_bridge.headers import FIRST_LINE, Encoded
+from phloem.firmware_bridge.headers import FIRST_LINE, Encoded, clock_line, header_lines
 from phloem.firmware_bridge.reading import lines_of, tail_of
 
 GAP_TOKEN = "$gap"  # no channel is called so
@@ -38,7 +38,7 @@ class Records:
     def of(self, frames: Sequence[Taken], wall_ahead_ns: int, quality: str) -> list[list[Encoded]]:
         """For each frame a message for each of its readings; ``quality`` is the wall clock's."""
         lines = iter(lines_of([value for frame in frames if frame.read for value in frame.read.values]))
-        clock = _clock(quality)
+        clock = header_lines(clock_line(quality))
         return [self._of(frame, lines, wall_ahead_ns, clock) if frame.read else [] for frame in frames]
 
     def of_gap(self, gap: Gap, wall_ns: int, quality: str) -> Encoded:
@@ -46,7 +46,8 @@ class Records:
         header = b"%b%d\r\nPhloem-Time: %d\r\n%bPhloem-Part: 1/1\r\n\r\n"
         payload = msgspec.json.encode({"first": gap.first, "next": gap.next})
         subject = (self._prefix + GAP_TOKEN).encode()
-        return subject, header % (self._head, (gap.next - 1) % WRAP, wall_ns, _clock(quality)), payload
+        clock = header_lines(clock_line(quality))
+        return subject, header % (self._head, (gap.next - 1) % WRAP, wall_ns, clock), payload
 
     def _of(self, frame: Taken, lines: Iterator[bytes], wall_ahead_ns: int, clock: bytes) -> list[Encoded]:
         assert frame.read is not None
@@ -78,11 +79,6 @@ class Records:
             for part, channel in enumerate(layout.channels, 1)
         )
         return form
-
-
-def _clock(quality: str) -> bytes:
-    """The header with the word for the wall clock; none if nobody can tell."""
-    return f"Phloem-Clock: {quality}\r\n".encode() if quality else b""
 
 
 def position_of(headers: Mapping[str, str], stream_seq: int) -> Position | None:

@@ -16,9 +16,7 @@ from phloem.firmware_bridge.edgelink.messages import Malformed
 
 _NOT_IN_TOKEN = re.compile(r"^\$|[\x00-\x20\x7f.*>]")
 _EXPONENT_MOST = 30  # quetta and quecto; beyond that a power of ten is a mistake
-_LAYOUTS_MAX = (
-    64  # of one schema that are remembered; a board that mixes its channels anew each time fills no memory
-)
+_LAYOUTS_MAX = 64  # of one schema; a board that mixes its channels anew each time fills no memory
 
 
 class Channel(NamedTuple):

@@ -52,9 +52,9 @@ def left_beside(folder: str) -> list[str]:
 
 
 def refusal(folder: str) -> str:
-    """Why a folder must not be used, or made: it has a later format, or it is not there and something of a repair is
-    beside it; "": it may."""
-    if why_not := strange(folder):
+    """Why a folder must not be used, or made: it has a later format, it is of another kind of machine, or it is not
+    there and something of a repair is beside it; "": it may. Raises OSError."""
+    if why_not := strange(folder) or other_machines(os.path.join(folder, "data.mdb")):
         return why_not
     beside = left_beside(folder)
     if not beside:
@@ -72,8 +72,11 @@ PAGE_HEADS = {64: 16, 32: 12}  # bits of a machine: bytes in front of the magic 
 def other_machines(path: str, bits: int = 8 * struct.calcsize("P")) -> str:
     """Why LMDB's file cannot be used here: page numbers in it are as wide as another machine's; "": nothing says so.
     It is not damaged, and a repair would find nothing in it. Raises OSError."""
-    with open(path, "rb") as file:
-        head = file.read(PAGE_HEADS[64] + len(LMDB_MAGIC))
+    try:
+        with open(path, "rb") as file:
+            head = file.read(PAGE_HEADS[64] + len(LMDB_MAGIC))
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
     found = [width for width, at in PAGE_HEADS.items() if head[at : at + len(LMDB_MAGIC)] == LMDB_MAGIC]
     if not found or bits in found:
         return ""

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from phloem.shared.store.contents import StoreError
-from phloem.shared.store.folder import other_machines
-from phloem.shared.store.format import strange
+from phloem.shared.store.folder import refusal
 
 Progress = Callable[[str, int, int], None]  # what, done, of how much
 
@@ -20,9 +19,7 @@ def held(folder: Path) -> Iterator[None]:
         inner = folder / "jetstream" / "phloem"
         hint = f"; did you mean {inner}?" if inner.exists() else ""
         raise StoreError(f"{folder} is not the folder of a store: there is no data.mdb{hint}")
-    if why_not := strange(str(folder)):
-        raise StoreError(why_not)
-    if (folder / "data.mdb").exists() and (why_not := other_machines(str(folder / "data.mdb"))):
+    if why_not := refusal(str(folder)):
         raise StoreError(why_not)
     try:
         fd = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)

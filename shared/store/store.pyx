@@ -18,7 +18,7 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
-from phloem.shared.store.folder import make_folder, other_machines, refusal, reserve, sync_folder
+from phloem.shared.store.folder import make_folder, refusal, reserve, sync_folder
 from phloem.shared.store.frames import Journals, generations_in, open_batch
 from phloem.shared.store.keyring import has_keys, no_key
 from phloem.shared.store.pages import file_sound
@@ -115,8 +115,6 @@ cdef class Store(Generations):
 
     def _open_disk(self, bytes path):
         cdef int error
-        if os.path.exists(path) and (why_not := other_machines(path.decode())):
-            raise StoreError(why_not)
         if os.path.exists(path) and not file_sound(path, self.vault):
             raise StoreDamaged(f"{self.folder}/data.mdb is damaged; try: phloem store repair {self.folder}")
         self.looked_at_ns = time.monotonic_ns()

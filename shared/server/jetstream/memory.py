@@ -8,9 +8,8 @@ import os
 from pathlib import Path
 
 OF_MACHINE = 0.75  # as nats-server
-OF_SERVICE = (
-    1 / 3
-)  # a message of 16 bytes takes nearly three times what it counts for, and there is more than streams
+# A message of 16 bytes takes nearly three times what it counts for, and there is more than streams.
+OF_SERVICE = 1 / 3
 BOUNDS = ("memory.high", "memory.max")  # cgroup v2; in v1 it is memory.limit_in_bytes
 ROOT = Path("/sys/fs/cgroup")
 
