@@ -29,6 +29,7 @@ from tests.device.machine import NotUp
 from tests.device.power import Row, markdown, measure, table
 from tests.device.story import Place, Scenario, Story
 from tests.device.story import markdown as markdown_of
+from tests.support.programs import ProgramError
 from tests.support.real_server import BINARY
 
 POWER = "power"
@@ -41,7 +42,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 def power(package: Path, cuts: int, seed: int, only: tuple[str, ...], cache: Path, out: Path | None) -> None:
-    """Raises ImageError and NotUp."""
+    """Raises ProgramError and NotUp."""
     products = [
         image.Product("phloem", package=package),
         image.Product("nats-server", binary=BINARY),
@@ -67,7 +68,7 @@ def power(package: Path, cuts: int, seed: int, only: tuple[str, ...], cache: Pat
 
 
 def tell(name: str, package: Path, cache: Path, out: Path | None) -> None:
-    """Raises ImageError and NotUp."""
+    """Raises ProgramError and NotUp."""
     story = Story(click.echo)
     try:
         with tempfile.TemporaryDirectory(dir=cache) as folder:
@@ -105,7 +106,7 @@ def main(
             power(package, cuts, seed, only, cache, out)
         else:
             tell(scenario, package, cache, out)
-    except (image.ImageError, NotUp) as error:
+    except (ProgramError, NotUp) as error:
         sys.exit(f"{error}")
 
 

@@ -5,10 +5,12 @@ Needs root, ``debootstrap`` and ``mke2fs``. The base system is kept in a cache a
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.support.programs import ProgramError, output
 
 MIRROR = "http://deb.debian.org/debian"
 PACKAGES = "systemd,systemd-sysv,{kernel},python3,udev,iproute2,dbus"
@@ -31,7 +33,7 @@ WantedBy=multi-user.target
 NATS_CONF = 'port: 4222\nserver_name: device\njetstream {{ store_dir: "/var/lib/nats"{more} }}\n'
 
 
-class ImageError(Exception):
+class ImageError(ProgramError):
     """No image; the text says what is missing."""
 
 
@@ -44,18 +46,8 @@ class Product(NamedTuple):
     more: str = ""
 
 
-def run(*words: str | Path) -> None:
-    """Raises:
-    ImageError: The program failed or is not there.
-    """
-    try:
-        done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise ImageError(
-            f"{words[0]} is missing: apt-get install qemu-system-x86 debootstrap e2fsprogs"
-        ) from None
-    if done.returncode:
-        raise ImageError(f"{words[0]}: {(done.stdout + done.stderr).strip()[-600:]}")
+run = partial(output, packages="qemu-system-x86 debootstrap e2fsprogs")
+"""What a program prints. Raises ProgramError."""
 
 
 def base(cache: Path, kernel: str = KERNEL) -> Path:

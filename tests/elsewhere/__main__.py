@@ -16,7 +16,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.elsewhere.machine import HOME, Machine, MachineError, packages_architecture
+from tests.elsewhere.machine import HOME, Machine, packages_architecture
+from tests.support.programs import ProgramError
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -134,7 +135,7 @@ def main() -> int:
         good = wish.no_package or package(machine, wish.package, log, report)
         if not wish.no_suite:
             good = suite(machine, wish.tests or list(SUITE), wish, log, report) and good
-    except MachineError as error:
+    except ProgramError as error:
         print(f"not run: {error}", file=sys.stderr)
         return 2
     return 0 if good else 1

@@ -9,8 +9,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+
+from tests.support.programs import ProgramError, output
 
 MIRROR = "http://deb.debian.org/debian"
 INCLUDED = "python3,systemd"  # as in any Debian that was installed; minbase alone has less
@@ -49,25 +52,16 @@ ENVIRONMENT = {
 }
 
 
-class MachineError(Exception):
+_output = partial(output, packages="debootstrap qemu-user-static util-linux iproute2")
+
+
+class MachineError(ProgramError):
     """There is no such machine here; the text says why."""
 
 
 def packages_architecture(package: Path) -> str:
-    """What kind of machine a package is for. Raises MachineError."""
-    return _run("dpkg-deb", "--field", package, "Architecture").strip()
-
-
-def _run(*words: str | Path) -> str:
-    try:
-        done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise MachineError(
-            f"{words[0]} is missing: apt-get install debootstrap qemu-user-static util-linux iproute2"
-        ) from None
-    if done.returncode:
-        raise MachineError(f"{words[0]}: {(done.stdout + done.stderr).strip()[-1500:]}")
-    return done.stdout
+    """What kind of machine a package is for. Raises ProgramError."""
+    return _output("dpkg-deb", "--field", package, "Architecture").strip()
 
 
 class Machine:
@@ -78,7 +72,7 @@ class Machine:
         if os.geteuid():
             raise MachineError("only root can make a Debian, and run programs in it")
         if not (self.root / "usr/bin/python3.11").exists():
-            _run(
+            _output(
                 "debootstrap",
                 f"--arch={arch}",
                 "--variant=minbase",
@@ -149,7 +143,7 @@ class Machine:
         home = self.root / HOME
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
-        listed = _run("git", "-C", tree, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+        listed = _output("git", "-C", tree, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
         for name in listed.split("\0"):
             if name and (tree / name).is_file() and not (tree / name).is_symlink():
                 (home / name).parent.mkdir(parents=True, exist_ok=True)
@@ -157,8 +151,8 @@ class Machine:
         pip = (tree / ".venv/bin/python", "-m", "pip")
         words = ["--quiet", "--no-compile", "--target", home / "lib", "--only-binary", ":all:"]
         words += ["--python-version", "3.11", "--implementation", "py", "--abi", "none", "--platform", "any"]
-        _run(*pip, "install", *words, *TEST_LIBRARIES)
-        _run(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", home / "wheels", FROM_SOURCE)
+        _output(*pip, "install", *words, *TEST_LIBRARIES)
+        _output(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", home / "wheels", FROM_SOURCE)
         for wheel in (home / "wheels").glob("*.whl"):
             shutil.unpack_archive(wheel, home / "lib", "zip")
         if sys.version_info[:2] == (3, 11):  # the same byte code, and here it costs a tenth

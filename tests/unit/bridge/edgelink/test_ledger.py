@@ -24,6 +24,16 @@ def begun(next_: int | None = None) -> Ledger:
     return ledger
 
 
+def two_placed() -> Ledger:
+    """Two groups are in the stream, messages 1 to 4, and neither is known to be durable."""
+    ledger = begun()
+    put(ledger, 0)
+    ledger.placed(UID, 1, 2, 0)
+    put(ledger, 1)
+    ledger.placed(UID, 2, 4, 0)
+    return ledger
+
+
 def stored(tasks: list[Task]) -> list[str]:
     (store,) = tasks
     assert isinstance(store, Store)
@@ -196,21 +206,13 @@ def test_no_more_than_some_are_on_their_way() -> None:
 
 
 def test_a_group_that_is_durable_says_so_of_those_before_it() -> None:
-    ledger = begun()
-    put(ledger, 0)
-    ledger.placed(UID, 1, 2, 0)
-    put(ledger, 1)
-    ledger.placed(UID, 2, 4, 0)
+    ledger = two_placed()
     assert ledger.stored(UID, 2, 4, 0) == [Durable(UID, RING, 2)]
     assert ledger.stored(UID, 1, 2, 0) == []
 
 
 def test_of_a_group_nobody_knows_while_the_next_is_on_its_way() -> None:
-    ledger = begun()
-    put(ledger, 0)
-    ledger.placed(UID, 1, 2, 0)
-    put(ledger, 1)
-    ledger.placed(UID, 2, 4, 0)
+    ledger = two_placed()
     assert ledger.stored(UID, 1, None, 0) == []
     assert put(ledger, 2) == []  # not before the stream was asked
     assert ledger.expire(SECOND) == [Find(UID)]
@@ -224,11 +226,7 @@ def test_of_a_group_nobody_knows_while_the_next_is_on_its_way() -> None:
 
 
 def test_the_next_group_is_durable_after_all_and_with_it_the_one_that_nobody_knew() -> None:
-    ledger = begun()
-    put(ledger, 0)
-    ledger.placed(UID, 1, 2, 0)
-    put(ledger, 1)
-    ledger.placed(UID, 2, 4, 0)
+    ledger = two_placed()
     assert ledger.stored(UID, 1, None, 0) == []
     assert ledger.stored(UID, 2, 4, 0) == [Durable(UID, RING, 2)]
     assert ledger.expire(SECOND) == []
