@@ -734,13 +734,14 @@ cdef class Kernel:
         if not valid_subject(subject, len(subject), False) or max(len(subject), len(queue or b"")) > NAME_MAX:
             raise ValueError(f"not a subject to subscribe to: {subject!r}")
         self.callbacks_made += 1
-        sid = b"%d" % self.callbacks_made
+        ident = self.callbacks_made
+        sid = b"%d" % ident
         self.k.internal.account = account.a
         s = sub_add(&self.k, &self.k.internal, subject, len(subject), queue or b"", len(queue or b""), sid, len(sid), 1)
-        s.callback = self.callbacks_made
-        self.callbacks[self.callbacks_made] = (account, callback)
-        self._after()
-        return self.callbacks_made
+        s.callback = ident
+        self.callbacks[ident] = (account, callback)
+        self._after()  # who hears something in it may subscribe as well
+        return ident
 
     cdef int pass_on(self, Account account, bytes subject, bytes header, bytes body) except -1:
         _publish(self, account, subject, b"", header, body)

@@ -174,3 +174,21 @@ async def test_who_listens_hears_it_once_if_the_stream_does_not_take_it_at_once(
         await heard.client.publish("tele.a.end", b"")
         assert (await heard.next()).subject == "tele.a.end"
         rig.requests.stop()
+
+
+async def test_who_subscribes_while_others_hear_gets_its_own_number(rig: Rig) -> None:
+    """What was placed is heard when the kernel is called next, and who hears it may subscribe as well."""
+    kernel, account, heard = rig.edge.kernel, rig.edge.account(), list[bytes]()
+    idents: dict[bytes, int] = {}
+
+    def listens(to: bytes) -> None:
+        idents[to] = kernel.subscribe(account, to, None, lambda subject, *_: heard.append(subject))
+
+    await rig.stream()
+    kernel.subscribe(account, b"tele.a.0", None, lambda *_: listens(b"later"))
+    rig.place(0, group(range(1)))
+    listens(b"first")
+    assert idents.keys() == {b"first", b"later"}
+    kernel.unsubscribe(idents[b"first"])
+    kernel.publish_all(account, [(b"first", b"", b""), (b"later", b"", b"")])
+    assert heard == [b"later"]
