@@ -2,4 +2,5 @@
 
 from phloem.shared.kernel.types cimport Conn, Core, Msg
 
+cdef bint api_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil
 cdef bint direct_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil

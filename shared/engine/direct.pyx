@@ -8,8 +8,8 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from phloem.shared.kernel.sublist cimport grow
-from phloem.shared.kernel.text cimport has_wildcard, put_number
-from phloem.shared.kernel.types cimport SYSTEM, Conn, Core, Msg
+from phloem.shared.kernel.text cimport has_wildcard, put_number, starts_with
+from phloem.shared.kernel.types cimport CLIENT, SYSTEM, Conn, Core, Msg
 from phloem.shared.store.log cimport log_read, log_subject
 from phloem.shared.store.types cimport FOUND, MISSING, Record, SubjectState
 
@@ -84,14 +84,37 @@ cdef void _answer(Stream* s, Msg* m, Record* r) noexcept nogil:
                    r.body + r.header_len, r.size - r.header_len)
 
 
+cdef inline uint32_t _prefix_len(const char* subject, uint32_t n) noexcept nogil:
+    """Of ``$JS.API.`` or ``$JS.<domain>.API.``, one of which ``subject`` begins with."""
+    cdef uint32_t at = 8
+    if starts_with(subject, n, b"$JS.API.", 8):
+        return at
+    while at < n and subject[at] != c'.':
+        at += 1
+    return at + 5
+
+
+cdef bint api_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
+    """The sink of ``$JS.API.>``: a direct get is for the streams that serve it, and if none does, nobody has heard it. Only
+    the kernel knows, and only clients are told by it; whoever asks otherwise is answered in Python."""
+    cdef uint32_t at = _prefix_len(m.subject, m.subject_len)
+    if src.kind != CLIENT or m.crossing != NULL or at >= m.subject_len:
+        return False
+    if not starts_with(m.subject + at, m.subject_len - at, b"DIRECT.GET.", 11):
+        return False
+    k.unheard = 1
+    return True
+
+
 cdef bint direct_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     cdef Stream* s = <Stream*>context
     cdef SubjectState t
     cdef Record r
-    cdef const char* subject = m.subject + s.direct_len
-    cdef uint32_t n = m.subject_len - s.direct_len
+    cdef uint32_t at = _prefix_len(m.subject, m.subject_len) + 12 + s.name_len  # DIRECT.GET.<stream>.
+    cdef const char* subject = m.subject + at
+    cdef uint32_t n = m.subject_len - at
     cdef int found
-    if m.size or not m.reply_len or s.gone or m.subject_len <= s.direct_len or has_wildcard(subject, n):
+    if m.size or not m.reply_len or s.gone or m.subject_len <= at or has_wildcard(subject, n):
         return False
     found = log_read(s.log, t.last, &r) if log_subject(s.log, subject, n, &t) else MISSING
     if found == FOUND:

@@ -24,7 +24,7 @@ from phloem.shared.store.types cimport SEQ_GIVEN_MAX
 
 from . cimport types
 from .answers cimport answer_ack, answer_duplicate, answer_durable, answer_message, answers_forget, answers_free, answers_send
-from .direct cimport direct_take
+from .direct cimport api_take, direct_take
 from .consumer cimport ack_take, consumers_work, consumers_write_notes, flow_take
 from .message_ids cimport MessageIds, ids_join, ids_leave, ids_work
 from .stream cimport stream_acked, stream_fits, stream_forget_unwanted, stream_limits, stream_news, stream_removed, stream_store, stream_take, stream_visible, stream_wanted
@@ -136,6 +136,9 @@ cdef class Engine:
                               list[i].deliveries, list[i].ns))
         free(list)
 
+    def leave_direct_gets(self, uint32_t ident):
+        self.kernel.sink(ident, api_take, NULL)
+
     def take_events(self):
         told, self.told = self.told, []
         return told
@@ -240,7 +243,6 @@ cdef class Stream:
         s.scope, s.scope_len = <char*>must(malloc(len(scope))), <uint32_t>len(scope)
         memcpy(s.scope, <const char*>scope, len(scope))
         s.name, s.name_len = PyBytes_AS_STRING(name), <uint32_t>len(name)
-        s.direct_len = <uint32_t>len(name) + 20
         s.max_msgs = s.max_bytes = s.max_per_subject = s.max_msg_size = -1
         s.told_seq = log.l.visible_seq
         self.ids = MessageIds(log, b"" if log.l.memory else os.fsencode(engine.store.folder))

@@ -120,7 +120,6 @@ cdef struct Stream:
     uint32_t ack_head_len
     const char* name  # of the Python Stream
     uint32_t name_len
-    uint32_t direct_len  # of "$JS.API.DIRECT.GET.<stream>."
     char* scope  # <domain or _>.<hash of the account>, of acknowledgements of 11 tokens
     uint32_t scope_len
     uint32_t slow

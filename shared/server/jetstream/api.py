@@ -238,12 +238,14 @@ class Api:
         prefixes = ["$JS.API."]
         if self._system.options.domain:
             prefixes.append(f"$JS.{self._system.options.domain}.API.")
-        self._idents[account.name] = [
+        self._idents[account.name] = idents = [
             kernel.subscribe(
                 account.kernel_account, f"{prefix}>".encode(), None, self._asker(account, prefix)
             )
             for prefix in prefixes
         ]
+        for ident in idents:
+            self._system.engine.leave_direct_gets(ident)
 
     def refuse(self, name: str) -> None:
         """An account without JetStream is told so."""

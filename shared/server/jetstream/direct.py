@@ -73,7 +73,7 @@ class DirectGet:
                 self._idents.append(kernel.subscribe(account, prefix, QUEUE, self._asked))
                 ident = kernel.subscribe(account, prefix + b".>", QUEUE, self._asked)
                 self._idents.append(ident)
-                if prefix == self._subject and self._name == self._stream.name:
+                if self._name == self._stream.name:
                     self._stream.engine.serve_direct(ident)
         else:
             for ident in self._idents:
