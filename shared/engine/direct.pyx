@@ -28,6 +28,7 @@ cdef extern from "<time.h>" nogil:
     tm* gmtime_r(const time_t* clock, tm* result)
 
 cdef enum:
+    SAY_BYTES = 4096  # about ten answers: less would not be worth a send
     HEADS = 512  # of the four headers, beside names
 
 
@@ -119,8 +120,10 @@ cdef bint direct_take(void* context, Core* k, Conn* src, Msg* m) noexcept nogil:
     found = log_read(s.log, t.last, &r) if log_subject(s.log, subject, n, &t) else MISSING
     if found == FOUND:
         _answer(s, m, &r)
-        if s.engine.at_once.text_len > k.stall_bytes and src.kind != SYSTEM:
-            k.stall_on = &s.engine.gate  # until the answers are on their way: one read asks for thousands
+        if s.engine.at_once.text_len > SAY_BYTES:
+            k.say_soon = 1  # one read may ask for thousands
+        if src.pending > k.stall_bytes and src.kind != SYSTEM:
+            k.stall_on = src  # it asks for more than it takes
         return True
     if found == MISSING:
         answer_message(s.engine, NULL, s.account, m.reply, m.client_reply_len, b"NATS/1.0 404 Message Not Found\r\n\r\n", 34,

@@ -101,6 +101,10 @@ cdef void _work(void* context, Core* k) noexcept nogil:
         wake(g)
 
 
+cdef void _say(void* context, Core* k) noexcept nogil:
+    answers_send(<types.Engine*>context)
+
+
 cdef class Engine:
     def __init__(self, Kernel kernel not None, store=None):
         self.kernel = kernel
@@ -120,7 +124,7 @@ cdef class Engine:
             self.g.journal = &(<Store>store).j
             kernel.watch(store.fileno())
             kernel.watch(store.timer_fileno())
-        kernel.employ(_work, &self.g)
+        kernel.employ(_work, _say, &self.g)
 
     cdef void _tell(self) noexcept:
         """What consumers have to say; a fault in one handler is the loop's to report, the others are told all the same."""
@@ -181,7 +185,7 @@ cdef class Engine:
             return
         for stream in list(self.streams):
             stream.close()
-        self.kernel.employ(NULL, NULL)
+        self.kernel.employ(NULL, NULL, NULL)
         close(self.g.wake_fd)
         self.g.wake_fd = -1
 

@@ -755,8 +755,8 @@ cdef class Kernel:
         s = sub_find(&self.k, &self.k.internal, sid, len(sid))
         s.sink, s.sink_context = take, context
 
-    cdef void employ(self, work_fn work, void* context):
-        self.k.work, self.k.work_context = work, context
+    cdef void employ(self, work_fn work, work_fn say, void* context):
+        self.k.work, self.k.say, self.k.work_context = work, say, context
 
     def watch(self, int fd):
         cdef epoll_event ev

@@ -16,7 +16,7 @@ from .compress cimport pack_adapt
 from .deliver cimport deliver, no_responders
 from .interest cimport subs_expire
 from .mapping cimport map_message
-from .output cimport complain, doom, emit, fail, out, watch
+from .output cimport complain, doom, emit, fail, flush_dirty, out, watch
 from .permits cimport may_publish, reserved_reply, reserved_subject
 from .plan cimport plan_for
 from .scan cimport Slice, last_arg, next_arg
@@ -499,6 +499,17 @@ cdef void _hold(Core* k, Conn* c) noexcept nogil:
     watch(k, c)
 
 
+cdef void _say(Core* k) noexcept nogil:
+    """Answers go out before the rest of the input is looked at, so that whoever asked works on them meanwhile."""
+    k.say_soon = 0
+    if k.say == NULL or k.working:
+        return
+    k.working = 1
+    k.say(k.work_context, k)
+    k.working = 0
+    flush_dirty(k)
+
+
 cdef const char* parse(Core* k, Conn* c, const char* p, const char* e) noexcept nogil:
     """Carries out the whole operations at the front of ``p`` to ``e``; how far it came."""
     cdef const char* next
@@ -522,4 +533,6 @@ cdef const char* parse(Core* k, Conn* c, const char* p, const char* e) noexcept 
             subs_expire(k)
         if k.stall_on != NULL:
             _hold(k, c)
+        if k.say_soon:
+            _say(k)
     return p

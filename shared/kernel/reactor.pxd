@@ -50,5 +50,5 @@ cdef class Kernel:
     cdef _drop_internal(self)
     cdef _free_scratch(self)
     cdef void sink(self, uint32_t ident, sink_fn take, void* context)
-    cdef void employ(self, work_fn work, void* context)
+    cdef void employ(self, work_fn work, work_fn say, void* context)
     cdef int pass_on(self, Account account, bytes subject, bytes header, bytes body) except -1

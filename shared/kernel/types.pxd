@@ -562,8 +562,10 @@ cdef struct Core:
     uint32_t stalled_cap
     Conn* stall_on  # receiver that is too far behind, found while delivering
     work_fn work  # called at the end of each round, before what was written is flushed; NULL: nobody
+    work_fn say  # called between two operations after ``say_soon``: what has been answered goes out; NULL: nobody
     void* work_context
     uint8_t working
+    uint8_t say_soon
     uint8_t unheard  # a sink took a message that was for nobody: it does not count as delivered
     AccountState* accounts  # all
     cross_fn cross
