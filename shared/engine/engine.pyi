@@ -46,7 +46,8 @@ class Engine:
     def hear(self, account: Account, callback: Take) -> None:
         """Serves ``$JS.ACK.>`` and ``$JS.FC.>`` of the account; ``callback`` gets acknowledgements with an argument."""
     def leave_direct_gets(self, ident: int) -> None:
-        """A subscription to ``$JS.API.>`` (or the domain's) leaves a client's direct gets to the streams that serve them."""
+        """A subscription to ``$JS.API.>``, or the domain's, leaves direct gets of clients to the streams that serve
+        them."""
     def take_events(self) -> list[tuple[Any, int, int, int, int, int]]:
         """What has happened to consumers since the last call, to be asked after each tick: (consumer, what, stream_seq,
         consumer_seq, deliveries, ns), see consumer_face.pyi."""

@@ -87,3 +87,16 @@ async def test_message_get(js: JsClient) -> None:
     refusal = await js.refused("STREAM.MSG.GET.S", {"start_time": "bad"})
     assert refusal[1] == 10025
     assert refusal[2].startswith('invalid JSON: parsing time "bad" as ')
+
+
+@pytest.mark.parametrize("subject", ["$JS.API.DIRECT.GET.NONE", "$JS.API.DIRECT.GET.NONE.a.b"])
+async def test_nobody_serves_it(js: JsClient, subject: str) -> None:
+    assert (await js.request(subject)).status == "503"
+
+
+async def test_who_watches_all_is_somebody(js: JsClient) -> None:
+    """An observer counts as a listener, so that who asks is told nothing."""
+    every, inbox = js.subscribe(">"), js.inbox()
+    js.send("$JS.API.DIRECT.GET.NONE.a", b"", reply=inbox.subject)
+    assert (await every.next()).subject == "$JS.API.DIRECT.GET.NONE.a"
+    await inbox.silence()
