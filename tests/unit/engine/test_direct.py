@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
-from tests.unit.bridge.rig import listen
 
 from phloem.edge.app import Edge
+from tests.unit.bridge.rig import listen
 
 SECOND = 1_000_000_000
 ASKED, VALUE = 3_000, b"v" * 10_000
