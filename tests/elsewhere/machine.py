@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.support.programs import ProgramError, output
+from tests.support.real_server import BINARY
 
 MIRROR = "http://deb.debian.org/debian"
 INCLUDED = "python3,systemd"  # as in any Debian that was installed; minbase alone has less
@@ -34,6 +35,7 @@ TEST_LIBRARIES = (
 )
 FROM_SOURCE = f"nkeys=={version('nkeys')}"  # published as source alone, and what it needs is in the package
 HOME = Path("opt/phloem-tests")
+STOPPED = TOO_LONG, INTERRUPTED = 124, 130  # how a program ended that was not left to its end
 MOUNTS = """\
 set -e
 ip link set lo up
@@ -112,7 +114,7 @@ class Machine:
     def run(
         self, *words: str, log: Path, timeout_s: float | None = None, **environment: str
     ) -> tuple[int, str]:
-        """How it ended (124: it took too long) and what it printed, which is added to ``log`` as well."""
+        """How it ended (or one of ``STOPPED``) and what it printed, which is added to ``log`` as well."""
         with log.open("a") as file:
             file.write(f"$ {shlex.join(words)}\n")
         begin = log.stat().st_size
@@ -122,10 +124,10 @@ class Machine:
             )
             try:
                 code = process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
+            except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
                 process.kill()
                 process.wait()
-                code = 124
+                code = TOO_LONG if isinstance(error, subprocess.TimeoutExpired) else INTERRUPTED
         with log.open(errors="replace") as file:
             file.seek(begin)
             return code, file.read()
@@ -148,6 +150,8 @@ class Machine:
             if name and (tree / name).is_file() and not (tree / name).is_symlink():
                 (home / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(tree / name, home / name)
+        # Statically linked, so that this machine's own runs there: the peer of tests, not what is tested
+        shutil.copy2(BINARY, self.root / "usr/bin/nats-server")
         pip = (tree / ".venv/bin/python", "-m", "pip")
         words = ["--quiet", "--no-compile", "--target", home / "lib", "--only-binary", ":all:"]
         words += ["--python-version", "3.11", "--implementation", "py", "--abi", "none", "--platform", "any"]
@@ -157,7 +161,7 @@ class Machine:
             shutil.unpack_archive(wheel, home / "lib", "zip")
         if sys.version_info[:2] == (3, 11):  # the same byte code, and here it costs a tenth
             words = [sys.executable, "-m", "compileall", "-q", "-s", str(self.root)]
-            folders = (home / "lib", home / "tests", self.root / "usr/lib/phloem/python")
+            folders = (home / "lib", home / "tests")
             subprocess.run(
                 [*words, *map(str, folders)], check=False
             )  # what cannot be compiled is not imported
