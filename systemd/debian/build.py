@@ -140,6 +140,8 @@ def install(wheel: Path, extra: Iterable[Path], to: Path, machine: Machine) -> N
         words += ["--find-links", folder]
     run(sys.executable, "-m", "pip", "install", *words, f"phloem[{EXTRAS}] @ {wheel.resolve().as_uri()}")
     shutil.rmtree(to / "bin", ignore_errors=True)
+    for note in to.glob("*.dist-info/direct_url.json"):
+        note.unlink()  # where the wheel lay on this machine
     run(sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", to, "-p",
         f"/{LIBRARY / 'python'}", to)  # fmt: skip
 
