@@ -111,8 +111,8 @@ def environment(target: Target, root: Path, base: dict[str, str], ccache: bool =
     """What a build has to see so that Python's own tools compile for ``target``, whose headers lie in ``root``.
 
     The headers' place comes first on the command line: of this machine's that stand behind it none is found.
-    Python's own flags are not asked when there are others, so that those that matter are here: ``-O2``, and ``-DNDEBUG``,
-    without which its headers' assertions are compiled in, each with its place on this machine.
+    Python's own flags are not asked when there are others, so that those that matter are here: ``-O2``, and
+    ``-DNDEBUG``, without which its headers' assertions are compiled in, each with its place on this machine.
     ``host_alias`` says the same to configure scripts. Offsets of files are 64 bits wide on every machine.
     """
     data = f"_sysconfigdata__{target.triplet}"
