@@ -78,7 +78,8 @@ def native_environment(base: dict[str, str], linker: str) -> dict[str, str]:
 def native_wheel(what: str | Path, to: Path) -> None:
     """A source folder, or what pip calls ``what``, compiled into a wheel in ``to``."""
     env = native_environment(dict(os.environ), sysconfig.get_config_var("LDSHARED"))
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", to, what, env=env)
+    words = ("--quiet", "--no-cache-dir", "--no-deps", "--wheel-dir", to)  # what is cached has others' flags
+    run(sys.executable, "-m", "pip", "wheel", *words, what, env=env)
 
 
 def own_wheel(source: Path, folder: Path) -> Path:

@@ -183,7 +183,17 @@ class Workshop:
         Raises:
             BuildError: It failed.
         """
-        words = ["--quiet", "--no-deps", "--no-build-isolation", "--no-binary", ":all:", "--wheel-dir", to]
+        # pip's cache would give a wheel that was compiled with other flags, in another folder
+        words = [
+            "--quiet",
+            "--no-cache-dir",
+            "--no-deps",
+            "--no-build-isolation",
+            "--no-binary",
+            ":all:",
+            "--wheel-dir",
+            to,
+        ]
         words += [f"--config-settings=--global-option={option}" for option in options]
         base = {name: value for name, value in os.environ.items() if name != "PYTHONHOME"}
         env = environment(self.target, self.folder / "root", base, shutil.which("ccache") is not None)
