@@ -144,14 +144,14 @@ class Machine:
         raise NotUp(f"{script}: no end\n{self._console.read_text(errors='replace')[-2000:]}")
 
     async def until(self, script: str, wanted: str, for_s: float = SHELL_TIMEOUT_S) -> float:
-        """Seconds until a shell says this, at the end of what it says.
+        """Seconds until this is the last line of what a shell says.
 
         Raises:
             NotUp: It does not.
         """
         loop = asyncio.get_running_loop()
         start = loop.time()
-        while not (said := await self.run(script)).endswith(wanted):
+        while (said := await self.run(script)).splitlines()[-1:] != [wanted]:
             if loop.time() - start > for_s:
                 raise NotUp(f"{script}: {said!r}, not {wanted!r}")
             await asyncio.sleep(1)
