@@ -146,6 +146,24 @@ def last_with(*words: str) -> Callable[[str], str]:
     return find
 
 
+async def too_little(machine: Machine, story: Story, kept: Acknowledged) -> None:
+    """To start with: of tasks for the broker, of memory for the bridge, which costs nobody but the bridge."""
+    await refuses_to_start(machine, story, "phloem-edge.service", "TasksMax=1", last_with("thread", "Errno"))
+    await ready(machine)
+    edge = await shown(machine)
+    await refuses_to_start(
+        machine,
+        story,
+        "phloem-bridge.service",
+        "MemoryMax=8M\\nMemorySwapMax=0",
+        last_with("oom", "killed"),
+    )
+    after = await shown(machine)
+    story.step("the broker meanwhile", f"{int(after['NRestarts']) - int(edge['NRestarts'])} restarts",
+               well=edge["NRestarts"] == after["NRestarts"])  # fmt: skip
+    await kept.look(machine, story, "at the end")
+
+
 async def scenario(place: Place, story: Story) -> None:
     """All of it."""
     disk, console = place.folder / "disk.img", place.folder / "limits.log"
@@ -168,19 +186,4 @@ async def scenario(place: Place, story: Story) -> None:
         await machine.run(f"systemctl set-property --runtime phloem-edge CPUQuota={QUOTA}")
         await flood_of_files(machine, story, kept, f"CPUQuota={QUOTA}", 40)
         await machine.run("systemctl set-property --runtime phloem-edge CPUQuota=")
-        await refuses_to_start(
-            machine, story, "phloem-edge.service", "TasksMax=1", last_with("thread", "Errno")
-        )
-        await ready(machine)
-        edge = await shown(machine)
-        await refuses_to_start(
-            machine,
-            story,
-            "phloem-bridge.service",
-            "MemoryMax=8M\\nMemorySwapMax=0",
-            last_with("oom", "killed"),
-        )
-        after = await shown(machine)
-        story.step("the broker meanwhile", f"{int(after['NRestarts']) - int(edge['NRestarts'])} restarts",
-                   well=edge["NRestarts"] == after["NRestarts"])  # fmt: skip
-        await kept.look(machine, story, "at the end")
+        await too_little(machine, story, kept)

@@ -19,7 +19,7 @@ SIZE = 128
 PATIENCE_S = 240.0
 BATCH = 500
 PAUSE_S = 5.0  # without a confirmation, when no more is published
-TRICKLE_S = 0.5
+TRICKLE_S = 1.0
 TRICKLE_PATIENCE_S = 10.0
 
 

@@ -143,8 +143,10 @@ class Machine:
             await asyncio.sleep(LOOK_S)
         raise NotUp(f"{script}: no end\n{self._console.read_text(errors='replace')[-2000:]}")
 
-    async def until(self, script: str, wanted: str, for_s: float = SHELL_TIMEOUT_S) -> float:
-        """Seconds until this is the last line of what a shell says.
+    async def until(
+        self, script: str, wanted: str, for_s: float = SHELL_TIMEOUT_S, every_s: float = 1.0
+    ) -> float:
+        """Seconds until this is the last line of what a shell says, which is asked with pauses of ``every_s``.
 
         Raises:
             NotUp: It does not.
@@ -154,7 +156,7 @@ class Machine:
         while (said := await self.run(script)).splitlines()[-1:] != [wanted]:
             if loop.time() - start > for_s:
                 raise NotUp(f"{script}: {said!r}, not {wanted!r}")
-            await asyncio.sleep(1)
+            await asyncio.sleep(every_s)
         return loop.time() - start
 
     async def tell(self, command: str, **arguments: object) -> Any:

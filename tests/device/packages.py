@@ -30,7 +30,7 @@ def again(package: Path, to: Path, version: str, begins_with: str = "") -> Path:
     stage = to.with_suffix(".stage")
     shutil.rmtree(stage, ignore_errors=True)
     run("dpkg-deb", "--raw-extract", package, stage)
-    (stage / "DEBIAN/md5sums").unlink()  # dpkg makes them itself
+    (stage / "DEBIAN/md5sums").unlink(missing_ok=True)  # dpkg makes them itself
     _change(stage / "DEBIAN/control", lambda text: re.sub(r"(?m)^Version: .*$", f"Version: {version}", text))
     its = stage / LIBRARY / "phloem/__init__.py"
     _change(its, lambda text: re.sub(r'(?m)^__version__ = ".*"$', f'__version__ = "{version}"', text))
