@@ -58,7 +58,7 @@ class Device:
         self._patient = patient or Patient(root)
         self.role = Role.HUB if self._patient.is_hub else Role.EDGE
         self.broker = "phloem-hub.service" if self.role is Role.HUB else "phloem-edge.service"
-        self._socket_unit = ""  # its text before
+        self._socket_unit = ""  # the text of the one that listens
         self._was_well = False
         self._was_active: set[str] = set()
 
@@ -160,9 +160,11 @@ class Device:
         units = self._enabled()
         sockets = [unit for unit in units if unit.endswith(".socket")]
         must(self._systemctl("daemon-reload"), "systemctl daemon-reload")
-        if self._socket_unit == self._socket_text():
+        text = self._socket_text()
+        if text == self._socket_unit:
             self._begin("start", sockets)
             units = [unit for unit in units if unit not in sockets]
+        self._socket_unit = text  # that listens from now on: the way back is to the other one again
         self._begin("restart", units)
 
     def health(self) -> Health:

@@ -75,7 +75,7 @@ class Machine:
                     ),
                     *("-no-reboot", "-kernel", str(next(boot.glob("vmlinuz-*")))),
                     *("-initrd", str(next(boot.glob("initrd.img-*")))),
-                    *("-append", f"root=/dev/vda {self._words} console=ttyS0 quiet panic=-1"),
+                    *("-append", f"root=/dev/vda {self._words} console=ttyS0 quiet panic=-1 mitigations=off"),
                     *("-drive", f"file={self._disk},format=raw,if=virtio,cache=writeback"),
                     *(
                         "-nic",

@@ -83,6 +83,11 @@ def test_another_socket_is_restarted_with_what_it_is_for(tmp_path: Path) -> None
     run.says["systemctl cat"] = Said(0, "ListenStream=4223")
     here.restart()
     assert run.ran[-1] == f"systemctl restart --no-block {' '.join(UNITS)}"
+    here.restart()
+    assert run.ran[-1] == f"systemctl restart --no-block {' '.join(UNITS[1:])}"
+    del run.says["systemctl cat"]  # the version before has come back, and its socket with it
+    here.restart()
+    assert run.ran[-1] == f"systemctl restart --no-block {' '.join(UNITS)}"
 
 
 def test_a_hub_has_its_own_unit(tmp_path: Path) -> None:
