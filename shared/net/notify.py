@@ -112,8 +112,11 @@ class Extending:
     def __enter__(self) -> Self:
         if self._notifier:
             self._before = self._progress()
-            self._thread = threading.Thread(target=self._run, name=self._doing, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name=self._doing, daemon=True)
+            # At the unit's TasksMax= no thread can be had: what is done here, the end above all, is done all the same.
+            with suppress(RuntimeError):
+                thread.start()
+                self._thread = thread
         return self
 
     def __exit__(

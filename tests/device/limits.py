@@ -18,6 +18,7 @@ from tests.device.story import Acknowledged, Place, Story
 MAX_MB = 96  # a third of what is in the unit, so that it is met in a minute
 SLOW = 40  # subscribers that never read; each may hold 8 MB
 QUOTA = "10%"
+TASKS = 2  # one less than a broker has; with 1 it is systemd that cannot prepare a start
 DROP_IN = "/run/systemd/system/{unit}.d/90-limits.conf"
 FIELDS = "TasksCurrent,NRestarts,Result"
 
@@ -133,7 +134,11 @@ async def refuses_to_start(
     said = await machine.run(f"journalctl -q -o cat -n 30 -u {unit}")
     await drop_in(machine, "", unit)
     took = await machine.until(f"systemctl is-active {unit}", "active")
-    story.step(f"{unit} with {lines}", f"{within(said)}; active {took:.0f} s after the limit was lifted")
+    story.step(
+        f"{unit} with {lines}",
+        f"{within(said)}; active {took:.0f} s after the limit was lifted",
+        well="timed out" not in said,  # the limit holds for who serves already, who has to end in spite of it
+    )
 
 
 def last_with(*words: str) -> Callable[[str], str]:
@@ -148,7 +153,7 @@ def last_with(*words: str) -> Callable[[str], str]:
 
 async def too_little(machine: Machine, story: Story, kept: Acknowledged) -> None:
     """To start with: of tasks for the broker, of memory for the bridge, which costs nobody but the bridge."""
-    await refuses_to_start(machine, story, "phloem-edge.service", "TasksMax=1", last_with("thread", "Errno"))
+    await refuses_to_start(machine, story, "phloem-edge.service", f"TasksMax={TASKS}", last_with("thread"))
     await ready(machine)
     edge = await shown(machine)
     await refuses_to_start(

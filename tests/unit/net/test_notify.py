@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,18 @@ def test_the_thread_ends_with_the_block(manager: Manager) -> None:
     assert not extending._thread.is_alive()
     with Extending(Notifier(), "opening") as extending:
         assert extending._thread is None, "without systemd there is none"
+
+
+def test_where_no_thread_can_be_had_the_work_is_done(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with Extending(Notifier(manager.address), "closing the store") as extending:
+        assert extending._thread is None
+    assert manager.all() == []
 
 
 def passed(*numbers: int, names: str = "", pid: int = 7) -> dict[str, str]:
