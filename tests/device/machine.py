@@ -144,7 +144,7 @@ class Machine:
         raise NotUp(f"{script}: no end\n{self._console.read_text(errors='replace')[-2000:]}")
 
     async def until(
-        self, script: str, wanted: str, for_s: float = SHELL_TIMEOUT_S, every_s: float = 1.0
+        self, script: str, wanted: str, for_s: float = SHELL_TIMEOUT_S, every_s: float = 3.0
     ) -> float:
         """Seconds until this is the last line of what a shell says, which is asked with pauses of ``every_s``.
 

@@ -29,6 +29,7 @@ touch /run/upgrade.end
 # A unit of its own: who looks at it may go, and it is no child of what it restarts.
 UPGRADE = f"rm -f /run/upgrade.*; systemd-run --quiet --collect bash /{FOLDER}/another /{FOLDER}/{{package}}"
 WAITING = "waiting for it to be healthy"
+OUTCOMES = (" is installed and healthy.", "Nothing was changed, ", " is back and serves: ", "It needs you: ")
 MAKE_HUB = """phloem install hub --no-start && sed -i s/127.0.0.1:4222/0.0.0.0:4222/ /etc/phloem/hub.conf &&
 systemctl start phloem-hub && systemctl is-enabled phloem-hub && systemctl is-active phloem-edge"""
 
@@ -111,7 +112,7 @@ async def _upgraded(
     said = _lines(await machine.run("cat /run/upgrade.said"))
     story.step(
         f"upgrade to {new}",
-        f"exit code {code} after {said[-1].at_s - said[0].at_s:.0f} s: {'; '.join(line.text for line in said)}",
+        f"exit code {code} after {said[-1].at_s - said[0].at_s:.0f} s: {'; '.join(line.text for line in _steps(said))}",
         well=code == str(end.value),
     )
     waited = [line.at_s for line in said if line.text == WAITING]
@@ -136,6 +137,12 @@ async def _upgraded(
         "then", "; ".join(there), well=there[:3] == [f"phloem {version}", f"{version} installed", "active"]
     )
     await kept.look(machine, story, f"after the upgrade to {new}")
+
+
+def _steps(said: list[Said]) -> list[Said]:
+    """Up to how it came out: what the journal had to say of it comes after that."""
+    end = next((at for at, line in enumerate(said) if any(each in line.text for each in OUTCOMES)), len(said))
+    return said[: end + 1]
 
 
 def _lines(text: str) -> list[Said]:
