@@ -67,8 +67,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile 
     return ByFile(config, log)
 
 
+def pytest_collection() -> None:
+    """Nothing of what collecting makes goes away again: the collector would look at it in vain."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """What there is now stays: no collection looks at it again, which makes each one cheap."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 

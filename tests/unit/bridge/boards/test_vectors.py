@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.support.rows import each
 from tests.unit.bridge.boards import host
 from tests.unit.bridge.boards.board import COUNT, Board, Channel, edgelink
 from tests.unit.bridge.boards.building import ROOT
@@ -65,7 +66,7 @@ def _welcome(board: Any, session: int = 7, max_frame: int = 1024) -> host.Hello:
     return it.hello
 
 
-@pytest.mark.parametrize("vector", VECTORS["cobs"], ids=lambda v: f"{len(v['raw']) // 2} bytes")
+@each("vector", VECTORS["cobs"], ids=lambda v: f"{len(v['raw']) // 2} bytes")
 def test_cobs(vector: dict[str, str]) -> None:
     raw, stuffed = bytes.fromhex(vector["raw"]), bytes.fromhex(vector["stuffed"])
     assert edgelink.stuff(raw) == stuffed
@@ -82,7 +83,7 @@ def test_frames_of_all_lengths_are_stuffed_as_others_do(fresh: Make) -> None:
             assert out == host.frame(host.LOG, bytes((1, 0, 0, 0, 0)) + text.encode())
 
 
-@pytest.mark.parametrize("vector", VECTORS["values"], ids=lambda v: f"{v['kind']} {v['value']}"[:40])
+@each("vector", VECTORS["values"], ids=lambda v: f"{v['kind']} {v['value']}"[:40])
 def test_values(fresh: Make, vector: dict[str, Any]) -> None:
     board = fresh(OF_EACH_KIND)
     _welcome(board)
@@ -108,7 +109,7 @@ def test_schema(fresh: Make) -> None:
     assert board.tick(0, host.frame(host.SCHEMA_GET, bytes((len(wanted),)))) == b""
 
 
-@pytest.mark.parametrize("vector", VECTORS["messages"] + VECTORS["longer"], ids=lambda v: v["name"])
+@each("vector", VECTORS["messages"] + VECTORS["longer"], ids=lambda v: v["name"])
 def test_messages(fresh: Make, vector: dict[str, Any]) -> None:
     """What is for a board is a good frame, whoever it is for; a board's own is counted and has no effect."""
     board = fresh(frame_in=1024, frame_out=1024)
@@ -124,7 +125,7 @@ def test_messages(fresh: Make, vector: dict[str, Any]) -> None:
     assert state["welcomed"] == 1
 
 
-@pytest.mark.parametrize("vector", VECTORS["refused"], ids=lambda v: v["name"])
+@each("vector", VECTORS["refused"], ids=lambda v: v["name"])
 def test_refused(fresh: Make, vector: dict[str, Any]) -> None:
     board = fresh(frame_in=1024, frame_out=1024)
     _welcome(board)
@@ -133,7 +134,7 @@ def test_refused(fresh: Make, vector: dict[str, Any]) -> None:
     assert (state["frames"], state["foreign"], state["welcomed"], out) == (3, 1, 1, b"")
 
 
-@pytest.mark.parametrize("vector", VECTORS["streams"], ids=lambda v: v["name"])
+@each("vector", VECTORS["streams"], ids=lambda v: v["name"])
 def test_streams(fresh: Make, vector: dict[str, Any]) -> None:
     """A board takes text for noise, and finds every frame, however the bytes are cut."""
     wire = bytes.fromhex(vector["wire"])
