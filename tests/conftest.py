@@ -8,6 +8,7 @@ import gc
 import os
 import shutil
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 from _pytest.unraisableexception import collect_unraisable
@@ -65,6 +66,29 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile 
         return None
     config.option.loadscopereorder = False
     return ByFile(config, log)
+
+
+def _only_what_is_shown(interactor: Any) -> None:
+    """A worker tells of a case in six messages, which cost both sides more than a short case itself. Of those that say
+    that nothing went wrong only one is shown: that of the case, not those of its set-up and of its end.
+    """
+    send = interactor.sendevent
+
+    def sendevent(name: str, **told: Any) -> None:
+        data = told.get("data", {})
+        idle = name == "testreport" and data["outcome"] == "passed" and data["when"] != "call"
+        if not idle and name not in ("logstart", "logfinish"):
+            send(name, **told)
+
+    interactor.sendevent = sendevent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.verbose > 0 or config.option.durations is not None or config.option.xmlpath:
+        return  # times of set-ups are asked for, or who is at what
+    for plugin in config.pluginmanager.get_plugins():
+        if type(plugin).__name__ == "WorkerInteractor":  # of a module that has no name, being run in the worker
+            _only_what_is_shown(plugin)
 
 
 def pytest_collection() -> None:

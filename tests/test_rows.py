@@ -3,6 +3,7 @@
 import inspect
 
 import pytest
+
 from tests.support.rows import TIMED_OUT, each
 
 
