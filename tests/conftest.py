@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadGroupScheduling
 
+from tests.support.compiling import compile_share
 from tests.support.examples import WHOLE
 
 PROFILES = {"phloem": 24, "long": WHOLE}  # examples; make test has a share of what make test-long looks at
@@ -87,13 +88,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.verbose > 0 or config.option.durations is not None or config.option.xmlpath:
         return  # times of set-ups are asked for, or who is at what
     for plugin in config.pluginmanager.get_plugins():
-        if type(plugin).__name__ == "WorkerInteractor":  # of a module that has no name, being run in the worker
+        if type(plugin).__name__ == "WorkerInteractor":  # its module has no name in a worker
             _only_what_is_shown(plugin)
 
 
-def pytest_collection() -> None:
-    """Nothing of what collecting makes goes away again: the collector would look at it in vain."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Nothing of what collecting makes goes away again: the garbage collector would look at it in vain."""
     gc.disable()
+    worker: dict[str, Any] | None = getattr(session.config, "workerinput", None)
+    if worker is not None:
+        compile_share(session.config, int(worker["workerid"].removeprefix("gw")), worker["workercount"])
 
 
 def pytest_collection_finish() -> None:
