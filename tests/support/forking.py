@@ -25,7 +25,10 @@ from typing import Any, TextIO
 
 MESSAGE_BYTES = 1 << 18
 DESCRIPTORS = 4096  # a child closes those that it was born with
-LATE = ("encodings.idna", "nacl.bindings")  # what each server would import when it has its key and its first port
+LATE = (
+    "encodings.idna",
+    "nacl.bindings",
+)  # what each server would import when it has its key and its first port
 
 
 class Forked:
