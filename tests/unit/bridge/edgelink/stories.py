@@ -283,7 +283,7 @@ class World:
         self._wake_board(line.board)
 
     def _settle(self, at: int, moved: int) -> None:
-        """The host has said where it is: what was made since the start has its numbers, which have ``moved`` by so much,
+        """The host has said where it is: what was made since the start has its numbers, which have ``moved`` so far,
         and what was forgotten none. (``fresh`` may move when they do not: if the oldest of them are gone by then.)"""
         board = self.boards[at]
         pushed = self.pushed.setdefault((board.uid, board.ring.epoch), {})
