@@ -66,7 +66,7 @@ class Groups:
         # A stream that keeps what somebody wants gives numbers to what it does not keep.
         if stream.config.retention == "interest":
             return 0, 0
-        if self._last_on(pattern) != after:
+        if not self._is_last(pattern, after):
             return None
         count = stream.engine.take_all(messages)
         last = stream.log.last_seq
@@ -105,18 +105,19 @@ class Groups:
                 known[subject] = asked.pattern
         return True
 
-    def _last_on(self, pattern: str) -> int:
-        """What was removed meanwhile may be known still: nobody has stored anything behind it, which is what is
-        asked."""
+    def _is_last(self, pattern: str, seq: int) -> bool:
+        """Whether nobody has stored anything behind this message, which may have been removed meanwhile; or it is
+        the last one of those that are there, as a client is told that asks."""
         lasts = self._last_of
         if self._last_seq != self._stream.log.last_seq:
             lasts.clear()
-        known = lasts.get(pattern)
-        if known is not None:
-            return known
-        if len(lasts) >= limits.GROUP_PATTERNS or any(collide(pattern, other) for other in lasts):
+        if lasts.get(pattern) == seq:
+            return True
+        if pattern not in lasts and (
+            len(lasts) >= limits.GROUP_PATTERNS or any(collide(pattern, other) for other in lasts)
+        ):
             lasts.clear()
-        return self._stream.publish.last_on(pattern.encode())
+        return self._stream.publish.last_on(pattern.encode()) == seq
 
 
 def serve(account: "AccountJetStream", name: str, reply: bytes, body: bytes) -> None:

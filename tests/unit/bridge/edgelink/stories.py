@@ -101,7 +101,7 @@ class World:
                 capacity=80 if here or far else 24,
                 window=self.rng.choice((8, 12, 64) if here or far else (1, 2, 4, 8)),
                 command=self._done,
-                rate=self.rng.uniform(-2e-4, 2e-4),
+                rate=self.rng.uniform(-5e-3, 5e-3),
             )
             for at in range(boards)
         ]
@@ -154,10 +154,10 @@ class World:
         self.check()
 
     def _arrived(self) -> bool:
-        """Nothing is left to wait for."""
-        return not any(board.ring.frames for board in self.boards) and set(self.outcomes) >= set(
-            self.asked[self.asked_before :]
-        )
+        """Nothing is left to wait for; a board that was not welcomed may have a ring that lost its end."""
+        return all(board.settled and not board.ring.frames for board in self.boards) and set(
+            self.outcomes
+        ) >= set(self.asked[self.asked_before :])
 
     # --- what happens ----------------------------------------------------------------------------------
 
