@@ -72,6 +72,9 @@ async def run_boards(load: Load, folder: Path, ports: int, seconds: float, core:
             bridge = stack.enter_context(bridge_process(text, folder, core))
         client = await connected(edge)
         await make_stream(client, load)
+        async with asyncio.timeout(SETTLE_S):
+            while await stored(client) < ports * load.messages:
+                await asyncio.sleep(0.1)
         await asyncio.sleep(WARM_S)
         before, bridge_before = use_of(edge.pid), use_of(bridge)
         count, read, begin = await stored(client), await _bytes_read(client, ports), time.monotonic()
@@ -122,9 +125,14 @@ async def _lost(client: Client, load: Load, ports: int) -> int:
 
 
 async def _bytes_read(client: Client, ports: int) -> int:
-    """Of all ports."""
+    """Of all ports. The stream answers such a request as well, as it has the subject."""
     total = 0
     for number in range(ports):
-        answer = await client.request(f"bench.s{number}.$port", b"state", timeout=5)
-        total += int(json.loads(answer.data)["bytes_read"])
+        inbox = client.new_inbox()
+        answers = await client.subscribe(inbox)
+        await client.publish(f"bench.s{number}.$port", b"state", reply=inbox)
+        while "bytes_read" not in (state := json.loads((await answers.next_msg(5)).data)):
+            pass
+        await answers.unsubscribe()
+        total += int(state["bytes_read"])
     return total

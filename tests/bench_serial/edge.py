@@ -78,10 +78,11 @@ def bridge_process(text: str, folder: Path, core: int) -> Iterator[int]:
         bridge = subprocess.Popen([*command, str(folder / "bridge.conf")], stderr=log)
     try:
         yield bridge.pid
+        said = (folder / "bridge.log").read_text()
+        assert "Traceback" not in said, said
     finally:
         bridge.terminate()
         bridge.wait()
-    assert "Traceback" not in (folder / "bridge.log").read_text(), (folder / "bridge.log").read_text()
 
 
 async def connected(edge: EdgeProcess) -> Client:
