@@ -98,7 +98,7 @@ class ClientRequests:
         if done is not None:
             done(answer)
         elif message.subject == f"{self._root}.0":
-            self._groups = answer is not None
+            self._groups = answer == b"{}"  # not an error, as a later nats-server may answer
 
     async def _open(self) -> None:
         with suppress(nats.errors.Error):  # whoever waits hears it from ``close``
