@@ -14,8 +14,10 @@ asked. ``/usr/share/doc/phloem/LIBRARIES`` in the package says which ones they a
 import argparse
 import hashlib
 import os
+import shlex
 import shutil
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterable
 from importlib.metadata import Distribution, distributions
@@ -26,6 +28,7 @@ from cross import PYTHON, TARGETS, BuildError, Workshop, run, specifiers
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
+KEEP = ROOT / "build/cross"
 LIBRARY = Path("usr/lib/phloem")
 SCRIPTS = ("postinst", "prerm", "postrm")
 EXTRAS = "nmea"
@@ -49,7 +52,10 @@ MACHINES = {"amd64": Machine("x86_64"), "arm64": Machine("aarch64"), "armhf": Ma
 
 
 def source_copy(folder: Path) -> Path:
-    """phloem's sources: in the tree there may be modules of an earlier build, and setuptools would take those too."""
+    """phloem's sources: in the tree there may be modules of an earlier build, and setuptools would take those too.
+
+    What Cython makes of them stays there, so that one copy is enough for several kinds of machines.
+    """
     left_out = shutil.ignore_patterns(
         ".*venv*", ".git", "build", "dist", "__pycache__", "*.egg-info", "*.so", "tests"
     )
@@ -58,8 +64,25 @@ def source_copy(folder: Path) -> Path:
     return source
 
 
-def own_wheel(folder: Path) -> Path:
-    """phloem compiled for this machine.
+def native_environment(base: dict[str, str], linker: str) -> dict[str, str]:
+    """What compilers are told on a machine of the package's own kind; ``linker`` is Python's own way to link a module.
+
+    A Python that was installed beside the system's has its folder in there, as a place where modules look for libraries
+    first. On a device that place is nobody's, or somebody else's.
+    """
+    compiler, *words = shlex.split(linker)
+    kept = [word for word in words if not word.startswith("-Wl,-rpath")]
+    return {"LDSHARED": " ".join([base.get("CC", compiler), *kept]), **base}
+
+
+def native_wheel(what: str | Path, to: Path) -> None:
+    """A source folder, or what pip calls ``what``, compiled into a wheel in ``to``."""
+    env = native_environment(dict(os.environ), sysconfig.get_config_var("LDSHARED"))
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", to, what, env=env)
+
+
+def own_wheel(source: Path, folder: Path) -> Path:
+    """phloem compiled for this machine, in ``folder``.
 
     Raises:
         BuildError: This Python is not the one that the package is for.
@@ -69,8 +92,7 @@ def own_wheel(folder: Path) -> Path:
         raise BuildError(
             f"this is Python {have}, and the package is for {PYTHON}: run it with python{PYTHON}, or give --wheel"
         )
-    words = ("--quiet", "--no-deps", "--wheel-dir", folder)
-    run(sys.executable, "-m", "pip", "wheel", *words, source_copy(folder))
+    native_wheel(source, folder)
     return next(folder.glob("phloem-*.whl"))
 
 
@@ -80,25 +102,27 @@ def native_libraries(arch: str, keep: Path) -> list[Path]:
     for name, wanted in specifiers(TARGETS[arch].from_source, (ROOT / "pyproject.toml").read_text()).items():
         if not list(shelf.glob(f"{name}-*.whl")):
             print(f"compiling {name}", flush=True)
-            run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", shelf, wanted)
+            native_wheel(wanted, shelf)
     return sorted(shelf.glob("*.whl"))
 
 
-def wheels(arch: str, here: str, folder: Path, keep: Path) -> tuple[Path, list[Path]]:
+def wheels(arch: str, here: str, source: Path, folder: Path, keep: Path) -> tuple[Path, list[Path]]:
     """phloem compiled for ``arch`` on a machine that is ``here``, and libraries that have no public wheel for it.
+
+    ``folder`` gets phloem's wheel; ``keep`` has what is there from the last time.
 
     Raises:
         BuildError: It cannot be compiled here.
     """
     if arch == here:
         print("compiling phloem", flush=True)
-        return own_wheel(folder), native_libraries(arch, keep) if arch in TARGETS else []
+        return own_wheel(source, folder), native_libraries(arch, keep) if arch in TARGETS else []
     if arch not in TARGETS:
         raise BuildError(f"this machine is {here}: give --wheel with a wheel of phloem for {arch}")
     workshop = Workshop(arch, keep)
     workshop.prepare()
     print(f"compiling phloem for {arch}", flush=True)
-    workshop.wheel(source_copy(folder), folder)
+    workshop.wheel(source, folder)
     return next(folder.glob("phloem-*.whl")), workshop.libraries((ROOT / "pyproject.toml").read_text())
 
 
@@ -116,6 +140,8 @@ def install(wheel: Path, extra: Iterable[Path], to: Path, machine: Machine) -> N
         words += ["--find-links", folder]
     run(sys.executable, "-m", "pip", "install", *words, f"phloem[{EXTRAS}] @ {wheel.resolve().as_uri()}")
     shutil.rmtree(to / "bin", ignore_errors=True)
+    for note in to.glob("*.dist-info/direct_url.json"):
+        note.unlink()  # where the wheel lay on this machine
     run(sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", to, "-p",
         f"/{LIBRARY / 'python'}", to)  # fmt: skip
 
@@ -170,8 +196,8 @@ def sums(stage: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def build(arch: str, wheel: Path | None, extra: list[Path], out: Path) -> Path:
-    """The package.
+def build(arch: str, wheel: Path | None, extra: list[Path], source: Path, out: Path) -> Path:
+    """The package. ``source`` is compiled if there is no ``wheel``.
 
     Raises:
         BuildError: It cannot be built.
@@ -181,7 +207,7 @@ def build(arch: str, wheel: Path | None, extra: list[Path], out: Path) -> Path:
         stage = Path(folder) / "stage"
         stage.mkdir(mode=0o755)
         if wheel is None:
-            wheel, more = wheels(arch, here, Path(folder), ROOT / "build/cross")
+            wheel, more = wheels(arch, here, source, Path(folder), KEEP)
             extra = [*extra, *more]
         print("taking its libraries", flush=True)
         install(wheel, extra, stage / LIBRARY / "python", MACHINES[arch])
@@ -223,9 +249,16 @@ def main() -> int:
         parser.error("a wheel is for one kind of machine")
     try:
         here = run("dpkg", "--print-architecture").strip()
-        for arch in sorted(MACHINES) if wish.arch == "all" else [wish.arch or here]:
-            package = build(arch, wish.wheel, wish.library, wish.out)
-            print(f"{package} ({package.stat().st_size / 1e6:.1f} MB)", flush=True)
+        arches = sorted(MACHINES) if wish.arch == "all" else [wish.arch or here]
+        with tempfile.TemporaryDirectory() as folder:
+            source = source_copy(Path(folder))
+            if wish.wheel is None:
+                # Before anything is compiled: Cython makes C again when Cython is newer than what it made
+                for arch in set(arches) & set(TARGETS) - {here}:
+                    Workshop(arch, KEEP).prepare()
+            for arch in arches:
+                package = build(arch, wish.wheel, wish.library, source, wish.out)
+                print(f"{package} ({package.stat().st_size / 1e6:.1f} MB)", flush=True)
     except (BuildError, OSError) as error:
         print(f"no package: {error}", file=sys.stderr)
         return 1

@@ -54,6 +54,7 @@ TARGETS = {
         ("cffi", "lmdb", "msgspec", "pynacl", "regex", "zstandard"),
     ),
 }
+OPTIMISED = "-O2 -g0 -DNDEBUG -fno-strict-overflow -fPIC"
 OPTIONS = {"zstandard": ("--no-cffi-backend",)}  # of a library's setup.py: one backend is enough
 BESIDES = {"cffi": "cffi>=2"}  # needed by what is needed, so that it is not in pyproject.toml
 
@@ -110,13 +111,15 @@ def environment(target: Target, root: Path, base: dict[str, str], ccache: bool =
     """What a build has to see so that Python's own tools compile for ``target``, whose headers lie in ``root``.
 
     The headers' place comes first on the command line: of this machine's that stand behind it none is found.
+    Python's own flags are not asked when there are others, so that those that matter are here: ``-O2``, and
+    ``-DNDEBUG``, without which its headers' assertions are compiled in, each with its place on this machine.
     ``host_alias`` says the same to configure scripts. Offsets of files are 64 bits wide on every machine.
     """
     data = f"_sysconfigdata__{target.triplet}"
     library = root / "usr/lib" / target.triplet
     include = root / "usr/include"
     compiler = ("ccache " if ccache else "") + target.compiler
-    flags = f"-I{include}/python{PYTHON} -I{include} -I{include}/{target.triplet} -fno-strict-overflow -fPIC"
+    flags = f"-I{include}/python{PYTHON} -I{include} -I{include}/{target.triplet} {OPTIMISED}"
     return {
         **base,
         "_PYTHON_HOST_PLATFORM": target.platform,

@@ -3,20 +3,24 @@
     python -m tests.elsewhere --package dist/phloem_0.4.0_armhf.deb --root /var/tmp/phloem-armhf
     python -m tests.elsewhere ... tests/unit/store tests/property        these tests only; none: SUITE
     python -m tests.elsewhere ... --no-suite                             only the package
+    python -m tests.elsewhere ... --no-package --append tests/unit/net   more tests, below what was reported before
 
-What is printed goes into a log; a summary of it, which is worth keeping, into ``results/ARCH.txt``. Cases that need
-nats-server's own binary are left out: what they compare with is no matter of the machine.
+What is printed goes into a log; a summary of it, which is worth keeping, into ``results/ARCH.txt``. A part that is
+stopped, by its time or by an interrupt, is reported with the cases that it had come to. Cases of nats-server
+alone are left out, and the board's C, which needs a compiler there (``make boards`` runs it on other processors).
 """
 
 import argparse
 import platform
 import re
+import signal
 import sys
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.elsewhere.machine import HOME, Machine, packages_architecture
+from tests.elsewhere.machine import HOME, INTERRUPTED, STOPPED, Machine, packages_architecture
 from tests.support.programs import ProgramError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,16 +43,47 @@ SUITE = (
     "tests/conformance/test_13_delivery.py",
     "tests/conformance/test_20_leaf_handshake.py",
 )
+LEFT_OUT = "tests/unit/bridge/boards"
 PATIENCE_S = 900  # of one test: emulation is slow, and nothing is measured
 COUNTS = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|deselected)")
+VERDICT = re.compile(  # of -v, alone and with several workers
+    r"^(?:\[gw\d+\] \[ *\d+%\] (?P<word>[A-Z]+) )?(?P<case>tests/\S+\.py::.*?)(?: (?P<after>[A-Z]+)(?: \(.*\))?)?$"
+)
+VERDICTS = {
+    "PASSED": "passed",
+    "FAILED": "failed",
+    "ERROR": "errors",
+    "SKIPPED": "skipped",
+    "XFAIL": "xfailed",
+}
+
+
+def so_far(said: str) -> tuple[str, list[str]]:
+    """The same as ``outcome``, of a run that did not come to its end."""
+    counts: Counter[str] = Counter()
+    bad: list[str] = []
+    open_case = ""
+    for line in said.splitlines():
+        if not (found := VERDICT.match(line.rstrip())):
+            continue
+        word = found["word"] or found["after"]
+        open_case = "" if word in VERDICTS else found["case"]
+        if word in VERDICTS:
+            counts[VERDICTS[word]] += 1
+            if word in ("FAILED", "ERROR"):
+                bad.append(f"{word} {found['case']}")
+    if open_case:
+        bad.append(f"in {open_case}")
+    done = ", ".join(f"{number} {what}" for what, number in sorted(counts.items())) or "no case"
+    return f"{done}; did not end", bad
 
 
 def outcome(said: str) -> tuple[str, list[str]]:
     """pytest's counts, and the cases that did not pass."""
     last = [line for line in said.splitlines() if COUNTS.search(line) and (" in " in line)]
-    counts = (
-        ", ".join(f"{number} {what}" for number, what in COUNTS.findall(last[-1])) if last else "did not end"
-    )
+    if not last:
+        return so_far(said)
+    counts = ", ".join(f"{number} {what}" for number, what in COUNTS.findall(last[-1]))
     bad = sorted(
         {line.split(" - ")[0] for line in said.splitlines() if line.startswith(("FAILED ", "ERROR "))}
     )
@@ -58,10 +93,11 @@ def outcome(said: str) -> tuple[str, list[str]]:
 class Report:
     """A file that is written line by line, so that what was done is there however a run ends."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, append: bool = False) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("")
+        if not append:
+            path.write_text("")
 
     def __call__(self, line: str) -> None:
         print(line, flush=True)
@@ -88,20 +124,23 @@ def suite(machine: Machine, paths: list[str], options: argparse.Namespace, log: 
     library = f"/usr/lib/phloem/python:/{HOME}/lib"
     for path in paths:
         begin = time.monotonic()
-        words = ["python3.11", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not soak and not slow"]
-        words += ["-o", f"timeout={PATIENCE_S}", *(["-n", str(options.workers)] if options.workers else [])]
-        words += ["-k", options.k, path]
+        words = ["python3.11", "-m", "pytest", "-v", "-p", "no:cacheprovider", "-m", "not soak and not slow"]
+        words += ["-o", f"timeout={PATIENCE_S}", "-o", "console_output_style=classic", "--assert=plain"]
+        words += ["-n", str(options.workers), "--dist", "loadgroup"] if options.workers else []
+        words += ["-k", options.k, f"--ignore={LEFT_OUT}", path]
         line = f'cd /{HOME} && exec "$@"'
         code, said = machine.run(
             "sh", "-c", line, "sh", *words, log=log, timeout_s=options.minutes * 60, PYTHONPATH=library
         )
         counts, bad = outcome(said)
         report(
-            f"{path}: {counts}{' (stopped)' if code == 124 else ''}; {(time.monotonic() - begin) / 60:.0f} min"
+            f"{path}: {counts}{' (stopped)' if code in STOPPED else ''}; {(time.monotonic() - begin) / 60:.0f} min"
         )
         for case in bad:
             report(f"  {case}")
         good = good and code in (0, 5)
+        if code == INTERRUPTED:
+            break
     return good
 
 
@@ -114,6 +153,7 @@ def main() -> int:
     parser.add_argument("--root", type=Path, help="folder with that Debian, made if it is not there")
     parser.add_argument("--log", type=Path, help="all that is printed; build/elsewhere/ARCH.log")
     parser.add_argument("--results", type=Path, help="the summary; tests/elsewhere/results/ARCH.txt")
+    parser.add_argument("--append", action="store_true", help="add to log and summary what is there already")
     parser.add_argument("--no-suite", action="store_true", help="only the package")
     parser.add_argument("--no-package", action="store_true", help="it is installed, and was looked at")
     parser.add_argument(
@@ -123,12 +163,17 @@ def main() -> int:
     parser.add_argument("-k", default="not nats-server", help="which cases, as pytest understands it")
     parser.add_argument("tests", nargs="*", help="parts of the suite")
     wish = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # which setsid's children in a shell's background ignore
     try:
         arch = packages_architecture(wish.package)
         log = wish.log or ROOT / f"build/elsewhere/{arch}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("")
-        report = Report(wish.results or RESULTS / f"{arch}.txt")
+        if not wish.append:
+            log.write_text("")
+        report = Report(wish.results or RESULTS / f"{arch}.txt", wish.append)
         machine = Machine(arch, wish.root or Path(f"/var/tmp/phloem-{arch}"))
         host = f"qemu-user on {platform.machine()} (Linux {platform.release()})"
         report(f"{arch}, Debian 12 by debootstrap, {host}; {datetime.now(UTC):%Y-%m-%d}")

@@ -9,11 +9,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from tests.support.programs import ProgramError, output
+from tests.support.real_server import BINARY
 
 MIRROR = "http://deb.debian.org/debian"
 INCLUDED = "python3,systemd"  # as in any Debian that was installed; minbase alone has less
@@ -34,6 +36,7 @@ TEST_LIBRARIES = (
 )
 FROM_SOURCE = f"nkeys=={version('nkeys')}"  # published as source alone, and what it needs is in the package
 HOME = Path("opt/phloem-tests")
+STOPPED = TOO_LONG, INTERRUPTED = 124, 130  # how a program ended that was not left to its end
 MOUNTS = """\
 set -e
 ip link set lo up
@@ -112,7 +115,7 @@ class Machine:
     def run(
         self, *words: str, log: Path, timeout_s: float | None = None, **environment: str
     ) -> tuple[int, str]:
-        """How it ended (124: it took too long) and what it printed, which is added to ``log`` as well."""
+        """How it ended (or one of ``STOPPED``) and what it printed, which is added to ``log`` as well."""
         with log.open("a") as file:
             file.write(f"$ {shlex.join(words)}\n")
         begin = log.stat().st_size
@@ -122,10 +125,10 @@ class Machine:
             )
             try:
                 code = process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
+            except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
                 process.kill()
                 process.wait()
-                code = 124
+                code = TOO_LONG if isinstance(error, subprocess.TimeoutExpired) else INTERRUPTED
         with log.open(errors="replace") as file:
             file.seek(begin)
             return code, file.read()
@@ -141,23 +144,37 @@ class Machine:
     def furnish(self, tree: Path) -> None:
         """Tests and what they need, beside the package. Raises MachineError."""
         home = self.root / HOME
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(parents=True)
+        self._libraries(tree, home / "lib")
+        for old in home.iterdir():
+            if old.is_dir() and old.name != "lib":
+                shutil.rmtree(old)
         listed = _output("git", "-C", tree, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
         for name in listed.split("\0"):
             if name and (tree / name).is_file() and not (tree / name).is_symlink():
                 (home / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(tree / name, home / name)
+        # Statically linked, so that this machine's own runs there: the peer of tests, not what is tested
+        shutil.copy2(BINARY, self.root / "usr/bin/nats-server")
+        self._precompile(home / "tests")
+
+    def _libraries(self, tree: Path, to: Path) -> None:
+        if (to / "complete").exists():
+            return
+        shutil.rmtree(to.parent, ignore_errors=True)
+        to.mkdir(parents=True)
         pip = (tree / ".venv/bin/python", "-m", "pip")
-        words = ["--quiet", "--no-compile", "--target", home / "lib", "--only-binary", ":all:"]
+        words = ["--quiet", "--no-compile", "--target", to, "--only-binary", ":all:"]
         words += ["--python-version", "3.11", "--implementation", "py", "--abi", "none", "--platform", "any"]
         _output(*pip, "install", *words, *TEST_LIBRARIES)
-        _output(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", home / "wheels", FROM_SOURCE)
-        for wheel in (home / "wheels").glob("*.whl"):
-            shutil.unpack_archive(wheel, home / "lib", "zip")
-        if sys.version_info[:2] == (3, 11):  # the same byte code, and here it costs a tenth
-            words = [sys.executable, "-m", "compileall", "-q", "-s", str(self.root)]
-            folders = (home / "lib", home / "tests", self.root / "usr/lib/phloem/python")
-            subprocess.run(
-                [*words, *map(str, folders)], check=False
-            )  # what cannot be compiled is not imported
+        with tempfile.TemporaryDirectory() as wheels:
+            _output(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, FROM_SOURCE)
+            for wheel in Path(wheels).glob("*.whl"):
+                shutil.unpack_archive(wheel, to, "zip")
+        self._precompile(to)
+        (to / "complete").touch()
+
+    def _precompile(self, folder: Path) -> None:
+        """The same byte code as there, and here it costs a tenth; what cannot be compiled is not imported."""
+        if sys.version_info[:2] == (3, 11):
+            words = [sys.executable, "-m", "compileall", "-q", "-s", str(self.root), str(folder)]
+            subprocess.run(words, check=False)

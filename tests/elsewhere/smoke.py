@@ -6,6 +6,7 @@ No test framework is there, and no network but the machine's own loopback.
 """
 
 import asyncio
+import itertools
 import json
 import platform
 import signal
@@ -74,19 +75,32 @@ class Server:
         self.process.wait()
 
 
-async def publish(client: nats.NATS, first: int, last: int) -> list[int]:
-    """Messages ``first`` to ``last``, so many on their way at once; which of them were acknowledged."""
+def publishing(client: nats.NATS, first: int, done: set[int]) -> list[asyncio.Task[None]]:
+    """``MESSAGES`` from ``first`` on, so many on their way at once; those that were acknowledged go into ``done``."""
     stream = client.jetstream(timeout=PATIENCE_S)
     room = asyncio.Semaphore(WINDOW)
-    done: list[int] = []
 
     async def one(number: int) -> None:
         async with room:
             await stream.publish(f"proof.{number % 7}", payload(number), headers={"Number": str(number)})
-            done.append(number)
+            done.add(number)
 
-    await asyncio.gather(*(one(number) for number in range(first, last)), return_exceptions=True)
-    return done
+    return [asyncio.create_task(one(number)) for number in range(first, first + MESSAGES)]
+
+
+async def publish_into_a_kill(client: nats.NATS, server: Server, first: int, done: set[int]) -> None:
+    """The server ends in the middle of it; what it had acknowledged until then is in ``done``."""
+    tasks = publishing(client, first, done)
+    for acknowledged in itertools.islice(asyncio.as_completed(tasks), WINDOW):
+        await acknowledged
+    server.kill()
+    async with asyncio.timeout(PATIENCE_S):
+        # What came before the end of the connection is read first. A reset one ends without closed_cb.
+        while not client.is_closed:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    for task in tasks:
+        task.cancel()  # nobody tells them that there is no server any more
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def everything(client: nats.NATS) -> dict[int, bytes]:
@@ -117,17 +131,14 @@ async def durable(folder: Path) -> None:
     acked: set[int] = set()
     for kill in range(KILLS):
         begin = time.monotonic()
-        acked |= set(await publish(client, kill * MESSAGES, (kill + 1) * MESSAGES))
+        await asyncio.gather(*publishing(client, kill * MESSAGES, acked))
         took_s = time.monotonic() - begin
         taken = 0
         while taken < TAKEN:
             for message in await taker.fetch(min(100, TAKEN - taken), timeout=PATIENCE_S):
                 await message.ack_sync(timeout=PATIENCE_S)
                 taken += 1
-        rest = asyncio.create_task(publish(client, 10**6 * (kill + 1), 10**6 * (kill + 1) + MESSAGES))
-        await asyncio.sleep(0.5)
-        server.kill()  # in the middle of it
-        acked |= set(await rest)
+        await publish_into_a_kill(client, server, 10**6 * (kill + 1), acked)
         await client.close()
         client = await server.start()
         found = await everything(client)

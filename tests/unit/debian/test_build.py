@@ -56,7 +56,7 @@ def test_nothing_is_fetched_without_a_compiler(
 
 def test_a_machine_without_a_compiler_is_said_to_be_that(build: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(build.BuildError, match="this machine is arm64: give --wheel"):
-        build.wheels("amd64", "arm64", tmp_path, tmp_path)
+        build.wheels("amd64", "arm64", tmp_path, tmp_path, tmp_path)
 
 
 def test_apt_looks_at_nothing_of_the_systems(cross: ModuleType, tmp_path: Path) -> None:
@@ -87,13 +87,25 @@ def test_a_build_sees_the_other_machines_headers_first(cross: ModuleType, tmp_pa
     assert env["CC"] == "arm-linux-gnueabihf-gcc"
     assert env["CFLAGS"].split()[0] == f"-I{tmp_path}/usr/include/python3.11"
     assert "-march=native" not in env["CFLAGS"]
-    assert "-D_FILE_OFFSET_BITS=64" in env["CFLAGS"]
+    assert {"-D_FILE_OFFSET_BITS=64", "-DNDEBUG", "-O2"} <= set(env["CFLAGS"].split())
     assert env["_PYTHON_HOST_PLATFORM"] == "linux-armv7l"
     assert env["_PYTHON_SYSCONFIGDATA_NAME"] == "_sysconfigdata__arm-linux-gnueabihf"
     assert env["PATH"] == "/usr/bin"
     cached = cross.environment(cross.TARGETS["arm64"], tmp_path, {}, ccache=True)
     assert cached["CC"] == "ccache aarch64-linux-gnu-gcc"
     assert cached["LDSHARED"].startswith("ccache aarch64-linux-gnu-gcc -shared")
+
+
+def test_modules_look_for_nothing_where_the_builders_python_is(build: ModuleType) -> None:
+    linker = "gcc -pthread -shared -L/home/a/lib -Wl,-rpath,/home/a/lib -Wl,-O1"
+    assert build.native_environment({"PATH": "/bin"}, linker) == {
+        "PATH": "/bin",
+        "LDSHARED": "gcc -pthread -shared -L/home/a/lib -Wl,-O1",
+    }
+    assert build.native_environment({"CC": "ccache gcc"}, linker)["LDSHARED"].startswith(
+        "ccache gcc -pthread"
+    )
+    assert build.native_environment({"LDSHARED": "ld"}, linker) == {"LDSHARED": "ld"}
 
 
 def test_every_machine_has_wheels_tags_of_its_own(build: ModuleType) -> None:

@@ -20,8 +20,32 @@ def test_counts_and_cases_that_did_not_pass() -> None:
     )
 
 
-def test_a_run_that_was_cut_off_has_no_counts() -> None:
-    assert outcome("....\nFatal Python error: Segmentation fault\n") == ("did not end", [])
+def test_a_run_that_was_cut_off_has_the_counts_of_what_it_came_to() -> None:
+    said = (
+        "collected 9 items\n\n"
+        "tests/unit/a.py::test_one[a b-3 PASSED] PASSED\n"
+        "tests/unit/a.py::test_two FAILED\n"
+        "tests/unit/a.py::test_three SKIPPED (a reason)\n"
+        "tests/unit/a.py::test_four Fatal Python error: Segmentation fault\n"
+    )
+    bad = [
+        "FAILED tests/unit/a.py::test_two",
+        "in tests/unit/a.py::test_four Fatal Python error: Segmentation fault",
+    ]
+    assert outcome(said) == ("1 failed, 1 passed, 1 skipped; did not end", bad)
+    assert outcome("Fatal Python error\n") == ("no case; did not end", [])
+
+
+def test_a_run_with_workers_that_was_cut_off() -> None:
+    said = (
+        "tests/unit/a.py::test_one \n"
+        "[gw0] [  1%] PASSED tests/unit/a.py::test_one \n"
+        "tests/unit/a.py::test_two \n"
+        "[gw0] [  2%] ERROR tests/unit/a.py::test_two \n"
+        "tests/unit/a.py::test_three \n"
+    )
+    bad = ["ERROR tests/unit/a.py::test_two", "in tests/unit/a.py::test_three"]
+    assert outcome(said) == ("1 errors, 1 passed; did not end", bad)
 
 
 def test_what_was_reported_is_there_however_a_run_ends(
@@ -30,6 +54,8 @@ def test_what_was_reported_is_there_however_a_run_ends(
     report = Report(tmp_path / "results/armhf.txt")
     report("one")
     assert (tmp_path / "results/armhf.txt").read_text() == "one\n" == capsys.readouterr().out
+    Report(tmp_path / "results/armhf.txt", append=True)("two")
+    assert (tmp_path / "results/armhf.txt").read_text() == "one\ntwo\n"
 
 
 def test_a_program_has_no_network_and_an_environment_of_its_own(

@@ -45,7 +45,10 @@ async def connected(edge: Edge) -> tuple[asyncio.StreamReader, asyncio.StreamWri
 
 async def answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     """Subject and payload of the next message."""
-    _, subject, _, head, size = (await reader.readuntil(b"\r\n")).split()
+    line = await reader.readuntil(b"\r\n")
+    while line == b"PING\r\n":  # of a server that is slow today
+        line = await reader.readuntil(b"\r\n")
+    _, subject, _, head, size = line.split()
     body = await reader.readexactly(int(size) + 2)
     return subject, body[int(head) : -2]
 
