@@ -104,7 +104,8 @@ def test_this_version_encrypts_as_it_says(tmp_path: Path, monkeypatch: pytest.Mo
     for name, data in files(made).items():
         beginning = 11 if name == "keys" else 4 if name.startswith("journal") else 0
         assert data[:beginning] == kept[name][:beginning], CHANGED
-        assert len(data) == len(kept[name])
+        # LMDB's locks are as long as this machine's mutexes
+        assert name.endswith("-lock") or len(data) == len(kept[name])
 
 
 def test_there_is_a_way_back_by_one_version() -> None:
