@@ -35,7 +35,7 @@ check: dev
 	$(BIN)/lint-imports
 
 unit: dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not soak and not slow" $(ARGS) tests
+	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not soak and not slow" $(ARGS) tests
 
 test-long: dev        ## what make test leaves out: a wheel, sanitizers, large sizes, all examples; 3 min
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow or hypothesis" --hypothesis-profile long $(ARGS) tests

@@ -4,7 +4,7 @@ A port's messages differ in their number, and those of two reads in their time, 
 and these; a mapping for each message, which is encoded afterwards, would cost a busy port more than everything else.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 Encoded: TypeAlias = tuple[bytes, bytes, bytes]
@@ -46,12 +46,23 @@ class Stamps:
     def block(self, seq: int, mono_ns: int, ahead_ns: int) -> bytes:
         """That of the message ``seq``, of this time; ``ahead_ns`` is what the wall clock is ahead. Cheap if that
         is the time of the one before."""
+        return b"%b%d%b" % (self._head, seq, self._tail_of(mono_ns, ahead_ns))
+
+    def blocks(self, seq: int, monos_ns: Sequence[int], ahead_ns: int) -> list[bytes]:
+        """Those of the messages from ``seq`` on, each of its time. Cheapest if all are of one, as those of a read
+        are."""
+        if not monos_ns or monos_ns.count(monos_ns[0]) < len(monos_ns):
+            return [self.block(number, mono_ns, ahead_ns) for number, mono_ns in enumerate(monos_ns, seq)]
+        head, tail = self._head, self._tail_of(monos_ns[0], ahead_ns)
+        return [b"%b%d%b" % (head, number, tail) for number in range(seq, seq + len(monos_ns))]
+
+    def _tail_of(self, mono_ns: int, ahead_ns: int) -> bytes:
         if mono_ns != self._mono_ns or ahead_ns != self._ahead_ns:
             self._mono_ns, self._ahead_ns, wall_ns = mono_ns, ahead_ns, mono_ns + ahead_ns
             word = self._quality()
             clock = b"\r\nPhloem-Clock: %b" % word.encode() if word else b""
             self._tail = b"\r\nPhloem-Time: %d\r\nPhloem-Mono: %d%b%b" % (wall_ns, mono_ns, clock, self._end)
-        return b"%b%d%b" % (self._head, seq, self._tail)
+        return self._tail
 
     def lines(self, wall_ns: int, mono_ns: int) -> dict[str, str]:
         """The same without ``Phloem-Seq``, for messages that are few."""

@@ -131,9 +131,10 @@ class Intake:
         numbered = list(enumerate(frames, self._counters.frames + 1))
         self._counters.frames += len(frames)
         if raw:
-            subject, block = raw.encode(), self._stamps.block
+            subject = raw.encode()
+            blocks = self._stamps.blocks(numbered[0][0], [now_ns] * len(frames), wall_ns - now_ns)
             self._publisher.publish_all(
-                [(subject, block(seq, now_ns, wall_ns - now_ns), frame) for seq, frame in numbered]
+                [(subject, block, frame) for block, frame in zip(blocks, frames, strict=True)]
             )
         if self.on_frame is not None:
             for seq, frame in numbered:
@@ -187,18 +188,19 @@ class Intake:
         """Publish readings, and see to those that are held back; ``why`` they are not processed."""
         assert self._pipeline is not None
         ahead_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
-        numbered = enumerate(zip(readings, payloads(readings), strict=True), self._counters.readings + 1)
+        first, said = self._counters.readings + 1, payloads(readings)
         self._counters.readings += len(readings)
         if why:
-            for seq, (reading, payload) in numbered:
+            for seq, (reading, payload) in enumerate(zip(readings, said, strict=True), first):
                 headers = self._headers(seq, reading.mono_ns + ahead_ns, reading.mono_ns) | {UNPROCESSED: why}
                 self._publisher.publish(f"{self._settings.subject}.{reading.channel}", payload, headers)
         elif readings:
-            subject_of, block = self._subject_of, self._stamps.block
+            blocks = self._stamps.blocks(first, [reading.mono_ns for reading in readings], ahead_ns)
+            subjects, subject_of = self._subjects, self._subject_of
             self._publisher.publish_all(
                 [
-                    (subject_of(reading.channel), block(seq, reading.mono_ns, ahead_ns), payload)
-                    for seq, (reading, payload) in numbered
+                    (subjects.get(reading.channel) or subject_of(reading.channel), block, payload)
+                    for reading, block, payload in zip(readings, blocks, said, strict=True)
                 ]
             )
         due_ns = self._pipeline.due_ns

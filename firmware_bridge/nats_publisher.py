@@ -28,10 +28,12 @@ from nats.aio.subscription import Subscription
 from phloem.firmware_bridge import limits
 from phloem.firmware_bridge.backlog import Backlog, Message
 from phloem.firmware_bridge.backoff import Backoff
+from phloem.firmware_bridge.client_requests import ClientRequests
 from phloem.firmware_bridge.headers import Encoded, decode_headers
 from phloem.firmware_bridge.publisher import Respond
 from phloem.firmware_bridge.timers import CallLater, loop_call_later, pause
 from phloem.firmware_bridge.unix_socket import client_of
+from phloem.shared.clock import Clock, SystemClock
 
 logger = logging.getLogger("phloem.bridge")
 
@@ -59,6 +61,7 @@ class NatsPublisher:
         name: str = "phloem bridge",
         backlog: Backlog | None = None,
         call_later: CallLater = loop_call_later,
+        clock: Clock | None = None,
     ) -> None:
         self.backlog = Backlog() if backlog is None else backlog
         self.refused = 0
@@ -67,8 +70,8 @@ class NatsPublisher:
         self._backoff = Backoff(limits.RETRY_MIN_NS, limits.RETRY_MAX_NS, rng)
         self._in_flight: list[Message] = []
         self._interests: set[_Interest] = set()
-        self._client: Client | None = None  # while it is connected
-        self._asking: set[asyncio.Task[None]] = set()
+        self._requests: ClientRequests | None = None  # while it is connected
+        self._clock = clock or SystemClock()
         self._wake, self._idle, self._connected = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._warned_away = self._warned_full = self._leaving = False
         self._reason = self._violation = ""
@@ -92,8 +95,6 @@ class NatsPublisher:
         finally:
             self._leaving = True  # for a cancellation that gets lost while connecting, see _end
             self._task.cancel()
-            for asking in list(self._asking):
-                await _end(asking)
             await self._group.__aexit__(kind, error, trace)
             if self.backlog:
                 logger.warning("%d messages were not delivered", len(self.backlog))
@@ -144,31 +145,23 @@ class NatsPublisher:
 
         return self._listen(subject, on_request)
 
-    def ask(self, messages: Sequence[Message], done: Callable[[bytes | None], None]) -> None:
+    def ask(self, messages: Sequence[Encoded], done: Callable[[bytes | None], None]) -> None:
         """As ``Requests`` has it. Nothing of this waits for a server: whoever asks knows what to ask again."""
-        if self._client is None:
+        if self._requests is None:
             self._call_later(0, lambda: done(None))
-            return
-        task = self._group.create_task(self._ask(self._client, messages, done), name="bridge request")
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
+        else:
+            self._requests.ask(messages, done)
 
-    async def _ask(
-        self, client: Client, messages: Sequence[Message], done: Callable[[bytes | None], None]
-    ) -> None:
-        answer: bytes | None = None
-        with suppress(*_LOST):
-            for message in messages[:-1]:
-                await client.publish(message.subject, message.payload, headers=dict(message.headers))
-            last = messages[-1]
-            reply = await client.request(
-                last.subject,
-                last.payload,
-                timeout=limits.CONFIRM_TIMEOUT_S,
-                headers=dict(last.headers) or None,
-            )
-            answer = reply.data
-        done(answer)
+    def group(
+        self,
+        stream: str,
+        pattern: str,
+        after: int | None,
+        messages: Sequence[Encoded],
+        done: Callable[[bytes | None], None],
+    ) -> bool:
+        """As ``Groups`` has it."""
+        return self._requests is not None and self._requests.group(stream, pattern, after, messages, done)
 
     def _listen(self, subject: str, callback: Callable[[bytes, str], None]) -> Callable[[], None]:
         interest = _Interest(subject, callback)
@@ -231,14 +224,15 @@ class NatsPublisher:
     async def _serve(self, client: Client, closed: asyncio.Event) -> None:
         """Send and subscribe until the connection ends, which raises."""
         # nats-py leaves those who wait for a PONG waiting when the connection closes, hence two tasks.
-        self._client = client
+        self._requests = requests = ClientRequests(client, self._clock, self._call_later)
         sending, ended = asyncio.create_task(self._send(client)), asyncio.create_task(closed.wait())
         try:
             await asyncio.wait({sending, ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._client = None
+            self._requests = None
             ended.cancel()
             await _end(sending)
+            await requests.close(tell=not self._leaving)
             self.backlog.put_back(self._in_flight)
             self._in_flight = []
         if not sending.cancelled():

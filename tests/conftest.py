@@ -8,6 +8,7 @@ import gc
 import os
 import shutil
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 from _pytest.unraisableexception import collect_unraisable
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadGroupScheduling
 
+from tests.support.compiling import compile_share
 from tests.support.examples import WHOLE
 
 PROFILES = {"phloem": 24, "long": WHOLE}  # examples; make test has a share of what make test-long looks at
@@ -67,8 +69,41 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile 
     return ByFile(config, log)
 
 
+def _only_what_is_shown(interactor: Any) -> None:
+    """A worker tells of a case in six messages, which cost both sides more than a short case itself. Of those that say
+    that nothing went wrong only one is shown: that of the case, not those of its set-up and of its end.
+    """
+    send = interactor.sendevent
+
+    def sendevent(name: str, **told: Any) -> None:
+        data = told.get("data", {})
+        idle = name == "testreport" and data["outcome"] == "passed" and data["when"] != "call"
+        if not idle and name not in ("logstart", "logfinish"):
+            send(name, **told)
+
+    interactor.sendevent = sendevent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.verbose > 0 or config.option.durations is not None or config.option.xmlpath:
+        return  # times of set-ups are asked for, or who is at what
+    for plugin in config.pluginmanager.get_plugins():
+        if type(plugin).__name__ == "WorkerInteractor":  # its module has no name in a worker
+            _only_what_is_shown(plugin)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Nothing of what collecting makes goes away again: the garbage collector would look at it in vain."""
+    gc.disable()
+    worker: dict[str, Any] | None = getattr(session.config, "workerinput", None)
+    if worker is not None:
+        compile_share(session.config, int(worker["workerid"].removeprefix("gw")), worker["workercount"])
+
+
 def pytest_collection_finish() -> None:
     """What there is now stays: no collection looks at it again, which makes each one cheap."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 

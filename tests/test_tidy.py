@@ -4,7 +4,7 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
+from tests.support.rows import each
 
 ROOT = Path(__file__).parent.parent
 PRODUCT = sorted(p for d in ("edge", "hub", "shared", "firmware_bridge") for p in (ROOT / d).rglob("*.py"))
@@ -23,7 +23,7 @@ def _code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=_name)
+@each("path", PRODUCT, ids=_name)
 def test_python_file(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") <= FILE_LINES_MAX
@@ -37,7 +37,7 @@ def test_python_file(path: Path) -> None:
         assert not re.search(r"\btime\.(time|monotonic)(_ns)?\(", text), "time is handed in (shared/clock.py)"
 
 
-@pytest.mark.parametrize("path", KERNEL, ids=_name)
+@each("path", KERNEL, ids=_name)
 def test_kernel_file(path: Path) -> None:
     assert path.read_text().count("\n") <= KERNEL_LINES_MAX
 

@@ -11,6 +11,8 @@ import os
 import sys
 from importlib import import_module
 
+from phloem.shared.net.notify import extend_until_taken
+
 SERVERS = {  # name: module and attribute
     "server": ("phloem.shared.server.program", "SERVER"),
     "edge": ("phloem.edge.program", "EDGE"),
@@ -23,8 +25,10 @@ def main() -> None:
     if os.path.basename(sys.argv[0]) == "nats-server":
         sys.argv[1:1] = ["server"]
     if len(sys.argv) > 1 and sys.argv[1] in SERVERS:
+        extend_until_taken()
         sys.exit(_serve(*SERVERS[sys.argv[1]], sys.argv[2:]))
     if sys.argv[1:2] == ["bridge"] and {"-c", "--config"} & {word.partition("=")[0] for word in sys.argv[2:]}:
+        extend_until_taken()
         from phloem.edge.device.bridge_service import main as serve_ports  # noqa: PLC0415
 
         sys.exit(serve_ports(sys.argv[2:]))

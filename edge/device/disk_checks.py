@@ -70,6 +70,18 @@ def _mount(folder: str, mount: Mount) -> Iterator[Finding]:
         yield Finding(STORAGE, Level.OK, where)
 
 
+def scratch(patient: Patient) -> Iterator[Finding]:
+    """What a root that cannot be written to has forgotten."""
+    mount = patient.mount_of("/tmp")
+    if mount is not None and mount.read_only:
+        yield Finding(
+            STORAGE,
+            Level.BAD,
+            "/tmp is read-only: systemd 252 cannot start the broker's unit without it (PrivateDevices=)",
+            "add  tmpfs /tmp tmpfs mode=1777 0 0  to /etc/fstab",
+        )
+
+
 def _room(patient: Patient, folder: str) -> Iterator[Finding]:
     space = patient.space(folder)
     if space is None:

@@ -24,6 +24,7 @@ def examine(patient: Patient, clock: Clock) -> list[Finding]:
         way_checks.configuration(patient),
         way_checks.health(patient),
         disk_checks.storage(patient),
+        disk_checks.scratch(patient),
         disk_checks.card(patient),
         machine_checks.clock(patient, clock),
         way_checks.ports(patient),

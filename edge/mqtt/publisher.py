@@ -5,7 +5,6 @@ synced. Nothing is believed before that answer.
 """
 
 import asyncio
-from collections import deque
 from typing import Any
 
 import msgspec
@@ -13,11 +12,13 @@ import msgspec
 from phloem.edge.line import NOBODY, Line
 from phloem.firmware_bridge.headers import FIRST_LINE
 from phloem.firmware_bridge.mqtt.durable import Done, Headers, Refused, Stored
-from phloem.firmware_bridge.timers import CallLater, Timer, loop_call_later
+from phloem.firmware_bridge.timers import CallLater, loop_call_later
+from phloem.firmware_bridge.waiting import Waiting
 from phloem.shared import limits
 
 ANSWER_NS = 10 * limits.SECOND_NS  # nothing: there is no stream, but somebody who listens; or the disk hangs
 NO_STREAM = "no stream keeps this subject"
+LATE = "no stream has answered: none keeps this subject, or the disk does not write"
 TOO_LARGE = (10054,)  # maximum message size exceeded: trying again makes it no smaller
 
 
@@ -25,14 +26,11 @@ class StreamPublisher:
     """Publishes in the account of ``line``."""
 
     def __init__(self, line: Line, *, call_later: CallLater = loop_call_later) -> None:
-        self._line, self._call_later = line, call_later
-        self._waiting: dict[str, Done] = {}  # by inbox
-        self._deadlines: deque[tuple[int, str]] = deque()
-        self._timer: Timer | None = None
+        self._line = line
+        self._waiting = Waiting[Done](ANSWER_NS, line.server.clock, call_later, self._late)  # by inbox
 
     def publish(self, subject: str, payload: bytes, headers: Headers, done: Done) -> None:
         """As ``DurablePublisher`` has it."""
-        server = self._line.server
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
         header = FIRST_LINE + lines.encode() + b"\r\n" if lines else b""
         problem = self._problem(subject, header, payload)
@@ -44,22 +42,14 @@ class StreamPublisher:
             self._answer(inbox, _outcome(header, body))
 
         inbox = self._line.listen(heard)
-        self._waiting[inbox] = done
-        self._deadlines.append((server.clock.monotonic_ns() + ANSWER_NS, inbox))
-        if self._timer is None:
-            self._timer = self._call_later(ANSWER_NS, self._due)
+        self._waiting.add(inbox, done)
         if not self._line.send(subject, payload, header=header, reply=inbox):
             asyncio.get_running_loop().call_soon(self._answer, inbox, Refused(NO_STREAM))
 
     def close(self) -> None:
         """Nobody is told any more."""
-        for inbox in self._waiting:
+        for inbox in self._waiting.clear():
             self._line.hush(inbox)
-        self._waiting.clear()
-        self._deadlines.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _problem(self, subject: str, header: bytes, payload: bytes) -> str:
         options, size = self._line.server.options, len(header) + len(payload)
@@ -72,21 +62,14 @@ class StreamPublisher:
         return ""
 
     def _answer(self, inbox: str, outcome: Stored | Refused) -> None:
-        self._line.hush(inbox)
-        done = self._waiting.pop(inbox, None)
-        while self._deadlines and self._deadlines[0][1] not in self._waiting:
-            self._deadlines.popleft()
+        done = self._waiting.pop(inbox)
         if done is not None:
+            self._line.hush(inbox)
             done(outcome)
 
-    def _due(self) -> None:
-        self._timer = None
-        now = self._line.server.clock.monotonic_ns()
-        late = Refused("no stream has answered: none keeps this subject, or the disk does not write")
-        while self._deadlines and self._deadlines[0][0] <= now:
-            self._answer(self._deadlines[0][1], late)
-        if self._deadlines and self._timer is None:
-            self._timer = self._call_later(self._deadlines[0][0] - now, self._due)
+    def _late(self, inbox: str, done: Done) -> None:
+        self._line.hush(inbox)
+        done(Refused(LATE))
 
 
 def _outcome(header: bytes, body: bytes) -> Stored | Refused:

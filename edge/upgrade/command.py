@@ -52,9 +52,9 @@ def upgrade(
     """Install another version of phloem's Debian package, and return to this one if that does not serve.
 
     The new version is unpacked beside this one and rehearses on a copy of the store; then this one checks the copy, so
-    that there is a way back. Only then is it installed. If it is not healthy within 60 s, the old version is installed
-    again. A power cut in the middle leaves the old version or the new one, not both. Without PACKAGE: end what was
-    cut short.
+    that there is a way back. Only then is it installed. If it is not healthy within 60 s (a slow device: twice what a
+    start takes), the old version is installed again. A power cut in the middle leaves the old version or the new one,
+    not both. Without PACKAGE: end what was cut short.
 
     \b
     Exit code 0: the new version serves; 1: nothing was changed; 2: the old version is back; 3: neither.

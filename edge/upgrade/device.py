@@ -23,6 +23,11 @@ ASK_S = 5.0
 INFO_BYTES = 1 << 20
 LINES = 15  # of the journal, when a version does not serve
 SYSTEMD_ONLY = ("NOTIFY_", "WATCHDOG_", "LISTEN_", "INVOCATION_ID", "JOURNAL_STREAM", "MAINPID")
+STARTED, READY = (
+    "ExecMainStartTimestampMonotonic",
+    "ActiveEnterTimestampMonotonic",
+)  # microseconds since the boot
+SHOWN = f"ActiveState,MainPID,NRestarts,Result,{STARTED},{READY}"
 CREDENTIALS, CREDENTIAL_FOLDER = "CREDENTIALS_DIRECTORY", "/etc/credstore"
 
 Tell = Callable[[str], None]
@@ -53,7 +58,7 @@ class Device:
         self._patient = patient or Patient(root)
         self.role = Role.HUB if self._patient.is_hub else Role.EDGE
         self.broker = "phloem-hub.service" if self.role is Role.HUB else "phloem-edge.service"
-        self._socket_unit = ""  # its text before
+        self._socket_unit = ""  # the text of the one that listens
         self._was_well = False
         self._was_active: set[str] = set()
 
@@ -155,9 +160,11 @@ class Device:
         units = self._enabled()
         sockets = [unit for unit in units if unit.endswith(".socket")]
         must(self._systemctl("daemon-reload"), "systemctl daemon-reload")
-        if self._socket_unit == self._socket_text():
+        text = self._socket_text()
+        if text == self._socket_unit:
             self._begin("start", sockets)
             units = [unit for unit in units if unit not in sockets]
+        self._socket_unit = text  # that listens from now on: the way back is to the other one again
         self._begin("restart", units)
 
     def health(self) -> Health:
@@ -168,13 +175,15 @@ class Device:
             why = f"{self.broker} is {shown['ActiveState']} ({shown.get('Result', '')})"
             return Health(0, restarts, why)
         why = self._greets() or (self._page_says() if self._was_well else "")
+        start_ns = _start_ns(shown)
         bridge = "phloem-bridge.service"
         if bridge in self._was_active:
             other = self._shown(bridge)
             restarts += int(other.get("NRestarts") or 0)
+            start_ns = max(start_ns, _start_ns(other))
             if other["ActiveState"] != "active" and not why:
                 why = f"{bridge} is {other['ActiveState']} ({other.get('Result', '')})"
-        return Health(pid, restarts, why)
+        return Health(pid, restarts, why, start_ns)
 
     def complaint(self) -> str:
         """See ``Effects``."""
@@ -248,7 +257,7 @@ class Device:
         return not self._systemctl("--quiet", "is-enabled", unit).code
 
     def _shown(self, unit: str) -> Mapping[str, str]:
-        said = self._systemctl("show", "-p", "ActiveState,MainPID,NRestarts,Result", unit)
+        said = self._systemctl("show", "-p", SHOWN, unit)
         shown = dict(line.split("=", 1) for line in said.text.splitlines() if "=" in line)
         return {"ActiveState": "unknown", **shown}
 
@@ -274,6 +283,12 @@ class Device:
             return _ping(options.phloem.unix_socket, options.host, options.port, handshake_first=first)
         except (OSError, ValueError) as error:
             return f"it does not answer: {error}"
+
+
+def _start_ns(shown: Mapping[str, str]) -> int:
+    """From the start of an active service's process until it said that it is ready; 0 if systemd does not say."""
+    started, ready = (int(shown.get(name) or 0) for name in (STARTED, READY))
+    return max(0, ready - started) * 1000 if started else 0
 
 
 def environment_of(run: Run, proc: Path = Path("/proc")) -> dict[str, str]:

@@ -20,7 +20,9 @@ from typing import NamedTuple, Protocol
 from phloem.shared.errors import PhloemError
 from phloem.shared.limits import SECOND_NS
 
-HEALTHY_WITHIN_NS = 60 * SECOND_NS
+HEALTHY_WITHIN_NS = 60 * SECOND_NS  # or, where that is more, as often as long as what serves took to start:
+SLOWER = 2  # a slow device needs a minute for the interpreter alone, and no version would ever be good enough for it
+HEALTHY_AT_MOST_NS = 600 * SECOND_NS
 LOOK_NS = SECOND_NS
 LOOKS = 5  # healthy ones in a row, so that who falls a second after it was ready does not pass
 RESTARTS = 3  # by systemd: it will not get better
@@ -52,11 +54,13 @@ class Record(NamedTuple):
 
 
 class Health(NamedTuple):
-    """One look. ``pid`` is the broker's, 0 if none; ``restarts`` counts systemd's; ``why`` says what is not well."""
+    """One look. ``pid`` is the broker's, 0 if none; ``restarts`` counts systemd's; ``why`` says what is not well;
+    ``start_ns`` is how long the slowest of the services took until it was ready, 0 if that is not known."""
 
     pid: int
     restarts: int = 0
     why: str = ""
+    start_ns: int = 0
 
 
 class Effects(Protocol):
@@ -158,11 +162,13 @@ def upgrade(device: Effects) -> Outcome:
         device.look()
         device.tell(f"keeping {record.old}")
         device.keep()
+        within_ns = _within(device.health())
         _copy(device, record)
         device.tell(f"rehearsing {record.new} on the copy")
         device.save(record._replace(phase=Phase.REHEARSING))
         device.rehearse()
         before = device.health()
+        within_ns = max(within_ns, _within(before))
         device.save(record._replace(phase=Phase.SWITCHING))
     except (Exception, KeyboardInterrupt) as problem:
         return _unchanged(device, _words(problem))
@@ -171,12 +177,12 @@ def upgrade(device: Effects) -> Outcome:
         device.install_new()
         device.restart()
         device.tell("waiting for it to be healthy")
-        why = _wait(device, before)
+        why = _wait(device, before, within_ns)
         why = why and _with_complaint(device, why)
     except (Exception, KeyboardInterrupt) as problem:
         why = _words(problem)
     if why:
-        return _return(device, record, why)
+        return _return(device, record, why, within_ns)
     device.clear()
     _tidy(device)
     return Outcome(End.DONE)
@@ -192,7 +198,7 @@ def resume(device: Effects) -> Outcome | None:
         return _unchanged(
             device, f"the upgrade to {record.new or 'another version'} was cut short before it began"
         )
-    return _return(device, record, f"the upgrade to {record.new} was cut short")
+    return _return(device, record, f"the upgrade to {record.new} was cut short", HEALTHY_WITHIN_NS)
 
 
 def _copy(device: Effects, record: Record) -> None:
@@ -216,7 +222,7 @@ def _unchanged(device: Effects, why: str) -> Outcome:
     return Outcome(End.UNCHANGED, why)
 
 
-def _return(device: Effects, record: Record, why: str) -> Outcome:
+def _return(device: Effects, record: Record, why: str, within_ns: int) -> Outcome:
     try:
         device.tell(f"returning to {record.old}: {why.splitlines()[0]}")
         device.save(record._replace(phase=Phase.RETURNING))
@@ -224,7 +230,7 @@ def _return(device: Effects, record: Record, why: str) -> Outcome:
         before = device.health()
         device.restart()
         device.clear()  # its files are whole; whether it is well is another question
-        bad = _wait(device, before)
+        bad = _wait(device, before, max(within_ns, _within(before)))
     except (Exception, KeyboardInterrupt) as problem:
         return Outcome(End.STUCK, f"{why}\nreturning to {record.old} failed: {_words(problem)}")
     _tidy(device)
@@ -233,9 +239,14 @@ def _return(device: Effects, record: Record, why: str) -> Outcome:
     return Outcome(End.RETURNED, why)
 
 
-def _wait(device: Effects, before: Health) -> str:
+def _within(seen: Health) -> int:
+    """How long a version may take on this device, which has started one before."""
+    return max(HEALTHY_WITHIN_NS, min(SLOWER * seen.start_ns, HEALTHY_AT_MOST_NS))
+
+
+def _wait(device: Effects, before: Health, within_ns: int) -> str:
     """Until another process than before is healthy for some looks in a row; "" or what is not well."""
-    end_ns = device.monotonic_ns() + HEALTHY_WITHIN_NS
+    end_ns = device.monotonic_ns() + within_ns
     first, good, pid = -1, 0, 0
     while True:
         seen = device.health()

@@ -2,6 +2,11 @@
 
 A board's clock counts milliseconds modulo 2^32 (49.7 days) and drifts; one exchange ties a moment of it to one of the
 edge's, give or take half of the time on the way. The exchange that is surest now is the anchor.
+
+What is claimed has to be true of any board: how far two exchanges bound the drift depends on how far apart they are,
+and before that it may be that of the worst oscillator that a line works with. Exchanges soon after the start, further
+and further apart, make that short. If an exchange is not where it has to be, the drift has changed: from then on it is
+taken for one that does.
 """
 
 from typing import NamedTuple
@@ -10,10 +15,11 @@ from phloem.firmware_bridge.edgelink import limits
 from phloem.firmware_bridge.edgelink.messages import Clock
 
 _WRAP_MS = 1 << 32
-_DRIFT_UNKNOWN = 200e-6  # a ceramic resonator does worse, a crystal better
-_DRIFT_KNOWN = 5e-6  # what is left of it once two exchanges are far apart: temperature
-_DRIFT_MOST = 0.02  # an RC oscillator; beyond that an exchange is damaged
-_APART_NS = 300 * limits.SECOND_NS  # exchanges this far apart measure the drift
+_DRIFT_MOST = (
+    0.02  # an RC oscillator; a UART that is further off is not understood. A crystal: 50e-6, ceramic: 5e-3
+)
+_DRIFT_CHANGES = 5e-6  # by temperature, of a crystal; more once an exchange has shown that
+_FIRST_NS = limits.SECOND_NS  # the surest exchange of this time is what the drift is measured from
 
 
 class Stamp(NamedTuple):
@@ -38,7 +44,8 @@ class BoardClock:
         self.rate = 0.0
         self._anchor: _Tie | None = None
         self._first: _Tie | None = None
-        self._measured = False
+        self._doubt = _DRIFT_MOST  # how far ``rate`` may be off
+        self._changes = _DRIFT_CHANGES
 
     @property
     def known(self) -> bool:
@@ -56,10 +63,12 @@ class BoardClock:
         # Both stamps are rounded down: half a millisecond later on average, and as much uncertain.
         middle_ns += limits.MILLISECOND_NS // 2
         tie = _Tie(self._unwrapped(middle_ns, mono_ns), mono_ns, max(0, way_ns) // 2 + limits.MILLISECOND_NS)
+        self._judge(tie)
         self._measure(tie)
         if self._anchor is None or tie.error_ns <= self._error(self._anchor, mono_ns - self._anchor.mono_ns):
             self._anchor = tie
-        if self._first is None or (not self._measured and tie.error_ns < self._first.error_ns):
+        first = self._first
+        if first is None or (mono_ns - first.mono_ns < _FIRST_NS and tie.error_ns < first.error_ns):
             self._first = tie
         return True
 
@@ -92,26 +101,41 @@ class BoardClock:
         wrap_ns = _WRAP_MS * limits.MILLISECOND_NS
         return board_ns + round((self._board_at(self._anchor, mono_ns) - board_ns) / wrap_ns) * wrap_ns
 
+    def _judge(self, tie: _Tie) -> None:
+        """Whether it is where it has to be. If not, the drift is another one since the anchor."""
+        anchor = self._anchor
+        if anchor is None or (away_ns := tie.mono_ns - anchor.mono_ns) <= 0:
+            return
+        off_ns = abs(tie.board_ns - self._board_at(anchor, tie.mono_ns))
+        if off_ns > tie.error_ns + self._error(anchor, away_ns):
+            changed = (off_ns - tie.error_ns - anchor.error_ns) / away_ns
+            self._changes = min(max(self._changes, 2 * changed), _DRIFT_MOST)
+            self._first, self._doubt = anchor, _DRIFT_MOST
+
     def _measure(self, tie: _Tie) -> None:
         """The drift, from the first exchange to this one."""
         first = self._first
-        if first is None or tie.mono_ns - first.mono_ns < _APART_NS:
+        if first is None or (apart_ns := tie.mono_ns - first.mono_ns) <= 0:
             return
-        rate = (tie.board_ns - first.board_ns) / (tie.mono_ns - first.mono_ns) - 1
-        if abs(rate) <= _DRIFT_MOST:
-            self.rate, self._measured = rate, True
+        rate = (tie.board_ns - first.board_ns) / apart_ns - 1
+        # Board and edge differ by up to 2 % in how long ``apart_ns`` is, which is nothing beside the rest.
+        doubt = (tie.error_ns + first.error_ns) / apart_ns * (1 + _DRIFT_MOST) + self._changes
+        if doubt <= self._doubt and abs(rate) <= _DRIFT_MOST + doubt:
+            self.rate, self._doubt = rate, doubt
 
     def _error(self, anchor: _Tie, away_ns: int) -> int:
-        return anchor.error_ns + round(abs(away_ns) * (_DRIFT_KNOWN if self._measured else _DRIFT_UNKNOWN))
+        return anchor.error_ns + round(abs(away_ns) * self._doubt)
 
 
 class Exchanges:
-    """When to ask for the board's clock: some times at once, then now and then. One question is open at a time."""
+    """When to ask for the board's clock: some times at once, then after pauses that double. One question is open at a
+    time."""
 
     def __init__(self, clock: BoardClock, first_token: int) -> None:
         self.clock = clock
         self.token = first_token
         self._left = limits.CLOCK_FIRST
+        self._pause_ns = limits.CLOCK_SOON_NS
         self._asked_ns: int | None = None
         self.due_ns = 0
 
@@ -136,5 +160,8 @@ class Exchanges:
         right = self.clock.exchanged(self._asked_ns, now_ns, answer)
         self._asked_ns = None
         self._left -= self._left > 0
-        self.due_ns = now_ns if self._left else now_ns + limits.CLOCK_EVERY_NS
+        self.due_ns = now_ns
+        if not self._left:
+            self.due_ns += self._pause_ns
+            self._pause_ns = min(2 * self._pause_ns, limits.CLOCK_EVERY_NS)
         return right

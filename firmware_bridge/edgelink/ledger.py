@@ -2,7 +2,8 @@
 
 Each board has a lane, whichever port it is on. A lane stores one group of messages after the other, and begins the
 next when it knows which message of the stream the last one of a group is. Where the stream is in the same process that
-is known before it is durable (``placed``), so that some groups are on their way to the disk at once, in order. If
+is known before it is durable (``placed``), and a server of phloem's has not to be told it (``BEHIND``), so that some
+groups are on their way to the disk at once, in order. If
 nobody knows what became of a group, the stream is asked for its last message of the board, which says frame and part;
 what is behind it is stored again, so that neither an answer that was lost nor a message of many that was stored brings
 anything twice.
@@ -18,6 +19,8 @@ from phloem.firmware_bridge.edgelink import limits
 from phloem.firmware_bridge.edgelink.repeating import Repeating
 from phloem.firmware_bridge.edgelink.sequence import WRAP, ahead
 from phloem.firmware_bridge.headers import Encoded
+
+BEHIND = -1  # instead of a stream's number: that of the last message of the group that was sent before
 
 
 class Position(NamedTuple):
@@ -37,8 +40,9 @@ class Position(NamedTuple):
 
 
 class Store(NamedTuple):
-    """Publish these in order if the board's last message in the stream is ``after`` (0: there is none), and answer with
-    ``Ledger.stored`` and ``number``. If it fails any first part of them may be there, or come to be."""
+    """Publish these in order if the board's last message in the stream is ``after`` (0: there is none; ``BEHIND``: the
+    last one of the group before), and answer with ``Ledger.stored`` and ``number``. If it fails any first part of them
+    may be there, or come to be."""
 
     uid: bytes
     number: int
@@ -169,8 +173,9 @@ class _Lane:
     def stored(self, number: int, stream_seq: int | None, overtaken: bool, now_ns: int) -> list[Task]:
         if all(group.number != number for group in self._under_way):
             return []  # the stream has been asked what became of it
-        if number == self._number and self._waits is _Waits.STORE:
-            self._waits = None
+        if number == self._number:  # nothing is under way behind it
+            if self._waits is _Waits.STORE:
+                self._waits = None
             if stream_seq is not None:
                 self._after = stream_seq
         if stream_seq is None:
@@ -281,8 +286,9 @@ class Ledger:
         return lane.pump(now_ns)
 
     def placed(self, uid: bytes, number: int, stream_seq: int, now_ns: int) -> list[Task]:
-        """The stream has taken a group, whose last message is ``stream_seq``; ``stored`` follows when it is durable,
-        and what it stores afterwards is not durable before that."""
+        """The stream has taken a group, or takes it before whatever is sent from now on. Its last message is
+        ``stream_seq``, or ``BEHIND`` if that is not known yet; ``stored`` follows when it is durable, and what the
+        stream takes afterwards is not durable before that."""
         return self._lane(uid).placed(number, stream_seq, now_ns)
 
     def stored(

@@ -27,6 +27,7 @@ PING_NS = 1 * SECOND_NS
 PINGS = 3  # without an answer: the board is gone
 CLOCK_FIRST = 8  # exchanges after WELCOME
 CLOCK_WAIT_NS = 1 * SECOND_NS  # an answer that takes longer says nothing about the clock
+CLOCK_SOON_NS = 1 * SECOND_NS  # the pause after these, and double for each one that follows, up to
 CLOCK_EVERY_NS = 600 * SECOND_NS
 
 # --- what a host keeps for a port -----------------------------------------------------------------

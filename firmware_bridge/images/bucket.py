@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from phloem.firmware_bridge.backlog import Message
 from phloem.firmware_bridge.images import limits
 from phloem.firmware_bridge.images.manifest import ObjectMeta, parse
 from phloem.firmware_bridge.requests import Requests
@@ -149,7 +148,7 @@ async def answered(requests: Requests, subject: str, payload: bytes) -> _Answer 
         if not answer.done():
             answer.set_result(payload)
 
-    requests.ask([Message(subject, payload, {})], done)
+    requests.ask([(subject.encode(), b"", payload)], done)
     data = await answer
     if not data:  # also "no responders", which is an empty message
         return None

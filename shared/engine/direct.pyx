@@ -87,9 +87,9 @@ cdef void _answer(Stream* s, Msg* m, Record* r) noexcept nogil:
 
 cdef inline uint32_t _prefix_len(const char* subject, uint32_t n) noexcept nogil:
     """Of ``$JS.API.`` or ``$JS.<domain>.API.``, one of which ``subject`` begins with."""
-    cdef uint32_t at = 8
+    cdef uint32_t at = 4
     if starts_with(subject, n, b"$JS.API.", 8):
-        return at
+        return 8
     while at < n and subject[at] != c'.':
         at += 1
     return at + 5

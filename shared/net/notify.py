@@ -7,11 +7,12 @@ when the manager does not take a message, nothing happens: a service must not fa
 import os
 import socket
 import threading
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+ADDRESS = "NOTIFY_SOCKET"
 MICRO = 1000  # nanoseconds
 EXTEND_S = 30.0  # what a start or stop that moves on is given at a time
 EXTEND_EVERY_S = 5.0
@@ -29,7 +30,7 @@ class Notifier:
     @classmethod
     def of(cls, environ: MutableMapping[str, str], pid: int) -> "Notifier":
         """As the environment says. It is taken out of there: what this one starts is another service."""
-        address = environ.pop("NOTIFY_SOCKET", "")
+        address = environ.pop(ADDRESS, "")
         meant, micros = environ.pop("WATCHDOG_PID", str(pid)), environ.pop("WATCHDOG_USEC", "0")
         mine = address and meant == str(pid) and micros.isascii() and micros.isdecimal()
         return cls(address, int(micros) * MICRO if mine else 0)
@@ -111,9 +112,7 @@ class Extending:
 
     def __enter__(self) -> Self:
         if self._notifier:
-            self._before = self._progress()
-            self._thread = threading.Thread(target=self._run, name=self._doing, daemon=True)
-            self._thread.start()
+            self._thread = self._begin()
         return self
 
     def __exit__(
@@ -123,9 +122,31 @@ class Extending:
         if self._thread is not None:
             self._thread.join()
 
-    def _run(self) -> None:
-        while not self._over.wait(EXTEND_EVERY_S):
+    def while_(self, goes_on: Callable[[], bool]) -> None:
+        """The same without a block, as long as ``goes_on`` says so."""
+        if self._notifier:
+            self._begin(goes_on)
+
+    def _begin(self, goes_on: Callable[[], bool] = lambda: True) -> threading.Thread | None:
+        self._before = self._progress()
+        thread = threading.Thread(target=self._run, args=(goes_on,), name=self._doing, daemon=True)
+        try:
+            thread.start()
+        except (
+            RuntimeError
+        ):  # the unit's TasksMax=: what is done meanwhile, the end above all, is done all the same
+            return None
+        return thread
+
+    def _run(self, goes_on: Callable[[], bool]) -> None:
+        while not self._over.wait(EXTEND_EVERY_S) and goes_on():
             self.look()
+
+
+def extend_until_taken(environ: Mapping[str, str] = os.environ) -> None:
+    """More time is asked for from the first moment of a service on until ``Notifier.of`` has taken the address out of
+    the environment: on a slow device that is busy the imports alone may take longer than its unit gives a start."""
+    Extending(Notifier(environ.get(ADDRESS, "")), "starting").while_(lambda: ADDRESS in environ)
 
 
 def work_done() -> object:

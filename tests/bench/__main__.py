@@ -110,6 +110,11 @@ def reported(
     type=click.Path(dir_okay=False, path_type=Path),
     help="JSON file; the Markdown table goes beside it.  [default: results/latest.json, if the run is whole]",
 )
+@click.option(
+    "--again",
+    is_flag=True,
+    help="These rows take the place of theirs in results/latest.json, which says when they were measured.",
+)
 @click.option("--against", type=SERVERS, default="nats-server", show_default=True, help="The baseline.")
 @click.option(
     "--candidate",
@@ -124,10 +129,15 @@ def bench(
     big: bool | None,
     names: tuple[str, ...],
     out: Path | None,
+    again: bool,
     against: str,
     candidate: str,
 ) -> None:
     """Measure phloem beside nats-server: ratios of runs that take turns."""
+    if again and (out or quick or (against, candidate) != ("nats-server", "phloem")):
+        raise click.UsageError(
+            "--again is for the table that is kept: without --out, --quick and other servers."
+        )
     loads = chosen(names, quick=quick, big=big)
     rounds = rounds or (1 if quick else 3)
     run_seconds = QUICK_RUN_SECONDS if quick else RUN_SECONDS
@@ -144,7 +154,9 @@ def bench(
         console.print(f"{'; '.join(titles)} failed: {reason}", style="red", markup=False)
     # A part or a quick look must not take the place of the whole table that is kept.
     is_whole = len(loads) == len(ALL) and not quick and (against, candidate) == ("nats-server", "phloem")
-    path = out or (RESULTS if is_whole else None)
+    path = out or (RESULTS if is_whole or again else None)
+    if again:
+        result = report.with_again(report.read(path), result)
     if path is not None:
         report.write(result, path)
         console.print(f"written to {path} and {path.with_suffix('.md').name}", markup=False)

@@ -19,6 +19,7 @@ MESSAGES = {
     "pub": "publish, 16 B",
     "pubsub": "one to one, 16 B",
     "fan-out": "one to eight, 16 B",
+    "tls-pubsub": "one to one over TLS, 16 B",
     "leaf": "one to one over a leaf link, 16 B",
     "rtt-p50": "request and reply, median",
     "js-pub": "publish to a stream, 1,000 in flight",

@@ -30,6 +30,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     ratio: float | None = None  # the median of the pairs' ratios, not the ratio of medians
     reached: bool | None = None
     failure: str = ""
+    again: str = ""  # date of a later run that the row was measured in, with its rounds
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -50,6 +51,15 @@ class Report(msgspec.Struct, frozen=True):
     def once(self) -> list[Line]:
         """Rows that take too long for more than one turn each."""
         return [line for line in self.rows if len(line.baseline) == 1 < self.rounds]
+
+    @property
+    def measured_again(self) -> dict[str, list[str]]:
+        """When, each with the titles of its rows."""
+        found: dict[str, list[str]] = {}
+        for line in self.rows:
+            if line.again:
+                found.setdefault(line.again, []).append(line.title)
+        return found
 
     @property
     def failures(self) -> dict[str, list[str]]:
@@ -91,6 +101,13 @@ def line_of(outcome: Outcome) -> Line:
         round(pairs.ratio, 3),
         row.goal.reached(pairs),
     )
+
+
+def with_again(kept: Report, later: Report) -> Report:
+    """``kept`` with the rows that ``later`` has in its place; each of them says so."""
+    when = f"{later.date}, rounds: {later.rounds}"
+    new = {line.name: msgspec.structs.replace(line, again=when) for line in later.rows}
+    return msgspec.structs.replace(kept, rows=[new.get(line.name, line) for line in kept.rows])
 
 
 def date_text(wall_ns: int) -> str:
@@ -153,6 +170,8 @@ def markdown(report: Report) -> str:
     ]
     if report.once:
         lines.append("\nMeasured once: " + ", ".join(f'"{line.title}"' for line in report.once) + ".")
+    for when, titles in report.measured_again.items():
+        lines.append(f"\nMeasured again ({when}): " + ", ".join(f'"{title}"' for title in titles) + ".")
     lines += [f"\n{'; '.join(titles)} failed: {reason}" for reason, titles in report.failures.items()]
     return "\n".join(lines) + "\n"
 

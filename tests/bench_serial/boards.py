@@ -6,12 +6,24 @@ Each board counts its frames from 0, so that as many messages have to be on each
 import asyncio
 import json
 import subprocess
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
 from nats.aio.client import Client
 
-from tests.bench_serial.edge import STREAM, EdgeProcess, config, connected, make_stream, stored, use_of
+from tests.bench_serial.edge import (
+    STREAM,
+    EdgeProcess,
+    Use,
+    bridge_config,
+    bridge_process,
+    config,
+    connected,
+    make_stream,
+    stored,
+    use_of,
+)
 from tests.bench_serial.loads import LINE_BYTES_S, Load
 from tests.bench_serial.report import Line
 from tests.unit.bridge.boards.building import C
@@ -52,36 +64,47 @@ async def run_boards(load: Load, folder: Path, ports: int, seconds: float, core:
         boards = [_plug(stack, _command(program, link, number, load)) for number, link in enumerate(links)]
         while not all(link.is_symlink() for link in links):
             await asyncio.sleep(0.01)
-        edge = stack.enter_context(
-            EdgeProcess(config(load, [str(link) for link in links], folder), folder, core)
-        )
+        paths = [str(link) for link in links]
+        edge = stack.enter_context(EdgeProcess(config(load, paths, folder), folder, core))
+        bridge = 0
+        if load.bridge:
+            text = bridge_config(load, paths, folder)
+            bridge = stack.enter_context(bridge_process(text, folder, core))
         client = await connected(edge)
         await make_stream(client, load)
+        async with asyncio.timeout(SETTLE_S):
+            while await stored(client) < ports * load.messages:
+                await asyncio.sleep(0.1)
         await asyncio.sleep(WARM_S)
-        before, count, read = use_of(edge.pid), await stored(client), await _bytes_read(client, ports)
+        before, bridge_before = use_of(edge.pid), use_of(bridge)
+        count, read, begin = await stored(client), await _bytes_read(client, ports), time.monotonic()
         await asyncio.sleep(seconds)
-        after, count_then, read_then = (
-            use_of(edge.pid),
-            await stored(client),
-            await _bytes_read(client, ports),
-        )
+        after, bridge_after = use_of(edge.pid), use_of(bridge)
+        count_then, read_then = await stored(client), await _bytes_read(client, ports)
+        seconds = time.monotonic() - begin
         for board in boards:
             board.kill()
         lost = await _lost(client, load, ports)
         await client.close()
         assert "Traceback" not in edge.log, edge.log
+    bridge_cpu_s = bridge_after.cpu_s - bridge_before.cpu_s
     return Line(
         name=load.name,
         title=load.title,
-        cpu=(after.cpu_s - before.cpu_s) / seconds / ports,
-        system=(after.system_s - before.system_s) / seconds / ports,
+        cpu=(after.cpu_s - before.cpu_s + bridge_cpu_s) / seconds / ports,
+        system=(_system_s(after, bridge_after) - _system_s(before, bridge_before)) / seconds / ports,
+        bridge=bridge_cpu_s / seconds / ports,
         bytes_s=(read_then - read) / seconds / ports,
         messages_s=(count_then - count) / seconds / ports,
         behind_bytes=0,
         lost=lost,
-        resident_bytes=after.resident_bytes,
+        resident_bytes=after.resident_bytes + bridge_after.resident_bytes,
         good=not lost,
     )
+
+
+def _system_s(edge: Use, bridge: Use) -> float:
+    return edge.system_s + bridge.system_s
 
 
 async def _lost(client: Client, load: Load, ports: int) -> int:
@@ -102,9 +125,14 @@ async def _lost(client: Client, load: Load, ports: int) -> int:
 
 
 async def _bytes_read(client: Client, ports: int) -> int:
-    """Of all ports."""
+    """Of all ports. The stream answers such a request as well, as it has the subject."""
     total = 0
     for number in range(ports):
-        answer = await client.request(f"bench.s{number}.$port", b"state", timeout=5)
-        total += int(json.loads(answer.data)["bytes_read"])
+        inbox = client.new_inbox()
+        answers = await client.subscribe(inbox)
+        await client.publish(f"bench.s{number}.$port", b"state", reply=inbox)
+        while "bytes_read" not in (state := json.loads((await answers.next_msg(5)).data)):
+            pass
+        await answers.unsubscribe()
+        total += int(state["bytes_read"])
     return total

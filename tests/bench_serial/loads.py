@@ -10,7 +10,7 @@ LINE_BYTES_S = 92_160  # 921,600 baud, ten bits a byte
 class Load(NamedTuple):
     """One row. ``port`` is what stands in each ``serial`` block, ``line`` makes one frame with its end, ``messages`` is
     how many messages come of a frame; ``line`` is None for boards that speak EdgeLink, which have ``window`` frames
-    under way at most."""
+    under way at most. ``bridge``: the ports are those of a ``phloem bridge`` beside the edge."""
 
     name: str
     title: str
@@ -18,6 +18,7 @@ class Load(NamedTuple):
     line: Callable[[Random], bytes] | None
     messages: int
     window: int = 64
+    bridge: bool = False
 
 
 def _imu(rng: Random) -> list[str]:
@@ -50,4 +51,6 @@ LOADS = (
     Load("edgelink-1", "EdgeLink, 1 reading a frame", "protocol: edgelink", None, 1),
     Load("edgelink-8", "EdgeLink, 8 readings a frame", "protocol: edgelink", None, 8),
     Load("edgelink-8-short", "EdgeLink, 8 readings, window of 8", "protocol: edgelink", None, 8, 8),
+    Load("bridge-1", "EdgeLink, 1 reading, phloem bridge", "protocol: edgelink", None, 1, bridge=True),
+    Load("bridge-8", "EdgeLink, 8 readings, phloem bridge", "protocol: edgelink", None, 8, bridge=True),
 )

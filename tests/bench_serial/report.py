@@ -11,6 +11,7 @@ HEADS = (
     "of a core, per port",
     "all ports",
     "of it system",
+    "of it bridge",
     "read, per port",
     "messages, per port",
     "waited",
@@ -20,13 +21,15 @@ HEADS = (
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One row. ``cpu`` and ``system`` are shares of one core for one port, the rest of one port per second; what
+    """One row. ``cpu``, ``system`` and ``bridge`` are shares of one core for one port, edge and bridge together in
+    the first two, the rest of one port per second; what
     waited most is of the port that was worst."""
 
     name: str
     title: str
     cpu: float
     system: float
+    bridge: float = 0.0
     bytes_s: float
     messages_s: float
     behind_bytes: int
@@ -53,6 +56,7 @@ def cells(line: Line, ports: int) -> tuple[str, ...]:
         f"{line.cpu:.1%}",
         f"{line.cpu * ports:.0%}",
         f"{line.system / line.cpu:.0%}",
+        f"{line.bridge / line.cpu:.0%}" if line.bridge else "",
         f"{line.bytes_s / 1000:.1f} KB/s",
         f"{line.messages_s:,.0f}/s",
         f"{line.behind_bytes / 1024:.1f} KiB",

@@ -2,6 +2,7 @@
 
 import pytest
 from tests.support.brokers import Brokers
+from tests.support.rows import each
 
 UNKNOWN = b"-ERR 'Unknown Protocol Operation'\r\n"
 
@@ -101,7 +102,7 @@ UNKNOWN_LINES = {
 }
 
 
-@pytest.mark.parametrize("name", UNKNOWN_LINES)
+@each("name", UNKNOWN_LINES)
 async def test_unknown_operation(broker: Brokers, name: str) -> None:
     async with await broker.shared().client() as client:
         client.send(UNKNOWN_LINES[name])
@@ -136,7 +137,7 @@ SILENT_LINES = {
 }
 
 
-@pytest.mark.parametrize("name", SILENT_LINES)
+@each("name", SILENT_LINES)
 async def test_silent_close(broker: Brokers, name: str) -> None:
     async with await broker.shared().client() as client:
         client.send(SILENT_LINES[name])

@@ -6,6 +6,7 @@ import re
 import pytest
 from tests.support.brokers import Brokers
 from tests.support.rawclient import RawClient
+from tests.support.rows import each
 
 NKEY_USER = "authorization { users: [ { nkey: UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4 } ] }"
 PUBLIC_SERVER_NKEY = re.compile(r"N[A-Z2-7]{55}")
@@ -62,7 +63,7 @@ async def test_field_is_there(broker: Brokers, field: str) -> None:
     assert type((await first_info(broker))[field]) is ALWAYS[field]
 
 
-@pytest.mark.parametrize("field", ONLY_SOMETIMES)
+@each("field", ONLY_SOMETIMES)
 async def test_field_is_absent_without_cause(broker: Brokers, field: str) -> None:
     assert field not in await first_info(broker)
 

@@ -3,6 +3,7 @@
 import pytest
 from tests.support.brokers import Brokers
 from tests.support.rawclient import RawClient
+from tests.support.rows import each
 
 OK = b"+OK\r\n"
 
@@ -187,7 +188,7 @@ async def test_fields_that_change_nothing(broker: Brokers, extra: str) -> None:
         await client.expect_silence_until_pong()
 
 
-@pytest.mark.parametrize(
+@each(
     "connect",
     [
         '{"verbose":"false"}',

@@ -1,7 +1,7 @@
 """Messages with headers (wire.md 1.8): opaque bytes, passed on or cut off for who cannot take them."""
 
-import pytest
 from tests.support.brokers import Brokers
+from tests.support.rows import each
 
 PLAIN = '{"verbose":false}'
 BLOCKS = {
@@ -21,8 +21,8 @@ BLOCKS = {
 }
 
 
-@pytest.mark.parametrize("payload", [b"", b"payload"], ids=["empty", "payload"])
-@pytest.mark.parametrize("name", BLOCKS)
+@each("payload", [b"", b"payload"], ids=["empty", "payload"])
+@each("name", BLOCKS)
 async def test_passed_on_unread(broker: Brokers, name: str, payload: bytes) -> None:
     head = BLOCKS[name]
     sizes = b"%d %d" % (len(head), len(head) + len(payload))
@@ -33,8 +33,8 @@ async def test_passed_on_unread(broker: Brokers, name: str, payload: bytes) -> N
         await client.expect_silence_until_pong()
 
 
-@pytest.mark.parametrize("payload", [b"", b"payload"], ids=["empty", "payload"])
-@pytest.mark.parametrize("name", BLOCKS)
+@each("payload", [b"", b"payload"], ids=["empty", "payload"])
+@each("name", BLOCKS)
 async def test_cut_off_for_who_cannot_take_them(broker: Brokers, name: str, payload: bytes) -> None:
     head = BLOCKS[name]
     body = b"%d %d\r\n" % (len(head), len(head) + len(payload)) + head + payload + b"\r\n"

@@ -2,6 +2,7 @@
 
 import pytest
 from tests.support.brokers import Brokers
+from tests.support.rows import each
 
 # subscription, published subject, delivered?
 MATCHES = [
@@ -63,7 +64,7 @@ MATCHES = [
 ]
 
 
-@pytest.mark.parametrize(("subscribed", "published", "delivered"), MATCHES)
+@each(("subscribed", "published", "delivered"), MATCHES)
 async def test_matching(broker: Brokers, subscribed: str, published: str, delivered: bool) -> None:
     """By plain subscription and by queue group alike."""
     own = broker.shared("# subjects")

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.support.brokers import Brokers
 from tests.support.rawclient import RawClient
+from tests.support.rows import each
 
 # bcrypt, cost 4, of "secret" and of "token"; made once, so that no test run has to
 SECRET_HASH = "$2a$04$MCbyk8MEhurSYco/aKGcqOs5KCtEpnLYL0tooVyEnykcpC2NhhZqW"
@@ -125,7 +126,7 @@ async def connected(broker: Brokers, config: str, credentials: dict[str, str]) -
     return client
 
 
-@pytest.mark.parametrize(("config", "credentials"), ACCEPTED, ids=_name)
+@each(("config", "credentials"), ACCEPTED, ids=_name)
 async def test_accepted(broker: Brokers, config: str, credentials: dict[str, str]) -> None:
     async with await connected(broker, config, credentials) as client:
         client.send(b"SUB auth.ok 1\r\nPUB auth.ok 0\r\n\r\n")
@@ -133,7 +134,7 @@ async def test_accepted(broker: Brokers, config: str, credentials: dict[str, str
         await client.expect_silence_until_pong()
 
 
-@pytest.mark.parametrize(("config", "credentials"), REFUSED, ids=_name)
+@each(("config", "credentials"), REFUSED, ids=_name)
 async def test_refused(broker: Brokers, config: str, credentials: dict[str, str]) -> None:
     async with await connected(broker, config, credentials) as client:
         await client.expect_error("Authorization Violation", closes=True)

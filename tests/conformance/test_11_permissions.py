@@ -3,6 +3,7 @@
 import pytest
 from tests.support.brokers import Broker, Brokers
 from tests.support.rawclient import RawClient
+from tests.support.rows import each
 
 # One server for all of it: each user is one way to write permissions; `admin` may do anything.
 USERS = {
@@ -73,7 +74,7 @@ PUBLISH = [
 ]
 
 
-@pytest.mark.parametrize(("name", "subject", "allowed"), PUBLISH)
+@each(("name", "subject", "allowed"), PUBLISH)
 async def test_publish(broker: Brokers, name: str, subject: str, allowed: bool) -> None:
     shared = broker.shared(CONFIG)
     async with await user(shared, name) as client, await user(shared, "nothing") as admin:
@@ -155,7 +156,7 @@ SUBSCRIBE = [
 ]
 
 
-@pytest.mark.parametrize(("name", "subject", "queue", "allowed"), SUBSCRIBE)
+@each(("name", "subject", "queue", "allowed"), SUBSCRIBE)
 async def test_subscribe(broker: Brokers, name: str, subject: str, queue: str, allowed: bool) -> None:
     async with await user(broker.shared(CONFIG), name) as client:
         client.send(f"SUB {subject} {queue} 1\r\n")

@@ -2,8 +2,8 @@
 
 import re
 
-import pytest
 from tests.support.brokers import Brokers
+from tests.support.rows import each
 from tests.unit.server.corpus_security import ACC, OP_WITH_SYSTEM, SYS, U2, A, S, U
 
 JS = 'store_dir: "@FOLDER@/js"'
@@ -168,7 +168,7 @@ def _name(value: str) -> str:
 GOES_ONE_WAY = ("20MB", "no_auth_user")  # what cannot be taken back
 
 
-@pytest.mark.parametrize(("before", "after"), TAKEN, ids=_name)
+@each(("before", "after"), TAKEN, ids=_name)
 def test_taken(broker: Brokers, before: str, after: str) -> None:
     if any(word in before + after for word in GOES_ONE_WAY):
         assert broker.own(before).process.reload(after) == ""
@@ -178,7 +178,7 @@ def test_taken(broker: Brokers, before: str, after: str) -> None:
     assert process.reload(before) == ""
 
 
-@pytest.mark.parametrize(("before", "after", "why"), REFUSED, ids=_name)
+@each(("before", "after", "why"), REFUSED, ids=_name)
 def test_refused(broker: Brokers, before: str, after: str, why: str) -> None:
     process = broker.shared(f"# reload\n{before}").process
     said = process.reload(after)

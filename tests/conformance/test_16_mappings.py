@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from tests.support.brokers import Broker, Brokers
 from tests.support.rawclient import RawClient
+from tests.support.rows import each
 
 MAPPINGS = """
 leafnodes { listen: "127.0.0.1:-1", compression: off
@@ -53,7 +54,7 @@ async def client(hub: Broker, user: str = "m") -> RawClient:
     return await hub.client(json.dumps({**shown, "user": user, "pass": "p"}))
 
 
-@pytest.mark.parametrize(
+@each(
     ("published", "seen"),
     [
         ("lit", "lit.to"),

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from tests.support.brokers import Broker, Brokers
+from tests.support.rows import each
 from tests.support.system import SERVER, system_client
 
 from phloem.shared.wire.s2 import Decoder
@@ -31,8 +32,8 @@ def server(broker: Brokers) -> Broker:
     return broker.shared(CONFIG)
 
 
-@pytest.mark.parametrize("who", ["PING", "<id>"])
-@pytest.mark.parametrize("name", PAGES)
+@each("who", ["PING", "<id>"])
+@each("name", PAGES)
 async def test_a_page_is_answered(server: Broker, name: str, who: str) -> None:
     async with await system_client(server) as sys:
         server_id = await sys.server_id()
@@ -78,9 +79,9 @@ async def test_without_a_reply_subject_statsz_goes_to_everybody(server: Broker) 
         assert list(await events.json()) == ["server", "statsz"]
 
 
-@pytest.mark.parametrize("name", ["STATSZ", "CONNZ", "HEALTHZ"])
-@pytest.mark.parametrize("who", ["PING", "<id>"])
-@pytest.mark.parametrize(
+@each("name", ["STATSZ", "CONNZ", "HEALTHZ"])
+@each("who", ["PING", "<id>"])
+@each(
     ("body", "meant"),
     [
         ('{"server_name":"ONE"}', True),
@@ -113,7 +114,7 @@ async def test_filters(server: Broker, name: str, who: str, body: str, meant: bo
             await sys.silent(subject, body.encode())
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "body", "text"),
     [
         ("CONNZ", "{", "unexpected end of JSON input"),

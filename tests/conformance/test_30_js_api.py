@@ -5,6 +5,7 @@ import json
 import pytest
 from tests.support.brokers import Brokers
 from tests.support.jetstream import TYPE, JsClient, JsWorld, error_of, js_server, js_world
+from tests.support.rows import each
 
 NO_STREAM = (404, 10059, "stream not found")
 NO_CONSUMER = (404, 10014, "consumer not found")
@@ -108,7 +109,7 @@ STREAM_REQUESTS = {
 }
 
 
-@pytest.mark.parametrize("what", STREAM_REQUESTS)
+@each("what", STREAM_REQUESTS)
 async def test_refusal_has_type_error_and_the_fixed_keys(js: JsClient, what: str) -> None:
     name, rest, error = STREAM_REQUESTS[what]
     answer = await js.api(f"{what}.S")
@@ -188,7 +189,7 @@ BAD_JSON = [
 ]
 
 
-@pytest.mark.parametrize(("what", "body", "cause"), BAD_JSON)
+@each(("what", "body", "cause"), BAD_JSON)
 async def test_strict_json(js: JsClient, what: str, body: str, cause: str) -> None:
     await js.stream()
     assert await js.refused(what, body.encode()) == (400, 10025, f"invalid JSON: {cause}")
@@ -220,8 +221,8 @@ async def test_required_level_that_is_there(js: JsClient, level: str) -> None:
     assert "error" not in answer
 
 
-@pytest.mark.parametrize("level", ["6", "x", "1.5", "99999999999999999999"])
-@pytest.mark.parametrize("what", ["INFO", "STREAM.NAMES", "STREAM.CREATE.S", "CONSUMER.CREATE.S.C"])
+@each("level", ["6", "x", "1.5", "99999999999999999999"])
+@each("what", ["INFO", "STREAM.NAMES", "STREAM.CREATE.S", "CONSUMER.CREATE.S.C"])
 async def test_required_level_too_high(js: JsClient, what: str, level: str) -> None:
     assert await js.refused(what, {}, headers={"Nats-Required-Api-Level": level}) == LEVEL
 

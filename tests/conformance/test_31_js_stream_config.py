@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from tests.support.jetstream import TYPE, JsClient
+from tests.support.rows import each
 
 DAY_NS = 86_400_000_000_000
 S_NS = 1_000_000_000
@@ -281,7 +282,7 @@ REFUSED: list[tuple[dict[str, Any], tuple[int, int, str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("config", "error"), REFUSED)
+@each(("config", "error"), REFUSED)
 async def test_create_refused(js: JsClient, config: dict[str, Any], error: tuple[int, int, str]) -> None:
     assert await js.refused("STREAM.CREATE.S", {"name": "S", "subjects": ["s.>"], **config}) == error
     assert (await js.good("STREAM.NAMES"))["streams"] is None
@@ -326,7 +327,7 @@ MIRROR_REFUSED: list[tuple[dict[str, Any], tuple[int, int, str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("config", "error"), MIRROR_REFUSED)
+@each(("config", "error"), MIRROR_REFUSED)
 async def test_mirror_refused(js: JsClient, config: dict[str, Any], error: tuple[int, int, str]) -> None:
     await js.stream("O", max_msg_size=10)
     assert await js.refused("STREAM.CREATE.M", {"name": "M", "mirror": {"name": "O"}, **config}) == error
@@ -382,7 +383,7 @@ SOURCES_REFUSED: list[tuple[dict[str, Any], tuple[int, int, str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("config", "error"), SOURCES_REFUSED)
+@each(("config", "error"), SOURCES_REFUSED)
 async def test_sources_refused(js: JsClient, config: dict[str, Any], error: tuple[int, int, str]) -> None:
     await js.stream("O", max_msg_size=10)
     assert await js.refused("STREAM.CREATE.A", {"name": "A", **config}) == error

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from tests.support.jetstream import JsClient, Message
+from tests.support.rows import each
 
 STORAGE = pytest.mark.parametrize("storage", ["file", "memory"])
 BAD = (400, 10003, "bad request")
@@ -133,13 +134,20 @@ GETS: list[tuple[dict[str, Any] | None, int | tuple[int, int, str]]] = [
 ]
 
 
-@STORAGE
-@pytest.mark.parametrize(("body", "result"), GETS)
-async def test_get(
-    js: JsClient, storage: str, body: dict[str, Any] | None, result: int | tuple[int, int, str]
-) -> None:
+@pytest.fixture
+async def three(js: JsClient, storage: str) -> JsClient:
+    """1:a 2:b 3:a"""
     await js.stream(storage=storage)
     await js.fill("s.a", "s.b", "s.a")
+    return js
+
+
+@STORAGE
+@each(("body", "result"), GETS)
+async def test_get(
+    three: JsClient, storage: str, body: dict[str, Any] | None, result: int | tuple[int, int, str]
+) -> None:
+    js = three
     if isinstance(result, tuple):
         assert await js.refused("STREAM.MSG.GET.S", body) == result
     else:
@@ -243,10 +251,15 @@ DIRECT: list[tuple[str, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("body", "answers"), DIRECT)
-async def test_direct(js: JsClient, body: str, answers: list[str]) -> None:
+@pytest.fixture
+async def four(js: JsClient) -> JsClient:
     await _four(js)
-    assert await _direct(js, body.encode(), "", len(answers)) == answers
+    return js
+
+
+@each(("body", "answers"), DIRECT)
+async def test_direct(four: JsClient, body: str, answers: list[str]) -> None:
+    assert await _direct(four, body.encode(), "", len(answers)) == answers
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from tests.support.jetstream import TYPE, JsClient, error_of
+from tests.support.rows import each
 
 S_NS = 1_000_000_000
 DEFAULTS: dict[str, Any] = {
@@ -193,7 +194,7 @@ REFUSED: list[tuple[dict[str, Any], tuple[int, int, str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("config", "error"), REFUSED)
+@each(("config", "error"), REFUSED)
 async def test_consumer_refused(js: JsClient, config: dict[str, Any], error: tuple[int, int, str]) -> None:
     await js.stream()
     assert error_of(await _create(js, config)) == error

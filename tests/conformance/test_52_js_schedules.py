@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.support.jetstream import JsClient
+from tests.support.rows import each
 
 PAST = "@at 2020-01-01T00:00:00Z"
 FUTURE = "@at 2090-01-01T00:00:00Z"
@@ -107,7 +108,7 @@ async def test_taken_back(stream: JsClient) -> None:
     await stream.until(stream.seqs, (1, 2, 2))
 
 
-@pytest.mark.parametrize(
+@each(
     ("headers", "code"),
     [
         (_schedule("@at yesterday"), 10189),

@@ -3,6 +3,7 @@
 import pytest
 from tests.support.brokers import Brokers
 from tests.support.jetstream import TYPE, JsClient, error_of, js_server
+from tests.support.rows import each
 
 CONFIG = (
     'server_name: JS\njetstream { store_dir: "@FOLDER@/js" }\nsystem_account: SYS\naccounts {\n'
@@ -78,8 +79,8 @@ async def test_a_level_that_is_there(js: JsClient, level: str) -> None:
     assert "error" not in await js.api("INFO", None, {"Nats-Required-Api-Level": level})
 
 
-@pytest.mark.parametrize("level", ["6", "x", "5.0"])
-@pytest.mark.parametrize("what", ["INFO", "STREAM.PURGE.S", "CONSUMER.UNPIN.S.C", "CONSUMER.RESET.S.C"])
+@each("level", ["6", "x", "5.0"])
+@each("what", ["INFO", "STREAM.PURGE.S", "CONSUMER.UNPIN.S.C", "CONSUMER.RESET.S.C"])
 async def test_a_level_that_is_not(js: JsClient, level: str, what: str) -> None:
     await js.stream()
     await js.consumer()

@@ -8,6 +8,8 @@ power     the plug is pulled again and again; what was lost is counted, for phlo
 limits    memory, tasks and processor as systemd bounds them, and what happens there
 readonly  a root that cannot be written to, /var on a disk of its own, and cuts
 latevar   the same, and /var comes when the machine has long been up
+upgrade   phloem upgrade on a device, under load: to a later version, and back by itself from one that does not serve
+upgrade-hub  the same on a hub
 usb       a USB adapter with a real driver: udev, hot-plugging, lines, the kernel's counters
 
 Needs root, debootstrap, e2fsprogs and qemu-system-x86; some minutes for each. The emulator computes in software, so
@@ -24,7 +26,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from tests.device import image, limits, mounts, usb
+from tests.device import image, limits, mounts, upgrade, usb
 from tests.device.machine import NotUp
 from tests.device.power import Row, markdown, measure, table
 from tests.device.story import Place, Scenario, Story
@@ -37,6 +39,8 @@ SCENARIOS: dict[str, Scenario] = {
     "limits": limits.scenario,
     "readonly": mounts.readonly,
     "latevar": mounts.latevar,
+    "upgrade": upgrade.edge,
+    "upgrade-hub": upgrade.hub,
     "usb": usb.scenario,
 }
 
@@ -67,12 +71,12 @@ def power(package: Path, cuts: int, seed: int, only: tuple[str, ...], cache: Pat
         sys.exit("phloem broke a promise")
 
 
-def tell(name: str, package: Path, cache: Path, out: Path | None) -> None:
+def tell(name: str, package: Path, later: Path | None, cache: Path, out: Path | None) -> None:
     """Raises ProgramError and NotUp."""
     story = Story(click.echo)
     try:
         with tempfile.TemporaryDirectory(dir=cache) as folder:
-            asyncio.run(SCENARIOS[name](Place(package, cache, Path(folder)), story))
+            asyncio.run(SCENARIOS[name](Place(package, cache, Path(folder), later), story))
     finally:
         if out is not None:
             out.write_text(markdown_of(story.steps))
@@ -92,20 +96,23 @@ def tell(name: str, package: Path, cache: Path, out: Path | None) -> None:
 @click.option("--seed", default=1, show_default=True, help="When the plug is pulled.")
 @click.option("--only", type=click.Choice(["phloem", "nats-server", "nats-server always"]), multiple=True,
               help="Products, of power.")  # fmt: skip
+@click.option("--later", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="The next version's package, of upgrade; else the same one with a higher version.")  # fmt: skip
 @click.option("--cache", type=click.Path(file_okay=False, path_type=Path),
               default=Path(tempfile.gettempdir()) / "phloem-device", show_default=True,
               help="Where the Debian systems are kept.")  # fmt: skip
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Markdown file for the table.")
 def main(
-    package: Path, scenario: str, cuts: int, seed: int, only: tuple[str, ...], cache: Path, out: Path | None
-) -> None:
+    package: Path, scenario: str, cuts: int, seed: int, only: tuple[str, ...], later: Path | None, cache: Path,
+    out: Path | None,
+) -> None:  # fmt: skip
     """The command."""
     cache.mkdir(parents=True, exist_ok=True)
     try:
         if scenario == POWER:
             power(package, cuts, seed, only, cache, out)
         else:
-            tell(scenario, package, cache, out)
+            tell(scenario, package, later, cache, out)
     except (ProgramError, NotUp) as error:
         sys.exit(f"{error}")
 

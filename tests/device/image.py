@@ -20,6 +20,7 @@ SIZE = "1600M"
 PORT = 4222
 NETWORK = "[Match]\nName=en*\n[Network]\nDHCP=yes\n"
 FSTAB = "/dev/vda / ext4 defaults 0 1\n"
+SOCKET = "[Socket]\nListenStream=\nListenStream=/run/phloem/nats.sock\nListenStream=0.0.0.0:4222\n"
 NATS_UNIT = """\
 [Unit]
 Description=nats-server
@@ -97,9 +98,11 @@ def make(
             run("chroot", root, "dpkg", "-i", "/tmp/phloem.deb")
         finally:
             run("umount", root / "proc")
-        for name in ("etc/phloem/edge.conf", "usr/lib/systemd/system/phloem-edge.socket"):
-            path = root / name
-            path.write_text(path.read_text().replace("127.0.0.1:4222", "0.0.0.0:4222"))
+        path = root / "etc/phloem/edge.conf"
+        path.write_text(path.read_text().replace("127.0.0.1:4222", "0.0.0.0:4222"))
+        more = root / "etc/systemd/system/phloem-edge.socket.d/network.conf"
+        more.parent.mkdir(parents=True)
+        more.write_text(SOCKET)
     if product.binary is not None:
         shutil.copy(product.binary, root / "usr/bin/nats-server")
         (root / "etc/systemd/system/nats-server.service").write_text(NATS_UNIT)

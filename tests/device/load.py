@@ -1,12 +1,14 @@
 """What is sent to a stream, what of it was acknowledged, and what is there after the plug was pulled."""
 
 import asyncio
+import contextlib
 import json
 import zlib
 from collections import Counter
 from typing import NamedTuple
 
 import nats
+from nats.errors import Error as ClientError
 from nats.errors import TimeoutError as NoMoreError
 from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 from nats.js.errors import NotFoundError
@@ -17,6 +19,8 @@ SIZE = 128
 PATIENCE_S = 240.0
 BATCH = 500
 PAUSE_S = 5.0  # without a confirmation, when no more is published
+TRICKLE_S = 1.0
+TRICKLE_PATIENCE_S = 10.0
 
 
 class Found(NamedTuple):
@@ -115,6 +119,47 @@ class Publisher:
             pass
         finally:
             self._room.set()
+
+
+class Trickle:
+    """Publishes one message after the other from ``first`` on, each with a pause, through ends and starts of the
+    server, until cancelled. Each is sent once; ``acked`` and ``sent`` as of a publisher. ``gap_s``: the longest time
+    without an acknowledgement."""
+
+    def __init__(self, port: int, first: int) -> None:
+        self._port = port
+        self.sent = first
+        self.acked: set[int] = set()
+        self.gap_s = 0.0
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        client = await nats.connect(
+            f"nats://127.0.0.1:{self._port}",
+            connect_timeout=PATIENCE_S,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            error_cb=_told,
+        )
+        js = client.jetstream()
+        last = loop.time()
+        try:
+            while True:
+                number = self.sent
+                self.sent += 1
+                with contextlib.suppress(ClientError):
+                    await js.publish(SUBJECT, payload(number), timeout=TRICKLE_PATIENCE_S)
+                    self.acked.add(number)
+                    self.gap_s, last = max(self.gap_s, loop.time() - last), loop.time()
+                await asyncio.sleep(TRICKLE_S)
+        finally:
+            self.gap_s = max(self.gap_s, loop.time() - last)
+            await client.close()
+
+
+async def _told(_: Exception) -> None:
+    """The client's errors are expected here: what was acknowledged is what is looked at."""
 
 
 async def contents(port: int) -> Found:

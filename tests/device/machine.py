@@ -75,7 +75,7 @@ class Machine:
                     ),
                     *("-no-reboot", "-kernel", str(next(boot.glob("vmlinuz-*")))),
                     *("-initrd", str(next(boot.glob("initrd.img-*")))),
-                    *("-append", f"root=/dev/vda {self._words} console=ttyS0 quiet panic=-1"),
+                    *("-append", f"root=/dev/vda {self._words} console=ttyS0 quiet panic=-1 mitigations=off"),
                     *("-drive", f"file={self._disk},format=raw,if=virtio,cache=writeback"),
                     *(
                         "-nic",
@@ -143,18 +143,20 @@ class Machine:
             await asyncio.sleep(LOOK_S)
         raise NotUp(f"{script}: no end\n{self._console.read_text(errors='replace')[-2000:]}")
 
-    async def until(self, script: str, wanted: str, for_s: float = SHELL_TIMEOUT_S) -> float:
-        """Seconds until a shell says this, at the end of what it says.
+    async def until(
+        self, script: str, wanted: str, for_s: float = SHELL_TIMEOUT_S, every_s: float = 3.0
+    ) -> float:
+        """Seconds until this is the last line of what a shell says, which is asked with pauses of ``every_s``.
 
         Raises:
             NotUp: It does not.
         """
         loop = asyncio.get_running_loop()
         start = loop.time()
-        while not (said := await self.run(script)).endswith(wanted):
+        while (said := await self.run(script)).splitlines()[-1:] != [wanted]:
             if loop.time() - start > for_s:
                 raise NotUp(f"{script}: {said!r}, not {wanted!r}")
-            await asyncio.sleep(1)
+            await asyncio.sleep(every_s)
         return loop.time() - start
 
     async def tell(self, command: str, **arguments: object) -> Any:

@@ -15,7 +15,8 @@ LATE_S = 20.0
 FSTAB = """\
 /dev/vda / ext4 ro 0 1
 /dev/vdb /var ext4 defaults,nofail,x-systemd.device-timeout=600 0 2
-"""
+tmpfs /tmp tmpfs mode=1777 0 0
+"""  # systemd 252 itself needs a /tmp that can be written to, for PrivateDevices=
 VAR_SIZE = "400M"
 CUTS = 2
 UNITS = "phloem-edge.socket phloem-edge.service phloem-bridge.service"

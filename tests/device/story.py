@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.device import image
-from tests.device.load import Publisher, contents
+from tests.device.load import Publisher, Trickle, contents
 from tests.device.machine import Machine
 
 
@@ -32,11 +32,12 @@ class Story:
 
 
 class Place(NamedTuple):
-    """Where a scenario is played: a package, the cache of systems, a folder of its own."""
+    """Where a scenario is played: a package, the cache of systems, a folder of its own; a later package."""
 
     package: Path
     cache: Path
     folder: Path
+    later: Path | None = None
 
     @property
     def product(self) -> image.Product:
@@ -67,6 +68,22 @@ class Acknowledged:
             self.ids |= publisher.acked
             self._sent = publisher.sent
         return len(publisher.acked)
+
+    async def trickle(self, machine: Machine, until: Callable[[], Awaitable[object]]) -> tuple[int, float]:
+        """Publishes one after the other until ``until`` has ended, whether somebody serves or not: how many were
+        acknowledged, and the longest time in seconds in which none was."""
+        trickle = Trickle(machine.port, self._sent)
+        task = asyncio.create_task(trickle.run())
+        try:
+            await until()
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+            self.ids |= trickle.acked
+            self._sent = trickle.sent
+        if not task.cancelled():
+            task.result()  # it never ends by itself
+        return len(trickle.acked), trickle.gap_s
 
     async def look(self, machine: Machine, story: Story, what: str) -> None:
         """All of it has to be there, once and whole."""

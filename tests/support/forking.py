@@ -25,6 +25,10 @@ from typing import Any, TextIO
 
 MESSAGE_BYTES = 1 << 18
 DESCRIPTORS = 4096  # a child closes those that it was born with
+LATE = (
+    "encodings.idna",
+    "nacl.bindings",
+)  # what each server would import when it has its key and its first port
 
 
 class Forked:
@@ -121,6 +125,8 @@ def _import_all() -> None:
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     importlib.import_module("phloem.__main__")
+    for name in LATE:
+        importlib.import_module(name)
     gc.collect()
     gc.freeze()
 

@@ -10,6 +10,7 @@ from typing import Any
 from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
+from phloem.firmware_bridge.edgelink import limits
 from phloem.firmware_bridge.edgelink.messages import Status
 from phloem.firmware_bridge.edgelink.schema import Channel
 from phloem.firmware_bridge.edgelink.simulated import SimulatedBoard
@@ -24,11 +25,21 @@ CHANNELS = (Channel(1, 4, -1, "temperature", "Cel"), Channel(2, 5, 0, "count", "
 class Plugged:
     """A board behind a pseudo-terminal, with timers of the loop."""
 
-    def __init__(self, link: Path, *, survives: bool = False) -> None:
+    def __init__(
+        self, link: Path, *, survives: bool = False, window: int = limits.WINDOW_MAX, capacity: int = 64
+    ) -> None:
         self.clock = SystemClock()
         self.board = SimulatedBoard(
-            UID, CHANNELS, random.Random(5), self.now(), survives=survives, command=self._done
+            UID,
+            CHANNELS,
+            random.Random(5),
+            self.now(),
+            survives=survives,
+            capacity=capacity,
+            window=window,
+            command=self._done,
         )
+        self.measured = 0
         self.sensor = SimulatedSensor(link, self.clock, random.Random(1), on_bytes=self._heard)
         self.done: list[tuple[str, bytes]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -39,6 +50,7 @@ class Plugged:
     def measure(self, numbers: range) -> None:
         for number in numbers:
             assert self.board.push([("temperature", number), ("count", number)], self.now())
+            self.measured = number + 1
         self.turn()
 
     def turn(self) -> None:

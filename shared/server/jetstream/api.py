@@ -16,7 +16,7 @@ from phloem.shared.jetstream import identity
 from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.times import rfc3339
 from phloem.shared.kernel import Account
-from phloem.shared.server.jetstream import api_backup, api_consumers, api_streams
+from phloem.shared.server.jetstream import api_backup, api_consumers, api_streams, groups
 from phloem.shared.server.jetstream.api_system import PURGE, TYPE, system_answer
 from phloem.shared.server.jetstream.direct import level_is_known
 from phloem.shared.server.options_jetstream import SINGLE_TIER
@@ -299,6 +299,9 @@ class Api:
             rest = subject.decode(errors="surrogateescape")[len(prefix) :]
             if rest.startswith(NEXT):
                 self._next(account, subject, rest[len(NEXT) :].split("."), reply, header, body)
+            elif rest.startswith(groups.WORDS):
+                if reply:
+                    groups.serve(account, rest[len(groups.WORDS) :], reply, body)
             elif rest.startswith(("$KV.", "$O.", "$OBJ.")) and prefix != "$JS.API.":
                 self._system.server.kernel.publish(
                     account.kernel_account, subject[len(prefix) :], reply, header, body

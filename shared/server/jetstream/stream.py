@@ -14,6 +14,7 @@ from phloem.shared.limits import SEQUENCE_MAX
 from phloem.shared.server.jetstream.consumer import Consumer, ConsumerRecord
 from phloem.shared.server.jetstream.direct import DirectGet
 from phloem.shared.server.jetstream.expiry import Expiry
+from phloem.shared.server.jetstream.groups import Groups
 from phloem.shared.server.jetstream.intake import Intakes
 from phloem.shared.server.jetstream.publish import Publish
 from phloem.shared.server.jetstream.schedules import Schedules
@@ -64,6 +65,7 @@ class Stream:
         self.schedules = Schedules(self)
         self.direct = DirectGet(self)
         self.intakes = Intakes(self)
+        self.groups = Groups(self)
 
     @property
     def config(self) -> StreamConfig:

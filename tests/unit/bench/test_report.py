@@ -75,6 +75,18 @@ def test_markdown_names_the_rows_that_took_one_turn() -> None:
     assert "Measured once" not in report.markdown(single)
 
 
+def test_rows_that_were_measured_again_say_so() -> None:
+    later = Outcome(SLOW.row, Pairs([100.0, 100.0], [50.0, 60.0]))
+    new = msgspec.structs.replace(
+        REPORT, date="2026-01-03T00:00:00+00:00", rounds=2, rows=[report.line_of(later)]
+    )
+    both = report.with_again(REPORT, new)
+    assert [line.name for line in both.rows] == [line.name for line in REPORT.rows]
+    assert (both.rows[0], both.rows[2]) == (REPORT.rows[0], REPORT.rows[2])
+    assert both.rows[1].ratio == 0.55
+    assert 'Measured again (2026-01-03T00:00:00+00:00, rounds: 2): "request-reply".' in report.markdown(both)
+
+
 def test_a_server_beside_itself_has_columns_that_can_be_told_apart() -> None:
     itself = msgspec.structs.replace(REPORT, candidate="nats-server")
     assert report.heads(itself)[1:3] == ("nats-server", "again")

@@ -68,6 +68,9 @@ class ManualTimers:
 
     async def waiting(self) -> ManualTimer:
         """Wait until somebody waits for a timer: whatever came before it has been done."""
+        await asyncio.sleep(
+            0
+        )  # from Python 3.12 on nobody else has a turn in ``wait_for`` if a timer is there
         while self._next is None or self._next.cancelled:
             self._next = await asyncio.wait_for(self._made.get(), WAIT_S)
         return self._next

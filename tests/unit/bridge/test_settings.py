@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.support.rows import each
 
 from phloem.firmware_bridge.settings import SerialSettings
 from phloem.shared.errors import ConfigError
@@ -11,7 +12,7 @@ from phloem.shared.errors import ConfigError
 GOOD = {"device": "/dev/ttyUSB0", "subject": "tele.a"}
 
 
-@pytest.mark.parametrize(
+@each(
     ("change", "text"),
     [
         ({"device": "ttyUSB0"}, "absolute path"),

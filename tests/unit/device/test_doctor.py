@@ -80,6 +80,15 @@ def test_where_the_store_is(device: Device, mount: dict[str, str], level: Level,
     assert one(disk_checks.storage(device.patient), text).level is level
 
 
+def test_a_root_that_is_read_only_needs_a_tmp(device: Device) -> None:
+    assert list(disk_checks.scratch(device.patient)) == []
+    device.mount(options="ro")
+    assert one(disk_checks.scratch(device.patient), "/tmp is read-only").level is Level.BAD
+    mounts = device.root / "proc/self/mountinfo"
+    mounts.write_text(f"{mounts.read_text()}40 1 0:30 / /tmp rw - tmpfs tmpfs rw\n")
+    assert list(disk_checks.scratch(device.patient)) == []
+
+
 @pytest.mark.parametrize(
     ("space", "level"),
     [

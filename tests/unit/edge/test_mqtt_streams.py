@@ -84,7 +84,8 @@ async def test_nobody_answers(rig: Rig) -> None:
     waiting = asyncio.create_task(rig.put("silent"))
     timer = await rig.timers.waiting()
     assert timer.delay_ns == ANSWER_NS
-    rig.publisher._deadlines[0] = (0, rig.publisher._deadlines[0][1])  # as if the time had passed
+    ((inbox, (done, _)),) = rig.publisher._waiting._waiting.items()
+    rig.publisher._waiting._waiting[inbox] = done, 0  # as if the time had passed
     await rig.timers.fire()
     outcome = await waiting
     assert isinstance(outcome, Refused)

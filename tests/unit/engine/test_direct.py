@@ -21,7 +21,7 @@ GREETING = b'CONNECT {"headers":true,"verbose":false}\r\nSUB answers.* 1\r\nPING
 async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
     config = {
         "listen": "127.0.0.1:-1",
-        "jetstream": {"store_dir": str(tmp_path / "store"), "domain": "field"},
+        "jetstream": {"store_dir": str(tmp_path / "store"), "domain": "f"},
     }
     async with Edge(config) as edge, listen(edge.client_url, "none") as heard:
         await fill(heard.client)
@@ -53,7 +53,7 @@ async def answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     return subject, body[int(head) : -2]
 
 
-@pytest.mark.parametrize("prefix", [b"$JS.API", b"$JS.field.API"])
+@pytest.mark.parametrize("prefix", [b"$JS.API", b"$JS.f.API"])
 async def test_one_read_asks_for_thousands(edge: Edge, prefix: bytes) -> None:
     reader, writer = await connected(edge)
     writer.write(

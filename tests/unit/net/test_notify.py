@@ -2,13 +2,15 @@
 
 import os
 import socket
+import threading
 from pathlib import Path
 
 import pytest
 from tests.support.manager import Manager
 
+from phloem.shared.net import notify
 from phloem.shared.net.inherited import listening, take
-from phloem.shared.net.notify import Extending, Notifier
+from phloem.shared.net.notify import Extending, Notifier, extend_until_taken
 
 
 @pytest.fixture
@@ -122,6 +124,39 @@ def test_the_thread_ends_with_the_block(manager: Manager) -> None:
     assert not extending._thread.is_alive()
     with Extending(Notifier(), "opening") as extending:
         assert extending._thread is None, "without systemd there is none"
+
+
+def test_a_start_asks_for_time_until_the_address_is_taken(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notify, "EXTEND_EVERY_S", 0.01)
+    environ = {"NOTIFY_SOCKET": manager.address}
+    extend_until_taken(environ)
+    (thread,) = (each for each in threading.enumerate() if each.name == "starting")
+    while not (said := manager.hear()):  # something moves: this loop
+        pass
+    assert said == ["EXTEND_TIMEOUT_USEC=30000000", "STATUS=starting, 0 s so far"]
+    assert thread.is_alive()
+    Notifier.of(environ, os.getpid())
+    thread.join()
+    assert environ == {}
+
+
+def test_a_start_without_systemd_asks_nobody() -> None:
+    extend_until_taken({})
+    assert "starting" not in {each.name for each in threading.enumerate()}
+
+
+def test_where_no_thread_can_be_had_the_work_is_done(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with Extending(Notifier(manager.address), "closing the store") as extending:
+        assert extending._thread is None
+    assert manager.all() == []
 
 
 def passed(*numbers: int, names: str = "", pid: int = 7) -> dict[str, str]:

@@ -16,6 +16,7 @@ from phloem.shared.security.trust import Trust, verify_account
 from phloem.shared.security.trust import account as signers_of
 from tests.support.rawclient import RawClient
 from tests.support.real_server import RealServer
+from tests.support.rows import each
 from tests.unit.security.keyring import ACCOUNT, OPERATOR, OPERATOR_SIGNER, OTHER
 from tests.unit.security.world import CASES, Case, account, operator, strict_account
 
@@ -53,7 +54,7 @@ def ours(case: Case, nonce: bytes) -> str:
     return ""
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@each("case", CASES, ids=lambda case: case.name)
 async def test_who_comes_in(server: RealServer, case: Case) -> None:
     async with await RawClient.connect("127.0.0.1", server.port()) as client:
         info = await client.expect_info()

@@ -27,6 +27,7 @@ from phloem.shared.security.go_values import to_json, to_plain
 from phloem.shared.security.nkeys import KeyPair
 from phloem.shared.security.templates import expand
 from phloem.shared.security.validation import validate
+from tests.support.rows import each
 from tests.unit.security.keyring import (
     ACCOUNT,
     BY_PUBLIC,
@@ -54,7 +55,7 @@ def text_of(call: object, *arguments: object) -> str:
     return ""
 
 
-@pytest.mark.parametrize("case", golden("keys")["good"], ids=lambda case: case["public"][0])
+@each("case", golden("keys")["good"], ids=lambda case: case["public"][0])
 def test_keys(case: dict[str, str]) -> None:
     pair = KeyPair.from_seed(case["seed"])
     assert pair.public_key == case["public"]
@@ -65,13 +66,13 @@ def test_keys(case: dict[str, str]) -> None:
         nkeys.verify(case["public"], b"phloem", base64.b64decode(case["signature"]))
 
 
-@pytest.mark.parametrize("case", golden("keys")["bad"], ids=lambda case: repr(case["text"]))
+@each("case", golden("keys")["bad"], ids=lambda case: repr(case["text"]))
 def test_malformed_keys(case: dict[str, str]) -> None:
     assert text_of(nkeys.decode, case["text"]) == case["public"]
     assert text_of(KeyPair.from_seed, case["text"]) == case["seed"]
 
 
-@pytest.mark.parametrize("case", golden("keys")["odd"], ids=lambda case: f"{case['key']} {case['signature']}")
+@each("case", golden("keys")["odd"], ids=lambda case: f"{case['key']} {case['signature']}")
 def test_points_that_libraries_disagree_about(case: dict[str, object]) -> None:
     """Go and OpenSSL do not; libsodium would refuse them all."""
     public = nkeys.encode(nkeys.Prefix.USER, bytes.fromhex(str(case["key"])))
@@ -86,7 +87,7 @@ def test_sealed() -> None:
     assert xkeys.unseal(OTHER_CURVE, sealed, CURVE.public_key) == b"a secret"
 
 
-@pytest.mark.parametrize("token", golden("tokens")["tokens"])
+@each("token", golden("tokens")["tokens"])
 def test_tokens_are_read_and_written(token: str) -> None:
     claims = tokens.decode(token)
     assert tokens.encode(claims, BY_PUBLIC[claims.iss], claims.iat) == token
@@ -101,12 +102,12 @@ def test_generic_token() -> None:
         tokens.decode(token)
 
 
-@pytest.mark.parametrize("case", golden("tokens")["v1"], ids=lambda case: case["claims"]["name"])
+@each("case", golden("tokens")["v1"], ids=lambda case: case["claims"]["name"])
 def test_version_1(case: dict[str, str]) -> None:
     assert json.loads(to_json(to_plain(tokens.decode(case["token"])))) == case["claims"]
 
 
-@pytest.mark.parametrize("case", golden("tokens")["hashes"], ids=lambda case: case["subject"])
+@each("case", golden("tokens")["hashes"], ids=lambda case: case["subject"])
 def test_hash_of_an_activation(case: dict[str, str]) -> None:
     claims = ActivationClaims(
         iss=ACCOUNT.public_key, sub=OTHER.public_key, nats=Activation(subject=case["subject"])
@@ -123,7 +124,7 @@ def test_creds_as_written_by_nsc() -> None:
 WORDS = ("json: cannot unmarshal", "invalid character")  # Go's path of types, and where it first notices
 
 
-@pytest.mark.parametrize("case", golden("decoded")["signed"], ids=lambda case: case["payload"][-80:])
+@each("case", golden("decoded")["signed"], ids=lambda case: case["payload"][-80:])
 def test_decoding_and_validation(case: dict[str, object]) -> None:
     pair = LETTERS[str(case["signer"])]
     token = signed(str(case["payload"]), pair, str(case.get("header", HEADER)))
@@ -139,13 +140,13 @@ def test_decoding_and_validation(case: dict[str, object]) -> None:
         assert sorted(issues) == sorted(case["issues"])  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize("case", golden("decoded")["plain"], ids=lambda case: repr(case["token"])[-40:])
+@each("case", golden("decoded")["plain"], ids=lambda case: repr(case["token"])[-40:])
 def test_malformed_tokens(case: dict[str, str]) -> None:
     found = text_of(tokens.decode, case["token"])
     assert found == case["error"]
 
 
-@pytest.mark.parametrize("case", golden("templates")["cases"], ids=repr)
+@each("case", golden("templates")["cases"], ids=repr)
 def test_templates(case: dict[str, object]) -> None:
     allow = deny = None
     wanted = case["list"]
@@ -173,9 +174,7 @@ def test_templates(case: dict[str, object]) -> None:
         assert (got.pub.allow is None) == (case["allow"] is None)
 
 
-@pytest.mark.parametrize(
-    "case", golden("restrictions")["times"], ids=lambda case: f"{case['zone']} {case['times']}"
-)
+@each("case", golden("restrictions")["times"], ids=lambda case: f"{case['zone']} {case['times']}")
 def test_times_of_the_day(case: dict[str, object]) -> None:
     ends = case["times"]
     assert isinstance(ends, list)
@@ -187,16 +186,14 @@ def test_times_of_the_day(case: dict[str, object]) -> None:
         assert (window.for_ns // SECOND_NS if window.open else -1) == for_s, now
 
 
-@pytest.mark.parametrize(
-    "case", golden("restrictions")["sources"], ids=lambda case: f"{case['src']} {case['host']}"
-)
+@each("case", golden("restrictions")["sources"], ids=lambda case: f"{case['src']} {case['host']}")
 def test_networks(case: dict[str, object]) -> None:
     networks, host = case["src"], case["host"]
     assert networks is None or isinstance(networks, list)
     assert restrictions.from_network(networks, str(host)) is case["ok"]
 
 
-@pytest.mark.parametrize("case", golden("creds"), ids=lambda case: repr(case["content"])[:60])
+@each("case", golden("creds"), ids=lambda case: repr(case["content"])[:60])
 def test_creds_are_read_tolerantly(case: dict[str, str]) -> None:
     content = case["content"].encode()
     assert creds.token_in(content) == case["token"].strip()

@@ -26,6 +26,7 @@ class Played:
         self.says: dict[str, Said] = {}
         self.states = dict.fromkeys(UNITS, "active")
         self.pid, self.restarts = os.getpid(), 0
+        self.times: dict[str, tuple[int, int]] = {}  # by unit: started and ready, in microseconds
         self.disabled: set[str] = set()
 
     def __call__(self, words: Sequence[str], more: Mapping[str, str]) -> Said:
@@ -37,8 +38,11 @@ class Played:
             return Said(int(words[-1] in self.disabled), "")
         if words[1:2] == ["show"]:
             state = self.states.get(words[-1], "inactive")
+            started, ready = self.times.get(words[-1], (0, 0))
             return Said(
-                0, f"ActiveState={state}\nMainPID={self.pid}\nNRestarts={self.restarts}\nResult=exit-code\n"
+                0,
+                f"ActiveState={state}\nMainPID={self.pid}\nNRestarts={self.restarts}\nResult=exit-code\n"
+                f"ExecMainStartTimestampMonotonic={started}\nActiveEnterTimestampMonotonic={ready}\n",
             )
         self.ran.append(text)
         return Said(0, "")
@@ -79,6 +83,11 @@ def test_another_socket_is_restarted_with_what_it_is_for(tmp_path: Path) -> None
     run.says["systemctl cat"] = Said(0, "ListenStream=4223")
     here.restart()
     assert run.ran[-1] == f"systemctl restart --no-block {' '.join(UNITS)}"
+    here.restart()
+    assert run.ran[-1] == f"systemctl restart --no-block {' '.join(UNITS[1:])}"
+    del run.says["systemctl cat"]  # the version before has come back, and its socket with it
+    here.restart()
+    assert run.ran[-1] == f"systemctl restart --no-block {' '.join(UNITS)}"
 
 
 def test_a_hub_has_its_own_unit(tmp_path: Path) -> None:
@@ -101,11 +110,23 @@ def test_health_is_what_systemd_says_first(tmp_path: Path) -> None:
     here = device(tmp_path, run)
     run.states["phloem-edge.service"] = "activating"
     run.restarts = 2
-    assert here.health() == (0, 2, "phloem-edge.service is activating (exit-code)")
+    assert here.health() == (0, 2, "phloem-edge.service is activating (exit-code)", 0)
+
+
+def test_how_long_what_serves_took_to_start(tmp_path: Path) -> None:
+    run = Played()
+    run.times = {
+        "phloem-edge.service": (20_000_000, 95_500_000),
+        "phloem-bridge.service": (20_000_000, 110_000_000),
+    }
+    here = device(tmp_path, run)
+    assert here.health().start_ns == 75_500_000_000
+    here._was_active = {"phloem-bridge.service"}
+    assert here.health().start_ns == 90_000_000_000, "the bridge has to be there again as well"
 
 
 def test_a_broker_that_does_not_answer(tmp_path: Path) -> None:
-    pid, _, why = device(tmp_path, Played(), f'phloem {{ unix_socket: "{tmp_path}/s" }}\n').health()
+    pid, _, why, _ = device(tmp_path, Played(), f'phloem {{ unix_socket: "{tmp_path}/s" }}\n').health()
     assert pid == os.getpid()
     assert why.startswith("it does not answer: ")
 

@@ -17,6 +17,7 @@ from phloem.edge.upgrade.machine import (
     resume,
     upgrade,
 )
+from phloem.shared.limits import SECOND_NS
 
 OLD, NEW, MIX = "0.4.0", "0.5.0", "of both"
 SERVING = (OLD, NEW)
@@ -46,6 +47,7 @@ class Played:
     cut: float = -1
     sick: tuple[str, ...] = ()  # versions that start and do not serve
     falls: tuple[str, ...] = ()  # versions that serve for two seconds
+    start_ns: dict[str, int] = field(default_factory=dict)  # that a version takes until it serves
     runs: str = OLD
     pid: int = 100
     restarts: int = 0
@@ -141,7 +143,10 @@ class Played:
         if self.runs in self.falls and self.now_ns - self.since_ns > 2 * 10**9:
             self.restarts += 1
             self._begin()
-        return Health(self.pid, self.restarts)
+        start_ns = self.start_ns.get(self.runs, 0)
+        if self.now_ns - self.since_ns < start_ns:
+            return Health(0, self.restarts, "phloem-edge.service is activating")
+        return Health(self.pid, self.restarts, "", start_ns)
 
     def complaint(self) -> str:
         return "Traceback of the new version" if self.runs == NEW else ""
@@ -251,6 +256,22 @@ def test_a_version_that_does_not_serve_goes_within_a_minute() -> None:
     assert device.runs == OLD
     assert device.disk == Disk()
     assert device.now_ns <= HEALTHY_WITHIN_NS + 10**10
+
+
+@pytest.mark.parametrize(("old_s", "new_s", "end"), [
+    (0, 50, End.DONE),
+    (0, 70, End.RETURNED),
+    (40, 70, End.DONE),  # a device that is slow is slow with every version
+    (70, 120, End.DONE),
+    (70, 150, End.RETURNED),
+    (70, 10**6, End.RETURNED),  # never: and the old one gets as long again
+    (400, 650, End.RETURNED),
+])  # fmt: skip
+def test_how_long_a_start_may_take(old_s: int, new_s: int, end: End) -> None:
+    device = Played(Disk(), start_ns={OLD: old_s * SECOND_NS, NEW: new_s * SECOND_NS}, since_ns=-(10**15))
+    assert upgrade(device).end is end
+    assert device.runs == (NEW if end is End.DONE else OLD)
+    assert device.disk == Disk(files=device.runs)
 
 
 def test_a_version_that_falls_again_and_again_goes_at_once() -> None:

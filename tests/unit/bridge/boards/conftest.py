@@ -7,9 +7,10 @@ import pytest
 from tests.unit.bridge.boards.board import COUNT, MICROPYTHON, Board, Channel
 
 Make = Callable[..., Board]
+LANGUAGES = ("c", "python", *(["micropython"] if MICROPYTHON else []))
 
 
-@pytest.fixture(params=["c", "python", *(["micropython"] if MICROPYTHON else [])])
+@pytest.fixture(params=LANGUAGES)
 def make(request: pytest.FixtureRequest) -> Iterator[Make]:
     """Makes boards of one language, or of the one that is asked for."""
     made: list[Board] = []

@@ -1,13 +1,20 @@
-"""tests/vectors/edgelink.json: what every host and board has to agree on, held against both boards."""
+"""tests/vectors/edgelink.json: what every host and board has to agree on, held against both boards.
 
+A board is started once for each language and its options and restarted for each vector, which leaves nothing of the
+one before in it.
+"""
+
+import itertools
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.support.rows import each
 from tests.unit.bridge.boards import host
-from tests.unit.bridge.boards.board import edgelink
+from tests.unit.bridge.boards.board import COUNT, Board, Channel, edgelink
 from tests.unit.bridge.boards.building import ROOT
-from tests.unit.bridge.boards.conftest import Make
+from tests.unit.bridge.boards.conftest import LANGUAGES, Make
 
 VECTORS: dict[str, Any] = json.loads((ROOT / "tests" / "vectors" / "edgelink.json").read_text())
 TO_BOARD = (
@@ -23,6 +30,29 @@ TO_BOARD = (
 SCHEMA = tuple(
     (c["number"], c["kind"], c["exponent"], c["name"], c["unit"]) for c in VECTORS["schema"]["channels"]
 )
+# A channel of each kind there is a value of, by the kind's number
+OF_EACH_KIND = tuple(
+    (number, number, 0, "v", "") for number in sorted({v["number"] for v in VECTORS["values"]})
+)
+
+
+@pytest.fixture(scope="module", params=LANGUAGES)
+def fresh(request: pytest.FixtureRequest) -> Iterator[Make]:
+    """Boards of one language as they are after a start."""
+    started: dict[Any, Board] = {}
+    randoms = itertools.count(2)
+
+    def one(channels: tuple[Channel, ...] = COUNT, **options: int) -> Board:
+        key = (channels, *options.items())
+        if key in started:
+            started[key].restart(next(randoms))
+        else:
+            started[key] = Board(channels, language=request.param, **options)
+        return started[key]
+
+    yield one
+    for board in started.values():
+        board.close()
 
 
 def _welcome(board: Any, session: int = 7, max_frame: int = 1024) -> host.Hello:
@@ -36,15 +66,15 @@ def _welcome(board: Any, session: int = 7, max_frame: int = 1024) -> host.Hello:
     return it.hello
 
 
-@pytest.mark.parametrize("vector", VECTORS["cobs"], ids=lambda v: f"{len(v['raw']) // 2} bytes")
+@each("vector", VECTORS["cobs"], ids=lambda v: f"{len(v['raw']) // 2} bytes")
 def test_cobs(vector: dict[str, str]) -> None:
     raw, stuffed = bytes.fromhex(vector["raw"]), bytes.fromhex(vector["stuffed"])
     assert edgelink.stuff(raw) == stuffed
     assert edgelink.unstuff(stuffed) == raw
 
 
-def test_frames_of_all_lengths_are_stuffed_as_others_do(make: Make) -> None:
-    board = make(frame_in=1024, frame_out=1024)
+def test_frames_of_all_lengths_are_stuffed_as_others_do(fresh: Make) -> None:
+    board = fresh(frame_in=1024, frame_out=1024)
     _welcome(board)
     for size in (0, 1, 52, 230, 243, 244, 245, 246, 247, 250, 254, 255, 499, 500, 501, 700, 1000):
         for text in ("x" * size, "x" * (size // 2) + "\u00e4"):
@@ -53,9 +83,9 @@ def test_frames_of_all_lengths_are_stuffed_as_others_do(make: Make) -> None:
             assert out == host.frame(host.LOG, bytes((1, 0, 0, 0, 0)) + text.encode())
 
 
-@pytest.mark.parametrize("vector", VECTORS["values"], ids=lambda v: f"{v['kind']} {v['value']}"[:40])
-def test_values(make: Make, vector: dict[str, Any]) -> None:
-    board = make(((9, vector["number"], 0, "v", ""),))
+@each("vector", VECTORS["values"], ids=lambda v: f"{v['kind']} {v['value']}"[:40])
+def test_values(fresh: Make, vector: dict[str, Any]) -> None:
+    board = fresh(OF_EACH_KIND)
     _welcome(board)
     value, kind = vector["value"], vector["kind"]
     if kind == "bytes":
@@ -64,13 +94,13 @@ def test_values(make: Make, vector: dict[str, Any]) -> None:
         value = value.encode()
     how = {"bool": "int", "f32": "float", "f64": "double", "text": "bytes", "u32": "uint"}
     how |= {"u8": "int", "i8": "int", "u16": "uint", "i16": "int", "i32": "int"}
-    assert board.put((9, how.get(kind, kind), int(value) if kind == "bool" else value))
+    assert board.put((vector["number"], how.get(kind, kind), int(value) if kind == "bool" else value))
     ((got, payload),) = host.read(board.tick(0))
-    assert (got, payload[8:].hex()) == (host.DATA, "09" + vector["bytes"])
+    assert (got, payload[8:].hex()) == (host.DATA, f"{vector['number']:02x}" + vector["bytes"])
 
 
-def test_schema(make: Make) -> None:
-    board = make(SCHEMA)
+def test_schema(fresh: Make) -> None:
+    board = fresh(SCHEMA)
     assert _welcome(board).schema == VECTORS["schema"]["number"]
     wanted = [v for v in VECTORS["messages"] if v["type"] == "Schema"]
     for index, vector in enumerate(wanted):
@@ -79,10 +109,10 @@ def test_schema(make: Make) -> None:
     assert board.tick(0, host.frame(host.SCHEMA_GET, bytes((len(wanted),)))) == b""
 
 
-@pytest.mark.parametrize("vector", VECTORS["messages"] + VECTORS["longer"], ids=lambda v: v["name"])
-def test_messages(make: Make, vector: dict[str, Any]) -> None:
+@each("vector", VECTORS["messages"] + VECTORS["longer"], ids=lambda v: v["name"])
+def test_messages(fresh: Make, vector: dict[str, Any]) -> None:
     """What is for a board is a good frame, whoever it is for; a board's own is counted and has no effect."""
-    board = make(frame_in=1024, frame_out=1024)
+    board = fresh(frame_in=1024, frame_out=1024)
     hello = _welcome(board, session=0x0A0B0C0D)
     board.tick(0, bytes.fromhex(vector["wire"]))
     state = board.state()
@@ -95,21 +125,21 @@ def test_messages(make: Make, vector: dict[str, Any]) -> None:
     assert state["welcomed"] == 1
 
 
-@pytest.mark.parametrize("vector", VECTORS["refused"], ids=lambda v: v["name"])
-def test_refused(make: Make, vector: dict[str, Any]) -> None:
-    board = make(frame_in=1024, frame_out=1024)
+@each("vector", VECTORS["refused"], ids=lambda v: v["name"])
+def test_refused(fresh: Make, vector: dict[str, Any]) -> None:
+    board = fresh(frame_in=1024, frame_out=1024)
     _welcome(board)
     out = board.tick(0, bytes.fromhex(vector["wire"]))
     state = board.state()
     assert (state["frames"], state["foreign"], state["welcomed"], out) == (3, 1, 1, b"")
 
 
-@pytest.mark.parametrize("vector", VECTORS["streams"], ids=lambda v: v["name"])
-def test_streams(make: Make, vector: dict[str, Any]) -> None:
+@each("vector", VECTORS["streams"], ids=lambda v: v["name"])
+def test_streams(fresh: Make, vector: dict[str, Any]) -> None:
     """A board takes text for noise, and finds every frame, however the bytes are cut."""
     wire = bytes.fromhex(vector["wire"])
     for step in (1, 3, len(wire)):
-        board = make(frame_in=1024)
+        board = fresh(frame_in=1024)
         for at in range(0, len(wire), step):
             board.tick(0, wire[at : at + step])
         state = board.state()

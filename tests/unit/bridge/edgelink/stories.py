@@ -13,6 +13,8 @@ from itertools import count
 from math import log
 from random import Random
 
+from tests.unit.bridge.edgelink.far import Far
+
 from phloem.firmware_bridge.edgelink import effects as up
 from phloem.firmware_bridge.edgelink import ledger, limits
 from phloem.firmware_bridge.edgelink.messages import Status
@@ -71,10 +73,18 @@ class Line:
 
 class World:
     """``run`` tells a story; it raises AssertionError if something does not hold. ``here``: the stream is in the
-    host's process, so that a group is in its place at once, durable later, and gone if the host is killed before."""
+    host's process, so that a group is in its place at once, durable later, and gone if the host is killed before.
+    ``far``: it is in a server of phloem's, which takes groups that follow each other on a connection."""
 
     def __init__(
-        self, seed: int, faults: Faults, *, survives: bool, boards: int = 1, here: bool = False
+        self,
+        seed: int,
+        faults: Faults,
+        *,
+        survives: bool,
+        boards: int = 1,
+        here: bool = False,
+        far: bool = False,
     ) -> None:
         self.rng, self.faults = Random(seed), faults
         self.now = 0
@@ -88,10 +98,10 @@ class World:
                 Random(self.rng.random()),
                 0,
                 survives=survives,
-                capacity=24 if not here else 80,
-                window=self.rng.choice((1, 2, 4, 8) if not here else (8, 12, 64)),
+                capacity=80 if here or far else 24,
+                window=self.rng.choice((8, 12, 64) if here or far else (1, 2, 4, 8)),
                 command=self._done,
-                rate=self.rng.uniform(-2e-4, 2e-4),
+                rate=self.rng.uniform(-5e-3, 5e-3),
             )
             for at in range(boards)
         ]
@@ -99,6 +109,7 @@ class World:
         self.lines = [Line(at) for at in range(boards)]
         self.stream: list[Stored] = []
         self.here = here
+        self.far = Far(self) if far else None
         self.disk_ns = 0  # when all of it will be durable
         self.given_back = 0  # messages of the stream that it has not any more
         self.generation = 0  # of the host
@@ -143,10 +154,10 @@ class World:
         self.check()
 
     def _arrived(self) -> bool:
-        """Nothing is left to wait for."""
-        return not any(board.ring.frames for board in self.boards) and set(self.outcomes) >= set(
-            self.asked[self.asked_before :]
-        )
+        """Nothing is left to wait for; a board that was not welcomed may have a ring that lost its end."""
+        return all(board.settled and not board.ring.frames for board in self.boards) and set(
+            self.outcomes
+        ) >= set(self.asked[self.asked_before :])
 
     # --- what happens ----------------------------------------------------------------------------------
 
@@ -158,6 +169,8 @@ class World:
             self._reset(self.rng.randrange(len(self.boards)), self.rng.randrange(1, 8))
         if chance() < faults.restart_host:
             self._open_host()
+        if self.far is not None and chance() < faults.restart_host:
+            self.far.restart()
         if chance() < faults.swap:
             self.lines[0].board, self.lines[1].board = self.lines[1].board, self.lines[0].board
         if chance() < faults.thief:
@@ -262,15 +275,16 @@ class World:
 
     def _board_hears(self, line: Line, data: bytes) -> None:
         board = self.boards[line.board]
-        settled, fresh = board.settled, board.fresh
+        settled, next_ = board.settled, board.ring.next
         answer = board.receive(data, self.now)
         if board.settled and not settled:
-            self._settle(line.board, board.fresh - fresh)
+            self._settle(line.board, board.ring.next - next_)
         self._carry(line.board, False, answer)
         self._wake_board(line.board)
 
     def _settle(self, at: int, moved: int) -> None:
-        """The host has said where it is: what was made since the start has its numbers, and what was forgotten none."""
+        """The host has said where it is: what was made since the start has its numbers, which have ``moved`` so far,
+        and what was forgotten none. (``fresh`` may move when they do not: if the oldest of them are gone by then.)"""
         board = self.boards[at]
         pushed = self.pushed.setdefault((board.uid, board.ring.epoch), {})
         made = {seq + moved: what for seq, what in self.unsettled[at].items()}
@@ -293,7 +307,7 @@ class World:
         """A process starts: of the one before only the stream is left."""
         self.generation += 1
         if self.here:
-            self._lose_what_is_not_durable()
+            self.lose_what_is_not_durable()
         self.asked_before = len(self.asked)
         self.ledger, self.ledger_due = ledger.Ledger(), -1
         self.schemas = {}
@@ -318,13 +332,13 @@ class World:
                 case up.Send(data):
                     self._carry(line.board, True, data)
                 case up.Locate(uid, epoch):
-                    self._tasks(self.ledger.locate(uid, epoch, self.now))
+                    self.tasks(self.ledger.locate(uid, epoch, self.now))
                 case up.Taken():
-                    self._tasks(self._put(effect))
+                    self.tasks(self._put(effect))
                 case up.Gap(uid, epoch, first, next_):
                     assert first < next_
                     message = Records(uid, epoch, "tele", "port").of_gap(effect, self.now, "synced")
-                    self._tasks(self.ledger.put(uid, epoch, [(next_ - 1, [message])], self.now))
+                    self.tasks(self.ledger.put(uid, epoch, [(next_ - 1, [message])], self.now))
                 case up.Outcome(ticket):
                     name = self.asked[ticket]
                     assert name not in self.outcomes
@@ -342,13 +356,15 @@ class World:
         (messages,) = Records(frame.uid, frame.epoch, "tele", "port").of([frame], 0, "synced")
         return self.ledger.put(frame.uid, frame.epoch, [(frame.seq, messages)], self.now)
 
-    def _tasks(self, tasks: list[ledger.Task]) -> None:
+    def tasks(self, tasks: list[ledger.Task]) -> None:
         generation = self.generation
         for task in tasks:
             later = self.now + self.rng.randrange(1, 60) * MS
             match task:
                 case ledger.Store() if self.here:
                     self._place(task, generation)
+                case ledger.Store() if self.far is not None:
+                    self.far.send(task)
                 case ledger.Store():
                     self.at(later, lambda task=task: self._store(task, generation))  # type: ignore[misc]
                 case ledger.Find(uid):
@@ -363,7 +379,7 @@ class World:
 
             def expire() -> None:
                 if generation == self.generation:
-                    self._tasks(self.ledger.expire(self.now))
+                    self.tasks(self.ledger.expire(self.now))
 
             self.at(due, expire)
 
@@ -380,15 +396,15 @@ class World:
         how = self.rng.choice(("not", "some", "silent", "late")) if bad else "all"
         whole = len(task.messages)
         if how == "late":
-            self.at(self.now + 3 * SECOND, lambda: self._append(task, whole) and None)
+            self.at(self.now + 3 * SECOND, lambda: self.append(task, whole) and None)
         elif how != "not":
             size = self.rng.randrange(whole) if how == "some" else whole
-            seq = self._append(task, size)
+            seq = self.append(task, size)
             how = how if seq is not None else "not"
         if generation == self.generation:
             after = len(self.stream) if how == "all" else None
             overtaken = not bad and after is None
-            self._tasks(self.ledger.stored(task.uid, task.number, after, self.now, overtaken=overtaken))
+            self.tasks(self.ledger.stored(task.uid, task.number, after, self.now, overtaken=overtaken))
 
     def _place(self, task: ledger.Store, generation: int) -> None:
         """Into a stream of the same process: all of it at once, or a first part; the answer comes from the disk, or not
@@ -397,14 +413,14 @@ class World:
         how = self.rng.choice(("not", "some", "silent")) if bad else "all"
         whole = len(task.messages)
         size = {"not": 0, "some": self.rng.randrange(whole)}.get(how, whole)
-        overtaken = self._last(task.uid) != task.after
-        seq = self._append(task, size)
+        overtaken = self.last(task.uid) != task.after
+        seq = self.append(task, size)
         when = max(self.disk_ns, self.now + MS) if how == "all" else self.now + self.rng.randrange(1, 90) * MS
 
         def answer() -> None:
             if generation == self.generation:
                 after = seq if how == "all" else None
-                self._tasks(
+                self.tasks(
                     self.ledger.stored(
                         task.uid, task.number, after, self.now, overtaken=overtaken and not bad
                     )
@@ -412,9 +428,9 @@ class World:
 
         self.at(when, answer)
         if seq is not None and size == whole:
-            self._tasks(self.ledger.placed(task.uid, task.number, seq, self.now))
+            self.tasks(self.ledger.placed(task.uid, task.number, seq, self.now))
 
-    def _lose_what_is_not_durable(self) -> None:
+    def lose_what_is_not_durable(self) -> None:
         """A kill: of what was on its way some first part may have reached the disk."""
         durable = next(
             (at for at, one in enumerate(self.stream) if one.durable_ns > self.now), len(self.stream)
@@ -425,10 +441,10 @@ class World:
         for one in self.stream:
             one.durable_ns = min(one.durable_ns, self.now)
 
-    def _append(self, task: ledger.Store, size: int) -> int | None:
-        if self._last(task.uid) != task.after:
+    def append(self, task: ledger.Store, size: int) -> int | None:
+        if self.last(task.uid) != task.after:
             return None
-        if self.here:
+        if self.here or self.far is not None:
             self.disk_ns = max(self.disk_ns, self.now) + self.rng.randrange(1, 60) * MS
         for message in task.messages[:size]:
             self.stream.append(self._message(task.uid, message))
@@ -440,7 +456,7 @@ class World:
         assert where is not None
         return Stored(uid, where, subject.decode(), payload, self.disk_ns)
 
-    def _last(self, uid: bytes) -> int:
+    def last(self, uid: bytes) -> int:
         for at in range(len(self.stream), self.given_back, -1):
             if self.stream[at - 1].uid == uid:
                 return at
@@ -450,14 +466,14 @@ class World:
         if generation != self.generation:
             return
         if not self.calm and self.rng.random() < self.faults.stream_fails:
-            self._tasks(self.ledger.not_found(uid, self.now))
+            self.tasks(self.ledger.not_found(uid, self.now))
             return
-        at = self._last(uid)
+        at = self.last(uid)
         last = self.stream[at - 1] if at else None
 
         def answer() -> None:
             if generation == self.generation:
-                self._tasks(self.ledger.found(uid, last.where if last else None, self.now))
+                self.tasks(self.ledger.found(uid, last.where if last else None, self.now))
 
         if last is not None and last.durable_ns > self.now:  # what is not certain is not said
             self.at(last.durable_ns, answer)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from cobs import cobs
+from tests.support.rows import each
 from tests.unit.bridge.edgelink.make_vectors import PATH, vectors
 
 from phloem.firmware_bridge.edgelink import messages
@@ -20,9 +21,8 @@ GOLDEN: dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8"))
 
 
 def cases(key: str) -> Any:
-    """One test for each entry of a list of the file."""
-    entries = GOLDEN[key]
-    return pytest.mark.parametrize("case", entries, ids=[entry.get("name", "") for entry in entries])
+    """The test goes through the entries of a list of the file."""
+    return each("case", GOLDEN[key], ids=lambda entry: entry.get("name", entry))
 
 
 def plain(value: object) -> object:
@@ -64,7 +64,7 @@ def test_fields_of_a_later_version_are_ignored(case: dict[str, Any]) -> None:
         assert decoded == messages.decode(bytes.fromhex(known["plain"]))
 
 
-@pytest.mark.parametrize("size", [1, 2, 7, 100_000])
+@each("size", [1, 2, 7, 100_000])
 @cases("streams")
 def test_streams(case: dict[str, Any], size: int) -> None:
     reader, wire, heard = FrameReader(), bytes.fromhex(case["wire"]), []

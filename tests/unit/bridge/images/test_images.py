@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.unit.bridge.images.rig import KEY, PUBLIC
 from tests.unit.bridge.rig import MemoryPublisher
 
-from phloem.firmware_bridge.backlog import Message
+from phloem.firmware_bridge.headers import Encoded
 from phloem.firmware_bridge.images.bucket import Bucket, BucketError
 from phloem.firmware_bridge.images.manifest import ObjectMeta, parse, target_of
 from phloem.firmware_bridge.images.record import Record, State, Target
@@ -129,9 +129,9 @@ class Store:
         self.asked: list[int] = []
         self.answer: bytes | None = None
 
-    def ask(self, messages: Sequence[Message], done: Callable[[bytes | None], None]) -> None:
-        (message,) = messages
-        question = json.loads(message.payload)
+    def ask(self, messages: Sequence[Encoded], done: Callable[[bytes | None], None]) -> None:
+        ((_, _, payload),) = messages
+        question = json.loads(payload)
         self.asked.append(question["seq"])
         answer: bytes | None = json.dumps(
             {
