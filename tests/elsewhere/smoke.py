@@ -107,7 +107,10 @@ async def everything(client: nats.NATS) -> dict[int, bytes]:
     """What the stream has, by number, read by a consumer of its own."""
     stream = client.jetstream(timeout=PATIENCE_S)
     info = await stream.stream_info("PROOF")
-    reader = await stream.pull_subscribe("", stream="PROOF", config=ConsumerConfig(ack_policy=AckPolicy.NONE))
+    config = ConsumerConfig(
+        ack_policy=AckPolicy.NONE, inactive_threshold=PATIENCE_S
+    )  # else it is gone after 5 s
+    reader = await stream.pull_subscribe("", stream="PROOF", config=config)
     found: dict[int, bytes] = {}
     left = info.state.messages
     while left:
