@@ -43,10 +43,8 @@ def payloads(readings: Iterable[Reading]) -> list[bytes]:
     readings = list(readings)
     # One call for all values: a line has one each, as JSON has no line end inside.
     lines = _ENCODER.encode_lines([reading.value for reading in readings]).split(b"\n")  # and an empty one
-    good, tails = (
-        Quality.GOOD,
-        _good_tails,
-    )  # looked up here, as a call for each would cost as much as the rest
+    # Looked up here: a call for each would cost as much as the rest.
+    good, tails = Quality.GOOD, _good_tails
     return [
         b'{"v":' + line + ((tails.get(reading.unit) if reading.quality is good else None) or _tail(reading))
         for reading, line in zip(readings, lines, strict=False)

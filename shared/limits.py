@@ -67,9 +67,8 @@ BATCHES = 1000
 BATCH_BYTES = 64 << 20  # of all open batches: they wait in memory for their commit
 BATCH_IDLE_NS = 10 * SECOND_NS
 GROUP_MESSAGES = 2000  # of one group: a bridge sends up to 511 and a frame; max_payload bounds its bytes
-GROUP_PATTERNS = (
-    1024  # of a stream, whose last messages are remembered: boards that come and go fill no memory
-)
+# Of a stream, whose last messages are remembered: boards that come and go fill no memory.
+GROUP_PATTERNS = 1024
 GROUP_SUBJECTS = 16_384  # of a stream, that were looked at and are right
 FAST_BATCHES_PER_STREAM = 1000
 FAST_BATCHES = 50_000

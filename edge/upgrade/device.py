@@ -23,10 +23,8 @@ ASK_S = 5.0
 INFO_BYTES = 1 << 20
 LINES = 15  # of the journal, when a version does not serve
 SYSTEMD_ONLY = ("NOTIFY_", "WATCHDOG_", "LISTEN_", "INVOCATION_ID", "JOURNAL_STREAM", "MAINPID")
-STARTED, READY = (
-    "ExecMainStartTimestampMonotonic",
-    "ActiveEnterTimestampMonotonic",
-)  # microseconds since the boot
+# Microseconds since the boot.
+STARTED, READY = "ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic"
 SHOWN = f"ActiveState,MainPID,NRestarts,Result,{STARTED},{READY}"
 CREDENTIALS, CREDENTIAL_FOLDER = "CREDENTIALS_DIRECTORY", "/etc/credstore"
 

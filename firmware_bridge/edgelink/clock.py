@@ -15,9 +15,8 @@ from phloem.firmware_bridge.edgelink import limits
 from phloem.firmware_bridge.edgelink.messages import Clock
 
 _WRAP_MS = 1 << 32
-_DRIFT_MOST = (
-    0.02  # an RC oscillator; a UART that is further off is not understood. A crystal: 50e-6, ceramic: 5e-3
-)
+# An RC oscillator; a UART that is further off is not understood. A crystal: 50e-6, ceramic: 5e-3.
+_DRIFT_MOST = 0.02
 _DRIFT_CHANGES = 5e-6  # by temperature, of a crystal; more once an exchange has shown that
 _FIRST_NS = limits.SECOND_NS  # the surest exchange of this time is what the drift is measured from
 

@@ -132,9 +132,7 @@ class Extending:
         thread = threading.Thread(target=self._run, args=(goes_on,), name=self._doing, daemon=True)
         try:
             thread.start()
-        except (
-            RuntimeError
-        ):  # the unit's TasksMax=: what is done meanwhile, the end above all, is done all the same
+        except RuntimeError:  # TasksMax=: what is done meanwhile, the end above all, is done all the same
             return None
         return thread
 

@@ -145,9 +145,8 @@ def _place(account: "AccountJetStream", stream: "Stream", body: bytes) -> tuple[
         raise error(10025, err=str(problem)) from None
     server = account.system.server
     client = server.clients.open.get(server.kernel.source_cid)
-    if (
-        client is None or client.conn.account is not account.kernel_account
-    ):  # over a link, or from another account
+    # Over a link, or from another account, the sender's permissions are not known here.
+    if client is None or client.conn.account is not account.kernel_account:
         return 0, 0
     if not may_publish(server.members.rules(client.identity), asked.pattern):
         return 0, 0
