@@ -3,9 +3,9 @@
 Each board has a lane, whichever port it is on. A lane stores one group of messages after the other, and begins the
 next when it knows which message of the stream the last one of a group is. Where the stream is in the same process that
 is known before it is durable (``placed``), and a server of phloem's need not be told it (``BEHIND``), so that some
-groups are on their way to the disk at once, in order. If nobody knows what became of a group, the stream is asked for its
-last message of the board, which says frame and part; what is behind it is stored again, so that neither an answer that
-was lost nor a message of many that was stored brings anything twice.
+groups are on their way to the disk at once, in order. If nobody knows what became of a group, the stream is asked for
+its last message of the board, which says frame and part; what is behind it is stored again, so that neither an answer
+that was lost nor a message of many that was stored brings anything twice.
 Each group says which message of its board it expects to be the last one: what arrives late is refused by the stream.
 """
 
