@@ -10,7 +10,9 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 SHARED = Path(".src/phloem/shared")
+# The second line is Python's own, which somebody's CFLAGS would replace: no assertions, and sums that wrap around
 OPTIMISED = ["-O3", "-g0", "-fno-semantic-interposition", "-fno-plt", "-Wno-unused-function"]
+OPTIMISED += ["-DNDEBUG", "-fwrapv"]
 # Work of a start, a repair or once a generation: at -O3 they would take half of the compile for nothing
 COLD = {"store": ("contents", "frames", "generations", "inspect", "replay", "store"), "testing": ("faults",)}
 

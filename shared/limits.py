@@ -70,6 +70,7 @@ GROUP_MESSAGES = 2000  # of one group: a bridge sends up to 511 and a frame; max
 # Of a stream, whose last messages are remembered: boards that come and go fill no memory.
 GROUP_PATTERNS = 1024
 GROUP_SUBJECTS = 16_384  # of a stream, that were looked at and are right
+GROUP_SUBJECT_BYTES = 256  # longer ones are looked at each time
 FAST_BATCHES_PER_STREAM = 1000
 FAST_BATCHES = 50_000
 SCHEDULE_LOOK_NS = 60 * SECOND_NS  # a timer for a message that is due later looks at the clock again

@@ -16,17 +16,6 @@ from phloem.shared.store.types cimport FOUND, MISSING, Record, SubjectState
 from .answers cimport answer_message
 from .types cimport *
 
-cdef extern from "<time.h>" nogil:
-    ctypedef long time_t
-    struct tm:
-        int tm_sec
-        int tm_min
-        int tm_hour
-        int tm_mday
-        int tm_mon
-        int tm_year
-    tm* gmtime_r(const time_t* clock, tm* result)
-
 cdef enum:
     SAY_BYTES = 4096  # about ten answers: less would not be worth a send
     HEADS = 512  # of the four headers, beside names
@@ -46,18 +35,33 @@ cdef inline char* _digits(char* to, uint32_t value, int width) noexcept nogil:
     return to + width
 
 
+cdef enum:
+    DAY_S = 86_400
+    DAYS_400_YEARS = 146_097
+    DAYS_BEFORE_1970 = 719_468  # since the first of March of the year 0, from where leap days come last in a year
+
+
 cdef char* put_time(char* to, int64_t ns) noexcept nogil:
-    """RFC 3339 in UTC, the fraction without trailing zeros; at most 30 bytes."""
-    cdef time_t seconds = <time_t>(ns // 1_000_000_000)
-    cdef uint32_t rest = <uint32_t>(ns % 1_000_000_000)
-    cdef tm t
-    gmtime_r(&seconds, &t)
-    to = _digits(to, <uint32_t>(t.tm_year + 1900), 4)
-    to = _digits(_put(to, b"-", 1), <uint32_t>(t.tm_mon + 1), 2)
-    to = _digits(_put(to, b"-", 1), <uint32_t>t.tm_mday, 2)
-    to = _digits(_put(to, b"T", 1), <uint32_t>t.tm_hour, 2)
-    to = _digits(_put(to, b":", 1), <uint32_t>t.tm_min, 2)
-    to = _digits(_put(to, b":", 1), <uint32_t>t.tm_sec, 2)
+    """RFC 3339 in UTC, the fraction without trailing zeros; at most 30 bytes. ``ns`` is not negative. The calendar is
+    counted out here, as the C library's ends in 2038 where machines have 32 bits."""
+    cdef uint64_t seconds = <uint64_t>ns // 1_000_000_000
+    cdef uint32_t rest = <uint32_t>(<uint64_t>ns % 1_000_000_000), second = <uint32_t>(seconds % DAY_S)
+    cdef uint32_t days = <uint32_t>(seconds // DAY_S) + DAYS_BEFORE_1970
+    cdef uint32_t year = days // DAYS_400_YEARS * 400, month
+    days %= DAYS_400_YEARS
+    # Whole years in what is left: without its leap days, of which a fourth year, not a hundredth, has one
+    month = (days - days // 1_460 + days // 36_524 - days // 146_096) // 365
+    year += month
+    days -= 365 * month + month // 4 - month // 100
+    month = (5 * days + 2) // 153  # from March: five months have 153 days, again and again
+    days -= (153 * month + 2) // 5
+    year += month >= 10
+    to = _digits(to, year, 4)
+    to = _digits(_put(to, b"-", 1), month + 3 if month < 10 else month - 9, 2)
+    to = _digits(_put(to, b"-", 1), days + 1, 2)
+    to = _digits(_put(to, b"T", 1), second // 3600, 2)
+    to = _digits(_put(to, b":", 1), second // 60 % 60, 2)
+    to = _digits(_put(to, b":", 1), second % 60, 2)
     if rest:
         to = _digits(_put(to, b".", 1), rest, 9)
         while (to - 1)[0] == c'0':

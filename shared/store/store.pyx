@@ -88,9 +88,18 @@ cdef class Store(Generations):
         except BaseException:
             self._end()
             raise
-        self.writer_thread = threading.Thread(target=self._write, name="phloem-journal", daemon=True)
-        self.writer_thread.start()
+        self._begin_to_write()
         return self.damage
+
+    def _begin_to_write(self):
+        thread = threading.Thread(target=self._write, name="phloem-journal", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._end()
+            raise StoreError(f"{self.folder} cannot be written to: {error}; a service's TasksMax= or a user's limit of "
+                             "processes (ulimit -u) is too low") from error
+        self.writer_thread = thread
 
     def _take_folder(self):
         try:

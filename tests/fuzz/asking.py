@@ -5,6 +5,8 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
+import msgspec
+
 from phloem.shared.jetstream.headers import NAMES
 from tests.fuzz.making import spoil
 from tests.fuzz.steps import Step, Steps
@@ -222,9 +224,30 @@ def ack(r: Random) -> bytes:
     return pub(r, b".".join([b"$JS.ACK", *tokens]), r.choice(BODIES), r.choice((b"", b"", b"_I.1")))
 
 
+def group(r: Random) -> bytes:
+    """Messages to be placed behind each other, as a bridge sends them."""
+    messages: list[Any] = []
+    for _ in range(r.choice((0, 1, 1, 2, 5))):
+        subject = _subject(r) if r.random() < 0.9 else b"s." + b"x" * r.choice((1, 300, 5_000, 70_000))
+        head = b"NATS/1.0\r\n" + r.choice(HEADERS) + b": " + r.choice(VALUES) + b"\r\n\r\n"
+        head = b"" if r.random() < 0.5 else spoil(r, head) if r.random() < 0.1 else head
+        messages.append((subject, head, r.choice((b"", b"x", b"y" * 3_000))))
+    pattern, after = (
+        r.choice(("s.>", "s.a", "m.>", "s.*", ">", "s.a.", "")),
+        r.choice((None, None, 0, 1, 2, 9)),
+    )
+    asked: list[Any] = [pattern, r.choice((0, 1, 2, 3, 4, any_number(r))), after, messages]
+    if r.random() < 0.1:
+        asked[r.randrange(4)] = r.choice((None, -1, 1.5, b"x", "x", [], [[]], [[b"s.a"]], {"a": 1}))
+    body = msgspec.msgpack.encode(asked)
+    return api(r, b"PHLOEM.PLACE." + _stream(r), spoil(r, body) if r.random() < 0.1 else body)
+
+
 def ask(r: Random) -> bytes:
     """Something of the API."""
     stream, consumer, dice = _stream(r), _consumer(r), r.random()
+    if r.random() < 0.12:
+        return group(r)
     if dice < 0.3:
         body = r.choice((b"", b"1", b"5", b"-1", b"x")) if r.random() < 0.3 else document(r, r.choice(PULLS))
         return pub(

@@ -224,7 +224,7 @@ TARGETS = {
         Target("values", _varied("values", stored.values), folder.run, SLACK),
         Target("login", _varied("login", logins.make), logins.run, SLACK),
         Target("tls", _varied("tls", sealed.make), sealed.run, SLACK),
-        Target("jetstream", _varied("jetstream", asking.make), served.run, SLACK),
+        Target("jetstream", _varied("jetstream", asking.make), served.run, SLACK_OF_SERVERS),
         Target("columns", _varied("columns", columns.make), columns.run, SLACK),
         Target("device", _varied("device", saying.device), collected.run, SLACK_OF_SERVERS),
         Target("hub", _varied("hub", saying.hub), forwarded.run, SLACK_OF_SERVERS),

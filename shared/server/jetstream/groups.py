@@ -92,17 +92,23 @@ class Groups:
             self._before[asked.pattern] = _Before(cid, asked.number, placed[1])
         return placed
 
-    def are_right(self, asked: Asked) -> bool:
-        """Whether all subjects are of the pattern, and such as a client could publish to."""
+    def are_right(self, asked: Asked, longest: int) -> bool:
+        """Whether all subjects are of the pattern, and such as a client could publish to: ``longest`` is what it may
+        say in a line."""
         known = self._subjects
+        if len(asked.pattern) > longest:
+            return False
         for subject, _, _ in asked.messages:
             if known.get(subject) != asked.pattern:
+                if len(subject) > longest:
+                    return False
                 text = subject.decode(errors="surrogateescape")
                 if not (is_valid(text) and is_literal(text) and matches(asked.pattern, text)):
                     return False
                 if len(known) >= limits.GROUP_SUBJECTS:
                     known.clear()
-                known[subject] = asked.pattern
+                if len(subject) <= limits.GROUP_SUBJECT_BYTES:
+                    known[subject] = asked.pattern
         return True
 
     def _is_last(self, pattern: str, seq: int) -> bool:
@@ -153,7 +159,8 @@ def _place(account: "AccountJetStream", stream: "Stream", body: bytes) -> tuple[
     definition = server.crossings.definitions.get(account.name)
     if definition is not None and any(collide(one.source, asked.pattern) for one in definition.mappings):
         return 0, 0
-    if not (0 < len(asked.messages) <= limits.GROUP_MESSAGES and stream.groups.are_right(asked)):
+    right = stream.groups.are_right(asked, server.options.max_control_line)
+    if not (right and 0 < len(asked.messages) <= limits.GROUP_MESSAGES):
         raise error(10003)
     placed = stream.groups.follow(client.conn.cid, asked)
     if placed is None:

@@ -136,12 +136,33 @@ async def test_only_what_a_client_may_publish(rig: Rig, who: str, count: int) ->
 
 @pytest.mark.parametrize(
     "subject",
-    [b"tele.b.1", b"tele.a", b"tele.a.>", b"tele.a.*", b"tele.a. x", b"tele.a.x\r\nPING", b"tele.a."],
+    [
+        b"tele.b.1",
+        b"tele.a",
+        b"tele.a.>",
+        b"tele.a.*",
+        b"tele.a. x",
+        b"tele.a.x\r\nPING",
+        b"tele.a.",
+        b"tele.a." + b"x" * 4_090,  # with it a line that no client may send
+        b"tele.a." + b"x" * 70_000,
+    ],
+    ids=lambda subject: subject[:20].decode(),
 )
 async def test_only_subjects_of_its_pattern(rig: Rig, subject: bytes) -> None:
     await rig.stream()
     assert code(await rig.group(1, 0, [*readings(range(1)), (subject, b"", b"x")])) == 10003
     assert await rig.payloads() == []
+
+
+async def test_a_subject_as_long_as_a_line_may_be(rig: Rig) -> None:
+    await rig.stream()
+    for number, size in enumerate((300, 4_089)):
+        longest = [(b"tele.a." + b"x" * size, b"", b"%d" % size)]
+        assert await rig.group(number, number, longest) == {"seq": number + 1, "count": 1}
+    pattern = "tele.a." + "x" * 4_090
+    assert code(await rig.group(3, 0, readings(range(1)), pattern=pattern)) == 10003
+    assert await rig.payloads() == [b"300", b"4089"]
 
 
 async def test_what_is_no_group(rig: Rig) -> None:

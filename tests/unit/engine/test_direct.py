@@ -2,14 +2,18 @@
 who does not take them no more than a bounded number."""
 
 import asyncio
+import calendar
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
-from nats.js.api import StreamConfig
+from nats.js.api import StorageType, StreamConfig
 
 from phloem.edge.app import Edge
+from phloem.shared.jetstream.times import rfc3339
+from phloem.shared.testing.manual_clock import ManualClock
 from tests.unit.bridge.rig import listen
 
 SECOND = 1_000_000_000
@@ -79,3 +83,29 @@ async def test_who_asks_for_more_than_it_takes_is_held(edge: Edge) -> None:
     assert conn.stats["stalls"] > 1
     assert most < 700_000
     writer.close()
+
+
+async def test_the_calendar(tmp_path: Path) -> None:
+    """A day of every month of leap years, their neighbours and the ends of centuries, after 2038 as well."""
+    months = [
+        datetime(year, month, calendar.monthrange(year, month)[1], 23 - month, 59, 4 * month, tzinfo=UTC)
+        for year in (1970, 1972, 1999, 2000, 2001, 2038, 2099, 2100, 2101, 2104, 2261)
+        for month in range(1, 13)
+    ]
+    fractions = (0, 1, 10, 500_000_000, 999_999_999)
+    times = [
+        calendar.timegm(day.timetuple()) * SECOND + fractions[n % 5] + more
+        for n, day in enumerate(months)
+        for more in (0, 3_600 * SECOND * 24)  # and the day after it
+    ]
+    clock = ManualClock(wall_ns=times[0])
+    config = {"listen": "127.0.0.1:-1", "jetstream": {"store_dir": str(tmp_path / "store")}}
+    async with Edge(config, clock=clock) as edge, listen(edge.client_url, "none") as heard:
+        js = heard.client.jetstream()
+        config = StreamConfig(name="S", subjects=["s"], allow_direct=True, storage=StorageType.MEMORY)
+        await js.add_stream(config)
+        for ns in times:
+            clock.set_wall_ns(ns)
+            await js.publish("s", b"")
+        told = [(await js.get_msg("S", n + 1, direct=True)).headers for n in range(len(times))]
+    assert [headers and headers["Nats-Time-Stamp"] for headers in told] == [rfc3339(ns) for ns in times]

@@ -190,6 +190,21 @@ def test_no_thread_for_moving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert check(tmp_path / "s").totals.messages == 11
 
 
+def test_no_thread_to_begin_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says what is too low, has nothing open, and the folder is as it was."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(StoreError, match="TasksMax="):
+            open_store(tmp_path / "s").open()
+    store = open_store(tmp_path / "s")
+    assert store.open() == []
+    store.close()
+
+
 def test_a_log_that_becomes_strict_is_synced(tmp_path: Path) -> None:
     store = open_store(tmp_path / "s")
     store.open()
