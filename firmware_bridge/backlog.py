@@ -5,29 +5,18 @@ a subscriber sees one gap in ``Phloem-Seq`` instead of many. Every message that 
 """
 
 from collections import deque
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from phloem.firmware_bridge import limits
+from phloem.firmware_bridge.headers import Encoded
+
+_OVERHEAD = limits.PUBLISH_MESSAGE_OVERHEAD_BYTES
 
 
-class Message(NamedTuple):
-    """One message that no server has confirmed."""
-
-    subject: str
-    payload: bytes
-    headers: Mapping[str, str]
-
-    @property
-    def size(self) -> int:
-        """Bytes that it takes while it waits, on the safe side."""
-        return len(self.payload) + limits.PUBLISH_MESSAGE_OVERHEAD_BYTES
-
-    @property
-    def wire_size(self) -> int:
-        """Bytes that count against a server's ``max_payload``: the header block and the payload."""
-        lines = sum(len(f"{key}: {value}\r\n".encode()) for key, value in self.headers.items())
-        return len("NATS/1.0\r\n") + lines + len("\r\n") + len(self.payload)
+def size_of(message: Encoded) -> int:
+    """Bytes that it takes while it waits, on the safe side."""
+    subject, header, payload = message
+    return len(subject) + len(header) + len(payload) + _OVERHEAD
 
 
 class Backlog:
@@ -37,41 +26,44 @@ class Backlog:
         self.bytes_max = bytes_max
         self.size = 0
         self.dropped = 0
-        self._messages: deque[Message] = deque()
+        self._messages: deque[Encoded] = deque()
 
     def __len__(self) -> int:
         return len(self._messages)
 
-    def put(self, message: Message) -> None:
-        """Add the newest message."""
-        self._messages.append(message)
-        self.size += message.size
+    def put(self, messages: Sequence[Encoded]) -> None:
+        """Add the newest messages."""
+        self._messages.extend(messages)
+        self.size += sum(map(size_of, messages))
         self._drop_oldest()
 
-    def take(self, bytes_max: int = limits.PUBLISH_BATCH_BYTES_MAX) -> list[Message]:
+    def take(self, bytes_max: int = limits.PUBLISH_BATCH_BYTES_MAX) -> list[Encoded]:
         """Take out the oldest messages: what fits into ``bytes_max``, and one in any case if there is one."""
-        batch: list[Message] = []
-        size = 0
-        while self._messages and (not batch or size + self._messages[0].size <= bytes_max):
-            batch.append(self._messages.popleft())
-            size += batch[-1].size
+        batch: list[Encoded] = []
+        waiting, size = self._messages, 0
+        while waiting:
+            more = size_of(waiting[0])
+            if batch and size + more > bytes_max:
+                break
+            batch.append(waiting.popleft())
+            size += more
         self.size -= size
         return batch
 
-    def take_all(self) -> list[Message]:
+    def take_all(self) -> list[Encoded]:
         """Take out everything, oldest first."""
         messages = list(self._messages)
         self._messages.clear()
         self.size = 0
         return messages
 
-    def put_back(self, batch: list[Message]) -> None:
+    def put_back(self, batch: Sequence[Encoded]) -> None:
         """A batch could not be delivered: it is the oldest again."""
         self._messages.extendleft(reversed(batch))
-        self.size += sum(message.size for message in batch)
+        self.size += sum(map(size_of, batch))
         self._drop_oldest()
 
     def _drop_oldest(self) -> None:
         while self.size > self.bytes_max:
-            self.size -= self._messages.popleft().size
+            self.size -= size_of(self._messages.popleft())
             self.dropped += 1

@@ -1,8 +1,7 @@
 """Requests over one connection of nats-py, for who sends thousands of messages a second.
 
-nats-py takes a message at a time, as a mapping of headers, and makes a future and a timer for each request. Here header
-blocks are built already, all messages of a group are one write, and all answers come to one subscription. The rest of
-the connection, login and TLS included, is nats-py's; what of its inside is used is in ``_write``.
+nats-py makes a future and a timer for each request. Here all messages of a group are one write (``client_write.py``),
+and all answers come to one subscription.
 
 Who asks nothing subscribes to nothing. A server that takes groups (``shared/server/jetstream/groups.py``) is asked for
 that once, when there is the first, without anybody waiting for the answer: nats-server gives none.
@@ -19,6 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from phloem.firmware_bridge import limits
+from phloem.firmware_bridge.client_write import operations, write
 from phloem.firmware_bridge.headers import Encoded
 from phloem.firmware_bridge.timers import CallLater
 from phloem.firmware_bridge.waiting import Waiting
@@ -66,9 +66,7 @@ class ClientRequests:
         *before, (subject, header, payload) = messages
         reply = f"{self._root}.{next(self._numbers)}"
         self._waiting.add(reply, done)
-        parts = [_operation(*message) for message in before]
-        parts.append(_operation(subject + b" " + reply.encode(), header, payload))
-        self._write(b"".join(parts))
+        self._write(operations([*before, (subject + b" " + reply.encode(), header, payload)]))
 
     def group(
         self, stream: str, pattern: str, after: int | None, messages: Sequence[Encoded], done: Done
@@ -76,7 +74,7 @@ class ClientRequests:
         """As ``Groups`` has it."""
         if self._groups is None:
             self._groups = False
-            self._write(_operation(f"{_PLACE}.- {self._root}.0".encode(), b"", b""))
+            self._write(operations([(f"{_PLACE}.- {self._root}.0".encode(), b"", b"")]))
         if not self._groups:
             return False
         if after is None and (stream, pattern) not in self._sent:
@@ -109,25 +107,9 @@ class ClientRequests:
             self._write(b"".join(held))
 
     def _write(self, data: bytes) -> None:
-        """As ``Client._send_command`` and what follows it in a publish, but for the waiting: who asks has few groups
-        under way, so that nothing piles up."""
-        if self._held is not None:
-            self._held.append(data)
-            if self._opening is None:
-                self._opening = asyncio.get_running_loop().create_task(self._open(), name="bridge answers")
+        if self._held is None:
+            write(self._client, data)
             return
-        client, queue = self._client, self._client._flush_queue
-        if queue is None or not client.is_connected:
-            return  # ``close`` is called soon
-        client._pending.append(data)
-        client._pending_data_size += len(data)
-        if queue.empty():
-            queue.put_nowait(asyncio.get_running_loop().create_future())
-
-
-def _operation(to: bytes, header: bytes, payload: bytes) -> bytes:
-    """A publish on the wire. ``to``: the subject, and behind a blank the reply subject."""
-    if not header:
-        return b"PUB %b %d\r\n%b\r\n" % (to, len(payload), payload)
-    size = len(header)
-    return b"HPUB %b %d %d\r\n%b%b\r\n" % (to, size, size + len(payload), header, payload)
+        self._held.append(data)
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._open(), name="bridge answers")

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import msgspec
 
-from phloem.firmware_bridge.backlog import Message
+from phloem.firmware_bridge.headers import Encoded, decode_headers, encode_headers
 from phloem.firmware_bridge.port_tty import TtyLine, kept_tty
 from phloem.firmware_bridge.settings import SerialSettings
 
@@ -57,7 +57,7 @@ class Handover:
         self._keeper = keeper
         self._ports = {name: number for name, number in given.items() if name.startswith(PORT)}
         self._rests: dict[str, bytes] = {}
-        self.messages: list[Message] = []
+        self.messages: list[Encoded] = []
         for name, number in given.items():
             if name == CARRIED:
                 self._read(number)
@@ -105,9 +105,12 @@ class Handover:
             self._drop(name, self._ports.pop(name))
         self._rests = {name: rest for name, rest in self._rests.items() if name in wanted}
 
-    def end(self, messages: Iterable[Message]) -> bool:
+    def end(self, messages: Iterable[Encoded]) -> bool:
         """The process ends; whether somebody keeps what it leaves."""
-        carried = Carried(self._rests, [(one.subject, one.payload, dict(one.headers)) for one in messages])
+        carried = Carried(
+            self._rests,
+            [(subject.decode(), payload, decode_headers(block)) for subject, block, payload in messages],
+        )
         kept = True
         if carried.rests or carried.messages:
             file = os.memfd_create("phloem-carried", os.MFD_CLOEXEC)
@@ -131,7 +134,10 @@ class Handover:
             ):  # of another version: it is worth no more than what a crash loses
                 carried = msgspec.msgpack.decode(stream.read(), type=Carried)
                 self._rests = carried.rests
-                self.messages = [Message(*one) for one in carried.messages]
+                self.messages = [
+                    (subject.encode(), encode_headers(headers), payload)
+                    for subject, payload, headers in carried.messages
+                ]
 
 
 def name_of(settings: SerialSettings) -> str:

@@ -14,7 +14,7 @@ attempt is a fresh client.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 from types import TracebackType
@@ -26,10 +26,11 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from phloem.firmware_bridge import limits
-from phloem.firmware_bridge.backlog import Backlog, Message
+from phloem.firmware_bridge.backlog import Backlog
 from phloem.firmware_bridge.backoff import Backoff
 from phloem.firmware_bridge.client_requests import ClientRequests
-from phloem.firmware_bridge.headers import Encoded, decode_headers
+from phloem.firmware_bridge.client_write import operations, write
+from phloem.firmware_bridge.headers import Encoded, encode_headers
 from phloem.firmware_bridge.publisher import Respond
 from phloem.firmware_bridge.timers import CallLater, loop_call_later, pause
 from phloem.firmware_bridge.unix_socket import client_of
@@ -68,7 +69,7 @@ class NatsPublisher:
         self.payload_max = limits.PAYLOAD_BYTES
         self._servers, self._name, self._call_later = list(servers), name, call_later
         self._backoff = Backoff(limits.RETRY_MIN_NS, limits.RETRY_MAX_NS, rng)
-        self._in_flight: list[Message] = []
+        self._in_flight: list[Encoded] = []
         self._interests: set[_Interest] = set()
         self._requests: ClientRequests | None = None  # while it is connected
         self._clock = clock or SystemClock()
@@ -114,18 +115,12 @@ class NatsPublisher:
 
     def publish(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> None:
         """Put a message into the backlog."""
-        self._keep([Message(subject, payload, headers)])
+        self.publish_all([(subject.encode(), encode_headers(headers), payload)])
 
     def publish_all(self, messages: Sequence[Encoded]) -> None:
         """Put many into it."""
-        self._keep(
-            Message(subject.decode(), payload, decode_headers(block)) for subject, block, payload in messages
-        )
-
-    def _keep(self, messages: Iterable[Message]) -> None:
         dropped = self.backlog.dropped
-        for message in messages:
-            self.backlog.put(message)
+        self.backlog.put(messages)
         self._idle.clear()
         self._wake.set()
         if self.backlog.dropped > dropped and not self._warned_full:
@@ -246,12 +241,7 @@ class NatsPublisher:
             self._wake.clear()
             await self._update(client, subscriptions)
             self._in_flight = self.backlog.take()
-            for message in self._in_flight:
-                # The server counts headers as well and ends the connection over it, every time again.
-                if message.wire_size > client.max_payload:
-                    self._refuse(message, client.max_payload)
-                else:
-                    await client.publish(message.subject, message.payload, headers=dict(message.headers))
+            write(client, operations(self._sendable(self._in_flight, client.max_payload)))
             # nats-py writes a PING past the commands it still has to write, so that the first PONG only
             # proves that those are on their way; the second one comes after them.
             await client.flush(limits.CONFIRM_TIMEOUT_S)
@@ -264,6 +254,17 @@ class NatsPublisher:
             if not self._wake.is_set():
                 self._idle.set()
                 await self._wake.wait()
+
+    def _sendable(self, messages: list[Encoded], most: int) -> list[Encoded]:
+        """Without what is too large: a server counts headers as well, and ends the connection over it, every time
+        again."""
+        sizes = [len(header) + len(payload) for _, header, payload in messages]
+        if max(sizes, default=0) <= most:
+            return messages
+        for (subject, _, _), size in zip(messages, sizes, strict=True):
+            if size > most:
+                self._refuse(subject.decode(), size, most)
+        return [message for message, size in zip(messages, sizes, strict=True) if size <= most]
 
     async def _update(self, client: Client, subscriptions: dict[_Interest, Subscription]) -> None:
         for interest in self._interests - subscriptions.keys():
@@ -297,14 +298,14 @@ class NatsPublisher:
             reason,
         )
 
-    def _refuse(self, message: Message, payload_max: int) -> None:
+    def _refuse(self, subject: str, size: int, most: int) -> None:
         self.refused += 1
         if self.refused == 1:
             logger.warning(
                 "%d bytes with headers for %s dropped: this server takes %d at most; lower max_frame_bytes",
-                message.wire_size,
-                message.subject,
-                payload_max,
+                size,
+                subject,
+                most,
             )
 
 

@@ -149,8 +149,7 @@ class Service:
         looking = loop.create_task(self._look_now_and_then(), name="looking")
         try:
             async with NatsPublisher([self._server], self._rng, name="phloem bridge") as self.publisher:
-                for message in self._handover.messages:
-                    self.publisher.backlog.put(message)
+                self.publisher.backlog.put(self._handover.messages)
                 while not self._stop:
                     await self._serve()
                 self._notifier.stopping("handing ports over")

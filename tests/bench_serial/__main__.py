@@ -59,7 +59,7 @@ def main(only: tuple[str, ...], seconds: float, ports: int, core: int) -> None:
         seconds,
         lines,
     )
-    Console().print(table(report))
+    Console(width=None if sys.stdout.isatty() else 140).print(table(report))
     if not only and ports == PORTS:
         write(report, RESULTS)
         pages.main()

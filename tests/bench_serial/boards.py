@@ -14,15 +14,11 @@ from nats.aio.client import Client
 
 from tests.bench_serial.edge import (
     STREAM,
-    EdgeProcess,
-    Use,
-    bridge_config,
-    bridge_process,
-    config,
     connected,
     make_stream,
+    programs,
+    shares,
     stored,
-    use_of,
 )
 from tests.bench_serial.loads import LINE_BYTES_S, Load
 from tests.bench_serial.report import Line
@@ -65,46 +61,33 @@ async def run_boards(load: Load, folder: Path, ports: int, seconds: float, core:
         while not all(link.is_symlink() for link in links):
             await asyncio.sleep(0.01)
         paths = [str(link) for link in links]
-        edge = stack.enter_context(EdgeProcess(config(load, paths, folder), folder, core))
-        bridge = 0
-        if load.bridge:
-            text = bridge_config(load, paths, folder)
-            bridge = stack.enter_context(bridge_process(text, folder, core))
-        client = await connected(edge)
+        running = stack.enter_context(programs(load, paths, folder, core))
+        client = await connected(running.edge)
         await make_stream(client, load)
         async with asyncio.timeout(SETTLE_S):
             while await stored(client) < ports * load.messages:
                 await asyncio.sleep(0.1)
         await asyncio.sleep(WARM_S)
-        before, bridge_before = use_of(edge.pid), use_of(bridge)
+        before = running.use()
         count, read, begin = await stored(client), await _bytes_read(client, ports), time.monotonic()
         await asyncio.sleep(seconds)
-        after, bridge_after = use_of(edge.pid), use_of(bridge)
+        after = running.use()
         count_then, read_then = await stored(client), await _bytes_read(client, ports)
         seconds = time.monotonic() - begin
         for board in boards:
             board.kill()
         lost = await _lost(client, load, ports)
         await client.close()
-        assert "Traceback" not in edge.log, edge.log
-    bridge_cpu_s = bridge_after.cpu_s - bridge_before.cpu_s
     return Line(
         name=load.name,
         title=load.title,
-        cpu=(after.cpu_s - before.cpu_s + bridge_cpu_s) / seconds / ports,
-        system=(_system_s(after, bridge_after) - _system_s(before, bridge_before)) / seconds / ports,
-        bridge=bridge_cpu_s / seconds / ports,
+        **shares(before, after, seconds * ports),
         bytes_s=(read_then - read) / seconds / ports,
         messages_s=(count_then - count) / seconds / ports,
         behind_bytes=0,
         lost=lost,
-        resident_bytes=after.resident_bytes + bridge_after.resident_bytes,
         good=not lost,
     )
-
-
-def _system_s(edge: Use, bridge: Use) -> float:
-    return edge.system_s + bridge.system_s
 
 
 async def _lost(client: Client, load: Load, ports: int) -> int:

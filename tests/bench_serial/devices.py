@@ -67,12 +67,15 @@ class Device:
 
 def saturate(devices: list[Device], seconds: float) -> int:
     """All of them for so long; how many frames they have said in their lives. ``behind_bytes_max`` of each is what
-    waited at most."""
+    waited at most. Raises TimeoutError if nobody reads them."""
     size = int(seconds * LINE_BYTES_S)
     spans = [(device, device.written, device.whole(device.written + size)) for device in devices]
-    carried, last = 0.0, time.monotonic()
+    carried, begin = 0.0, time.monotonic()
+    last = begin
     while any(device.written < end for device, _, end in spans):
         now = time.monotonic()
+        if now - begin > 10 * seconds:
+            raise TimeoutError("the devices are not read")
         # Where the machine lets the devices wait, their lines rest: there is no burst afterwards.
         carried, last = carried + min(now - last, LATE_S) * LINE_BYTES_S, now
         for device, start, end in spans:

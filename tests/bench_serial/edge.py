@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import nats
 from nats.aio.client import Client
@@ -16,6 +17,7 @@ from tests.bench_serial.loads import Load
 from tests.support.server_process import ServerProcess
 
 STREAM, SOCKET = "BENCH", "nats.sock"
+START_S = 20
 _TICKS_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -71,18 +73,64 @@ class EdgeProcess(ServerProcess):
 
 @contextmanager
 def bridge_process(text: str, folder: Path, core: int) -> Iterator[int]:
-    """``phloem bridge -c`` on ``core`` alone; its process number."""
+    """``phloem bridge -c`` on ``core`` alone, with all ports open; its process number."""
     (folder / "bridge.conf").write_text(text)
     command = ["taskset", "-c", str(core), sys.executable, "-m", "phloem", "bridge", "-c"]
-    with (folder / "bridge.log").open("w") as log:
+    path = folder / "bridge.log"
+    with path.open("w") as log:
         bridge = subprocess.Popen([*command, str(folder / "bridge.conf")], stderr=log)
     try:
+        until = time.monotonic() + START_S
+        while (
+            path.read_text().count("): open") < text.count("device:")
+            or "connected to" not in path.read_text()
+        ):
+            assert time.monotonic() < until, path.read_text()
+            time.sleep(0.05)
         yield bridge.pid
-        said = (folder / "bridge.log").read_text()
+        said = path.read_text()
         assert "Traceback" not in said, said
     finally:
         bridge.terminate()
         bridge.wait()
+
+
+class Programs(NamedTuple):
+    """An edge, and the bridge that has its ports, if the load wants one: else that is process 0."""
+
+    edge: EdgeProcess
+    bridge: int
+
+    def use(self) -> tuple[Use, Use]:
+        """Of both, so far."""
+        return use_of(self.edge.pid), use_of(self.bridge)
+
+
+@contextmanager
+def programs(load: Load, paths: Sequence[str], folder: Path, core: int) -> Iterator[Programs]:
+    """Running, on ``core`` alone, until the end, at which neither has said anything bad."""
+    with ExitStack() as stack:
+        edge = stack.enter_context(EdgeProcess(config(load, paths, folder), folder, core))
+        bridge = 0
+        if load.bridge:
+            bridge = stack.enter_context(bridge_process(bridge_config(load, paths, folder), folder, core))
+        yield Programs(edge, bridge)
+        assert "Traceback" not in edge.log, edge.log
+
+
+def shares(before: tuple[Use, Use], after: tuple[Use, Use], port_seconds: float) -> dict[str, Any]:
+    """What a ``Line`` says of processor and memory."""
+    edge, bridge = (_since(then, now) for then, now in zip(before, after, strict=True))
+    return {
+        "cpu": (edge.cpu_s + bridge.cpu_s) / port_seconds,
+        "system": (edge.system_s + bridge.system_s) / port_seconds,
+        "bridge": bridge.cpu_s / port_seconds,
+        "resident_bytes": edge.resident_bytes + bridge.resident_bytes,
+    }
+
+
+def _since(then: Use, now: Use) -> Use:
+    return Use(now.cpu_s - then.cpu_s, now.system_s - then.system_s, now.resident_bytes)
 
 
 async def connected(edge: EdgeProcess) -> Client:

@@ -7,7 +7,7 @@ from pathlib import Path
 from nats.aio.client import Client
 
 from tests.bench_serial.devices import KEPT_BYTES, Device, saturate
-from tests.bench_serial.edge import EdgeProcess, config, connected, make_stream, stored, use_of
+from tests.bench_serial.edge import connected, make_stream, programs, shares, stored
 from tests.bench_serial.loads import Load
 from tests.bench_serial.report import Line
 
@@ -19,19 +19,18 @@ async def run_lines(load: Load, folder: Path, ports: int, seconds: float, core: 
     """One row."""
     devices = [Device(load, seed) for seed in range(ports)]
     try:
-        with EdgeProcess(config(load, [device.path for device in devices], folder), folder, core) as edge:
-            client = await connected(edge)
+        with programs(load, [device.path for device in devices], folder, core) as running:
+            client = await connected(running.edge)
             await make_stream(client, load)
             warm = await asyncio.to_thread(saturate, devices, WARM_S)
             if load.messages:
                 await _settled(client, warm * load.messages)
-            before, begin, read = use_of(edge.pid), time.monotonic(), devices[0].written
+            before, begin, read = running.use(), time.monotonic(), devices[0].written
             frames = await asyncio.to_thread(saturate, devices, seconds)
             seconds, read = time.monotonic() - begin, devices[0].written - read
             messages = await _settled(client, frames * load.messages) if load.messages else 0
-            after = use_of(edge.pid)
+            after = running.use()
             await client.close()
-            assert "Traceback" not in edge.log, edge.log
     finally:
         for device in devices:
             device.close()
@@ -40,20 +39,19 @@ async def run_lines(load: Load, folder: Path, ports: int, seconds: float, core: 
     return Line(
         name=load.name,
         title=load.title,
-        cpu=(after.cpu_s - before.cpu_s) / seconds / ports,
-        system=(after.system_s - before.system_s) / seconds / ports,
+        **shares(before, after, seconds * ports),
         bytes_s=read / seconds,
         messages_s=(frames - warm) * load.messages / seconds / ports,
         behind_bytes=behind,
         lost=lost,
-        resident_bytes=after.resident_bytes,
         good=not lost and behind <= KEPT_BYTES,
     )
 
 
 async def _settled(client: Client, wanted: int) -> int:
-    """How many messages there are when no more come, or all that are wanted."""
-    async with asyncio.timeout(SETTLE_S):
-        while (count := await stored(client)) < wanted:
-            await asyncio.sleep(0.02)
+    """How many messages there are when all that are wanted have come, or no more do."""
+    count, until = await stored(client), time.monotonic() + SETTLE_S
+    while count < wanted and time.monotonic() < until:
+        await asyncio.sleep(0.02)
+        count = await stored(client)
     return count

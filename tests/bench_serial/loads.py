@@ -51,6 +51,8 @@ LOADS = (
     Load("edgelink-1", "EdgeLink, 1 reading a frame", "protocol: edgelink", None, 1),
     Load("edgelink-8", "EdgeLink, 8 readings a frame", "protocol: edgelink", None, 8),
     Load("edgelink-8-short", "EdgeLink, 8 readings, window of 8", "protocol: edgelink", None, 8, 8),
+    Load("bridge-raw", "lines as they came, phloem bridge", "framing: line", _csv, 1, bridge=True),
+    Load("bridge-csv", "csv, 8 columns, phloem bridge", _CSV, _csv, 8, bridge=True),
     Load("bridge-1", "EdgeLink, 1 reading, phloem bridge", "protocol: edgelink", None, 1, bridge=True),
     Load("bridge-8", "EdgeLink, 8 readings, phloem bridge", "protocol: edgelink", None, 8, bridge=True),
 )

@@ -150,7 +150,8 @@ class Machine:
                 shutil.rmtree(old)
         listed = _output("git", "-C", tree, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
         for name in listed.split("\0"):
-            if name and (tree / name).is_file() and not (tree / name).is_symlink():
+            # A link's file, too: units have some. Those of .src are to folders
+            if name and (tree / name).is_file():
                 (home / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(tree / name, home / name)
         # Statically linked, so that this machine's own runs there: the peer of tests, not what is tested

@@ -11,7 +11,8 @@ from tests.support.accepting import Accepting, streams
 from tests.unit.bridge.rig import WAIT_S, Heard, ManualTimers, NatsServer, listen
 
 from phloem.firmware_bridge import limits
-from phloem.firmware_bridge.backlog import Backlog, Message
+from phloem.firmware_bridge.backlog import Backlog, size_of
+from phloem.firmware_bridge.headers import encode_headers
 from phloem.firmware_bridge.nats_publisher import NatsPublisher
 
 
@@ -60,7 +61,7 @@ async def test_a_killed_server_loses_nothing_and_is_one_warning(
 async def test_a_full_backlog_keeps_the_newest_and_warns_once(
     nats_server: NatsServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    backlog = Backlog(10 * Message("tele.x", b"v", {}).size)
+    backlog = Backlog(10 * size_of((b"tele.x", encode_headers({"Phloem-Seq": "50"}), b"v")))
     async with (
         listen(nats_server.url, "tele.x") as heard,
         NatsPublisher([nats_server.url], Random(1), backlog=backlog) as publisher,
@@ -133,7 +134,7 @@ async def test_a_message_above_the_servers_limit_is_dropped_alone(
     ):
         say(publisher, 1)
         publisher.publish("tele.x", b"x" * 1001, {"Phloem-Seq": "2"})
-        fits = 1000 - Message("tele.x", b"", {"Phloem-Seq": "3"}).wire_size
+        fits = 1000 - len(encode_headers({"Phloem-Seq": "3"}))
         publisher.publish("tele.x", b"x" * (fits + 1), {"Phloem-Seq": "3"})
         publisher.publish("tele.x", b"x" * fits, {"Phloem-Seq": "4"})
         say(publisher, 5)
@@ -221,12 +222,12 @@ async def test_what_was_not_confirmed_is_sent_again() -> None:
 async def test_a_bug_ends_the_block_with_its_error(nats_server: NatsServer) -> None:
     async def publish_nonsense() -> None:
         async with NatsPublisher([nats_server.url], Random(1)) as publisher:
-            publisher.publish("tele.x", b"", None)  # type: ignore[arg-type]
+            publisher.publish_all([("tele.x", b"", b"")])  # type: ignore[list-item]
             await asyncio.wait_for(publisher.wait_idle(), WAIT_S)
 
     with pytest.raises(ExceptionGroup) as caught:
         await publish_nonsense()
-    assert isinstance(caught.value.exceptions[0], AttributeError)
+    assert isinstance(caught.value.exceptions[0], TypeError)
 
 
 async def test_requests_are_answered(nats_server: NatsServer) -> None:

@@ -11,7 +11,6 @@ import pytest
 from tests.support.manager import Manager
 
 from phloem.edge.device.bridge_service import Service
-from phloem.firmware_bridge.backlog import Message
 from phloem.firmware_bridge.framing.catalogue import framing_of
 from phloem.firmware_bridge.handover import CARRIED, Handover, name_of
 from phloem.firmware_bridge.settings import SerialSettings
@@ -99,9 +98,10 @@ def test_messages_and_beginnings_are_carried(manager: Manager, device: tuple[int
     first.opened(port(path), opened)
     first.left(port(path), opened, b"t=2")
     os.close(opened)
-    assert first.end([Message("tele", b"1", {"a": "b"})])
+    carried = [(b"tele", b"NATS/1.0\r\na: b\r\n\r\n", b"1"), (b"tele", b"", b"2")]
+    assert first.end(carried)
     second = Handover(Notifier(manager.address), given(manager))
-    assert second.messages == [Message("tele", b"1", {"a": "b"})]
+    assert second.messages == carried
     line = second.take(port(path))
     assert line is not None
     assert second.take_rest(port(path)) == b"t=2"
@@ -227,7 +227,7 @@ async def test_without_a_broker_messages_wait_for_the_next_start(
     service.stop()
     assert await running == 0
     carried = Handover(notifier, given(manager)).messages
-    assert [message.payload for message in carried if message.subject == "tele"] == [b"1"]
+    assert [payload for subject, _, payload in carried if subject == b"tele"] == [b"1"]
 
 
 async def test_a_reload_keeps_the_port_open(
@@ -260,7 +260,7 @@ async def test_a_reload_keeps_the_port_open(
     service.stop()
     await running
     carried = Handover(notifier, given(manager)).messages
-    assert [message.payload for message in carried if message.subject == "tele"] == [b"half and half"]
+    assert [payload for subject, _, payload in carried if subject == b"tele"] == [b"half and half"]
 
 
 async def test_a_board_that_loses_nothing_is_served_as_well(
