@@ -29,7 +29,7 @@ from phloem.firmware_bridge import limits
 from phloem.firmware_bridge.backlog import Backlog
 from phloem.firmware_bridge.backoff import Backoff
 from phloem.firmware_bridge.client_requests import ClientRequests
-from phloem.firmware_bridge.client_write import operations, write
+from phloem.firmware_bridge.client_write import confirm, operations
 from phloem.firmware_bridge.headers import Encoded, encode_headers
 from phloem.firmware_bridge.publisher import Respond
 from phloem.firmware_bridge.timers import CallLater, loop_call_later, pause
@@ -241,11 +241,8 @@ class NatsPublisher:
             self._wake.clear()
             await self._update(client, subscriptions)
             self._in_flight = self.backlog.take()
-            write(client, operations(self._sendable(self._in_flight, client.max_payload)))
-            # nats-py writes a PING past the commands it still has to write, so that the first PONG only
-            # proves that those are on their way; the second one comes after them.
-            await client.flush(limits.CONFIRM_TIMEOUT_S)
-            await client.flush(limits.CONFIRM_TIMEOUT_S)
+            wanted = operations(self._sendable(self._in_flight, client.max_payload))
+            await confirm(client, wanted, limits.CONFIRM_TIMEOUT_S)
             self._in_flight = []
             self._works()
             if self.backlog:

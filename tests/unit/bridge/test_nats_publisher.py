@@ -6,12 +6,15 @@ import socket
 from pathlib import Path
 from random import Random
 
+import nats
+import nats.errors
 import pytest
 from tests.support.accepting import Accepting, streams
 from tests.unit.bridge.rig import WAIT_S, Heard, ManualTimers, NatsServer, listen
 
 from phloem.firmware_bridge import limits
 from phloem.firmware_bridge.backlog import Backlog, size_of
+from phloem.firmware_bridge.client_write import confirm
 from phloem.firmware_bridge.headers import encode_headers
 from phloem.firmware_bridge.nats_publisher import NatsPublisher
 
@@ -241,3 +244,46 @@ async def test_requests_are_answered(nats_server: NatsServer) -> None:
         answer = await heard.client.request("port", b"state", timeout=WAIT_S)
         assert (answer.data, answer.headers) == (b"<state>", {"A": "1"})
         assert publisher.payload_max == heard.client.max_payload - limits.HEADERS_BYTES
+
+
+async def test_a_pong_of_another_ping_confirms_nothing() -> None:
+    """nats-py's own PING is written past a message that waits; the server answers that one first."""
+    read, answer = asyncio.Event(), asyncio.Queue[None]()
+
+    async def speak(sock: socket.socket) -> None:
+        async with streams(sock) as (reader, writer):
+            writer.write(b'INFO {"max_payload":1000}\r\n')
+            await reader.readuntil(b"PING\r\n")
+            writer.write(b"PONG\r\n")
+            assert await reader.readuntil(b"PING\r\nPING\r\n") == b"PING\r\nPUB a 1\r\nx\r\nPING\r\nPING\r\n"
+            read.set()
+            for _ in range(3):
+                await answer.get()
+                writer.write(b"PONG\r\n")
+
+    async with Accepting(speak) as server:
+        client = await nats.connect(f"127.0.0.1:{server.port}", allow_reconnect=False)
+        confirming = asyncio.create_task(confirm(client, b"PUB a 1\r\nx\r\n", WAIT_S))
+        await asyncio.sleep(0)
+        await client._send_ping()
+        await asyncio.wait_for(read.wait(), WAIT_S)
+        answer.put_nowait(None)
+        for _ in iter(lambda: len(client._pongs) > 2, False):
+            await asyncio.sleep(0)
+        assert not confirming.done()
+        answer.put_nowait(None)
+        await confirming
+        answer.put_nowait(None)
+        await client.close()
+
+
+async def test_a_connection_that_is_not_read_any_more_confirms_nothing(nats_server: NatsServer) -> None:
+    client = await nats.connect(nats_server.url, allow_reconnect=False)
+    assert client._reading_task is not None
+    client._reading_task.cancel()
+    await asyncio.wait({client._reading_task})
+    with pytest.raises(nats.errors.TimeoutError):
+        await confirm(client, b"PUB a 1\r\nx\r\n", 0.05)
+    await client.close()
+    with pytest.raises(nats.errors.ConnectionClosedError):
+        await confirm(client, b"", WAIT_S)
