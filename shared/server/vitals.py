@@ -129,7 +129,7 @@ class Vitals:
         words += server.status_words()
         if js is not None:
             words.append("the store is being mended" if js.store.mending else "")
-            words.append("the disk is full" if js.store.full else "")
+            words.append(js.store.why_full)
         words.append(_count(len(server.clients.open), "client"))
         return ", ".join(word for word in words if word)
 

@@ -113,7 +113,7 @@ cdef class Generations(Contents):
     def _begin_moving(self, work):
         self.end_glance()
         self.j.flush_state = MOVING
-        self.mover = threading.Thread(target=work, args=(self.j.generation - 1,), name="phloem-mover")
+        self.mover, self.unbegun = threading.Thread(target=work, args=(self.j.generation - 1,), name="phloem-mover"), None
         try:
             self.mover.start()
         except (RuntimeError, MemoryError) as error:  # no thread to be had: tried again in the next round

@@ -93,6 +93,9 @@ class Store:
     def full(self) -> bool:
         """Whether there is no space: what would need more is refused."""
     @property
+    def why_full(self) -> str:
+        """In a few words; "" if it is not."""
+    @property
     def settled(self) -> bool:
         """Whether all that was written is on the disk."""
     @property

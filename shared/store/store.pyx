@@ -348,6 +348,14 @@ cdef class Store(Generations):
     def full(self):
         return self.j.full != 0
 
+    @property
+    def why_full(self):
+        if not self.j.full:
+            return ""
+        if self.unbegun is not None:
+            return "no thread can be begun for the store"
+        return "the disk is full" if self.j.full & ~FULL_BEHIND else "the disk is slower than what is stored"
+
     def _settle(self):
         while not self.settled or (self.j.flush_state != NO_FLUSH and not self.j.full & ~FULL_BEHIND):
             self.j.holding = 0

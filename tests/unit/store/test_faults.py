@@ -77,6 +77,7 @@ def test_no_space_for_the_journal(tmp_path: Path) -> None:
     break_disk(store, on_write=errno.ENOSPC, room_bytes=30)
     log.append(b"a", b"", b"waits", 1)
     work_until(store, lambda: bool(store.stats["full"]))
+    assert store.why_full == "the disk is full"
     assert log.visible_seq == 10
     assert log.read(10) is not None
     with pytest.raises(StoreError, match="no space"):
@@ -182,8 +183,10 @@ def test_no_thread_for_moving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     log.append(b"a", b"", bytes(30_000), 1)
     work_until(store, lambda: bool(store.stats["full"]))
     assert any("cannot begin" in problem for problem in problems)
+    assert store.why_full == "no thread can be begun for the store"
     monkeypatch.setattr(threading.Thread, "start", start)
     work_until(store, lambda: not store.stats["full"])
+    assert store.why_full == ""
     store.wait()
     assert store.stats["flushes"] == 1
     store.close()
