@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from phloem.shared.clock import utc
 from phloem.shared.errors import ConfigError
 from phloem.shared.security.nkeys import Prefix, is_public
 
@@ -73,7 +74,7 @@ def keys_of(devices: Sequence[Device], name: str) -> list[Device]:
 
 def shown(seconds: int) -> str:
     """A time as the register writes it."""
-    return datetime.fromtimestamp(seconds, UTC).strftime(_TIME)
+    return utc(seconds).strftime(_TIME)
 
 
 def _device(line: str, file: str, number: int) -> Device:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import NamedTuple
 
+from phloem.shared.clock import utc
 from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.headers import Wishes, field_of, with_field
 from phloem.shared.jetstream.stream_config import StreamConfig
@@ -116,9 +117,11 @@ class Cron:
     def _utc(self, day: date, hour: int, minute: int, second: int, fold: int) -> datetime | None:
         """None: this time of the day is left out."""
         local = datetime(day.year, day.month, day.day, hour, minute, second, tzinfo=self._zone, fold=fold)
-        utc = local.astimezone(UTC)
-        back = utc.astimezone(self._zone)
-        return utc if back.replace(tzinfo=None) == local.replace(tzinfo=None) and back.fold == fold else None
+        found = local.astimezone(UTC)
+        back = found.astimezone(self._zone)
+        return (
+            found if back.replace(tzinfo=None) == local.replace(tzinfo=None) and back.fold == fold else None
+        )
 
     def _in_day(self, day: date, after: datetime) -> datetime | None:
         for hour in self._hours:
@@ -139,7 +142,7 @@ class Cron:
     def next(self, after_ns: int) -> int:
         """The first time behind this one. Raises BadSchedule when there is none for years."""
         try:
-            after = datetime.fromtimestamp(after_ns // SECOND_NS, UTC)
+            after = utc(after_ns // SECOND_NS)
             day = after.astimezone(self._zone).date()
             last = day.year + YEARS
             while day.year <= last:

@@ -2,12 +2,12 @@
 
 import calendar
 import re
-from datetime import UTC, datetime, timedelta
+
+from phloem.shared.clock import utc
 
 ZERO = "0001-01-01T00:00:00Z"
 EPOCH = "1970-01-01T00:00:00Z"
 SECOND_NS = 1_000_000_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9})\d*)?(Z|z|([+-])(\d\d):(\d\d))"
 )
@@ -29,8 +29,7 @@ def rfc3339(ns: int | None) -> str:
     if not ns:
         return ZERO
     seconds, rest = divmod(ns, SECOND_NS)
-    # Not fromtimestamp: a 32-bit system's clock ends in 2038, and a consumer may be paused for longer
-    text = (_EPOCH + timedelta(seconds=seconds)).isoformat()[:19]
+    text = utc(seconds).isoformat()[:19]
     return f"{text}.{rest:09d}".rstrip("0").rstrip(".") + "Z"
 
 

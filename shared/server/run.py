@@ -8,11 +8,11 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 from phloem import __version__
 from phloem.shared import limits
+from phloem.shared.clock import utc
 from phloem.shared.errors import ConfigError, PhloemError
 from phloem.shared.net import inherited
 from phloem.shared.net.notify import Extending, Notifier
@@ -188,8 +188,11 @@ def _greet(server: Server) -> None:
 
 
 def _date(seconds: int) -> str:
-    """As Go prints it, in local time."""
-    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %z %Z")
+    """As Go prints it, in local time; that ends in 2038 on machines with 32 bits."""
+    at = utc(seconds)
+    with suppress(OverflowError):
+        at = at.astimezone()
+    return at.strftime("%Y-%m-%d %H:%M:%S %z %Z")
 
 
 def urls(server: Server) -> dict[str, list[str]]:

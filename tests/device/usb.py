@@ -225,10 +225,14 @@ async def _plugged(machine: Machine, story: Story, board: Board, listener: Liste
     there = await machine.run("ls /dev/ttyUSB*")
     story.step("plugged in again: opened after", f"{back:.1f} s; {there}", well=there == TTY)
     await _talk(machine, story, board, listener, "plugged in again")
-    await machine.run("sed -i 's/dtr: on/dtr: off/' /etc/phloem/bridge.conf; systemctl reload phloem-bridge")
     listener.events.clear()
+    await machine.run("sed -i 's/dtr: on/dtr: off/' /etc/phloem/bridge.conf; systemctl reload phloem-bridge")
+    await listener.until(
+        "opened", listener.events
+    )  # the reload is asked for, not over, when systemctl returns
     lines = (await machine.run(LOOK)).splitlines()[0]
     story.step("modem lines as the driver has them, dtr: off, reloaded", lines, well="DTR off" in lines)
+    listener.events.clear()
     await machine.run("systemctl kill -s KILL phloem-bridge")
     await listener.until("opened", listener.events)
     await _talk(machine, story, board, listener, "the bridge killed and started by systemd")

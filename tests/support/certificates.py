@@ -113,7 +113,9 @@ class Certificates:
             .not_valid_before(now + days[0] * DAY)
             .not_valid_after(now + days[1] * DAY)
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         )
+        builder = strict(builder, signer.key if signer else None, authority=authority)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(list(names)), critical=False)
         uses = [use] if use else [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
@@ -124,3 +126,29 @@ class Certificates:
         made.cert_file.write_bytes(certificate.public_bytes(Encoding.PEM))
         made.key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return made
+
+
+def strict(
+    builder: x509.CertificateBuilder, signer: ec.EllipticCurvePrivateKey | None, *, authority: bool
+) -> x509.CertificateBuilder:
+    """With what Python 3.13's default context wants of a certificate; ``signer``: None signs itself."""
+    if signer is not None:
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+        builder = builder.add_extension(identifier, critical=False)
+    if authority:
+        uses = (
+            "digital_signature",
+            "content_commitment",
+            "key_encipherment",
+            "data_encipherment",
+            "key_agreement",
+        )
+        usage = x509.KeyUsage(
+            **dict.fromkeys(uses, False),
+            key_cert_sign=True,
+            crl_sign=True,
+            encipher_only=False,
+            decipher_only=False,
+        )
+        builder = builder.add_extension(usage, critical=True)
+    return builder

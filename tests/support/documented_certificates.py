@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tests.support.certificates import strict
+
 Key = ec.EllipticCurvePrivateKey
 Name = Sequence[tuple[x509.ObjectIdentifier, str]]
 NOW = datetime.datetime.now(datetime.UTC)
@@ -51,11 +53,10 @@ class Authority:
     def __init__(self, name: str) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        made = (
-            self._builder(self._name, self._key)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(self._key, hashes.SHA256())
+        builder = self._builder(self._name, self._key).add_extension(
+            x509.BasicConstraints(ca=True, path_length=None), critical=True
         )
+        made = strict(builder, None, authority=True).sign(self._key, hashes.SHA256())
         self.pem = made.public_bytes(Encoding.PEM)
 
     def issue(
@@ -75,7 +76,7 @@ class Authority:
         )
         if also:
             builder = builder.add_extension(x509.SubjectAlternativeName(also), critical=False)
-        made = builder.sign(self._key, hashes.SHA256())
+        made = strict(builder, self._key, authority=False).sign(self._key, hashes.SHA256())
         return made.public_bytes(Encoding.PEM), _pem_key(key)
 
     def _builder(
@@ -89,6 +90,7 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(NOW + datetime.timedelta(hours=valid[0]))
             .not_valid_after(NOW + datetime.timedelta(hours=valid[1]))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         )
 
 

@@ -1,9 +1,8 @@
 """Values and documents as nats-server writes them: dates, durations, numbers, JSON."""
 
-from datetime import UTC, datetime
-
 import msgspec
 
+from phloem.shared.clock import utc
 from phloem.shared.server.durations import format_duration
 
 SECOND_NS = 1_000_000_000
@@ -15,7 +14,7 @@ def date(wall_ns: int) -> str:
     """RFC 3339 in UTC with as many digits of the second as it takes."""
     seconds, ns = divmod(wall_ns, SECOND_NS)
     fraction = f".{ns:09d}".rstrip("0") if ns else ""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}{fraction}Z"
+    return f"{utc(seconds):%Y-%m-%dT%H:%M:%S}{fraction}Z"
 
 
 def uptime(ns: int) -> str:

@@ -4,8 +4,9 @@ from datetime import datetime, tzinfo
 
 import pytest
 
-from phloem.shared.jetstream import times
+from phloem.shared import clock
 from phloem.shared.jetstream.times import ZERO, parse_rfc3339, rfc3339
+from phloem.shared.server.monitor.render import date
 
 
 class Of32Bits(datetime):
@@ -29,8 +30,9 @@ class Of32Bits(datetime):
     ],
 )
 def test_a_time_is_written_as_it_was_read(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(times, "datetime", Of32Bits)
-    assert rfc3339(parse_rfc3339(text)) == text
+    monkeypatch.setattr(clock, "datetime", Of32Bits)
+    ns = parse_rfc3339(text)
+    assert rfc3339(ns) == date(ns) == text
 
 
 def test_no_time() -> None:
