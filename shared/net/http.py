@@ -17,14 +17,13 @@ import contextlib
 import functools
 import socket
 from collections.abc import Callable
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import h11
 
-from phloem.shared.clock import Clock
+from phloem.shared.clock import Clock, utc
 from phloem.shared.net.listener import Listener
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Lengt
 
 def http_date(seconds: int) -> str:
     """As in RFC 9110 5.6.7; the module ``email`` has it, too, and takes half a megabyte."""
-    at = datetime.fromtimestamp(seconds, UTC)
+    at = utc(seconds)
     return f"{_DAYS[at.weekday()]}, {at.day:02} {_MONTHS[at.month - 1]} {at.year:04} {at:%H:%M:%S} GMT"
 
 
