@@ -156,6 +156,8 @@ class Machine:
                 shutil.copy2(tree / name, home / name)
         # Statically linked, so that this machine's own runs there: the peer of tests, not what is tested
         shutil.copy2(BINARY, self.root / "usr/bin/nats-server")
+        hosts = "127.0.0.1 localhost\n::1 localhost\n"  # no installer has written them
+        (self.root / "etc/hosts").write_text(hosts)
         self._precompile(home / "tests")
 
     def _libraries(self, tree: Path, to: Path) -> None:
