@@ -29,7 +29,8 @@ def counts(output: str) -> dict[str, int]:
 def children(pid: int) -> dict[str, int]:
     """What ``pid`` has started: hub and edge, by name."""
     ids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return {Path(f"/proc/{child}/cmdline").read_text().split("\0")[3]: int(child) for child in ids}
+    words = {int(child): Path(f"/proc/{child}/cmdline").read_text().split("\0") for child in ids}
+    return {said[said.index("phloem") + 1]: child for child, said in words.items()}
 
 
 class Demo(subprocess.Popen[str]):
