@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from phloem.edge.mqtt.bridges import Bridges
     from phloem.edge.storage.storage import Storage
     from phloem.firmware_bridge.bridge import Bridge
+    from phloem.firmware_bridge.port_reports import PortReports
     from phloem.shared.clock_quality import SystemSays
 
 log = logging.getLogger("phloem.edge")
@@ -86,6 +87,7 @@ class Edge(Server):
         self._call_later = call_later
         self._ports: asyncio.Task[None] | None = None
         self._twin: asyncio.Task[None] | None = None
+        self._reports: PortReports | None = None
 
     async def start(self) -> None:
         """Open the server; the ports open when they can, which nobody waits for."""
@@ -150,9 +152,28 @@ class Edge(Server):
             shown["forward"] = self._forwarding.figures()
         if self.mqtt is not None:
             shown["mqtt"] = self.mqtt.figures()
-        if self.bridge is not None:
-            shown["ports"] = self.bridge.figures()
+        if ports := self._port_figures():
+            shown["ports"] = ports
         return shown
+
+    def _port_figures(self) -> list[dict[str, Any]]:
+        """Ports of this process, and of bridges beside it."""
+        own = self.bridge.figures() if self.bridge is not None else []
+        if self._reports is None:
+            return own
+        names = [port["port"] for port in own]
+        return own + self._reports.figures(self.clock.monotonic_ns(), self.clients.open, names)
+
+    def ports_told(self, body: bytes) -> None:
+        """As ``Server`` has it. Only who came over the Unix socket is heard."""
+        from phloem.firmware_bridge.port_reports import PortReports  # noqa: PLC0415  (only beside a bridge)
+
+        client = self.clients.open.get(self.kernel.source_cid)
+        if client is None or client.port:
+            return
+        self._reports = self._reports or PortReports()
+        if not self._reports.told(client.conn.cid, body, self.clock.monotonic_ns()):
+            log.debug("%s - what it says of serial ports is not understood", client)
 
     def _start_storage(self) -> None:
         if self.jetstream is not None and self.options.disk.budget:

@@ -20,6 +20,7 @@ from phloem.edge.ports import port_settings
 from phloem.firmware_bridge.bridge import Bridge
 from phloem.firmware_bridge.handover import Handover
 from phloem.firmware_bridge.nats_publisher import NatsPublisher
+from phloem.firmware_bridge.port_reports import EVERY_S, SUBJECT, report
 from phloem.firmware_bridge.settings import SerialSettings
 from phloem.firmware_bridge.unix_socket import SCHEME
 from phloem.shared.clock import SystemClock
@@ -146,7 +147,10 @@ class Service:
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.stop)
-        looking = loop.create_task(self._look_now_and_then(), name="looking")
+        beside = [
+            loop.create_task(self._look_now_and_then(), name="looking"),
+            loop.create_task(self._tell_of_ports(), name="telling"),
+        ]
         try:
             async with NatsPublisher([self._server], self._rng, name="phloem bridge") as self.publisher:
                 self.publisher.backlog.put(self._handover.messages)
@@ -154,8 +158,9 @@ class Service:
                     await self._serve()
                 self._notifier.stopping("handing ports over")
         finally:
-            looking.cancel()
-            await asyncio.wait({looking})
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
         left = self.publisher.backlog.take_all()
         if self._handover.end(left) and left:
             log.info("the %d messages are kept for the next start", len(left))
@@ -214,6 +219,13 @@ class Service:
             self._status = self.status()
             self._notifier.ready(self._status)
             await self._turn.wait()
+
+    async def _tell_of_ports(self) -> None:
+        """The broker, which has monitoring: nothing in here has a network."""
+        while True:
+            await asyncio.sleep(EVERY_S)
+            if self.publisher is not None and self.publisher.connected and self.bridge is not None:
+                self.publisher.publish(SUBJECT, report(self.bridge.figures()), {})
 
     async def _look_now_and_then(self) -> None:
         every_s = self._notifier.watchdog_ns / 4e9 or LOOK_S

@@ -278,6 +278,9 @@ class Server:
         """Disk, wear and clock, of a server that is a device."""
         return {}
 
+    def ports_told(self, body: bytes) -> None:
+        """A client, ``kernel.source_cid``, tells what the serial ports of its process do: of use on a device."""
+
     def client_info(self, *, tls_first: bool = False, port_used: int = 1, **fields: Any) -> Info:
         """INFO for a client, with ``fields`` set as well; without a ``port_used`` it came from this machine, where
         there is no TLS."""

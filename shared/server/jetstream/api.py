@@ -32,6 +32,7 @@ log = logging.getLogger("phloem.jetstream")
 
 NEXT = "CONSUMER.MSG.NEXT."
 DIRECT = "DIRECT.GET."
+PORTS = "PHLOEM.PORTS"
 Endpoint = Callable[["Request"], dict[str, Any]]
 
 
@@ -302,6 +303,8 @@ class Api:
             elif rest.startswith(groups.WORDS):
                 if reply:
                     groups.serve(account, rest[len(groups.WORDS) :], reply, body)
+            elif rest == PORTS:
+                self._system.server.ports_told(body)
             elif rest.startswith(("$KV.", "$O.", "$OBJ.")) and prefix != "$JS.API.":
                 self._system.server.kernel.publish(
                     account.kernel_account, subject[len(prefix) :], reply, header, body
