@@ -88,6 +88,7 @@ class Edge(Server):
         self._ports: asyncio.Task[None] | None = None
         self._twin: asyncio.Task[None] | None = None
         self._reports: PortReports | None = None
+        self.ports_told = self._ports_told
 
     async def start(self) -> None:
         """Open the server; the ports open when they can, which nobody waits for."""
@@ -164,8 +165,8 @@ class Edge(Server):
         names = [port["port"] for port in own]
         return own + self._reports.figures(self.clock.monotonic_ns(), self.clients.open, names)
 
-    def ports_told(self, body: bytes) -> None:
-        """As ``Server`` has it. Only who came over the Unix socket is heard."""
+    def _ports_told(self, body: bytes) -> None:
+        """A client says what the ports of its process do; only who came over the Unix socket is heard."""
         from phloem.firmware_bridge.port_reports import PortReports  # noqa: PLC0415  (only beside a bridge)
 
         client = self.clients.open.get(self.kernel.source_cid)

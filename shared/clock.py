@@ -6,13 +6,11 @@ Only this module reads the machine's clocks. Whatever needs the time takes a ``C
 
 import hashlib
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 from phloem.shared.limits import CLOCK_EARLIEST_NS, SECOND_NS
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -20,15 +18,6 @@ def boot_number() -> int:
     """A number for this boot of the machine, within which the monotonic clock goes on; never 0."""
     text = BOOT_ID.read_bytes() if BOOT_ID.exists() else b""
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1 | 1
-
-
-def utc(seconds: int) -> datetime:
-    """The date of a time since 1970, after 2038 as well: there ``fromtimestamp`` ends on machines with 32 bits.
-
-    Raises:
-        OverflowError: It is after the year 9999.
-    """
-    return _EPOCH + timedelta(seconds=seconds)
 
 
 def doubt(wall_ns: int) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from phloem.shared.clock import utc
+from phloem.shared.dates import utc
 from phloem.shared.errors import ConfigError
 from phloem.shared.security.nkeys import Prefix, is_public
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import NamedTuple
 
-from phloem.shared.clock import utc
+from phloem.shared.dates import utc
 from phloem.shared.jetstream.errors import ApiError, error
 from phloem.shared.jetstream.headers import Wishes, field_of, with_field
 from phloem.shared.jetstream.stream_config import StreamConfig

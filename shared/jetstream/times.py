@@ -3,7 +3,7 @@
 import calendar
 import re
 
-from phloem.shared.clock import utc
+from phloem.shared.dates import utc
 
 ZERO = "0001-01-01T00:00:00Z"
 EPOCH = "1970-01-01T00:00:00Z"

@@ -23,7 +23,8 @@ from urllib.parse import unquote_to_bytes
 
 import h11
 
-from phloem.shared.clock import Clock, utc
+from phloem.shared.clock import Clock
+from phloem.shared.dates import utc
 from phloem.shared.net.listener import Listener
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from phloem import __version__
 from phloem.shared import limits
-from phloem.shared.clock import utc
+from phloem.shared.dates import utc
 from phloem.shared.errors import ConfigError, PhloemError
 from phloem.shared.net import inherited
 from phloem.shared.net.notify import Extending, Notifier

@@ -101,10 +101,10 @@ class Server:
         self.jetstream: JetStream | None = None
         self.system: System | None = None
         self.events = NoEvents()
-        self.inherited: list[
-            socket.socket
-        ] = []  # listened on by systemd already; a process sets it before ``start``
+        # Listened on by systemd already; a process sets it before ``start``
+        self.inherited: list[socket.socket] = []
         self.status_words: Callable[[], Sequence[str]] = tuple  # what a product adds for ``systemctl status``
+        self.ports_told: Callable[[bytes], None] | None = None  # takes what a bridge beside a device says
         self.reload: Callable[[], None] | None = None  # set by a process that has a configuration file
         self.auth = authenticator(self.options)
         self.login = Login(self)
@@ -277,9 +277,6 @@ class Server:
     def device_figures(self) -> "Mapping[str, Any]":
         """Disk, wear and clock, of a server that is a device."""
         return {}
-
-    def ports_told(self, body: bytes) -> None:
-        """A client, ``kernel.source_cid``, tells what the serial ports of its process do: of use on a device."""
 
     def client_info(self, *, tls_first: bool = False, port_used: int = 1, **fields: Any) -> Info:
         """INFO for a client, with ``fields`` set as well; without a ``port_used`` it came from this machine, where

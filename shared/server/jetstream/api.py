@@ -304,7 +304,8 @@ class Api:
                 if reply:
                     groups.serve(account, rest[len(groups.WORDS) :], reply, body)
             elif rest == PORTS:
-                self._system.server.ports_told(body)
+                if (told := self._system.server.ports_told) is not None:
+                    told(body)
             elif rest.startswith(("$KV.", "$O.", "$OBJ.")) and prefix != "$JS.API.":
                 self._system.server.kernel.publish(
                     account.kernel_account, subject[len(prefix) :], reply, header, body

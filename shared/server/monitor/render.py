@@ -2,7 +2,7 @@
 
 import msgspec
 
-from phloem.shared.clock import utc
+from phloem.shared.dates import utc
 from phloem.shared.server.durations import format_duration
 
 SECOND_NS = 1_000_000_000

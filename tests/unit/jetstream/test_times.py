@@ -4,7 +4,7 @@ from datetime import datetime, tzinfo
 
 import pytest
 
-from phloem.shared import clock
+from phloem.shared import dates
 from phloem.shared.jetstream.times import ZERO, parse_rfc3339, rfc3339
 from phloem.shared.server.monitor.render import date
 
@@ -30,7 +30,7 @@ class Of32Bits(datetime):
     ],
 )
 def test_a_time_is_written_as_it_was_read(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "datetime", Of32Bits)
+    monkeypatch.setattr(dates, "datetime", Of32Bits)
     ns = parse_rfc3339(text)
     assert rfc3339(ns) == date(ns) == text
 
