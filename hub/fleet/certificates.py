@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from phloem.shared.dates import utc
 from phloem.shared.errors import ConfigError
 
 AUTHORITY_DAYS = 20 * 365  # devices in the field carry it for as long as they live
@@ -113,7 +114,7 @@ def _builder(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(BEGIN)
-        .not_valid_after(datetime.fromtimestamp(now_s, UTC) + timedelta(days=days))
+        .not_valid_after(utc(now_s) + timedelta(days=days))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 

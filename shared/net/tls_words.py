@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from phloem.shared.dates import utc
 from phloem.shared.errors import LinkError
 from phloem.shared.security.certificate_identity import subject_text
 
@@ -137,9 +138,7 @@ def _x509_words(finding: Finding, wanted_name: str, clock: "Clock") -> str:
 
 
 def _period_words(certificate: "Certificate", clock: "Clock") -> str:
-    from datetime import UTC, datetime  # noqa: PLC0415  (only here)
-
-    now = datetime.fromtimestamp(clock.wall_ns() // 1_000_000_000, UTC)
+    now = utc(clock.wall_ns() // 1_000_000_000)
     early = now < certificate.not_valid_before_utc
     bound = certificate.not_valid_before_utc if early else certificate.not_valid_after_utc
     shown = "%Y-%m-%dT%H:%M:%SZ"

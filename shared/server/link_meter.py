@@ -10,7 +10,6 @@ link, and at the end: a power cut forgets what was not written yet.
 """
 
 import calendar
-import datetime
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from phloem.shared import limits
+from phloem.shared.dates import utc
 from phloem.shared.leaf.allowance import Account, Allowance, Answer, Plan, When, shares
 from phloem.shared.leaf.hours import windows
 from phloem.shared.server.monitor.records import MeterFigures
@@ -134,7 +134,7 @@ class LinkMeter:
     def when(self) -> When:
         """The time as the account sees it."""
         wall_s = self.wall_ns() // limits.SECOND_NS
-        now = datetime.datetime.fromtimestamp(max(wall_s, 0), datetime.UTC)
+        now = utc(max(wall_s, 0))
         if not self._options.hours_utc:
             now = now.astimezone()
         trusted = self.clock_trusted()
