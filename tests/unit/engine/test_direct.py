@@ -3,6 +3,7 @@ who does not take them no more than a bounded number."""
 
 import asyncio
 import calendar
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,6 +92,7 @@ async def test_the_calendar(tmp_path: Path) -> None:
         datetime(year, month, calendar.monthrange(year, month)[1], 23 - month, 59, 4 * month, tzinfo=UTC)
         for year in (1970, 1972, 1999, 2000, 2001, 2038, 2099, 2100, 2101, 2104, 2261)
         for month in range(1, 13)
+        if year < 2038 or sys.maxsize >> 32  # there a system's clock ends, and a server has other uses of it
     ]
     fractions = (0, 1, 10, 500_000_000, 999_999_999)
     times = [
