@@ -75,7 +75,7 @@ device: dev           ## an emulated device whose plug is pulled, nats-server be
 	@$(BIN)/python systemd/debian/build.py
 	@$(BIN)/python -m tests.device --package $$(ls -t dist/phloem_*_$$(dpkg --print-architecture).deb | head -1) $(ARGS)
 
-elsewhere: dev        ## a package and the tests under qemu-user; root, hours; ARGS="--package dist/phloem_0.4.0_armhf.deb"
+elsewhere: dev        ## a package and the tests under qemu-user; root, 40 min; ARGS="--package dist/phloem_0.4.0_armhf.deb"
 	@$(BIN)/python -m tests.elsewhere $(ARGS)
 
 wheel: dev            ## build a wheel into dist/
