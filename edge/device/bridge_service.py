@@ -221,8 +221,8 @@ class Service:
             await self._turn.wait()
 
     async def _tell_of_ports(self) -> None:
-        """The broker, which has monitoring: nothing in here has a network."""
-        while True:
+        """The broker of this machine, which has monitoring: nothing in here has a network."""
+        while self._server.startswith(SCHEME):
             await asyncio.sleep(EVERY_S)
             if self.publisher is not None and self.publisher.connected and self.bridge is not None:
                 self.publisher.publish(SUBJECT, report(self.bridge.figures()), {})
