@@ -22,7 +22,7 @@ def operations(messages: Iterable[Encoded]) -> bytes:
 
 def write(client: Client, data: bytes) -> None:
     """As ``Client._send_command`` and what follows it in a publish, but for the waiting: who writes bounds what is
-    under way. On a connection that has ended nothing happens; ``flush`` says so."""
+    under way. On a connection that has ended nothing happens; ``confirm`` says so."""
     queue = client._flush_queue
     if queue is None or not client.is_connected:
         return

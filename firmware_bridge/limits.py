@@ -65,9 +65,7 @@ QUALITY_NS = 10 * SECOND_NS  # how old the word for the clock may be; asking is 
 
 # --- the server -----------------------------------------------------------------------------------
 PUBLISH_QUEUE_BYTES_MAX = 8 << 20  # while the server is away: a minute of a busy 115,200 baud port
-PUBLISH_MESSAGE_OVERHEAD_BYTES = (
-    256  # what the objects of one queued message take beside their bytes, rounded up
-)
+PUBLISH_MESSAGE_OVERHEAD_BYTES = 256  # what one queued message takes beside its bytes, rounded up
 PUBLISH_BATCH_BYTES_MAX = 512 << 10  # sent before one confirmation; below nats-py's own 2 MiB buffer
 ANSWERS_PENDING_MAX = 65_536  # between nats-py and who asked; far above what is under way
 GROUP_PATTERNS_MAX = 1024  # whose groups are counted; above BOARDS_MAX of a bridge

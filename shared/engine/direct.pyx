@@ -47,12 +47,12 @@ cdef char* put_time(char* to, int64_t ns) noexcept nogil:
     cdef uint64_t seconds = <uint64_t>ns // 1_000_000_000
     cdef uint32_t rest = <uint32_t>(<uint64_t>ns % 1_000_000_000), second = <uint32_t>(seconds % DAY_S)
     cdef uint32_t days = <uint32_t>(seconds // DAY_S) + DAYS_BEFORE_1970
-    cdef uint32_t year = days // DAYS_400_YEARS * 400, month
+    cdef uint32_t year = days // DAYS_400_YEARS * 400, years, month
     days %= DAYS_400_YEARS
     # Whole years in what is left: without its leap days, of which a fourth year, not a hundredth, has one
-    month = (days - days // 1_460 + days // 36_524 - days // 146_096) // 365
-    year += month
-    days -= 365 * month + month // 4 - month // 100
+    years = (days - days // 1_460 + days // 36_524 - days // 146_096) // 365
+    year += years
+    days -= 365 * years + years // 4 - years // 100
     month = (5 * days + 2) // 153  # from March: five months have 153 days, again and again
     days -= (153 * month + 2) // 5
     year += month >= 10
